@@ -1,0 +1,1 @@
+"""The training processes: one per GPU, under torchrun. Never imports flask or `api`."""

@@ -1,0 +1,83 @@
+"""One rank of a training.
+
+    torchrun --nproc-per-node=N -m ddp --config run.toml [--set KEY=VALUE …] [--resume | --fresh]
+
+Exit codes: 0 finished, or stopped by a command; 2 something a person can put right; 143 asked to leave by a signal,
+ready to resume; 1 anything else.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from logging.handlers import QueueListener
+from pathlib import Path
+
+from ddp.assembly import Start, build_parts, open_workload, possession
+from ddp.logs import console_log
+from ddp.signals import EXIT_CODE, LeaveRequest
+from ddp.trainer import Parts, Trainer
+from ddp.world import Place, World, environment_place
+from service.config import load_config
+from service.errors import UserError
+from service.run_state import RunState
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run this rank to its end; returns the exit code."""
+    place = environment_place()
+    leave = LeaveRequest()
+    leave.install()
+    with console_log(place) as listener:
+        try:
+            return run_rank(place, parse_arguments(), leave, listener)
+        except UserError as error:
+            if place.is_main:
+                sys.stderr.write(f"Error: {error}\n")
+            return error.exit_code
+        except Exception:  # the boundary of the process: everything unexpected is logged with its traceback
+            logger.exception("Rank %d failed.", place.rank)
+            return 1
+
+
+def parse_arguments() -> Start:
+    """The command line and the settings. Raises `UserError`."""
+    parser = argparse.ArgumentParser(prog="torchrun -m ddp", description="Train one network on all ranks.")
+    parser.add_argument("--config", type=Path, help="settings file (TOML)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
+    parser.add_argument("--resume", action="store_true", help="continue the run in DATA_ROOT, if there is one")
+    parser.add_argument("--fresh", action="store_true", help="archive the run in DATA_ROOT and start anew")
+    given = parser.parse_args()
+    if given.resume and given.fresh:
+        raise UserError("--resume and --fresh contradict each other: give one of them.")
+    return Start(load_config(given.config, given.set, os.environ), given.resume, given.fresh)
+
+
+def run_rank(place: Place, start: Start, leave: LeaveRequest, listener: QueueListener) -> int:
+    """Meet the other ranks, take possession of the run directory, train."""
+    config = start.loaded.config
+    world = World.join(place, config.device, config.threads_per_rank)
+    try:
+        with possession(world, start, listener) as run_id:
+            workload = open_workload(world, config)
+            return train(build_parts(world, start, run_id, leave, workload))
+    finally:
+        world.leave()
+
+
+def train(parts: Parts) -> int:
+    """Train to the end and say how it ended; returns the exit code."""
+    trainer = Trainer(parts)
+    try:
+        ending = trainer.run()
+    except BaseException as error:
+        parts.recorder.close(RunState.FAILED, f"{type(error).__name__}: {error}")
+        raise
+    parts.recorder.close(ending, "left after a signal; ready to resume" if trainer.is_leaving else None)
+    return EXIT_CODE if trainer.is_leaving else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The wish to leave: a signal sets a flag, the step boundary acts on it. A second signal ends the process at once.
+
+A signal within a second of the first counts as the same: launchers and terminals often deliver one wish twice.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+EXIT_CODE = 143
+SAME_WISH_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+class LeaveRequest:
+    """Remembers that SIGTERM, SIGINT or SIGHUP came to this process."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._first_at = 0.0
+
+    def install(self) -> None:
+        """Take over the signals, and ask for SIGTERM when the launcher dies, so that no rank is ever orphaned."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.is_set and now - self._first_at > SAME_WISH_SECONDS:
+            os._exit(EXIT_CODE)
+        if not self.is_set:
+            self.is_set, self._first_at = True, now

@@ -1,0 +1,158 @@
+"""Validation spread over the ranks, in which each image counts exactly once whatever their number.
+
+Rank r scores images r, r + N, r + 2N, … on the unwrapped model, and writes into its own rows of a table that starts at
+zero; one all_reduce(sum) gives every rank the whole table. A rank without images sends zeros. Nothing here draws random
+numbers, so a validation leaves the training's trajectory alone.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddp.activity import ActivityProbe, activity_maps
+from ddp.window import TERM_COUNT
+from ddp.workload import UnreadableImageError, Workload
+from ddp.world import World
+
+SCORES = ("psnr_db", "ssim", "psnr_y_db", "quality")
+PER_IMAGE = ("psnr_db", "ssim", "quality")
+COLUMNS = 1 + 2 * len(SCORES) + TERM_COUNT  # seen | LR scores | KI scores | loss terms
+
+Preview = tuple[str, Tensor]
+"""A name and LR | KI | GT side by side, (3, H, 3 · W) uint8 on the CPU."""
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Scores of every image, the same on every rank. `table` is (images, COLUMNS) float64."""
+
+    names: tuple[str, ...]
+    table: Tensor
+    layer_names: tuple[str, ...]
+    layer_means: Tensor
+    duration_seconds: float
+    previews: tuple[Preview, ...]
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """The rows of images that could be read."""
+        return self.table[self.table[:, 0] > 0]
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Names of images that no rank could read."""
+        return [name for name, row in zip(self.names, self.table, strict=True) if row[0] == 0]
+
+    def mean(self, picture: str, score: str) -> float:
+        """The mean of a score of `lr` or `ki` over images."""
+        return float(self.seen[:, _column(picture, score)].mean())
+
+    def report(self, weights: tuple[float, ...]) -> dict[str, Any]:
+        """The record's keys that a validation fills, but for best_quality_ever."""
+        quality_lr, quality_ki = self.seen[:, _column("lr", "quality")], self.seen[:, _column("ki", "quality")]
+        losses = self.seen[:, -TERM_COUNT:] @ torch.tensor(weights, dtype=torch.float64)
+        activity, raw, peak = activity_maps(self.layer_names, self.layer_means.tolist())
+        return {
+            "quality_lr_value": float(quality_lr.mean()),
+            "quality_ki_value": float(quality_ki.mean()),
+            "quality_improvement_value": float((quality_ki - quality_lr).mean()),
+            "quality_ki_to_gt_value": float((1 - quality_ki).mean()),
+            "quality_lr_to_gt_value": float((1 - quality_lr).mean()),
+            "validation_loss_value": float(losses.mean()),
+            "layer_activity_map": activity,
+            "layer_activity_raw_map": raw,
+            "layer_activity_peak_value": peak,
+            **{_key(picture, score): self.mean(picture, score) for score in SCORES[:3] for picture in ("ki", "lr")},
+            "validation_image_count": len(self.seen),
+            "validation_duration": self.duration_seconds,
+            "validation_images": self._images(),
+        }
+
+    def _images(self) -> list[dict[str, Any]]:
+        columns = {_key(picture, score): _column(picture, score) for score in PER_IMAGE for picture in ("lr", "ki")}
+        rows = zip(self.names, self.table.tolist(), strict=True)
+        return [
+            {"name": name, **{key: row[column] for key, column in columns.items()}} for name, row in rows if row[0] > 0
+        ]
+
+
+def _column(picture: str, score: str) -> int:
+    return 1 + SCORES.index(score) + (len(SCORES) if picture == "ki" else 0)
+
+
+def _key(picture: str, score: str) -> str:
+    """The record's name of a score: `psnr_db` of `ki` is `psnr_ki_db`."""
+    stem = score.removesuffix("_db")
+    return f"{stem}_{picture}{score.removeprefix(stem)}"
+
+
+def validate(
+    world: World,
+    workload: Workload,
+    model: nn.Module,
+    loss: nn.Module,
+    *,
+    preview_count: int,
+    on_image: Callable[[], None],
+) -> ValidationResult:
+    """Score every validation image once. `model` is the unwrapped network; its mode is restored afterwards.
+
+    `on_image` is called after each image of this rank. One collective. Previews are kept on rank 0 only.
+    """
+    started_at = time.perf_counter()
+    names = tuple(workload.validation_images.names)
+    table = torch.zeros(len(names), COLUMNS, dtype=torch.float64)
+    previews: list[Preview] = []
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), ActivityProbe(workload.layers(model)) as probe:
+        for index in range(world.rank, len(names), world.size):
+            try:
+                pictures = _score_image(world.device, workload, model, loss, index, table[index])
+            except UnreadableImageError:
+                continue
+            if world.is_main and len(previews) < preview_count:
+                previews.append((names[index], _side_by_side(*pictures)))
+            on_image()
+    model.train(was_training)
+    means, seconds = _reduce(world, table, probe, time.perf_counter() - started_at)
+    return ValidationResult(names, table, tuple(probe.names), means, seconds, tuple(previews))
+
+
+def _score_image(
+    device: torch.device, workload: Workload, model: nn.Module, loss: nn.Module, index: int, row: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fill one row of the table; returns the three pictures (1, 3, H, W)."""
+    lr_bytes, gt_bytes = workload.validation_images.read(index)
+    lr = lr_bytes.unsqueeze(0).to(device).float() / 255
+    target = gt_bytes.unsqueeze(0).to(device).float() / 255
+    output, enlarged = model(lr), workload.enlarge(lr)
+    row[0] = 1
+    row[1 : 1 + len(SCORES)] = _scores(workload.score(enlarged, target))
+    row[1 + len(SCORES) : -TERM_COUNT] = _scores(workload.score(output, target))
+    row[-TERM_COUNT:] = loss(output, target).double().cpu()
+    return enlarged, output, target
+
+
+def _scores(scores: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([scores[name].double().cpu() for name in SCORES])
+
+
+def _side_by_side(*pictures: Tensor) -> Tensor:
+    return (torch.cat(pictures, dim=-1)[0].clamp(0, 1) * 255).round().byte().cpu()
+
+
+def _reduce(world: World, table: Tensor, probe: ActivityProbe, seconds: float) -> tuple[Tensor, float]:
+    """Fill `table` from all ranks in place; returns (mean |output| per layer, the slowest rank's seconds)."""
+    durations = torch.zeros(world.size, dtype=torch.float64)
+    durations[world.rank] = seconds
+    parts = [table.flatten(), probe.sums().double().cpu(), probe.calls().double().cpu(), durations]
+    packed = world.sum(torch.cat(parts))
+    reduced = packed.split([len(part) for part in parts])
+    table.copy_(reduced[0].view_as(table))
+    return reduced[1] / reduced[2].clamp(min=1), float(reduced[3].max())

@@ -1,0 +1,97 @@
+"""The seam between the control room and what is trained: a workload builds model, loss and data, and scores images.
+
+A workload lives in one process and knows no ranks. It is named by import path (setting WORKLOAD): a module with a
+function `build(config: RunConfig) -> Workload`.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from service.errors import SettingError
+from service.settings import RunConfig
+
+
+class Batch(Protocol):
+    """One micro-batch of one rank, on the CPU, 8-bit; `skipped` names files that could not be read."""
+
+    @property
+    def lr(self) -> Tensor:
+        """Low-resolution frames (B, T, 3, h, w) uint8."""
+
+    @property
+    def gt(self) -> Tensor:
+        """Ground truth (B, 3, H, W) uint8."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of unreadable files that this micro-batch met and replaced."""
+
+
+class UnreadableImageError(Exception):
+    """One image of the data cannot be read; it is named, counted and skipped."""
+
+
+class Images(Protocol):
+    """Validation images by index."""
+
+    names: Sequence[str]
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of the stream of samples one rank takes."""
+
+    rank: int
+    world_size: int
+    samples_seen: int
+
+
+class Workload(Protocol):
+    """What a training needs to know of the network and the data."""
+
+    sample_count: int
+    """Training samples per epoch."""
+    validation_images: Images
+    left_out: Sequence[str]
+    """`name: reason` of every file that was found bad when the data were opened."""
+    has_perceptual: bool
+    notices: Sequence[str]
+    """Sentences that a person should read once at the start."""
+
+    def build_model(self) -> nn.Module:
+        """The network: (B, T, 3, h, w) → (B, 3, H, W), values 0…1."""
+
+    def build_loss(self) -> nn.Module:
+        """(output, target) → the four unweighted terms, (4,)."""
+
+    def batches(self, share: Share) -> Iterator[Batch]:
+        """The endless micro-batches of one rank, from any position of the stream on, without replay."""
+
+    def layers(self, model: nn.Module) -> Mapping[str, nn.Module]:
+        """The layers whose activity is reported, by name, in order."""
+
+    def enlarge(self, lr: Tensor) -> Tensor:
+        """LR as a picture: (B, T, 3, h, w) → (B, 3, H, W)."""
+
+    def score(self, picture: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        """Scores (B,) of pictures (B, 3, H, W): `psnr_db`, `ssim`, `psnr_y_db`, `quality`."""
+
+
+def load_workload(config: RunConfig) -> Workload:
+    """Build the workload that WORKLOAD names; raises `SettingError` when there is none of that name."""
+    try:
+        module = importlib.import_module(config.workload)
+    except ModuleNotFoundError as error:
+        raise SettingError(f"WORKLOAD is {config.workload!r}, but importing it failed: {error}.") from None
+    build = getattr(module, "build", None)
+    if build is None:
+        raise SettingError(f"WORKLOAD {config.workload!r} has no function `build(config)`.")
+    workload: Workload = build(config)
+    return workload

@@ -1,0 +1,172 @@
+"""The ranks of one training and the only way between them.
+
+The one module that talks to `torch.distributed`'s process groups and reads RANK and WORLD_SIZE. Gradients travel in the
+default group (NCCL or gloo) inside DDP; everything else travels as CPU tensors in a gloo group of its own, so that
+control and metrics never wait for, nor disturb, the GPU's stream.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from service.errors import SettingError
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where torchrun put this process. Without torchrun: the only rank."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    is_launched: bool = False
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Place":
+        """Read the variables that torchrun sets for each worker."""
+        if "RANK" not in environment:
+            return cls()
+        return cls(
+            rank=int(environment["RANK"]),
+            local_rank=int(environment["LOCAL_RANK"]),
+            world_size=int(environment["WORLD_SIZE"]),
+            is_launched=True,
+        )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, the only process that writes."""
+        return self.rank == 0
+
+
+class Agreement:
+    """A control word on its way: `result` waits for it and gives the bitwise OR over all ranks."""
+
+    def __init__(self, word: Tensor, work: Any) -> None:
+        self._word = word
+        self._work = work
+
+    def result(self) -> tuple[int, int]:
+        """The two numbers that all ranks now hold."""
+        if self._work is not None:
+            self._work.wait()
+        first, second = self._word.tolist()
+        return first, second
+
+
+class World:
+    """All ranks together, seen from one of them. A world of one needs no process group and no launcher."""
+
+    def __init__(self, place: Place, device: torch.device) -> None:
+        self.rank = place.rank
+        self.size = place.world_size
+        self.is_main = place.is_main
+        self.device = device
+        self.host = socket.gethostname()
+        self._side: Any = None  # the gloo group for everything but gradients; None in a world without groups
+
+    @classmethod
+    def join(cls, place: Place, device_setting: str, threads: int) -> "World":
+        """Meet the other ranks. Raises `SettingError` when the wanted device is not there for every rank."""
+        device = choose_device(device_setting, place)
+        torch.set_num_threads(threads)
+        world = cls(place, device)
+        if not place.is_launched:
+            return world
+        on_gpu = device.type == "cuda"
+        if on_gpu:
+            torch.cuda.set_device(device)
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo", timeout=COLLECTIVE_TIMEOUT, device_id=device if on_gpu else None
+        )
+        world._side = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+        return world
+
+    def leave(self) -> None:
+        """Take leave of the other ranks; afterwards no collective is possible."""
+        if self._side is not None:
+            self._side = None
+            dist.destroy_process_group()
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose backward averages gradients over all ranks; the model itself in a world without groups."""
+        if self._side is None:
+            return model
+        # Buffers are not broadcast: validation runs on the unwrapped model, and a broadcast per forward is a collective
+        # that ranks with fewer validation images would miss.
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
+
+    def no_sync(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        """Within it, `wrapped` keeps gradients local: for all micro-batches of a step but the last."""
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+    def agree(self, first: int, second: int) -> Agreement:
+        """Send this rank's control word, 2 × int64 = 16 bytes; all ranks get the bitwise OR. Returns at once."""
+        word = torch.tensor([first, second], dtype=torch.int64)
+        if self._side is None:
+            return Agreement(word, None)
+        return Agreement(word, dist.all_reduce(word, op=dist.ReduceOp.BOR, group=self._side, async_op=True))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all ranks of a CPU tensor, in place."""
+        if self._side is not None:
+            dist.all_reduce(values, group=self._side)
+        return values
+
+    def gather(self, item: T) -> list[T]:
+        """Every rank's item, by rank, on every rank."""
+        if self._side is None:
+            return [item]
+        items: list[Any] = [None] * self.size
+        dist.all_gather_object(items, item, group=self._side)
+        return items
+
+    def raise_together(self, problem: Exception | None) -> None:
+        """Raise on every rank the first problem that any rank met, so that no rank waits for one that left."""
+        problems = [found for found in self.gather(problem) if found is not None]
+        if problems:
+            raise problems[0]
+
+    def from_main(self, item: T) -> T:
+        """Rank 0's item, on every rank."""
+        if self._side is None:
+            return item
+        box = [item]
+        dist.broadcast_object_list(box, src=0, group=self._side)
+        return box[0]
+
+
+def choose_device(setting: str, place: Place) -> torch.device:
+    """The device of this rank: its own GPU, or the CPU. Raises `SettingError` when GPUs are too few."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if setting == "cpu" or (setting == "auto" and gpus == 0):
+        return torch.device("cpu")
+    if place.local_rank >= gpus:
+        raise SettingError(
+            f"Rank {place.rank} needs GPU {place.local_rank}, but this machine has {gpus}; "
+            f"start at most {gpus} ranks here, or set DEVICE=cpu."
+        )
+    return torch.device("cuda", place.local_rank)
+
+
+def environment_place() -> Place:
+    """This process's place, from its own environment."""
+    return Place.from_environment(os.environ)

@@ -1,0 +1,112 @@
+"""What a person can ask of a running training, and the life of such a command.
+
+    queued → running → done | failed | rejected          queued → expired | cancelled
+
+A command is a row of the store from before it is acknowledged until for ever. The control word carries kinds as bits,
+because all ranks must act alike; ids, people and results stay with rank 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntFlag, StrEnum
+from typing import Any
+
+from service.errors import CommandError
+
+
+class Kind(StrEnum):
+    """The commands of this version, in the order in which one boundary carries them out."""
+
+    RESUME = "resume"
+    PAUSE = "pause"
+    VALIDATE = "validate"
+    CHECKPOINT = "checkpoint"
+    STOP = "stop"
+
+
+class Operation(IntFlag):
+    """The bits of the control word: every kind, and the wish of any rank to leave because of a signal."""
+
+    NONE = 0
+    RESUME = 1
+    PAUSE = 2
+    VALIDATE = 4
+    CHECKPOINT = 8
+    STOP = 16
+    LEAVE = 32
+
+    @classmethod
+    def of(cls, kind: Kind) -> "Operation":
+        """The bit of a kind of command."""
+        return cls[kind.name]
+
+
+class CommandState(StrEnum):
+    """The states of a command; the last five are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change any more."""
+        return self not in {CommandState.QUEUED, CommandState.RUNNING}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One row of the audit: what, who, when, at which step, with which outcome. Times are Unix seconds."""
+
+    id: str
+    run_id: str
+    kind: Kind
+    state: CommandState
+    actor: str
+    source: str
+    created_at: float
+    arguments: Mapping[str, Any]
+    started_at: float | None = None
+    finished_at: float | None = None
+    step: int | None = None
+    result: Mapping[str, Any] | None = None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The command as plain JSON values, as the API shows it."""
+        return {
+            "id": self.id,
+            "run_id": self.run_id,
+            "kind": self.kind.value,
+            "state": self.state.value,
+            "actor": self.actor,
+            "source": self.source,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "step": self.step,
+            "arguments": dict(self.arguments),
+            "result": None if self.result is None else dict(self.result),
+            "reason": self.reason,
+        }
+
+
+def parse_kind(text: str) -> Kind:
+    """The kind of command with this name; raises `CommandError` listing the right ones."""
+    try:
+        return Kind(text)
+    except ValueError:
+        raise CommandError(f"Unknown command {text!r}; there are: {', '.join(Kind)}.") from None
+
+
+def check_arguments(kind: Kind, arguments: Any) -> dict[str, Any]:
+    """The arguments of a command; no command of this version takes any. Raises `CommandError` otherwise."""
+    if not isinstance(arguments, dict):
+        raise CommandError(f"The body of {kind} must be a JSON object, but is {type(arguments).__name__}.")
+    if arguments:
+        raise CommandError(f"{kind} takes no arguments, but got: {', '.join(sorted(map(str, arguments)))}.")
+    return {}

@@ -1,0 +1,50 @@
+"""Writing a file whole or not at all: temporary name in the same folder, fsync, replace, fsync of the folder."""
+
+import hashlib
+import os
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def write_whole(path: Path, content: bytes) -> str:
+    """Replace `path` by `content` atomically and durably; returns the sha256 in hexadecimal.
+
+    Readers see the old file or the new one, never a part. Raises `OSError` and leaves no temporary file behind.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return hashlib.sha256(content).hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def point_link(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to `target` (relative), replacing an earlier link in one step."""
+    temporary = link.with_name(f"{TEMPORARY_PREFIX}{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+    sync_folder(link.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file in hexadecimal, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

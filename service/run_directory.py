@@ -1,0 +1,179 @@
+"""The run directory (`DATA_ROOT`): where each thing lies, and how a start takes possession of it.
+
+Nothing is ever deleted here: a fresh start moves an earlier run's files into `archive/<run id>/`.
+"""
+
+import fcntl
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from service.config import LoadedConfig, as_text
+from service.errors import RunDirectoryError
+from service.files import sync_folder, write_whole
+from service.record import record_step
+
+OF_A_RUN = ("checkpoints", "previews", "tensorboard", "training.log", "config.json", "run.json", "leitstand.db")
+STORE_COMPANIONS = ("leitstand.db-wal", "leitstand.db-shm")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The paths inside one run directory."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """The SQLite store that the trainer and the API share."""
+        return self.root / "leitstand.db"
+
+    @property
+    def log(self) -> Path:
+        """`training.log`."""
+        return self.root / "training.log"
+
+    @property
+    def config(self) -> Path:
+        """`config.json`: the effective settings and where each came from."""
+        return self.root / "config.json"
+
+    @property
+    def identity(self) -> Path:
+        """`run.json`: the run's id."""
+        return self.root / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of saved states."""
+        return self.root / "checkpoints"
+
+    @property
+    def previews(self) -> Path:
+        """The folder of preview pictures."""
+        return self.root / "previews"
+
+    def run_id(self) -> str | None:
+        """The id of the run that lives here, or None."""
+        try:
+            return str(json.loads(self.identity.read_text())["run_id"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunDirectoryError(
+                f"{self.identity} is damaged ({error}); restore it, or start with --fresh to archive this run."
+            ) from None
+
+    def holds_run(self) -> bool:
+        """Whether anything of a run lies here."""
+        return bool(self._belongings())
+
+    def _belongings(self) -> list[Path]:
+        if not self.root.is_dir():
+            return []
+        names = {*OF_A_RUN, *STORE_COMPANIONS}
+        return [path for path in self.root.iterdir() if path.name in names or record_step(path.name) is not None]
+
+    def archive(self) -> Path | None:
+        """Move everything of the run that lives here into `archive/<run id>/`; returns that folder, or None."""
+        belongings = self._belongings()
+        if not belongings:
+            return None
+        target = self._archive_folder(self._archived_id())
+        for path in belongings:
+            path.rename(target / path.name)
+        sync_folder(target)
+        sync_folder(self.root)
+        return target
+
+    def archive_records_after(self, step: int) -> list[Path]:
+        """Move records and previews of later steps aside, so that a resume at `step` never overwrites one."""
+        later = [path for path in self.root.iterdir() if (record_step(path.name) or 0) > step]
+        if later:
+            target = self._archive_folder(f"{self.run_id()}-after-{step}")
+            for path in later:
+                path.rename(target / path.name)
+            sync_folder(target)
+            sync_folder(self.root)
+        return later
+
+    def _archived_id(self) -> str:
+        try:
+            return self.run_id() or "unnamed"
+        except RunDirectoryError:
+            return "unnamed"
+
+    def _archive_folder(self, name: str) -> Path:
+        """A new folder below `archive/`; a number is added where the name is taken."""
+        parent = self.root / "archive"
+        parent.mkdir(exist_ok=True)
+        names = [name, *(f"{name}-{count}" for count in range(2, 10_000))]
+        folder = next(parent / candidate for candidate in names if not (parent / candidate).exists())
+        folder.mkdir()
+        return folder
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Possession of a run directory: the run's id, and the lock that lasts as long as this process."""
+
+    run_id: str
+    lock: IO[str]
+
+
+def claim(directory: RunDirectory, *, resume: bool, fresh: bool) -> Claim:
+    """Take possession of the run directory for a start.
+
+    `resume` continues what is there (or starts anew when nothing is), `fresh` archives it. Raises `RunDirectoryError`
+    when the directory cannot be written, is in use by another trainer, or holds a run and neither was asked for.
+    """
+    _require_writable(directory.root)
+    lock = _lock(directory.root)
+    if fresh:
+        directory.archive()
+    if directory.holds_run() and not resume:
+        raise RunDirectoryError(
+            f"{directory.root} already holds a run: continue it with --resume, "
+            "archive it with --fresh, or choose another DATA_ROOT."
+        )
+    run_id = directory.run_id()
+    if run_id is None:
+        run_id = uuid.uuid4().hex[:12]
+        write_whole(directory.identity, json.dumps({"run_id": run_id}).encode() + b"\n")
+    return Claim(run_id, lock)
+
+
+def _lock(root: Path) -> IO[str]:
+    """The exclusive lock on a run directory; the kernel releases it however the process ends."""
+    lock = (root / ".lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RunDirectoryError(
+            f"Another trainer is working in {root}; stop it (`leitstand stop`) or choose another DATA_ROOT."
+        ) from None
+    return lock
+
+
+def write_config(directory: RunDirectory, loaded: LoadedConfig) -> dict[str, Any]:
+    """Write the effective settings to `config.json`; returns them."""
+    settings = as_text(loaded.config)
+    content = {"settings": settings, "origins": dict(loaded.origins)}
+    write_whole(directory.config, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+    return settings
+
+
+def _require_writable(root: Path) -> None:
+    probe = root / f".tmp-probe.{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise RunDirectoryError(
+            f"DATA_ROOT {root} cannot be written ({error.strerror}); choose another or mend its permissions."
+        ) from None

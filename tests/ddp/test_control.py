@@ -1,0 +1,88 @@
+"""Commands between the recorder thread and the step boundary; agreement itself is tested with real ranks."""
+
+import torch
+
+from ddp.control import Control, Inbox
+from ddp.world import Place, World
+from service.commands import Command, CommandState, Kind, Operation
+
+
+def command(kind: Kind) -> Command:
+    return Command(
+        id=kind.value, run_id="run", kind=kind, state=CommandState.RUNNING, actor="me", source="api", created_at=0.0,
+        arguments={},
+    )  # fmt: skip
+
+
+def inbox_with(*kinds: Kind) -> Inbox:
+    inbox = Inbox()
+    for kind in kinds:
+        inbox.put(command(kind))
+    return inbox
+
+
+def world_of_one() -> World:
+    return World(Place(), torch.device("cpu"))
+
+
+def kinds(commands: list[Command]) -> list[Kind]:
+    return [item.kind for item in commands]
+
+
+def test_one_boundary_takes_all_commands_that_go_together() -> None:
+    inbox = inbox_with(Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT)
+
+    assert kinds(inbox.take()) == [Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT]
+
+
+def test_a_contradiction_waits_for_the_next_boundary_so_that_order_is_kept() -> None:
+    inbox = inbox_with(Kind.PAUSE, Kind.RESUME, Kind.PAUSE)
+
+    assert [kinds(inbox.take()) for _ in range(4)] == [[Kind.PAUSE], [Kind.RESUME], [Kind.PAUSE], []]
+
+
+def test_nothing_is_taken_after_a_stop() -> None:
+    inbox = inbox_with(Kind.STOP, Kind.VALIDATE)
+
+    assert kinds(inbox.take()) == [Kind.STOP]
+    assert kinds(inbox.take_all()) == [Kind.VALIDATE]
+
+
+def test_a_word_carries_every_operation_and_the_wish_to_leave() -> None:
+    control = Control(world_of_one(), inbox_with(Kind.VALIDATE, Kind.STOP), lambda: True, first_check_step=1)
+
+    control.send(1)
+    turn = control.receive()
+
+    assert turn.operations == Operation.VALIDATE | Operation.STOP | Operation.LEAVE
+    assert kinds(list(turn.of(Kind.STOP))) == [Kind.STOP]
+
+
+def test_steps_between_two_checks_send_nothing() -> None:
+    inbox = Inbox()
+    control = Control(world_of_one(), inbox, lambda: False, first_check_step=10)
+    inbox.put(command(Kind.VALIDATE))
+
+    control.send(9)
+    before = control.receive()
+    control.send(10)
+
+    assert before.operations == Operation.NONE
+    assert control.receive().operations == Operation.VALIDATE
+
+
+def test_checks_of_fast_steps_are_spread_over_at_least_a_quarter_of_a_second() -> None:
+    control = Control(world_of_one(), Inbox(), lambda: False, first_check_step=1)
+    checked = 0
+    for step in range(1, 2000):
+        control.send(step)
+        checked += control._sent is not None
+        control.receive()
+
+    assert checked < 20  # two thousand steps of some microseconds
+
+
+def test_a_paused_rank_gets_a_command_at_once() -> None:
+    control = Control(world_of_one(), inbox_with(Kind.RESUME), lambda: False, first_check_step=100)
+
+    assert control.wait(5).operations == Operation.RESUME

@@ -1,0 +1,176 @@
+"""Rank 0's recorder thread, with a real store and real files: what waits, what is retried, what is never lost."""
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ddp.control import Inbox
+from ddp.recorder import Recorder
+from ddp.report import NOT_YET_VALIDATED
+from service.commands import CommandState, Kind
+from service.record import KEYS
+from service.run_directory import RunDirectory
+from service.run_state import RunState
+from service.store import Store
+
+RUN = "run0"
+Eventually = Callable[..., None]
+
+
+class Bench:
+    """A recorder at work on a run directory, and a second connection that looks at what it wrote."""
+
+    def __init__(self, root: Path) -> None:
+        self.directory = RunDirectory(root)
+        self.inbox = Inbox()
+        self.store = Store(self.directory.store, create=True)
+        self.store.open_run(RUN, {})
+        writing = Store(self.directory.store, keep_open=True, busy_seconds=0.1)
+        self.recorder = Recorder(writing, self.directory, RUN, self.inbox)
+        self.recorder.start()
+
+    def submit(self, kind: Kind) -> str:
+        return self.store.submit(RUN, kind, {}, actor="me", source="api").id
+
+    def state_of(self, command_id: str) -> CommandState:
+        command = self.store.command(command_id)
+        assert command is not None
+        return command.state
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Any:
+    made = Bench(tmp_path)
+    yield made
+    if made.recorder._thread.is_alive():
+        made.recorder.close(RunState.STOPPED)
+
+
+def record(step: int) -> dict[str, Any]:
+    return {**dict.fromkeys(KEYS), **NOT_YET_VALIDATED, "step_current": step}
+
+
+def test_a_command_reaches_the_inbox_begun_and_never_twice(bench: Bench, eventually: Eventually) -> None:
+    first, second = bench.submit(Kind.VALIDATE), bench.submit(Kind.PAUSE)
+    taken: list[str] = []
+    eventually(lambda: taken.extend(item.id for item in bench.inbox.take()) or len(taken) == 2, what="both commands")
+
+    assert taken == [first, second]
+    assert bench.state_of(first) is CommandState.RUNNING
+    bench.submit(Kind.STOP)
+    bench.inbox.wait(5)
+    assert [item.kind for item in bench.inbox.take_all()] == [Kind.STOP]
+
+
+def test_a_cancelled_command_never_begins(bench: Bench, eventually: Eventually) -> None:
+    bench.recorder.close(RunState.STOPPED)
+    cancelled = bench.submit(Kind.STOP)
+    bench.store.finish_command(cancelled, CommandState.CANCELLED)
+
+    assert bench.store.begin_command(cancelled) is False
+
+
+def test_a_record_is_on_disk_before_its_command_is_done(bench: Bench, eventually: Eventually) -> None:
+    command_id = bench.submit(Kind.VALIDATE)
+    bench.inbox.wait(5)
+    (command,) = bench.inbox.take()
+    picture = torch.zeros(3, 12, 36, dtype=torch.uint8)
+    bench.recorder.record(record(7), {"quality_ki_value": 0.5}, [("val_0.png", picture)], [(command, {"ranks": []})])
+    eventually(lambda: bench.state_of(command_id).is_final, what="the command's end")
+
+    done = bench.store.command(command_id)
+    assert done is not None
+    assert (done.state, done.step, done.result) == (
+        CommandState.DONE, 7, {"ranks": [], "record": "Statistik_7.json"},
+    )  # fmt: skip
+    assert json.loads((bench.directory.root / "Statistik_7.json").read_text())["step_current"] == 7
+    assert (bench.directory.previews / "step_7" / "val_0.webp").stat().st_size > 0
+    eventually(lambda: bench.store.records(RUN), what="the copy in the store")
+
+
+def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_written_later(
+    bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddp.recorder.RETRY_SECONDS", 0.05)
+    obstacle = bench.directory.root / "Statistik_7.json"
+    obstacle.mkdir()  # a folder of that name: os.replace cannot put the file there
+    command_id = bench.submit(Kind.VALIDATE)
+    bench.inbox.wait(5)
+    bench.recorder.record(record(7), {}, [], [(command, {}) for command in bench.inbox.take()])
+    eventually(lambda: bench.state_of(command_id) is CommandState.FAILED, what="the command's failure")
+    obstacle.rmdir()
+    eventually(obstacle.is_file, what="the record's file")
+
+    failed = bench.store.command(command_id)
+    assert failed is not None
+    assert "will be tried again" in str(failed.reason)
+    assert caplog.text.count("⚠️  Failed to save statistics JSON: ") == 1
+
+
+def test_a_locked_store_delays_writing_but_loses_nothing(
+    bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddp.recorder.RETRY_SECONDS", 0.05)
+    locker = sqlite3.connect(bench.directory.store, isolation_level=None)
+    locker.execute("BEGIN EXCLUSIVE")
+    started_at = time.perf_counter()
+    for step in range(1, 51):
+        bench.recorder.log_point(step, {"total_loss_value": 1.0 / step}, record(step))
+    handed_over_seconds = time.perf_counter() - started_at
+    eventually(lambda: "The store cannot be reached" in caplog.text, what="the warning")
+    locker.execute("ROLLBACK")
+    locker.close()
+    eventually(lambda: len(bench.store.series(RUN)) == 50, what="the log points")
+
+    assert handed_over_seconds < 1.0
+    assert caplog.text.count("The store cannot be reached") == 1
+    assert [row.step for row in bench.store.series(RUN)] == list(range(1, 51))
+
+
+def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddp.recorder.LOG_POINTS_KEPT", 10)
+    directory = RunDirectory(tmp_path)
+    store = Store(directory.store, create=True)
+    store.open_run(RUN, {})
+    recorder = Recorder(Store(directory.store, keep_open=True), directory, RUN, Inbox())  # not yet started
+    for step in range(25):
+        recorder.log_point(step, {}, record(step))
+        recorder.event("something", {})
+    recorder.start()
+    recorder.close(RunState.FINISHED)
+
+    assert recorder.dropped == 15
+    assert len(store.series(RUN)) == 10
+    assert len(store.events(RUN)) == 25
+
+
+def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(bench: Bench) -> None:
+    command_id = bench.submit(Kind.VALIDATE)
+    bench.inbox.wait(5)
+    bench.recorder.close(RunState.FINISHED, "all done")
+
+    run = bench.store.current_run()
+    assert run is not None
+    assert (run.state, run.reason) == (RunState.FINISHED, "all done")
+    assert bench.state_of(command_id) is CommandState.REJECTED
+
+
+def test_a_vanished_run_directory_ends_nothing(
+    bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddp.recorder.LAST_CHANCE_SECONDS", 0.1)
+    shutil.rmtree(bench.directory.root)
+    bench.recorder.record(record(1), {}, [], [])
+    eventually(lambda: "Failed to save statistics JSON" in caplog.text, what="the warning")
+
+    bench.recorder.close(RunState.STOPPED)
+    assert "Statistik_1.json could not be written and is lost" in caplog.text
