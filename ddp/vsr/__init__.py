@@ -1,0 +1,1 @@
+"""Video super-resolution as a single-process workload: it knows no ranks."""

@@ -1,0 +1,142 @@
+"""The video super-resolution network: bidirectional from the centre frame, residual trunks, PixelShuffle.
+
+    frames 0 … c … T-1 ──feat_extract──> features
+      backward: state = features[c];  for i = c+1 … T-1:  state = backward_trunk(backward_fuse([state, features[i]]))
+      forward:  state = features[c];  for i = c-1 … 0:    state = forward_trunk(forward_fuse([state, features[i]]))
+    output = upsample(fusion([backward state, forward state])) + bilinear enlargement of frame c
+
+No optical flow and no alignment. Never clamps its output and never logs.
+
+Legend: B = batch, T = frames, c = T // 2 the centre, F = feature channels, s = scale, h, w = LR pixels.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from service.errors import UserError
+
+SCALES = (2, 3, 4)
+
+
+class ResidualBlock(nn.Module):
+    """conv 3x3, LeakyReLU(0.1), conv 3x3, plus its input; the sum is neither scaled nor activated."""
+
+    def __init__(self, n_feats: int, activation_checkpointing: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_feats, n_feats, 3, padding=1)
+        self.activation = nn.LeakyReLU(0.1)
+        self.conv2 = nn.Conv2d(n_feats, n_feats, 3, padding=1)
+        self.activation_checkpointing = activation_checkpointing
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, h, w) -> the same shape."""
+        # Inside forward, so that the recomputation in backward does not run the block's own hooks a second time.
+        if self.activation_checkpointing and self.training:
+            return x + checkpoint(self._residual, x, use_reentrant=False)
+        return x + self._residual(x)
+
+    def _residual(self, x: Tensor) -> Tensor:
+        return self.conv2(self.activation(self.conv1(x)))
+
+
+class VSR(nn.Module):
+    """`n_frames` LR frames in, the centre frame enlarged `scale` times out.
+
+    `n_blocks` counts the residual blocks of both trunks together. `activation_checkpointing` recomputes each block in
+    backward instead of keeping its activations: the same numbers for less memory and about a third more time.
+    Raises UserError for sizes that the network cannot have.
+    """
+
+    def __init__(
+        self,
+        n_feats: int,
+        n_blocks: int,
+        n_frames: int = 5,
+        scale: int = 3,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(n_feats, n_blocks, n_frames, scale)
+        self.n_frames = n_frames
+        self.scale = scale
+        self.feat_extract = nn.Conv2d(3, n_feats, 3, padding=1)
+        self.backward_fuse = nn.Conv2d(2 * n_feats, n_feats, 1)
+        self.backward_trunk = _trunk(n_feats, n_blocks, activation_checkpointing)
+        self.forward_fuse = nn.Conv2d(2 * n_feats, n_feats, 1)
+        self.forward_trunk = _trunk(n_feats, n_blocks, activation_checkpointing)
+        self.fusion = nn.Conv2d(2 * n_feats, n_feats, 1)
+        self.upsample = _upsample(n_feats, scale)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """(B, T, 3, h, w) RGB in [0, 1] -> (B, 3, s·h, s·w), about [0, 1] but not clamped."""
+        if lr.ndim != 5 or lr.shape[1] != self.n_frames:
+            shape = f"(batch, {self.n_frames}, 3, height, width)"
+            raise UserError(f"the model was built for {self.n_frames} frames, {shape}: got {tuple(lr.shape)}")
+        frames = self.feat_extract(lr.flatten(0, 1)).unflatten(0, lr.shape[:2]).unbind(1)  # T times (B, F, h, w)
+        centre = self.n_frames // 2
+        later, earlier = frames[centre + 1 :], frames[:centre][::-1]
+        backward = _propagate(frames[centre], later, self.backward_fuse, self.backward_trunk)
+        forward = _propagate(frames[centre], earlier, self.forward_fuse, self.forward_trunk)
+        residual = self.upsample(self.fusion(torch.cat([backward, forward], dim=1)))
+        return residual + enlarge_centre(lr, self.scale)
+
+
+def enlarge_centre(lr: Tensor, scale: int) -> Tensor:
+    """The centre frame of (B, T, 3, h, w), bilinearly enlarged: (B, 3, s·h, s·w). It is the picture called LR."""
+    centre = lr[:, lr.shape[1] // 2]
+    return F.interpolate(centre, scale_factor=float(scale), mode="bilinear", align_corners=False)
+
+
+def tracked_layers(model: VSR) -> dict[str, nn.Module]:
+    """The layers whose activity is reported, by the names and in the order of the record's `layer_activity_map`."""
+    layers: dict[str, nn.Module] = {}
+    layers |= {f"Backward_Block_{i:02d}": block for i, block in enumerate(model.backward_trunk, start=1)}
+    layers["Backward_Fuse"] = model.backward_fuse
+    layers |= {f"Forward_Block_{i:02d}": block for i, block in enumerate(model.forward_trunk, start=1)}
+    layers["Forward_Fuse"] = model.forward_fuse
+    layers["Final_Fusion"] = model.fusion
+    return layers
+
+
+def _check(n_feats: int, n_blocks: int, n_frames: int, scale: int) -> None:
+    if n_feats < 1:
+        raise UserError(f"N_FEATS is {n_feats}: the network needs at least 1 feature channel")
+    if n_blocks < 1:
+        raise UserError(f"N_BLOCKS is {n_blocks}: the network needs at least 1 residual block")
+    if n_frames < 3 or n_frames % 2 == 0:
+        raise UserError(f"{n_frames} frames have no centre with neighbours: use an odd number from 3 on, as 5 or 7")
+    if scale not in SCALES:
+        raise UserError(f"a scale of {scale} is not built: choose one of {', '.join(map(str, SCALES))}")
+
+
+def _trunk(n_feats: int, n_blocks: int, activation_checkpointing: bool) -> nn.Sequential:
+    """Half of the blocks, at least one; both trunks are of the same length."""
+    return nn.Sequential(*(ResidualBlock(n_feats, activation_checkpointing) for _ in range(max(1, n_blocks // 2))))
+
+
+def _upsample(n_feats: int, scale: int) -> nn.Sequential:
+    """(B, F, h, w) -> (B, 3, s·h, s·w), one PixelShuffle for every scale.
+
+    Also x4 in one go: two x2 stages would need half the parameters here but a quarter more arithmetic, and their
+    module names would differ from those of the other scales.
+
+    The last convolution starts at zero: the untrained network is then exactly the bilinear enlargement. It starts from
+    a useful picture instead of noise added to one, and "KI better than LR" means something from the first step on. The
+    other layers get their first gradient at the second step, when the last one has moved.
+    """
+    last = nn.Conv2d(n_feats, 3, 3, padding=1)
+    nn.init.zeros_(last.weight)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Conv2d(n_feats, scale**2 * n_feats, 3, padding=1), nn.PixelShuffle(scale), last)
+
+
+def _propagate(state: Tensor, frames: Iterable[Tensor], fuse: nn.Module, trunk: nn.Module) -> Tensor:
+    """Carry `state` over `frames`, nearest first; each trunk runs once per frame with the same weights."""
+    for frame in frames:
+        state = trunk(fuse(torch.cat([state, frame], dim=1)))
+    return state

