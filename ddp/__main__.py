@@ -56,12 +56,12 @@ def parse_arguments() -> Start:
 
 
 def run_rank(place: Place, start: Start, leave: LeaveRequest, listener: QueueListener) -> int:
-    """Meet the other ranks, take possession of the run directory, train."""
+    """Meet the other ranks, open the data, take possession of the run directory, train."""
     config = start.loaded.config
     world = World.join(place, config.device, config.threads_per_rank)
     try:
+        workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
         with possession(world, start, listener) as run_id:
-            workload = open_workload(world, config)
             return train(build_parts(world, start, run_id, leave, workload))
     finally:
         world.leave()

@@ -11,6 +11,8 @@ Every branch that leads to a collective depends on the settings, the step, or a 
 """
 
 import logging
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +74,7 @@ class Trainer:
         self._learning_rate = parts.schedule.learning_rate(parts.progress.step)
         # What the run is doing
         self._paused = False
+        self._turn_began_at = 0.0
         self._ending: RunState | None = None
         self.is_leaving = False
 
@@ -170,7 +173,7 @@ class Trainer:
         """One validation and its record; at a step that has one already, the commands share it."""
         step = self._progress.step
         if self._progress.validated_step == step:
-            self._share_record(commands)
+            self._answer(commands, None, {"shared": True, "record": record_name(step)})
             return
         self._log()
         self._recorder.show(self._compose(trigger, None, validating=True))
@@ -193,7 +196,7 @@ class Trainer:
             logger.warning("Validation image %s cannot be read and was skipped.", name)
         record = self._compose(trigger, commands[0].id if commands else None)
         # The all_reduce that made the table is every rank's own report: without one of them it would not have ended.
-        answer = {"shared": False, "ranks": self._outcomes([None] * self._world.size)}
+        answer = {"shared": False, "ranks": _outcomes([(None, began_at) for began_at in result.began_at])}
         waiting = [(command, answer) for command in commands]
         self._recorder.record(record, report.curves_of(record, with_validation=True), result.previews, waiting)
         logger.info(
@@ -201,12 +204,6 @@ class Trainer:
             record["step_current"],
             *(self._validation[key] for key in ("quality_ki_value", "quality_lr_value", "psnr_ki_db", "psnr_lr_db")),
         )
-
-    def _share_record(self, commands: tuple[Command, ...]) -> None:
-        step = self._progress.step
-        result = {"shared": True, "record": record_name(step), "ranks": self._outcomes([None] * self._world.size)}
-        for command in commands:
-            self._recorder.finish(command, CommandState.DONE, step=step, result=result)
 
     # Checkpoints
 
@@ -232,6 +229,7 @@ class Trainer:
 
     def _carry_out(self, turn: Turn) -> None:
         wanted = turn.operations
+        self._turn_began_at = time.time()
         if wanted & (Operation.PAUSE | Operation.RESUME):
             self._set_paused(Operation.PAUSE in wanted, turn)
         if Operation.VALIDATE in wanted:
@@ -258,17 +256,24 @@ class Trainer:
         self._answer(turn.of(Kind.STOP), problem)
         self._ending = RunState.STOPPED
 
-    def _answer(self, commands: tuple[Command, ...], problem: str | None) -> None:
+    def _answer(
+        self, commands: tuple[Command, ...], problem: str | None, result: Mapping[str, Any] | None = None
+    ) -> None:
         """Finish commands with every rank's own outcome. All ranks call it alike: one collective."""
-        outcomes = self._world.gather(problem)
+        outcomes = _outcomes(self._world.gather((problem, self._turn_began_at)))
         state = CommandState.DONE if problem is None else CommandState.FAILED
         for command in commands:
             self._recorder.finish(
-                command, state, step=self._progress.step, result={"ranks": self._outcomes(outcomes)}, reason=problem
+                command, state, step=self._progress.step, result={**(result or {}), "ranks": outcomes}, reason=problem
             )
 
-    def _outcomes(self, problems: list[str | None]) -> list[dict[str, Any]]:
-        return [{"rank": rank, "outcome": problem or "done"} for rank, problem in enumerate(problems)]
+
+def _outcomes(reports: list[tuple[str | None, float]]) -> list[dict[str, Any]]:
+    """Every rank's (problem, Unix time at which it began) as the result of a command shows it."""
+    return [
+        {"rank": rank, "outcome": problem or "done", "began_at": began_at}
+        for rank, (problem, began_at) in enumerate(reports)
+    ]
 
 
 def _log_line(snapshot: Record) -> None:

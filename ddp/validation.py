@@ -29,13 +29,17 @@ Preview = tuple[str, Tensor]
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Scores of every image, the same on every rank. `table` is (images, COLUMNS) float64."""
+    """Scores of every image, the same on every rank.
+
+    `table` is (images, COLUMNS) float64; `began_at` holds the Unix time at which each rank began.
+    """
 
     names: tuple[str, ...]
     table: Tensor
     layer_names: tuple[str, ...]
     layer_means: Tensor
     duration_seconds: float
+    began_at: tuple[float, ...]
     previews: tuple[Preview, ...]
 
     @cached_property
@@ -104,6 +108,7 @@ def validate(
 
     `on_image` is called after each image of this rank. One collective. Previews are kept on rank 0 only.
     """
+    began_at = time.time()
     started_at = time.perf_counter()
     names = tuple(workload.validation_images.names)
     table = torch.zeros(len(names), COLUMNS, dtype=torch.float64)
@@ -120,8 +125,16 @@ def validate(
                 previews.append((names[index], _side_by_side(*pictures)))
             on_image()
     model.train(was_training)
-    means, seconds = _reduce(world, table, probe, time.perf_counter() - started_at)
-    return ValidationResult(names, table, tuple(probe.names), means, seconds, tuple(previews))
+    means, times = _reduce(world, table, probe, (began_at, time.perf_counter() - started_at))
+    return ValidationResult(
+        names=names,
+        table=table,
+        layer_names=tuple(probe.names),
+        layer_means=means,
+        duration_seconds=float(times[:, 1].max()),
+        began_at=tuple(times[:, 0].tolist()),
+        previews=tuple(previews),
+    )
 
 
 def _score_image(
@@ -147,12 +160,17 @@ def _side_by_side(*pictures: Tensor) -> Tensor:
     return (torch.cat(pictures, dim=-1)[0].clamp(0, 1) * 255).round().byte().cpu()
 
 
-def _reduce(world: World, table: Tensor, probe: ActivityProbe, seconds: float) -> tuple[Tensor, float]:
-    """Fill `table` from all ranks in place; returns (mean |output| per layer, the slowest rank's seconds)."""
-    durations = torch.zeros(world.size, dtype=torch.float64)
-    durations[world.rank] = seconds
-    parts = [table.flatten(), probe.sums().double().cpu(), probe.calls().double().cpu(), durations]
+def _reduce(
+    world: World, table: Tensor, probe: ActivityProbe, own_times: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Fill `table` from all ranks in place.
+
+    Returns mean |output| per layer, and (ranks, 2): the Unix time at which a rank began, the seconds it took.
+    """
+    times = torch.zeros(world.size, 2, dtype=torch.float64)
+    times[world.rank] = torch.tensor(own_times, dtype=torch.float64)
+    parts = [table.flatten(), probe.sums().double().cpu(), probe.calls().double().cpu(), times.flatten()]
     packed = world.sum(torch.cat(parts))
     reduced = packed.split([len(part) for part in parts])
     table.copy_(reduced[0].view_as(table))
-    return reduced[1] / reduced[2].clamp(min=1), float(reduced[3].max())
+    return reduced[1] / reduced[2].clamp(min=1), reduced[3].view_as(times)

@@ -5,6 +5,7 @@ default group (NCCL or gloo) inside DDP; everything else travels as CPU tensors 
 control and metrics never wait for, nor disturb, the GPU's stream.
 """
 
+import inspect
 import os
 import socket
 from collections.abc import Mapping
@@ -20,6 +21,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from service.errors import SettingError
 
+# The name of the switch since torch 2.13, which warns of the older one.
+_BUFFERS_PER_FORWARD = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    else "broadcast_buffers"
+)
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 T = TypeVar("T")
@@ -107,11 +114,12 @@ class World:
             return model
         # Buffers are not broadcast: validation runs on the unwrapped model, and a broadcast per forward is a collective
         # that ranks with fewer validation images would miss.
+        without_buffers: dict[str, Any] = {_BUFFERS_PER_FORWARD: False}
         return DistributedDataParallel(
             model,
             device_ids=[self.device] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
+            **without_buffers,
         )
 
     def no_sync(self, wrapped: nn.Module) -> AbstractContextManager[None]:

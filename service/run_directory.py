@@ -68,8 +68,8 @@ class RunDirectory:
             ) from None
 
     def holds_run(self) -> bool:
-        """Whether anything of a run lies here."""
-        return bool(self._belongings())
+        """Whether anything of a run lies here that a new start must not touch; a failed start leaves only its name."""
+        return any(path.name not in {"run.json", "config.json"} for path in self._belongings())
 
     def _belongings(self) -> list[Path]:
         if not self.root.is_dir():
@@ -130,7 +130,7 @@ def claim(directory: RunDirectory, *, resume: bool, fresh: bool) -> Claim:
     `resume` continues what is there (or starts anew when nothing is), `fresh` archives it. Raises `RunDirectoryError`
     when the directory cannot be written, is in use by another trainer, or holds a run and neither was asked for.
     """
-    _require_writable(directory.root)
+    require_writable(directory.root)
     lock = _lock(directory.root)
     if fresh:
         directory.archive()
@@ -167,7 +167,8 @@ def write_config(directory: RunDirectory, loaded: LoadedConfig) -> dict[str, Any
     return settings
 
 
-def _require_writable(root: Path) -> None:
+def require_writable(root: Path) -> None:
+    """Make the run directory where it is missing; raises `RunDirectoryError` when it cannot be written."""
     probe = root / f".tmp-probe.{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,179 @@
+"""Reading a patch set: pairs of PNG files with identical names, checked once when opened.
+
+    ROOT/Patches/GT/*.png   ROOT/Patches/LR/*.png   training
+    ROOT/Val/GT/*.png       ROOT/Val/LR/*.png       validation; never filled up from training
+
+GT is one frame, LR is T frames stacked from top to bottom, of which frame T // 2 matches GT. Any bad file is named
+with its reason and left out. Never writes and never deletes.
+
+Legend: T = frames; h, w = LR size of one frame; H, W = GT size; s = scale, H = s h, W = s w.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from service.errors import DatasetError
+
+Split = Literal["Patches", "Val"]
+MODES_8_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
+NAMED_IN_ERROR = 3
+# What Pillow raises for a file that is missing, cut off, or not what its name says.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
+
+
+class CorruptImageError(Exception):
+    """A file of the set cannot be read; carries its `name` and the `reason`."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)  # both as arguments, so that it survives pickling between processes
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+class PatchSet:
+    """The readable pairs of one split, sorted by name."""
+
+    folder: Path
+    n_frames: int
+    scale: int
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    """(h, w) of one LR frame, in the order of `names`."""
+    skipped: tuple[Skipped, ...]
+
+    def __init__(
+        self, folder: Path, n_frames: int, sizes: dict[str, tuple[int, int]], skipped: tuple[Skipped, ...], scale: int
+    ) -> None:
+        self.folder = folder
+        self.n_frames = n_frames
+        self.scale = scale
+        self.names = tuple(sizes)
+        self.sizes = tuple(sizes.values())
+        self.skipped = skipped
+
+    @classmethod
+    def open(cls, root: Path, split: Split, n_frames: int, scale: int) -> Self:
+        """List the pairs of `root/split` and check every file's header (0.1 ms a pair).
+
+        Raises DatasetError naming the folder and what was expected if no usable pair is found.
+        """
+        folder = root / split
+        gt_names, lr_names = _png_names(folder / "GT", n_frames), _png_names(folder / "LR", n_frames)
+        skipped = [Skipped(f"LR/{name}", "there is no GT of this name") for name in sorted(lr_names - gt_names)]
+        sizes: dict[str, tuple[int, int]] = {}
+        for name in sorted(gt_names):
+            try:
+                sizes[name] = _checked_size(folder, name, name in lr_names, n_frames, scale)
+            except CorruptImageError as error:
+                skipped.append(Skipped(error.name, error.reason))
+        if not sizes:
+            raise DatasetError(_nothing_left(folder, n_frames, scale, skipped))
+        return cls(folder, n_frames, sizes, tuple(skipped), scale)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """LR (T, 3, h, w) and GT (3, H, W), uint8, RGB.
+
+        Raises CorruptImageError if a file cannot be read whole or no longer has the size its header had.
+        """
+        name, (h, w) = self.names[index], self.sizes[index]
+        lr = _read_image(self.folder, f"LR/{name}", self.n_frames * h, w)
+        gt = _read_image(self.folder, f"GT/{name}", self.scale * h, self.scale * w)
+        return lr.view(self.n_frames, h, w, 3).permute(0, 3, 1, 2).contiguous(), gt.permute(2, 0, 1).contiguous()
+
+
+def _png_names(folder: Path, n_frames: int) -> set[str]:
+    """The names of all PNG files, hidden ones aside; one directory scan, no look at the files."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.name.lower().endswith(".png") and entry.name[0] != "."}
+    except OSError as error:
+        raise DatasetError(
+            f"the folder {folder} cannot be read ({error.strerror}): expected a patch set with "
+            f"{{Patches,Val}}/{{GT,LR}}/*.png, where an LR file stacks {n_frames} frames; "
+            f"check DATASET_ROOT, or make a set with `leitstand prepare`"
+        ) from error
+
+
+def _checked_size(folder: Path, name: str, has_lr: bool, n_frames: int, scale: int) -> tuple[int, int]:
+    """(h, w) of one LR frame, from both headers. Raises CorruptImageError with the reason to leave the pair out."""
+    if not has_lr:
+        raise CorruptImageError(f"GT/{name}", "there is no LR of this name")
+    height, width = _header_size(folder, f"GT/{name}")
+    lr_height, lr_width = _header_size(folder, f"LR/{name}")
+    if height % scale or width % scale:
+        raise CorruptImageError(f"GT/{name}", f"{width}x{height} pixels cannot be divided by the scale {scale}")
+    h, w = height // scale, width // scale
+    if (lr_height, lr_width) != (n_frames * h, w):
+        raise CorruptImageError(
+            f"LR/{name}",
+            f"it is {lr_width}x{lr_height} pixels, but {w}x{n_frames * h} were expected "
+            f"({n_frames} frames of {w}x{h} for a GT of {width}x{height} at scale {scale})",
+        )
+    return h, w
+
+
+def _header_size(folder: Path, name: str) -> tuple[int, int]:
+    """(height, width) from the file's header alone."""
+    try:
+        with Image.open(folder / name, formats=["PNG"]) as image:
+            _check_mode(name, image)
+            return image.height, image.width
+    except UNREADABLE as error:
+        raise CorruptImageError(name, _reason_of(error)) from error
+
+
+def _read_image(folder: Path, name: str, height: int, width: int) -> Tensor:
+    """The decoded image (height, width, 3) uint8."""
+    try:
+        with Image.open(folder / name, formats=["PNG"]) as image:
+            _check_mode(name, image)
+            # A palette may hold transparency, which Pillow only converts quietly by way of RGBA.
+            plain = image.convert("RGBA") if image.mode in {"P", "PA"} else image
+            pixels = np.array(plain.convert("RGB"))
+    except UNREADABLE as error:
+        raise CorruptImageError(name, _reason_of(error)) from error
+    if pixels.shape[:2] != (height, width):
+        found = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise CorruptImageError(name, f"it is {found} pixels now, but was {width}x{height} when the set was opened")
+    return torch.from_numpy(pixels)
+
+
+def _check_mode(name: str, image: Image.Image) -> None:
+    if image.mode not in MODES_8_BIT:
+        raise CorruptImageError(name, f"its pixels are of type {image.mode}, but 8 bits per channel were expected")
+
+
+def _reason_of(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not a PNG image"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _nothing_left(folder: Path, n_frames: int, scale: int, skipped: list[Skipped]) -> str:
+    examples = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:NAMED_IN_ERROR])
+    found = f"{len(skipped)} files were left out, such as {examples}" if skipped else "GT and LR hold no PNG file"
+    return (
+        f"{folder} holds no usable pair of GT and LR images: {found}; expected files of the same name in GT and LR, "
+        f"an LR file being {n_frames} frames (N_FRAMES) of 1/{scale} (SCALE) of the GT's size stacked vertically"
+    )

@@ -1,0 +1,276 @@
+"""Videos to a patch set, whole or not at all: `python -m ddp.vsr.prepare --dataset DIR --clips small`.
+
+    find or fetch -> survey (size, scenes) -> split by scene -> choose windows -> cut, shrink, write -> dataset.json
+
+Everything is built in a hidden folder beside DATASET, which is renamed when all is written. Never changes or deletes
+a set that is there: with the same settings there is nothing to do, with others it is an error.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ddp.vsr.clips import CLIP_SETS, Progress, fetch_set
+from ddp.vsr.manifest import (
+    MANIFEST_FILE,
+    Findings,
+    PatchSettings,
+    is_prepared,
+    manifest_of,
+    request_for_clips,
+    request_for_videos,
+    sha256_of_source,
+)
+from ddp.vsr.patch_writer import PatchWriter, labels_of
+from ddp.vsr.scenes import Survey, survey
+from ddp.vsr.split import Split, split_scenes
+from ddp.vsr.video import DamagedVideoError, Source, find_sources
+from ddp.vsr.windows import CutOut, Window, training_windows, validation_windows
+from service.errors import UserError
+from service.files import TEMPORARY_PREFIX, sync_folder, write_whole
+
+SMALL_COUNTS = {"patch_count": 480, "val_count": 8}  # of the small clips: more would be repetition
+LARGE_COUNTS = {"patch_count": 2000, "val_count": 24}
+SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """The sources of a set, which of them are only validated on, and what is known of their rights."""
+
+    request: Mapping[str, Any]
+    sources: tuple[Source, ...]
+    held_out: frozenset[str] = frozenset()
+    rights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def prepare_clips(set_name: str, folder: Path, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
+    """Make the patch set of a set of clips, fetched into `folder`; a set that is there already needs no network.
+
+    Raises UserError if the clips cannot be fetched or `dataset` holds something else.
+    """
+    request = request_for_clips(set_name)
+    if _is_there(dataset, request, settings, progress):
+        return
+    paths = fetch_set(set_name, folder, progress)
+    material = Material(
+        request=request,
+        sources=tuple(Source(path.name, path) for path in paths),
+        held_out=frozenset(clip.name for clip in CLIP_SETS[set_name] if clip.role == "held-out"),
+        rights={clip.name: {"licence": clip.licence, "origin": clip.origin} for clip in CLIP_SETS[set_name]},
+    )
+    _build_whole(material, dataset, settings, progress)
+
+
+def prepare_videos(folder: Path, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
+    """Make the patch set of all videos and image sequences below `folder`.
+
+    Raises UserError if there are none, if they do not suffice, or if `dataset` holds something else.
+    """
+    sources = find_sources(folder, leave_out=dataset)
+    material = Material(request=request_for_videos(sources), sources=sources)
+    if not _is_there(dataset, material.request, settings, progress):
+        _build_whole(material, dataset, settings, progress)
+
+
+def _is_there(dataset: Path, request: Mapping[str, Any], settings: PatchSettings, progress: Progress) -> bool:
+    there = is_prepared(dataset, request, settings)
+    if there:
+        progress(f"{dataset} already holds this patch set: nothing to do")
+    return there
+
+
+def _build_whole(material: Material, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
+    """Build beside `dataset` and rename; what an interruption leaves half done is removed again."""
+    dataset.parent.mkdir(parents=True, exist_ok=True)
+    building = dataset.parent / f"{TEMPORARY_PREFIX}{dataset.name}.{os.getpid()}"
+    building.mkdir()
+    try:
+        _build(material, building, settings, progress)
+        building.replace(dataset)  # an empty folder is replaced, a full one is not
+    except OSError as error:
+        raise UserError(f"the patch set {dataset} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    sync_folder(dataset.parent)
+    progress(f"{dataset} is ready")
+
+
+def _build(material: Material, folder: Path, settings: PatchSettings, progress: Progress) -> None:
+    findings = Findings()
+    hashes = _hash_all(material.sources, findings, progress)
+    surveys = _survey_all(
+        [source for source in material.sources if source.name in hashes], settings, findings, progress
+    )
+    surveys = _large_enough(surveys, material.held_out, settings, findings, progress)
+    split = split_scenes(surveys, material.held_out, settings.val_share, settings.frames, settings.seed)
+    _note(split, surveys, settings, findings, progress)
+    writer = PatchWriter(folder, settings.scale, settings.frames, settings.halve_from)
+    writer.make_folders()
+    _write_all(writer, surveys, _windows_of(split, surveys, settings), progress)
+    findings.rejected = dict(writer.rejected)
+    _check_written(writer, findings)
+    facts = {name: {"sha256": sha256, **_rights_of(material, name)} for name, sha256 in hashes.items()}
+    content = manifest_of(material.request, settings, surveys, split, facts, writer.written, findings)
+    write_whole(folder / MANIFEST_FILE, content)
+    rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(writer.rejected.items())) or "none"
+    progress(f"{writer.written['Patches']} patches, {writer.written['Val']} validation images; rejected: {rejected}")
+
+
+def _hash_all(sources: Sequence[Source], findings: Findings, progress: Progress) -> dict[str, str]:
+    """The sha256 of every source, copies of an earlier one left out: they could end up on both sides."""
+    hashes: dict[str, str] = {}
+    for source in sources:
+        sha256 = sha256_of_source(source)
+        twin = next((name for name, other in hashes.items() if other == sha256), None)
+        if twin is None:
+            hashes[source.name] = sha256
+        else:
+            _skip(source.name, f"it has the same content as {twin}", findings, progress)
+    return hashes
+
+
+def _survey_all(
+    sources: Sequence[Source], settings: PatchSettings, findings: Findings, progress: Progress
+) -> list[Survey]:
+    surveys = []
+    for source in sources:
+        progress(f"{source.name}: looking for scenes")
+        try:
+            found = survey(source, settings.halve_from)
+        except DamagedVideoError as error:
+            _skip(source.name, str(error), findings, progress)
+            continue
+        surveys.append(found)
+        progress(f"{source.name}: {found.width}x{found.height}, {found.frame_count} frames, {len(found.scenes)} scenes")
+        if found.damage:
+            findings.damaged.append({"name": source.name, "reason": found.damage})
+            progress(f"{source.name} is damaged ({found.damage}): used up to frame {found.frame_count - 1}")
+    return surveys
+
+
+def _large_enough(
+    surveys: list[Survey], held_out: frozenset[str], settings: PatchSettings, findings: Findings, progress: Progress
+) -> list[Survey]:
+    """Without the sources whose frames are smaller than a patch; held-out ones are validated on whole."""
+    kept = []
+    for found in surveys:
+        needed = settings.scale if found.source.name in held_out else settings.patch_size
+        if min(found.height, found.width) >= needed:
+            kept.append(found)
+        else:
+            size = f"{found.width}x{found.height}"
+            _skip(found.source.name, f"its frames are {size}, patches {needed}x{needed}", findings, progress)
+    return kept
+
+
+def _skip(name: str, reason: str, findings: Findings, progress: Progress) -> None:
+    findings.skipped.append({"name": name, "reason": reason})
+    progress(f"{name} is skipped: {reason}")
+
+
+def _note(split: Split, surveys: list[Survey], settings: PatchSettings, findings: Findings, progress: Progress) -> None:
+    findings.warnings.extend(split.warnings)
+    findings.windows_across_cuts = sum(
+        max(0, found.frame_count - settings.frames + 1)
+        - sum(scene.window_count(settings.frames) for scene in found.scenes)
+        for found in surveys
+    )
+    for warning in split.warnings:
+        progress(f"warning: {warning}")
+    progress(f"{len(split.train)} scenes for training, {len(split.val)} for validation")
+
+
+def _windows_of(split: Split, surveys: Sequence[Survey], settings: PatchSettings) -> list[Window]:
+    common = {"scale": settings.scale, "n_frames": settings.frames, "seed": settings.seed}
+    patch = CutOut(side="Patches", height=settings.patch_size, width=settings.patch_size, **common)
+    val = CutOut(side="Val", height=settings.val_height, width=settings.val_width, **common)
+    return [
+        *training_windows(split.train, surveys, settings.patch_count, patch),
+        *validation_windows(split.val, surveys, settings.val_count, val),
+    ]
+
+
+def _write_all(writer: PatchWriter, surveys: Sequence[Survey], windows: list[Window], progress: Progress) -> None:
+    labels = labels_of([found.source.name for found in surveys])
+    for found in surveys:
+        own = [window for window in windows if window.scene.source == found.source]
+        writer.write(found, labels[found.source.name], own)
+        progress(f"{found.source.name}: {writer.written.total()} of {len(windows)} samples written")
+
+
+def _check_written(writer: PatchWriter, findings: Findings) -> None:
+    for side in ("Patches", "Val"):
+        if not writer.written[side]:
+            raise UserError(
+                f"not one sample for {side} came out of the videos (rejected: {findings.rejected}; "
+                f"skipped: {findings.skipped}): add videos with more detail or lower the patch size"
+            )
+
+
+def _rights_of(material: Material, name: str) -> Mapping[str, str]:
+    return material.rights.get(name, {"licence": "not stated", "origin": "your own folder of videos"})
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exit that still removes the half-built folder."""
+
+    def leave(*_: object) -> NoReturn:
+        sys.exit(SIGTERM_EXIT_CODE)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="leitstand prepare", description="Make a patch set from videos.")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder of the patch set (DATASET_ROOT)")
+    origin = parser.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--videos", type=Path, help="folder of your own videos and image sequences (VIDEO_ROOT)")
+    origin.add_argument("--clips", choices=sorted(CLIP_SETS), help="set of real clips to fetch")
+    parser.add_argument("--clips-folder", type=Path, help="where clips are kept; default: `clips` beside the set")
+    for item in fields(PatchSettings):
+        default = None if item.name in LARGE_COUNTS else item.default
+        parser.add_argument(f"--{item.name.replace('_', '-')}", type=type(item.default), default=default, metavar="N")
+    return parser
+
+
+def _settings_of(parsed: Mapping[str, Any]) -> PatchSettings:
+    counts = SMALL_COUNTS if parsed["clips"] == "small" else LARGE_COUNTS
+    given = {item.name: parsed[item.name] for item in fields(PatchSettings)}
+    return PatchSettings(**{name: counts[name] if value is None else value for name, value in given.items()})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare as the arguments say; returns the exit code, a UserError's text goes to standard error."""
+    parsed = vars(_parser().parse_args(arguments))
+    try:
+        settings = _settings_of(parsed)
+        dataset: Path = parsed["dataset"]
+        with _terminable():
+            if parsed["clips"]:
+                folder = parsed["clips_folder"] or dataset.absolute().parent / "clips"
+                prepare_clips(parsed["clips"], folder, dataset, settings, click.echo)
+            else:
+                prepare_videos(parsed["videos"], dataset, settings, click.echo)
+    except UserError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

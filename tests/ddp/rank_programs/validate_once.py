@@ -1,0 +1,33 @@
+"""Every rank validates the same random network once; rank 0 prints the result. Started by torchrun in a test."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from ddp.validation import validate
+from ddp.vsr.workload import build
+from ddp.world import World, environment_place
+from service.settings import RunConfig
+
+
+def main() -> None:
+    config = RunConfig(dataset_root=Path(sys.argv[1]), n_feats=4, n_blocks=2, num_workers=0, batch_size=1)
+    world = World.join(environment_place(), "cpu", threads=1)
+    workload = build(config)
+    torch.manual_seed(0)
+    model = workload.build_model()
+    with torch.no_grad():
+        for parameter in model.parameters():  # the last layer starts at zero, which would make KI equal LR
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    result = validate(
+        world, workload, model, workload.build_loss(), preview_count=1, on_image=lambda: None
+    )
+    if world.is_main:
+        report = result.report((0.6, 0.2, 0.2, 0.0))
+        sys.stdout.write("RESULT " + json.dumps({**report, "previews": len(result.previews)}) + "\n")
+    world.leave()
+
+
+main()

@@ -1,0 +1,241 @@
+"""Real trainings on real gloo ranks, steered through the store as the API and the keyboard do."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import psutil
+import pytest
+import torch
+
+from service.commands import Command, CommandState, Kind
+from service.record import KEYS, list_records
+from service.record_fields import record_schema
+from service.run_state import RunState
+from service.store import RunRow, Store, StoreUnavailableError
+from tests.ddp.launching import Launch, settings, torchrun
+
+Eventually = Callable[..., None]
+HAS_GPU = torch.cuda.is_available()
+
+
+class Training:
+    """A running training and the store through which it is steered."""
+
+    def __init__(self, process: "subprocess.Popen[str]", root: Path, eventually: Eventually) -> None:
+        self.process, self.root, self._eventually = process, root, eventually
+        self.store = Store(root / "leitstand.db")
+
+    def run(self) -> RunRow | None:
+        try:
+            return self.store.current_run()
+        except StoreUnavailableError:
+            return None
+
+    def is_at(self, step: int) -> bool:
+        run = self.run()
+        assert self.process.poll() is None, "the training ended early"
+        return run is not None and run.state is not RunState.STARTING and run.step >= step
+
+    def wait_for_step(self, step: int) -> None:
+        self._eventually(lambda: self.is_at(step), seconds=60, what=f"step {step}")
+
+    def ask(self, *kinds: Kind) -> list[Command]:
+        run = self.run()
+        assert run is not None
+        asked = [self.store.submit(run.id, kind, {}, actor="tester", source="api").id for kind in kinds]
+        return [self._ended(command_id) for command_id in asked]
+
+    def _ended(self, command_id: str) -> Command:
+        found: list[Command] = []
+
+        def has_ended() -> bool:
+            command = self.store.command(command_id)
+            assert command is not None
+            found[:] = [command]
+            return command.state.is_final
+
+        self._eventually(has_ended, seconds=30, what=f"the end of command {command_id}")
+        return found[0]
+
+    def record(self, step: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.root / f"Statistik_{step}.json").read_text())
+        return found
+
+
+@pytest.fixture
+def train(launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventually) -> Callable[..., Training]:
+    def start(ranks: int, *flags: str, output: str = "output.txt", **values: object) -> Training:
+        root = tmp_path / "run"
+        chosen = settings(**{"DATASET_ROOT": tiny_dataset, "DATA_ROOT": root, **values})
+        process = launch(torchrun(ranks, "-m", "ddp", *flags, *chosen), output=output)
+        return Training(process, root, eventually)
+
+    return start
+
+
+def test_a_run_is_steered_stopped_and_resumed_with_every_record_whole(
+    train: Callable[..., Training], tmp_path: Path, eventually: Eventually
+) -> None:
+    """The whole path in one run, because starting ranks is what costs time."""
+    training = train(2, MAX_STEPS=1_000_000, VAL_STEP_EVERY=200, CHECKPOINT_EVERY=1000)
+    training.wait_for_step(1)
+
+    # Two people ask for a validation at once: one validation, one record, both done.
+    first, second = training.ask(Kind.VALIDATE, Kind.VALIDATE)
+    assert first.state is second.state is CommandState.DONE
+    assert first.result is not None
+    assert first.step is not None
+    assert [(item["rank"], item["outcome"]) for item in first.result["ranks"]] == [(0, "done"), (1, "done")]
+    assert all(first.created_at <= item["began_at"] <= (first.finished_at or 0) for item in first.result["ranks"])
+    manual = training.record(first.step)
+    assert (manual["trigger"], manual["command_id"]) == ("manual", first.id)
+
+    # Paused: the step stands still, commands are still served, pausing again changes nothing.
+    (paused,) = training.ask(Kind.PAUSE)
+    assert paused.state is CommandState.DONE
+    run = training.run()
+    assert run is not None
+    assert (run.state, run.reported_state(run.heartbeat_at)) == (RunState.PAUSED, RunState.PAUSED)
+    again, while_paused, shared, saved = training.ask(Kind.PAUSE, Kind.VALIDATE, Kind.VALIDATE, Kind.CHECKPOINT)
+    assert [item.state for item in (again, while_paused, shared, saved)] == [CommandState.DONE] * 4
+    assert {item.step for item in (paused, again, while_paused, shared, saved)} == {paused.step}
+    assert training.record(paused.step or 0)["training_paused"] is True
+    assert (training.root / "checkpoints" / f"step_{paused.step:07d}" / "manifest.json").exists()
+
+    (resumed,) = training.ask(Kind.RESUME)
+    assert resumed.state is CommandState.DONE
+    training.wait_for_step((paused.step or 0) + 200)  # past a scheduled validation
+
+    (stopped,) = training.ask(Kind.STOP)
+    assert training.process.wait(timeout=30) == 0
+    assert stopped.state is CommandState.DONE
+    ended = training.run()
+    assert ended is not None
+    assert ended.state is RunState.STOPPED
+    assert (training.root / "checkpoints" / "latest").resolve().name == f"step_{stopped.step:07d}"
+
+    check_records(training.root)
+    log = (training.root / "training.log").read_text()
+    assert f"📊 Statistics saved: Statistik_{first.step}.json" in log
+    history = [event["kind"] for event in training.store.events(ended.id)]
+    assert history[:3] == ["started", "paused", "resumed"]
+
+    resume_and_finish(train, training, stopped.step or 0, manual["run_id"])
+
+
+def check_records(root: Path) -> None:
+    records = list_records(root)
+    assert len(records) >= 3
+    steps = [step for step, _ in records]
+    assert steps == sorted(steps)
+    for step, path in records:
+        content = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN and Infinity are not JSON
+        jsonschema.validate(content, record_schema())
+        assert list(content) == list(KEYS)
+        assert content["step_current"] == step
+        assert content["world_size"] == 2
+        assert [row["rank"] for row in content["per_rank"]] == [0, 1]
+        assert path.read_bytes().startswith(b'{\n  "step_current"')
+    assert {json.loads(path.read_text())["trigger"] for _, path in records} == {"manual", "schedule"}
+
+
+def resume_and_finish(train: Callable[..., Training], before: Training, step: int, run_id: str) -> None:
+    """A start without --resume is refused and changes nothing; with it, counting goes on, also on other ranks."""
+    kept = {path.name: path.read_bytes() for _, path in list_records(before.root)}
+    refused = train(2, output="refused.txt")
+    assert refused.process.wait(timeout=60) != 0
+    assert "already holds a run: continue it with --resume" in (before.root.parent / "refused.txt").read_text()
+    assert {path.name: path.read_bytes() for _, path in list_records(before.root)} == kept
+
+    best = max(json.loads(content)["best_quality_ever"] for content in kept.values())
+    finished = train(3, "--resume", output="resumed.txt", MAX_STEPS=step + 7, VAL_STEP_EVERY=200)
+    assert finished.process.wait(timeout=60) == 0, (before.root.parent / "resumed.txt").read_text()
+    final = finished.record(step + 7)
+    assert (final["trigger"], final["run_id"], final["world_size"]) == ("final", run_id, 3)
+    assert final["samples_seen"] == step * 4 + 7 * 6
+    assert final["best_quality_ever"] >= best
+    run = finished.run()
+    assert run is not None
+    assert run.state is RunState.FINISHED
+
+
+def test_a_signal_to_one_rank_alone_saves_and_leaves_on_all_ranks_with_143(
+    train: Callable[..., Training], tmp_path: Path
+) -> None:
+    training = train(2, MAX_STEPS=1_000_000, VAL_STEP_EVERY=100_000)
+    training.wait_for_step(3)
+    ranks = [
+        child for child in psutil.Process(training.process.pid).children()
+        if "ddp" in " ".join(child.cmdline())
+    ]  # fmt: skip
+    by_rank = {int(child.environ()["RANK"]): child for child in ranks}
+    assert sorted(by_rank) == [0, 1]
+
+    os.kill(by_rank[1].pid, signal.SIGTERM)
+    assert training.process.wait(timeout=60) != 0  # torchrun's own code; it names the ranks' in its report
+
+    assert re.search(r"exitcode\s*: 143", (tmp_path / "output.txt").read_text())
+    run = training.run()
+    assert run is not None
+    assert run.state is RunState.STOPPED
+    assert (training.root / "checkpoints" / "latest" / "manifest.json").exists()
+    assert not any(child.is_running() for child in by_rank.values())
+
+
+def test_ranks_of_a_killed_launcher_save_and_leave(train: Callable[..., Training], eventually: Eventually) -> None:
+    training = train(2, MAX_STEPS=1_000_000, VAL_STEP_EVERY=100_000)
+    training.wait_for_step(3)
+    ranks = psutil.Process(training.process.pid).children()
+
+    training.process.kill()
+    eventually(lambda: not any(rank.is_running() for rank in ranks), what="the end of the orphaned ranks")
+
+    run = training.run()
+    assert run is not None
+    assert run.state is RunState.STOPPED
+    assert (training.root / "checkpoints" / "latest" / "manifest.json").exists()
+
+
+def test_one_process_trains_without_a_launcher_and_accumulates(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    values = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=tmp_path / "run", MAX_STEPS=4, ACCUMULATION_STEPS=3)
+    process = launch([*torchrun(1)[:1], "-m", "ddp", *values])
+    assert process.wait(timeout=60) == 0, (tmp_path / "output.txt").read_text()
+
+    record = json.loads((tmp_path / "run" / "Statistik_4.json").read_text())
+    assert (record["samples_seen"], record["world_size"], record["trigger"]) == (24, 1, "final")
+    jsonschema.validate(record, record_schema())
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"DATASET_ROOT": "/nowhere"}, "/nowhere/Patches/GT"),
+        ({"VAL_STEP_EVRY": 5}, "Did you mean VAL_STEP_EVERY?"),
+        ({"BATCH_SIZE": 0}, "BATCH_SIZE is 0, but must be between 1 and 4096"),
+        pytest.param({"DEVICE": "cuda"}, "set DEVICE=cpu", marks=pytest.mark.skipif(HAS_GPU, reason="has a GPU")),
+        ({"SCALE": 2}, "Patches"),
+        ({"WORKLOAD": "ddp.nothing"}, "WORKLOAD is 'ddp.nothing'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2_and_writes_nothing(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path, values: dict[str, object], sentence: str
+) -> None:
+    root = tmp_path / "run"
+    chosen = settings(**{"DATASET_ROOT": tiny_dataset, "DATA_ROOT": root, **values})
+    process = launch([*torchrun(1)[:1], "-m", "ddp", *chosen])
+
+    assert process.wait(timeout=60) == 2
+    output = (tmp_path / "output.txt").read_text()
+    assert output.startswith("Error: ")
+    assert sentence in output
+    assert output.count("\n") == 1
+    assert not root.exists()

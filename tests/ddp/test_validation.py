@@ -1,0 +1,131 @@
+"""Validation over real ranks: each image counts exactly once, whatever the number of ranks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from ddp.validation import validate
+from ddp.vsr.workload import build
+from ddp.world import Place, World
+from service.settings import RunConfig
+from tests.ddp.launching import Launch, torchrun
+
+PROGRAM = str(Path(__file__).parent / "rank_programs" / "validate_once.py")
+Report = dict[str, Any]
+
+
+def validate_with(ranks: int, launch: Launch, tmp_path: Path, dataset: Path) -> Report:
+    process = launch(torchrun(ranks, PROGRAM, str(dataset)), output=f"ranks_{ranks}.txt")
+    assert process.wait(timeout=120) == 0, (tmp_path / f"ranks_{ranks}.txt").read_text()
+    lines = (tmp_path / f"ranks_{ranks}.txt").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("RESULT ")]
+    report: Report = json.loads(line.removeprefix("RESULT "))
+    return report
+
+
+def numbers(value: Any) -> list[float]:
+    """Every number in a report, in order."""
+    if isinstance(value, dict):
+        return [number for key in value if key != "validation_duration" for number in numbers(value[key])]
+    if isinstance(value, list):
+        return [number for item in value for number in numbers(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def test_one_to_four_ranks_give_the_same_numbers_also_with_fewer_images_than_ranks(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    reports = [validate_with(ranks, launch, tmp_path, tiny_dataset) for ranks in (1, 2, 3, 4)]
+
+    assert reports[0]["validation_image_count"] == 3
+    assert len(numbers(reports[0])) > 40
+    for report in reports[1:]:
+        assert numbers(report) == pytest.approx(numbers(reports[0]), abs=1e-6, rel=0)
+
+
+def validated(dataset: Path) -> Any:
+    config = RunConfig(dataset_root=dataset, n_feats=4, n_blocks=2, num_workers=0)
+    world = World(Place(), torch.device("cpu"))
+    workload = build(config)
+    return validate(
+        world, workload, workload.build_model(), workload.build_loss(), preview_count=2, on_image=lambda: None
+    )
+
+
+def test_scores_of_the_enlarged_input_equal_an_independent_implementation(tiny_dataset: Path) -> None:
+    report = validated(tiny_dataset).report((1.0, 0.0, 0.0, 0.0))
+
+    for image in report["validation_images"]:
+        truth = np.asarray(Image.open(tiny_dataset / "Val" / "GT" / image["name"]))
+        stack = np.asarray(Image.open(tiny_dataset / "Val" / "LR" / image["name"]))
+        centre = torch.from_numpy(stack.reshape(5, -1, *stack.shape[1:])[2].copy()).permute(2, 0, 1)[None].double()
+        enlarged = torch.nn.functional.interpolate(centre / 255, scale_factor=3, mode="bilinear")[0] * 255
+        picture = enlarged.round().permute(1, 2, 0).numpy().astype(np.uint8)
+        ssim = structural_similarity(
+            truth, picture, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        psnr = peak_signal_noise_ratio(truth, picture)
+        assert image["psnr_lr_db"] == pytest.approx(psnr, abs=0.02)  # float32 enlargement may round a pixel otherwise
+        assert image["quality_lr"] == pytest.approx(
+            0.7 * min(1.0, (image["psnr_lr_db"] - 20) / 30) + 0.3 * image["ssim_lr"], abs=1e-9
+        )
+        assert image["ssim_lr"] == pytest.approx(ssim, abs=1e-3)
+
+
+def test_means_are_over_images_and_keep_their_signs(tiny_dataset: Path) -> None:
+    report = validated(tiny_dataset).report((1.0, 0.0, 0.0, 0.0))
+    images = report["validation_images"]
+
+    assert report["quality_ki_value"] == pytest.approx(sum(image["quality_ki"] for image in images) / 3)
+    assert report["quality_ki_to_gt_value"] == pytest.approx(1 - report["quality_ki_value"])
+    assert report["quality_improvement_value"] == pytest.approx(
+        report["quality_ki_value"] - report["quality_lr_value"]
+    )
+
+
+def test_an_untrained_network_starts_exactly_at_the_enlarged_input(tiny_dataset: Path) -> None:
+    report = validated(tiny_dataset).report((1.0, 0.0, 0.0, 0.0))
+
+    assert report["quality_improvement_value"] == 0.0
+
+
+def test_a_corrupt_image_is_named_and_left_out_of_the_means(tiny_dataset: Path, tmp_path: Path) -> None:
+    hurt = tmp_path / "hurt"
+    for side in ("Patches/GT", "Patches/LR", "Val/GT", "Val/LR"):
+        (hurt / side).mkdir(parents=True)
+        for path in (tiny_dataset / side).iterdir():
+            content = path.read_bytes()
+            is_victim = side == "Val/GT" and path.name == "val_1.png"
+            (hurt / side / path.name).write_bytes(content[: len(content) // 2] if is_victim else content)
+
+    result = validated(hurt)
+
+    assert result.unreadable == ["val_1.png"]
+    assert [image["name"] for image in result.report((1.0, 0, 0, 0))["validation_images"]] == ["val_0.png", "val_2.png"]
+    assert result.report((1.0, 0, 0, 0))["validation_image_count"] == 2
+
+
+def test_previews_show_lr_ki_and_gt_side_by_side(tiny_dataset: Path) -> None:
+    result = validated(tiny_dataset)
+
+    assert [(name, tuple(picture.shape)) for name, picture in result.previews] == [
+        ("val_0.png", (3, 36, 3 * 48)),
+        ("val_1.png", (3, 48, 3 * 36)),
+    ]
+
+
+def test_validation_leaves_the_random_generators_and_the_mode_alone(tiny_dataset: Path) -> None:
+    config = RunConfig(dataset_root=tiny_dataset, n_feats=4, n_blocks=2, num_workers=0)
+    workload = build(config)
+    model, loss = workload.build_model().train(), workload.build_loss()
+    before = torch.get_rng_state()
+    validate(World(Place(), torch.device("cpu")), workload, model, loss, preview_count=0, on_image=lambda: None)
+
+    assert torch.equal(before, torch.get_rng_state())
+    assert model.training

@@ -1,0 +1,171 @@
+"""Decoding against videos whose pixels are known, and real clips with real damage."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddp.vsr.video import DamagedVideoError, Source, find_sources, frames_per_second, read_frames, read_thumbnails
+from service.errors import UserError
+
+Textured = Callable[..., list[NDArray[np.uint8]]]
+VideoMaker = Callable[[Path, list[NDArray[np.uint8]]], Path]
+
+NINETY_DEGREES = b"".join(n.to_bytes(4, "big", signed=True) for n in (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30))
+
+
+def source_of(path: Path) -> Source:
+    return Source(path.name, path)
+
+
+def write_images(folder: Path, frames: list[NDArray[np.uint8]], name: str = "frame_{}.png") -> Path:
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / name.format(number))
+    return folder
+
+
+def test_every_frame_of_a_video_comes_in_order_and_unchanged(
+    tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    frames = textured(0, 7, height=50, width=70)
+    source = source_of(write_video(tmp_path / "a.mkv", frames))
+
+    decoded = list(read_frames(source))
+    assert [number for number, _ in decoded] == list(range(7))
+    np.testing.assert_array_equal(np.stack([frame for _, frame in decoded]), np.stack(frames))
+    assert frames_per_second(source) == 25.0
+
+
+def test_only_the_wanted_frames_are_given(tmp_path: Path, textured: Textured, write_video: VideoMaker) -> None:
+    frames = textured(0, 9)
+    source = source_of(write_video(tmp_path / "a.mkv", frames))
+
+    decoded = dict(read_frames(source, {2, 5}))
+    assert list(decoded) == [2, 5]
+    np.testing.assert_array_equal(decoded[5], frames[5])
+    assert list(read_frames(source, set())) == []
+
+
+def test_a_folder_of_images_is_read_in_the_order_of_its_numbers(tmp_path: Path, textured: Textured) -> None:
+    frames = textured(1, 12)
+    source = source_of(write_images(tmp_path / "shot", frames))
+
+    np.testing.assert_array_equal(np.stack([frame for _, frame in read_frames(source)]), np.stack(frames))
+    assert len(list(read_thumbnails(source))) == 12
+
+
+def test_big_frames_are_halved_by_area(tmp_path: Path, textured: Textured, write_video: VideoMaker) -> None:
+    frames = textured(2, 1, height=64, width=80)
+    mean = frames[0].reshape(32, 2, 40, 2, 3).mean(axis=(1, 3))
+    for source in (
+        source_of(write_video(tmp_path / "a.mkv", frames)),
+        source_of(write_images(tmp_path / "shot", frames)),
+    ):
+        _, halved = next(read_frames(source, halve_from=64))
+        assert np.abs(halved - mean).max() <= 1
+        _, whole = next(read_frames(source, halve_from=65))
+        np.testing.assert_array_equal(whole, frames[0])
+
+
+def test_a_rotated_video_comes_upright(clips_folder: Path, tmp_path: Path) -> None:
+    """The matrix in the track header is the one a phone writes that was held upright: turn by 90° clockwise."""
+    content = bytearray((clips_folder / "bikes.mp4").read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    content[matrix : matrix + 36] = NINETY_DEGREES
+    rotated = tmp_path / "rotated.mp4"
+    rotated.write_bytes(content)
+
+    _, plain = next(read_frames(source_of(clips_folder / "bikes.mp4")))
+    _, upright = next(read_frames(source_of(rotated)))
+    np.testing.assert_array_equal(upright, np.rot90(plain, -1))
+
+
+def test_a_thumbnail_is_the_grey_mean_of_its_area(tmp_path: Path) -> None:
+    columns = np.repeat(np.arange(64, dtype=np.uint8) * 4, 2)
+    frame = np.broadcast_to(columns[None, :, None], (72, 128, 3)).copy()
+    (thumbnail,) = read_thumbnails(source_of(write_images(tmp_path / "shot", [frame])))
+    np.testing.assert_array_equal(thumbnail, np.broadcast_to(np.arange(64) * 4, (36, 64)))
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "cityCC0.mpg"])
+def test_a_clip_damaged_in_the_middle_gives_good_frames_up_to_the_damage(
+    clips_folder: Path, tmp_path: Path, name: str
+) -> None:
+    content = bytearray((clips_folder / name).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = np.random.default_rng(0).bytes(20_000)
+    damaged = tmp_path / name
+    damaged.write_bytes(content)
+
+    good = []
+    with pytest.raises(DamagedVideoError):
+        good.extend(frame for _, frame in read_frames(source_of(damaged)))
+    originals = dict(read_frames(source_of(clips_folder / name), range(len(good))))
+    assert len(good) > 20
+    np.testing.assert_array_equal(good[-1], originals[len(good) - 1])
+
+
+def test_what_is_no_video_is_a_damage_and_not_a_crash(tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("no video at all")
+    with pytest.raises(DamagedVideoError):
+        next(read_frames(source_of(text)))
+    with pytest.raises(DamagedVideoError):
+        frames_per_second(source_of(text))
+
+
+def test_a_file_with_sound_only_says_that_it_has_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    with pytest.raises(DamagedVideoError, match="no video stream"):
+        next(read_frames(source_of(path)))
+
+
+def test_an_image_of_another_size_or_cut_off_ends_a_sequence_and_is_named(tmp_path: Path, textured: Textured) -> None:
+    folder = write_images(tmp_path / "sizes", [*textured(0, 3), *textured(0, 1, height=48)])
+    with pytest.raises(DamagedVideoError, match=r"frame_3\.png is 120x48, those before 120x96"):
+        list(read_frames(source_of(folder)))
+
+    folder = write_images(tmp_path / "cut", textured(0, 3))
+    (folder / "frame_1.png").write_bytes((folder / "frame_1.png").read_bytes()[:300])
+    with pytest.raises(DamagedVideoError, match=r"frame_1\.png"):
+        list(read_thumbnails(source_of(folder)))
+
+
+def test_videos_and_sequences_are_found_below_a_folder_and_the_rest_is_left(tmp_path: Path, textured: Textured) -> None:
+    root = tmp_path / "mine"
+    for name in (
+        "b.MP4",
+        "a/c.mkv",
+        "a/cover.jpg",
+        "a/poster.jpg",
+        ".trash/d.mp4",
+        "set/e.mp4",
+        "notes.txt",
+        "._b.mp4",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    write_images(root / "shot", textured(0, 2))
+    write_images(root / "single", textured(0, 1))
+
+    found = find_sources(root, leave_out=root / "set")
+    assert [source.name for source in found] == ["b.MP4", "a/c.mkv", "shot"]
+    assert [source.is_sequence for source in found] == [False, False, True]
+    assert [source.name for source in find_sources(root / "shot")] == ["shot"]
+
+
+def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path} holds no video"):
+        find_sources(tmp_path)
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        find_sources(tmp_path / "nowhere")
