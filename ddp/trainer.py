@@ -12,7 +12,7 @@ Every branch that leads to a collective depends on the settings, the step, or a 
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from ddp.silence import SilentRecorder
 from ddp.stepper import Stepper
 from ddp.validation import ValidationResult, validate
 from ddp.window import Window, WindowSummary, reset_peak
-from ddp.workload import Share, Workload
+from ddp.workload import Batch, Share, Workload
 from ddp.world import World
 from service.commands import Command, CommandState, Kind, Operation
 from service.record import Record, build_record, record_name
@@ -75,6 +75,7 @@ class Trainer:
         # What the run is doing
         self._paused = False
         self._turn_began_at = 0.0
+        self._saved_step: int | None = None
         self._ending: RunState | None = None
         self.is_leaving = False
 
@@ -85,17 +86,21 @@ class Trainer:
         self._recorder.set_state(RunState.RUNNING)
         self._window.clock.mark()
         while self._ending is None and self._progress.step < self._config.max_steps:
-            self._make_step(batches)
-            self._do_what_is_due()
-            self._serve()
+            self.advance(batches)
         if self._ending is None:
             self._finish()
         assert self._ending is not None
         return self._ending
 
+    def advance(self, batches: Iterator[Batch]) -> None:
+        """One step and everything that is due at its boundary."""
+        self._make_step(batches)
+        self._do_what_is_due()
+        self._serve()
+
     # One step
 
-    def _make_step(self, batches: Any) -> None:
+    def _make_step(self, batches: Iterator[Batch]) -> None:
         progress, parts = self._progress, self._parts
         self._learning_rate = parts.schedule.learning_rate(progress.step)
         parts.stepper.make_step(
@@ -124,7 +129,8 @@ class Trainer:
         """The end of training: a resumed run that had nothing left to do gets its final record too."""
         if self._progress.validated_step != self._progress.step:
             self._validate("final")
-        self._save()
+        if self._saved_step != self._progress.step:
+            self._save()
         self._ending = RunState.FINISHED
         logger.info("Training is finished: step %d of %d.", self._progress.step, self._config.max_steps)
 
@@ -211,7 +217,9 @@ class Trainer:
         """Save the whole state now; returns why that failed, the same on every rank, or None."""
         is_best = self._progress.best_step == self._progress.step
         problem = self._parts.saver.save(self._progress, is_best=is_best)
-        if problem is not None:
+        if problem is None:
+            self._saved_step = self._progress.step
+        else:
             self._recorder.event("checkpoint failed", {"reason": problem})
         self._recorder.mark_progress()
         self._window.clock.mark()
