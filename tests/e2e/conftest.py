@@ -1,0 +1,122 @@
+"""One `leitstand up` on real clips, as a person starts it, for the tests of the whole path."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.client import Client
+from service.errors import UserError
+
+LEITSTAND = str(Path(sys.executable).parent / "leitstand")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Room:
+    """A control room in operation: its process, its directory, its address."""
+
+    process: "subprocess.Popen[str]"
+    root: Path
+    output: Path
+    url: str
+
+    def client(self) -> Client:
+        return Client(self.url, actor="tester")
+
+    def live_step(self) -> int:
+        """The newest step that the API shows; -1 while nothing answers."""
+        try:
+            with self.client() as client:
+                return int(client.state()["step_live"])
+        except UserError:
+            return -1
+
+    def wait_for_step(self, step: int, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while self.live_step() < step:
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, f"no step {step} within {seconds} s:\n{self.output.read_text()}"
+            time.sleep(0.1)
+
+    def processes(self) -> list[psutil.Process]:
+        """The control room's own process and everything below it."""
+        own = psutil.Process(self.process.pid)
+        return [own, *own.children(recursive=True)]
+
+    def run_cli(self, *arguments: str, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+        """`leitstand …` against this room."""
+        environment = {**os.environ, "LEITSTAND_URL": self.url}
+        return subprocess.run(
+            [LEITSTAND, *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+
+def open_room(repository: Path, folder: Path, output: str, *flags: str, **values: object) -> Room:
+    """Start `leitstand up` with the demonstration's settings and these changes."""
+    port = free_port()
+    chosen = {"DATA_ROOT": folder / "runs" / "demo", "API_PORT": port, "DEVICE": "cpu", **values}
+    settings = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
+    path = folder / output
+    with path.open("w") as file:
+        process = subprocess.Popen(
+            [LEITSTAND, "up", "--config", "deploy/demo.toml", "--ranks", "2", *flags, *settings],
+            cwd=repository, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+    return Room(process, folder / "runs" / "demo", path, f"http://127.0.0.1:{port}")
+
+
+def close_room(room: Room) -> None:
+    """End whatever is left of a room, without a trace."""
+    left = room.processes() if room.process.poll() is None else []
+    room.process.terminate()
+    try:
+        room.process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        room.process.kill()
+    for process in left:
+        if process.is_running():
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole_path")
+
+
+@pytest.fixture(scope="module")
+def room(repository: Path, folder: Path) -> Iterator[Room]:
+    """A training on real video in which validations come every 10 steps; skipped where clips cannot be fetched."""
+    opened = open_room(repository, folder, "up.txt", VAL_STEP_EVERY=10, LOG_EVERY=5, CHECKPOINT_EVERY=1000)
+    try:
+        if not wait_for_training(opened):
+            pytest.skip(f"the real clips could not be fetched:\n{opened.output.read_text()}")
+        yield opened
+    finally:
+        close_room(opened)
+
+
+def wait_for_training(room: Room) -> bool:
+    """Whether the training began; False when the preparation ended for want of a network."""
+    deadline = time.monotonic() + 240
+    while room.live_step() < 1:
+        if room.process.poll() is not None and "VIDEO_ROOT" in room.output.read_text():
+            return False
+        assert room.process.poll() is None, room.output.read_text()
+        assert time.monotonic() < deadline, room.output.read_text()
+        time.sleep(0.2)
+    return True
