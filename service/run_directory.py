@@ -92,10 +92,15 @@ class RunDirectory:
     def archive_records_after(self, step: int) -> list[Path]:
         """Move records and previews of later steps aside, so that a resume at `step` never overwrites one."""
         later = [path for path in self.root.iterdir() if (record_step(path.name) or 0) > step]
-        if later:
+        pictures = [path for path in _entries(self.previews) if _preview_step(path.name) > step]
+        if later or pictures:
             target = self._archive_folder(f"{self.run_id()}-after-{step}")
             for path in later:
                 path.rename(target / path.name)
+            if pictures:
+                (target / self.previews.name).mkdir()
+            for path in pictures:
+                path.rename(target / self.previews.name / path.name)
             sync_folder(target)
             sync_folder(self.root)
         return later
@@ -116,6 +121,16 @@ class RunDirectory:
         return folder
 
 
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _preview_step(name: str) -> int:
+    """The step in a preview folder's name, or -1."""
+    digits = name.removeprefix("step_")
+    return int(digits) if name.startswith("step_") and digits.isascii() and digits.isdigit() else -1
+
+
 @dataclass(frozen=True)
 class Claim:
     """Possession of a run directory: the run's id, and the lock that lasts as long as this process."""
@@ -132,6 +147,15 @@ def claim(directory: RunDirectory, *, resume: bool, fresh: bool) -> Claim:
     """
     require_writable(directory.root)
     lock = _lock(directory.root)
+    try:
+        return Claim(_possessed_run(directory, resume=resume, fresh=fresh), lock)
+    except (OSError, RunDirectoryError):
+        lock.close()
+        raise
+
+
+def _possessed_run(directory: RunDirectory, *, resume: bool, fresh: bool) -> str:
+    """The id of the run to continue or to begin, written down."""
     if fresh:
         directory.archive()
     if directory.holds_run() and not resume:
@@ -143,7 +167,7 @@ def claim(directory: RunDirectory, *, resume: bool, fresh: bool) -> Claim:
     if run_id is None:
         run_id = uuid.uuid4().hex[:12]
         write_whole(directory.identity, json.dumps({"run_id": run_id}).encode() + b"\n")
-    return Claim(run_id, lock)
+    return run_id
 
 
 def _lock(root: Path) -> IO[str]:
