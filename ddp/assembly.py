@@ -117,11 +117,21 @@ def build_parts(world: World, start: Start, run_id: str, leave: LeaveRequest, wo
 def _open_recorder(
     world: World, start: Start, run_id: str, progress: Progress, inbox: Inbox
 ) -> Recorder | SilentRecorder:
-    if not world.is_main:
-        return SilentRecorder()
-    directory = RunDirectory(start.loaded.config.data_root)
-    settings = write_config(directory, start.loaded)
-    store = _open_store(directory, run_id, settings, progress)
+    """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
+    recorder: Recorder | None = None
+    problem: UserError | None = None
+    if world.is_main:
+        try:
+            recorder = _make_recorder(start.loaded, run_id, progress, inbox)
+        except UserError as error:
+            problem = error
+    world.raise_together(problem)
+    return recorder or SilentRecorder()
+
+
+def _make_recorder(loaded: LoadedConfig, run_id: str, progress: Progress, inbox: Inbox) -> Recorder:
+    directory = RunDirectory(loaded.config.data_root)
+    store = _open_store(directory, run_id, write_config(directory, loaded), progress)
     for path in directory.archive_records_after(progress.step):
         logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
     recorder = Recorder(store, directory, run_id, inbox)

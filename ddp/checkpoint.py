@@ -1,8 +1,8 @@
 """Saved states: written whole or not at all, verified before use.
 
-    checkpoints/step_0000500/state.pt        tensors and plain values only, loaded with `weights_only`
-    checkpoints/step_0000500/manifest.json   format, step, sha256 of state.pt; written last
-    checkpoints/latest → step_0000500        best → the saved state whose validation was the best
+checkpoints/step_0000500/state.pt        tensors and plain values only, loaded with `weights_only`
+checkpoints/step_0000500/manifest.json   format, step, sha256 of state.pt; written last
+checkpoints/latest → step_0000500        best → the saved state whose validation was the best
 """
 
 import json

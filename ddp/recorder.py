@@ -203,9 +203,7 @@ class Recorder:
     def _beat(self, now: float) -> None:
         if now < self._heartbeat_at + HEARTBEAT_SECONDS:
             return
-        self._store.update_run(
-            self._run_id, heartbeat_at=time.time(), progress_at=self._progress_at, step=self.step
-        )
+        self._store.update_run(self._run_id, heartbeat_at=time.time(), progress_at=self._progress_at, step=self.step)
         self._heartbeat_at = now
 
     def _receive(self) -> None:

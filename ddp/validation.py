@@ -160,9 +160,7 @@ def _side_by_side(*pictures: Tensor) -> Tensor:
     return (torch.cat(pictures, dim=-1)[0].clamp(0, 1) * 255).round().byte().cpu()
 
 
-def _reduce(
-    world: World, table: Tensor, probe: ActivityProbe, own_times: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
+def _reduce(world: World, table: Tensor, probe: ActivityProbe, own_times: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Fill `table` from all ranks in place.
 
     Returns mean |output| per layer, and (ranks, 2): the Unix time at which a rank began, the seconds it took.

@@ -78,9 +78,7 @@ def test_no_states_at_all_is_no_error(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path / "none").newest_verified() is None
 
 
-def test_a_full_disk_leaves_the_earlier_state_and_no_rubbish(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_earlier_state_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = CheckpointFolder(tmp_path)
     folder.save(1, state(1.0), is_best=False)
 

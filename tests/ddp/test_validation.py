@@ -84,9 +84,7 @@ def test_means_are_over_images_and_keep_their_signs(tiny_dataset: Path) -> None:
 
     assert report["quality_ki_value"] == pytest.approx(sum(image["quality_ki"] for image in images) / 3)
     assert report["quality_ki_to_gt_value"] == pytest.approx(1 - report["quality_ki_value"])
-    assert report["quality_improvement_value"] == pytest.approx(
-        report["quality_ki_value"] - report["quality_lr_value"]
-    )
+    assert report["quality_improvement_value"] == pytest.approx(report["quality_ki_value"] - report["quality_lr_value"])
 
 
 def test_an_untrained_network_starts_exactly_at_the_enlarged_input(tiny_dataset: Path) -> None:

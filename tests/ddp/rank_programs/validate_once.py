@@ -21,9 +21,7 @@ def main() -> None:
     with torch.no_grad():
         for parameter in model.parameters():  # the last layer starts at zero, which would make KI equal LR
             parameter.add_(0.02 * torch.randn_like(parameter))
-    result = validate(
-        world, workload, model, workload.build_loss(), preview_count=1, on_image=lambda: None
-    )
+    result = validate(world, workload, model, workload.build_loss(), preview_count=1, on_image=lambda: None)
     if world.is_main:
         report = result.report((0.6, 0.2, 0.2, 0.0))
         sys.stdout.write("RESULT " + json.dumps({**report, "previews": len(result.previews)}) + "\n")

@@ -1,0 +1,50 @@
+# make setup · make run · make test · make lint · make bench · make lock · make clean
+#
+# Settings can be given to `make run` on its command line or in the environment:
+#   make run VIDEO_ROOT=/my/videos DATASET_ROOT=data/mine      make run ARGS=--fresh
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Variables from the command line, apart from our own two, become settings; a name that is none is an error that names
+# the right one. Values travel through the environment, so that spaces and quotes in them survive.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+SETTINGS := $(foreach name,$(filter-out PYTHON ARGS,$(GIVEN)),--set "$(name)=$$$(name)")
+
+.PHONY: setup run test lint bench lock clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Error: Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# `exec` leaves no shell in between: Ctrl-C and SIGTERM reach the program, and make waits for it.
+run: setup
+	@exec $(BIN)/leitstand up --config deploy/demo.toml $(SETTINGS) $(ARGS)
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node=2 bench/overhead.py $(ARGS)
+
+# Pins what is installed now; see the head of requirements.lock.
+lock: setup
+	@$(BIN)/python deploy/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
+	@touch $(READY)
+
+# Only what can be made again in seconds: no environment, no data, no run.
+clean:
+	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+	find api bench ddp deploy service tests -name __pycache__ -type d -prune -exec rm -rf {} +

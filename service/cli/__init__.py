@@ -1,0 +1,48 @@
+"""The command line `leitstand`: starts trainings, and watches and steers them over the API.
+
+Exit codes: 0 done · 1 the command failed, was rejected or expired · 2 bad input · 3 no server, or no trainer ·
+124 the time given to --wait is over · 130 Ctrl-C. Errors are one sentence on stderr.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from service import __version__
+from service.cli import control, doctor, prepare, serve, state, stats, train, up
+from service.errors import UserError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="leitstand", message="%(prog)s %(version)s")
+def leitstand() -> None:
+    """The control room for training video super-resolution networks."""
+
+
+for _command in (
+    up.up, train.train, serve.serve, *control.COMMANDS, state.state, stats.stats, prepare.prepare, doctor.doctor
+):  # fmt: skip
+    leitstand.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    sys.exit(exit_code(arguments))
+
+
+def exit_code(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code, errors printed."""
+    try:
+        # A command returns its exit code, or nothing for 0.
+        return int(leitstand.main(args=arguments, prog_name="leitstand", standalone_mode=False) or 0)
+    except UserError as error:
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED

@@ -1,0 +1,96 @@
+"""`leitstand doctor`: looks at this machine and these settings, and says what would not work and what to do."""
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from service.addresses import require_safe_address
+from service.cli.options import settings_options
+from service.cli.table import table
+from service.errors import UserError
+from service.launch import SettingsSource, require_patches, usable_devices
+from service.listening import require_free_port
+from service.run_directory import require_writable
+from service.settings import RunConfig
+
+LITTLE_SPACE_GIB = 2.0
+EXTRAS = {"train": ("torch", "numpy", "PIL", "av"), "api": ("flask", "gunicorn", "prometheus_client")}
+
+Check = Callable[[RunConfig], str]
+
+
+@click.command
+@settings_options
+def doctor(source: SettingsSource) -> int:
+    """Check this machine and the settings.
+
+    Exit code 1 when something would not work.
+    """
+    config = source.load(os.environ).config
+    results = [_result(name, check, config) for name, check in CHECKS.items()]
+    click.echo(table(("check", "", "finding"), results, left=frozenset({0, 1, 2})))
+    return 1 if any(mark == "FAIL" for _, mark, _ in results) else 0
+
+
+def _result(name: str, check: Check, config: RunConfig) -> tuple[str, str, str]:
+    try:
+        return name, "ok", check(config)
+    except UserError as error:
+        return name, "FAIL", str(error)
+
+
+def _python(_config: RunConfig) -> str:
+    return f"{sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}"
+
+
+def _packages(_config: RunConfig) -> str:
+    wanted = [(module, extra) for extra, modules in EXTRAS.items() for module in modules]
+    missing = [f"{module} (extra {extra!r})" for module, extra in wanted if not find_spec(module)]
+    if missing:
+        raise UserError(f"not installed: {', '.join(missing)}; run `make setup`.")
+    return "training and API are installed"
+
+
+def _devices(config: RunConfig) -> str:
+    devices = usable_devices(config)
+    return f"training on {devices} CUDA devices" if devices else "training on the CPU"
+
+
+def _run_directory(config: RunConfig) -> str:
+    place = next(folder for folder in (config.data_root, *config.data_root.absolute().parents) if folder.is_dir())
+    if place == config.data_root:
+        require_writable(place)
+    elif not os.access(place, os.W_OK):
+        raise UserError(f"DATA_ROOT {config.data_root} cannot be made in {place}; choose another or mend permissions.")
+    free_gib = shutil.disk_usage(place).free / 2**30
+    if free_gib < LITTLE_SPACE_GIB:
+        raise UserError(f"DATA_ROOT {config.data_root} has {free_gib:.1f} GiB left; make room for checkpoints.")
+    return f"{config.data_root}, {free_gib:.0f} GiB free"
+
+
+def _dataset(config: RunConfig) -> str:
+    require_patches(config.dataset_root)
+    patches = sum(1 for _ in Path(config.dataset_root, "Patches", "GT").iterdir())
+    return f"{config.dataset_root}, {patches} patches"
+
+
+def _address(config: RunConfig) -> str:
+    require_safe_address(config)
+    require_free_port(config.api_host, config.api_port)
+    return f"{config.api_host}:{config.api_port} is free"
+
+
+CHECKS: dict[str, Check] = {
+    "Python": _python,
+    "packages": _packages,
+    "devices": _devices,
+    "run directory": _run_directory,
+    "dataset": _dataset,
+    "address": _address,
+}

@@ -1,0 +1,62 @@
+"""docs/api.md names everything that the API has."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from api.app import create_app
+from api.metric_table import METRICS
+from api.problems import PROBLEMS
+from service.record_fields import FIELDS
+from service.run_state import RunState
+from service.settings import RunConfig
+
+
+@pytest.fixture(scope="module")
+def page(repository: Path) -> str:
+    return (repository / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+def test_every_route_is_documented_with_its_method(page: str, tmp_path: Path) -> None:
+    app = create_app(RunConfig(data_root=tmp_path))
+
+    routes = {
+        f"`{method} {rule.rule}`"
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert {route for route in routes if route not in page} == set()
+    assert routes == set(re.findall(r"`(?:GET|POST) /[^`?]*`", section(page, "Routes")))
+
+
+def test_every_problem_is_documented_with_its_status(page: str) -> None:
+    rows = dict(re.findall(r"^\| `/problems/([a-z-]+)` \| (\d+) \|", page, flags=re.MULTILINE))
+
+    assert {slug: int(status) for slug, status in rows.items()} == {slug: it.status for slug, it in PROBLEMS.items()}
+
+
+def test_every_metric_is_documented_with_its_type_labels_and_meaning(page: str) -> None:
+    rows = re.findall(
+        r"^\| `(leitstand_\w+)(?:\{([\w,]+)\})?` \| (\w+) \| ([^|;]+?)(?:;[^|]*)? \|$", page, flags=re.MULTILINE
+    )
+
+    documented = [
+        (name, tuple(filter(None, labels.split(","))), kind, text.lower()) for name, labels, kind, text in rows
+    ]
+    assert documented == [
+        (row.name, row.labels, "counter" if row.name.endswith("_total") else "gauge", row.meaning.lower())
+        for row in METRICS
+    ]
+
+
+def test_every_state_of_a_run_and_every_key_of_a_list_entry_is_documented(page: str, repository: Path) -> None:
+    assert [state for state in RunState if f"`{state}`" not in section(page, "State")] == []
+    entry = set(re.findall(r"`(\w+)`", section(page, "Records")))
+    assert {"name", "step", "size_bytes", "modified_at", "sha256", "trigger", "psnr_ki_db", "url"} <= entry
+    assert {"quality_ki_value", "validation_loss_value"} <= entry & {field.name for field in FIELDS}
+
+
+def section(page: str, title: str) -> str:
+    """The part of the page under a heading, up to the next heading."""
+    return re.split(rf"^#+ {title}\n", page, flags=re.MULTILINE)[1].partition("\n#")[0]

@@ -1,0 +1,1 @@
+"""Tests of what trainer and API share."""

@@ -1,0 +1,177 @@
+"""Command lines and environments of what is started."""
+
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from service import launch
+from service.errors import DatasetError, SettingError, UserError
+from service.launch import (
+    SettingsSource,
+    api_program,
+    count_devices,
+    count_ranks,
+    preparation_program,
+    require_patches,
+    trainer_program,
+)
+from service.listening import address_text, require_free_port
+from service.settings import RunConfig
+
+
+def test_every_process_of_one_start_reads_the_same_settings(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("N_FEATS = 8\nN_BLOCKS = 4\nBATCH_SIZE = 3\n")
+    source = SettingsSource(file, ("n_blocks=6", "SAVE_STEP_EVERY=7"))
+    environment = {"BATCH_SIZE": "2", "N_BLOCKS": "99", "LEITSTAND_CHECKPOINT_EVERY": "9", "PATH": "/bin"}
+
+    program = api_program(source, environment)
+    mine = source.load(environment).config
+    the_apis = SettingsSource(Path(program.environment["LEITSTAND_CONFIG"])).load(program.environment).config
+
+    assert mine == the_apis
+    assert (mine.n_feats, mine.n_blocks, mine.batch_size, mine.checkpoint_every) == (8, 6, 2, 7)
+    assert program.environment["PATH"] == "/bin"
+
+
+def test_an_override_replaces_every_spelling_in_the_apis_environment() -> None:
+    source = SettingsSource(None, ("CHECKPOINT_EVERY=7", "API_TOKEN="))
+    environment = {"SAVE_STEP_EVERY": "1", "LEITSTAND_SAVE_STEP_EVERY": "2", "CHECKPOINT_EVERY": "3", "API_TOKEN": "x"}
+
+    passed = api_program(source, environment).environment
+
+    assert passed == {"LEITSTAND_CHECKPOINT_EVERY": "7", "LEITSTAND_API_TOKEN": ""}
+
+
+def test_the_trainer_is_torchrun_with_the_settings_and_its_threads() -> None:
+    source = SettingsSource(Path("run.toml"), ("A=1", "B=x y"))
+
+    program = trainer_program(
+        source, RunConfig(threads_per_rank=4), 3, {"HOME": "/h", "OMP_NUM_THREADS": "9"}, "--fresh"
+    )
+
+    assert program.command == (
+        sys.executable, "-m", "service.torchrun", "--standalone", "--nproc-per-node=3", "-m", "ddp",
+        "--config", "run.toml", "--set", "A=1", "--set", "B=x y", "--fresh",
+    )  # fmt: skip
+    assert program.environment == {"HOME": "/h", "OMP_NUM_THREADS": "4"}
+
+
+def test_without_file_overrides_and_start_the_trainer_gets_no_arguments() -> None:
+    assert trainer_program(SettingsSource(), RunConfig(), 1, {}, None).command[-2:] == ("-m", "ddp")
+
+
+@pytest.mark.parametrize(
+    ("config", "films"),
+    [
+        (RunConfig(), ("--clips", "small")),
+        (RunConfig(clips="film"), ("--clips", "film")),
+        (RunConfig(video_root="/my films", clips="film"), ("--videos", "/my films")),
+    ],
+)
+def test_the_preparation_reads_own_videos_before_clips(config: RunConfig, films: tuple[str, ...]) -> None:
+    assert preparation_program(config, {}).command[-2:] == films
+
+
+def test_a_folder_without_patches_is_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"holds no patch set: run `leitstand prepare`"):
+        require_patches(tmp_path)
+    (tmp_path / "Patches" / "GT").mkdir(parents=True)
+
+    require_patches(tmp_path)
+
+
+def test_ranks_can_be_given() -> None:
+    assert count_ranks("3", RunConfig()) == 3
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "two", "", "1.5", "²", "AUTO"])
+def test_ranks_that_are_no_number_are_refused(wanted: str) -> None:
+    with pytest.raises(SettingError, match="must be auto or a whole number from 1"):
+        count_ranks(wanted, RunConfig())
+
+
+@pytest.mark.parametrize(
+    ("devices", "device", "ranks"), [(8, "auto", 8), (0, "auto", 2), (8, "cpu", 2), (1, "cuda", 1)]
+)
+def test_auto_is_one_rank_per_device_and_two_without(
+    monkeypatch: pytest.MonkeyPatch, devices: int, device: str, ranks: int
+) -> None:
+    monkeypatch.setattr(launch, "COUNT_DEVICES", (sys.executable, "-c", f"print({devices})"))
+
+    assert count_ranks("auto", RunConfig(device=device)) == ranks
+
+
+def test_cuda_without_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "COUNT_DEVICES", (sys.executable, "-c", "print(0)"))
+
+    with pytest.raises(SettingError, match="torch sees no CUDA device"):
+        count_ranks("auto", RunConfig(device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import nothing_of_this_name", "No module named"),
+        ("print('warning')", "invalid literal"),
+        ("exit(3)", "status 3"),
+    ],
+)
+def test_a_torch_that_cannot_be_used_is_one_sentence(monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
+    monkeypatch.setattr(launch, "COUNT_DEVICES", (sys.executable, "-c", code))
+
+    with pytest.raises(UserError, match=rf"torch cannot be used \(.*{said}.*\); install it with `make setup`"):
+        count_devices()
+
+
+def test_torch_itself_counts_the_devices() -> None:
+    assert count_devices() >= 0
+
+
+def test_a_port_that_lingers_after_a_server_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()  # the side that closes first keeps the port in TIME_WAIT
+
+    require_free_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_refused(host: str) -> None:
+    with pytest.raises(SettingError, match=f"API_HOST is '{host}', which is not an address of this machine"):
+        require_free_port(host, 5050)
+
+
+def test_a_port_below_1024_that_is_not_permitted_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: socket.socket, _address: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)  # root may open any port
+
+    with pytest.raises(SettingError, match="Port 80 may not be opened by this user; choose one from 1024"):
+        require_free_port("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:5050/"),
+        ("::1", "http://[::1]:5050/"),
+        ("0.0.0.0", f"http://{socket.gethostname()}:5050/"),
+    ],
+)
+def test_the_address_can_be_typed_into_a_browser(host: str, address: str) -> None:
+    assert address_text(host, 5050) == address
+
+
+def test_building_command_lines_leaves_the_given_environment_alone() -> None:
+    environment: Mapping[str, str] = {"API_TOKEN": "x"}
+
+    api_program(SettingsSource(None, ("API_TOKEN=y",)), environment)
+    trainer_program(SettingsSource(), RunConfig(), 1, environment, None)
+
+    assert environment == {"API_TOKEN": "x"}

@@ -1,0 +1,200 @@
+"""Taking possession of a run directory: nothing is deleted, nothing is used by two trainers."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.config import load_config
+from service.errors import RunDirectoryError
+from service.run_directory import Claim, RunDirectory, claim, require_writable, write_config
+
+CONTENT = {
+    "Statistik_500.json": b"a", "Statistik_1000.json": b"b", "training.log": b"c", "config.json": b"{}",
+    "leitstand.db": b"d", "leitstand.db-wal": b"e", "leitstand.db-shm": b"f", "checkpoints/step_0000500/model.pt": b"g",
+    "previews/step_500/x.webp": b"h", "tensorboard/events": b"i",
+}  # fmt: skip
+FOREIGN = {"notes.md": b"mine", "Statistik_old.json": b"mine too", "videos/film.mp4": b"film"}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "run")
+
+
+def fill(root: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def release(taken: Claim) -> str:
+    taken.lock.close()
+    return taken.run_id
+
+
+def test_the_places_are_the_published_ones(directory: RunDirectory) -> None:
+    places = [directory.store, directory.log, directory.config, directory.identity, directory.checkpoints]
+
+    assert [path.name for path in [*places, directory.previews]] == [
+        "leitstand.db", "training.log", "config.json", "run.json", "checkpoints", "previews",
+    ]  # fmt: skip
+
+
+def test_an_empty_place_is_claimed_with_a_new_id(directory: RunDirectory) -> None:
+    assert directory.run_id() is None
+    assert not directory.holds_run()
+
+    run_id = release(claim(directory, resume=False, fresh=False))
+
+    assert directory.run_id() == run_id
+    assert len(run_id) == 12
+
+
+def test_a_resume_keeps_the_id_and_starts_anew_where_nothing_is(directory: RunDirectory) -> None:
+    first = release(claim(directory, resume=True, fresh=False))
+
+    assert release(claim(directory, resume=True, fresh=False)) == first
+
+
+def test_without_resume_or_fresh_a_run_is_not_touched(directory: RunDirectory) -> None:
+    fill(directory.root, CONTENT)
+    before = digests(directory.root)
+
+    with pytest.raises(
+        RunDirectoryError, match="already holds a run: continue it with --resume, archive it with --fresh"
+    ):
+        claim(directory, resume=False, fresh=False)
+
+    assert digests(directory.root) == before
+
+
+def test_fresh_moves_every_byte_into_the_archive_and_leaves_other_files(directory: RunDirectory) -> None:
+    first = release(claim(directory, resume=False, fresh=False))
+    fill(directory.root, CONTENT | FOREIGN)
+    before = digests(directory.root)
+
+    second = release(claim(directory, resume=False, fresh=True))
+
+    after = digests(directory.root)
+    assert second != first
+    assert {name: after[f"archive/{first}/{name}"] for name in [*CONTENT, "run.json"]} == {
+        name: before[name] for name in [*CONTENT, "run.json"]
+    }
+    assert {name for name in after if not name.startswith("archive/")} == {*FOREIGN, "run.json"}
+
+
+def test_a_taken_archive_folder_is_never_mixed_with_another(directory: RunDirectory) -> None:
+    folders = []
+    for content in (b"one", b"two", b"three"):
+        fill(directory.root, {"training.log": content})
+        folder = directory.archive()
+        assert folder is not None
+        folders.append((folder.name, (folder / "training.log").read_bytes()))
+
+    assert folders == [("unnamed", b"one"), ("unnamed-2", b"two"), ("unnamed-3", b"three")]
+
+
+def test_nothing_to_archive_makes_no_folder(directory: RunDirectory) -> None:
+    assert directory.archive() is None
+
+    directory.root.mkdir()
+
+    assert directory.archive() is None
+    assert list(directory.root.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"run_id"'])
+def test_a_damaged_identity_is_explained_and_can_be_archived(directory: RunDirectory, content: str) -> None:
+    directory.root.mkdir()
+    directory.identity.write_text(content)
+    with pytest.raises(RunDirectoryError, match=r"run\.json is damaged .* start with --fresh to archive this run"):
+        claim(directory, resume=True, fresh=False)
+
+    release(claim(directory, resume=False, fresh=True))
+
+    assert (directory.root / "archive" / "unnamed" / "run.json").read_text() == content
+
+
+def test_two_trainers_never_share_a_directory_and_the_lock_dies_with_its_owner(directory: RunDirectory) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from service.run_directory import RunDirectory, claim
+taken = claim(RunDirectory(Path({str(directory.root)!r})), resume=True, fresh=False)
+print(taken.run_id, flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        run_id = owner.stdout.readline().strip()
+        for fresh in (False, True):
+            with pytest.raises(RunDirectoryError, match="Another trainer is working in"):
+                claim(directory, resume=True, fresh=fresh)
+        owner.kill()
+
+    assert release(claim(directory, resume=True, fresh=False)) == run_id
+
+
+def test_records_after_the_resumed_step_are_moved_aside(directory: RunDirectory) -> None:
+    run_id = release(claim(directory, resume=False, fresh=False))
+    fill(directory.root, {f"Statistik_{step}.json": b"x" for step in (5, 100, 150, 1000)})
+
+    moved = directory.archive_records_after(100)
+
+    assert sorted(path.name for path in moved) == ["Statistik_1000.json", "Statistik_150.json"]
+    archived = directory.root / "archive" / f"{run_id}-after-100"
+    assert sorted(path.name for path in archived.iterdir()) == ["Statistik_1000.json", "Statistik_150.json"]
+    assert directory.archive_records_after(100) == []
+
+
+def test_previews_after_the_resumed_step_are_moved_aside_and_others_stay(directory: RunDirectory) -> None:
+    run_id = release(claim(directory, resume=False, fresh=False))
+    fill(
+        directory.root,
+        {f"previews/{name}/a.webp": b"x" for name in ("step_9", "step_100", "step_1000", "step_x", "own")},
+    )
+
+    directory.archive_records_after(100)
+
+    archived = directory.root / "archive" / f"{run_id}-after-100" / "previews"
+    assert [path.name for path in archived.iterdir()] == ["step_1000"]
+    assert sorted(path.name for path in directory.previews.iterdir()) == ["own", "step_100", "step_9", "step_x"]
+
+
+def test_the_effective_settings_are_written_with_their_origins_and_without_secrets(directory: RunDirectory) -> None:
+    directory.root.mkdir()
+    loaded = load_config(None, ["API_TOKEN=secret", "SCALE=2"], {})
+
+    settings = write_config(directory, loaded)
+
+    written = json.loads(directory.config.read_text())
+    assert written == {"settings": settings, "origins": {"API_TOKEN": "--set", "SCALE": "--set"}}
+    assert settings["SCALE"] == 2
+    assert "secret" not in directory.config.read_text()
+
+
+def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(RunDirectoryError, match=r"DATA_ROOT .*file/run cannot be written \(Not a directory\)"):
+        require_writable(tmp_path / "file" / "run")
+
+
+def test_asking_whether_a_place_can_be_written_leaves_nothing_in_it(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a" / "b")
+
+    assert list((tmp_path / "a" / "b").iterdir()) == []

@@ -1,0 +1,312 @@
+"""The store: concurrent, durable, and honest when it cannot be used."""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from service.commands import Command, CommandState, Kind
+from service.run_state import RunState
+from service.store import SeriesRow, Store, StoreUnavailableError
+from tests.service.locked import locked
+
+FINAL = [state for state in CommandState if state.is_final]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "leitstand.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    store = Store(path, create=True, keep_open=True)
+    store.open_run("run-1", {"SCALE": 3})
+    yield store
+    store.close()
+
+
+def submit(store: Store, kind: Kind = Kind.VALIDATE) -> Command:
+    return store.submit("run-1", kind, {}, actor="eva", source="cli")
+
+
+def test_a_new_run_is_starting(store: Store) -> None:
+    run = store.current_run()
+
+    assert run is not None
+    assert (run.id, run.state, run.step, run.snapshot, run.config) == ("run-1", "starting", 0, None, {"SCALE": 3})
+    assert run.reported_state(time.time()) is RunState.STARTING
+    assert run.reported_state(time.time() + 11) is RunState.LOST
+
+
+def test_an_empty_store_has_no_run(path: Path) -> None:
+    assert Store(path, create=True).current_run() is None
+
+
+def test_a_run_is_updated_and_continued_under_its_id(store: Store) -> None:
+    store.update_run("run-1", state=RunState.FAILED.value, step=120, reason="no space", snapshot={"a": None})
+    store.open_run("run-1", {"SCALE": 3, "SEED": 1})
+
+    run = store.current_run()
+    assert run is not None
+    assert (run.state, run.step, run.reason, run.snapshot) == ("starting", 120, None, {"a": None})
+    assert run.config == {"SCALE": 3, "SEED": 1}
+
+
+def test_the_current_run_is_the_one_that_started_last(store: Store) -> None:
+    store.open_run("run-2", {})
+    assert (run := store.current_run()) is not None
+    assert run.id == "run-2"
+
+    store.open_run("run-1", {})
+
+    assert (run := store.current_run()) is not None
+    assert run.id == "run-1"
+
+
+def test_commands_keep_the_order_of_acceptance(store: Store) -> None:
+    ids = [submit(store).id for _ in range(5)]
+
+    assert [command.id for command in store.commands("run-1")] == ids
+    assert [command.id for command in store.commands("run-1", limit=2)] == ids[-2:]
+    assert store.commands("run-2") == []
+
+
+def test_a_command_goes_from_queued_over_running_to_done(store: Store) -> None:
+    command = submit(store)
+    assert store.command(command.id) == command
+
+    assert store.begin_command(command.id)
+    assert [waiting.id for waiting in store.commands("run-1", CommandState.RUNNING)] == [command.id]
+    assert store.commands("run-1", CommandState.QUEUED) == []
+    assert store.finish_command(command.id, CommandState.DONE, step=12, result={"record": "Statistik_12.json"})
+
+    done = store.command(command.id)
+    assert done is not None
+    assert (done.state, done.step, done.result) == (CommandState.DONE, 12, {"record": "Statistik_12.json"})
+    assert done.created_at <= (done.started_at or 0) <= (done.finished_at or 0)
+
+
+@pytest.mark.parametrize("final", FINAL)
+@pytest.mark.parametrize("later", FINAL)
+def test_a_command_never_leaves_a_final_state(store: Store, final: CommandState, later: CommandState) -> None:
+    command = submit(store)
+    store.finish_command(command.id, final, step=1, reason="first")
+    ended = store.command(command.id)
+
+    assert not store.begin_command(command.id)
+    assert not store.finish_command(command.id, later, step=2, reason="second")
+    store.open_run("run-1", {})
+
+    assert store.command(command.id) == ended
+
+
+def test_a_cancelled_command_is_not_begun_and_a_running_one_not_begun_twice(store: Store) -> None:
+    cancelled, running = submit(store), submit(store)
+    store.finish_command(cancelled.id, CommandState.CANCELLED)
+
+    assert [store.begin_command(cancelled.id), store.begin_command(running.id), store.begin_command(running.id)] == [
+        False, True, False,
+    ]  # fmt: skip
+
+
+def test_a_crash_leaves_running_commands_failed_and_queued_ones_queued(store: Store) -> None:
+    running, queued = submit(store), submit(store)
+    store.begin_command(running.id)
+    other = store.submit("run-2", Kind.STOP, {}, actor="x", source="api")
+    store.begin_command(other.id)
+
+    store.open_run("run-1", {})
+
+    interrupted = store.command(running.id)
+    assert interrupted is not None
+    assert (interrupted.state, interrupted.reason) == (CommandState.FAILED, "interrupted")
+    assert interrupted.finished_at is not None
+    assert store.command(queued.id) == queued
+    assert (elsewhere := store.command(other.id)) is not None
+    assert elsewhere.state is CommandState.RUNNING
+
+
+def test_an_unknown_command_is_none(store: Store) -> None:
+    assert store.command("unknown") is None
+    assert not store.finish_command("unknown", CommandState.DONE)
+
+
+def test_log_points_of_one_step_are_merged_and_read_in_step_order(store: Store) -> None:
+    store.add_series("run-1", [SeriesRow(20, 2.0, {"a": 2.0}), SeriesRow(10, 1.0, {"a": 1.0, "b": None})])
+    store.add_series("run-1", [SeriesRow(10, 3.0, {"b": 5.0}), SeriesRow(100, 4.0, {"a": 9.0})])
+
+    assert store.series("run-1") == [
+        SeriesRow(10, 3.0, {"a": 1.0, "b": 5.0}), SeriesRow(20, 2.0, {"a": 2.0}), SeriesRow(100, 4.0, {"a": 9.0}),
+    ]  # fmt: skip
+    assert [row.step for row in store.series("run-1", 20, 99)] == [20]
+    assert [row.step for row in store.series("run-1", 20)] == [20, 100]
+    assert store.series("run-2") == []
+
+
+def test_a_log_point_without_values_is_kept(store: Store) -> None:
+    store.add_series("run-1", [SeriesRow(10, 1.0, {})])
+    store.add_series("run-1", [SeriesRow(10, 2.0, {"a": 1.0})])
+
+    assert store.series("run-1") == [SeriesRow(10, 2.0, {"a": 1.0})]
+
+
+def test_a_later_record_of_a_step_replaces_the_earlier_one(store: Store) -> None:
+    store.add_record("run-1", 500, {"step_current": 500}, "aa")
+    store.add_record("run-1", 50, {"step_current": 50}, "bb")
+    store.add_record("run-1", 500, {"step_current": 500, "x": 1}, "cc")
+
+    assert store.records("run-1") == [(50, "bb", {"step_current": 50}), (500, "cc", {"step_current": 500, "x": 1})]
+
+
+def test_a_resume_forgets_what_it_will_walk_again(store: Store) -> None:
+    for step in (100, 200):
+        store.add_series("run-1", [SeriesRow(step, 1.0, {})])
+        store.add_record("run-1", step, {}, "aa")
+    store.add_series("run-2", [SeriesRow(200, 1.0, {})])
+
+    store.forget_after("run-1", 100)
+
+    assert [row.step for row in store.series("run-1")] == [100]
+    assert [step for step, _, _ in store.records("run-1")] == [100]
+    assert [row.step for row in store.series("run-2")] == [200]
+
+
+def test_events_are_kept_in_order(store: Store) -> None:
+    store.add_event("run-1", 5, "pause", {"actor": "eva"})
+    store.add_event("run-1", 4, "resume", {})
+
+    assert [(event["kind"], event["step"], event["details"]) for event in store.events("run-1")] == [
+        ("pause", 5, {"actor": "eva"}), ("resume", 4, {}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("keep_open", [False, True])
+def test_eight_threads_lose_nothing(path: Path, store: Store, keep_open: bool) -> None:
+    shared = Store(path, keep_open=keep_open)
+
+    def work(number: int) -> list[str]:
+        ids = []
+        for turn in range(10):
+            command = submit(shared)
+            assert shared.begin_command(command.id)
+            shared.add_series("run-1", [SeriesRow(number * 100 + turn, 1.0, {"a": float(turn)})])
+            assert shared.finish_command(command.id, CommandState.DONE, step=turn)
+            ids.append(command.id)
+        return ids
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = [command_id for ids in pool.map(work, range(8)) for command_id in ids]
+    shared.close()
+
+    commands = store.commands("run-1")
+    assert {command.id for command in commands} == set(ids)
+    assert {command.state for command in commands} == {CommandState.DONE}
+    assert len(store.series("run-1")) == 80
+
+
+def test_of_eight_threads_exactly_one_begins_a_command(path: Path, store: Store) -> None:
+    command = submit(store)
+    gate = threading.Barrier(8)
+
+    def begin(_number: int) -> bool:
+        gate.wait()
+        return Store(path).begin_command(command.id)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(begin, range(8))) == [False] * 7 + [True]
+
+
+def test_readers_are_not_held_up_by_a_writer(path: Path, store: Store) -> None:
+    reader = Store(path, busy_seconds=0.0)
+
+    with locked(path):
+        assert reader.current_run() is not None
+
+
+def test_a_locked_store_is_unavailable_after_the_time_allowed(path: Path, store: Store) -> None:
+    impatient = Store(path, busy_seconds=0.05)
+
+    with locked(path), pytest.raises(StoreUnavailableError, match="database is locked"):
+        submit(impatient)
+
+    assert submit(impatient).state is CommandState.QUEUED
+
+
+def test_a_writer_waits_for_a_short_lock(path: Path, store: Store) -> None:
+    patient = Store(path, busy_seconds=20.0)
+    with ThreadPoolExecutor(1) as pool:
+        with locked(path):
+            submitted = pool.submit(submit, patient)
+            assert not submitted.done()
+        assert submitted.result(timeout=20).state is CommandState.QUEUED
+
+
+def test_a_store_that_is_absent_is_unavailable_and_is_not_made_by_looking(path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="there is no store"):
+        Store(path).current_run()
+
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_database_is_unavailable(path: Path) -> None:
+    path.write_bytes(b"something else entirely" * 100)
+
+    with pytest.raises(StoreUnavailableError, match="file is not a database"):
+        Store(path).current_run()
+
+
+def test_a_place_where_no_store_can_be_made_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="unable to open database file"):
+        Store(tmp_path / "missing" / "leitstand.db", create=True)
+
+
+def test_a_store_that_a_fresh_start_replaced_is_seen(path: Path, store: Store) -> None:
+    reader = Store(path)
+    assert (run := reader.current_run()) is not None
+    assert run.id == "run-1"
+    store.close()
+    for file in path.parent.glob("leitstand.db*"):
+        file.rename(file.with_name(f"archived-{file.name}"))
+    Store(path, create=True).open_run("run-2", {})
+
+    assert (run := reader.current_run()) is not None
+    assert run.id == "run-2"
+
+
+def test_an_acknowledged_command_is_on_disk_in_wal_mode(path: Path, store: Store) -> None:
+    command = submit(store)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("SELECT id FROM commands").fetchall() == [(command.id,)]
+
+
+def test_the_change_stamp_differs_after_a_write_and_only_then(path: Path, store: Store) -> None:
+    reader = Store(path)
+    before = reader.change_stamp()
+    assert reader.current_run() is not None
+    assert reader.change_stamp() == before
+
+    submit(store)
+
+    assert reader.change_stamp() != before
+
+
+def test_a_store_without_a_log_has_the_empty_stamp(path: Path) -> None:
+    assert Store(path).change_stamp() == (0, 0)
+
+
+def test_columns_hold_null_as_null_and_json_as_json(path: Path, store: Store) -> None:
+    submit(store)
+
+    with closing(sqlite3.connect(path)) as connection:
+        row = connection.execute("SELECT result, reason, arguments FROM commands").fetchone()
+    assert row[:2] == (None, None)
+    assert json.loads(row[2]) == {}
