@@ -142,7 +142,7 @@ class Recorder:
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
         """Publish what the run is doing."""
-        self._update(state=state.value, reason=reason)
+        self._update(state=state.value, reason=reason, step=self.step)
 
     def _update(self, **values: Any) -> None:
         self._enqueue(_Writing(lambda store: store.update_run(self._run_id, **values)))

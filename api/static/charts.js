@@ -96,8 +96,11 @@ export class QualityChart extends Chart {
   }
 
   show(columns) {
-    this.crossing = columns[0].length ? findCrossing(columns) : null;
-    super.show(columns);
+    // A validation of which not one image could be read has no quality to compare.
+    const both = [...columns[0].keys()].filter((place) => columns[1][place] != null && columns[2][place] != null);
+    const compared = columns.map((column) => both.map((place) => column[place]));
+    this.crossing = both.length ? findCrossing(compared) : null;
+    super.show(compared);
     if (this.data) this.sayVerdict();
   }
 

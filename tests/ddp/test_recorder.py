@@ -156,11 +156,12 @@ def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
 def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(bench: Bench) -> None:
     command_id = bench.submit(Kind.VALIDATE)
     bench.inbox.wait(5)
+    bench.recorder.mark_step(12)
     bench.recorder.close(RunState.FINISHED, "all done")
 
     run = bench.store.current_run()
     assert run is not None
-    assert (run.state, run.reason) == (RunState.FINISHED, "all done")
+    assert (run.state, run.reason, run.step) == (RunState.FINISHED, "all done", 12)
     assert bench.state_of(command_id) is CommandState.REJECTED
 
 
