@@ -108,11 +108,9 @@ def _answer_unavailable(error: StoreUnavailableError) -> Response:
     return problem_response("storage-unavailable", f"The store cannot be used now ({error}); try again.")
 
 
-def _answer_http_error(error: HTTPException) -> Response | HTTPException:
+def _answer_http_error(error: HTTPException) -> Response:
     """What Flask refuses by itself, with its headers (Allow, Content-Range)."""
     status = error.code or 500
-    if status < 400:
-        return error
     slug = _SLUGS.get(status, "internal-error" if status >= 500 else "bad-request")
     headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
     return problem_response(slug, _sentence(error, slug), headers)

@@ -81,9 +81,12 @@ class Recorder:
 
     def close(self, state: RunState, reason: str | None = None) -> None:
         """Write everything that waits, then the run's last state; gives up after a while if the store stays away."""
+        ended = f"the run ended ({state})"
         for command in self._inbox.take_all():
-            self.finish(command, CommandState.REJECTED, reason=f"the run ended ({state})")
+            self.finish(command, CommandState.REJECTED, reason=ended)
         self.set_state(state, reason)
+        # After the state, which keeps the API from accepting more.
+        self._enqueue(_Writing(lambda store: store.reject_queued(self._run_id, ended)))
         self._ending.set()
         self._thread.join()
         self._store.close()

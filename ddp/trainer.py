@@ -84,6 +84,7 @@ class Trainer:
         share = Share(self._world.rank, self._world.size, self._progress.samples_seen)
         batches = self._parts.workload.batches(share)
         self._recorder.set_state(RunState.RUNNING)
+        self._recorder.show(self._compose("schedule", None))
         self._window.clock.mark()
         while self._ending is None and self._progress.step < self._config.max_steps:
             self.advance(batches)

@@ -20,6 +20,7 @@ from service.run_state import RunState, derive_state
 from service.tables import commands, events, metadata, records, runs, series
 
 BUSY_SECONDS = 5.0
+WAIT_FOR_TRAINER_SECONDS = 60.0
 
 
 class StoreUnavailableError(Exception):
@@ -98,7 +99,11 @@ class Store:
     # Runs
 
     def open_run(self, run_id: str, config: Mapping[str, Any]) -> None:
-        """Begin or continue a run; commands that a crash left half done become `failed (interrupted)`."""
+        """Begin or continue a run.
+
+        Commands that a crash left half done become `failed (interrupted)`; those that waited for a trainer longer than
+        `WAIT_FOR_TRAINER_SECONDS` become `expired`: a `stop` of yesterday must not end today's resume.
+        """
         now = time.time()
         row = {
             "config": dict(config),
@@ -109,11 +114,15 @@ class Store:
             "reason": None,
         }
         interrupted = {"state": CommandState.FAILED.value, "reason": "interrupted", "finished_at": now}
+        waited = f"no trainer was there to carry it out within {WAIT_FOR_TRAINER_SECONDS:g} s"
+        expired = {"state": CommandState.EXPIRED.value, "reason": waited, "finished_at": now}
         with self._transaction() as connection:
             if connection.execute(sa.update(runs).where(runs.c.id == run_id).values(row)).rowcount == 0:
                 connection.execute(sa.insert(runs).values(id=run_id, step=0, **row))
             running = (commands.c.run_id == run_id) & (commands.c.state == CommandState.RUNNING.value)
             connection.execute(sa.update(commands).where(running).values(interrupted))
+            old = _queued(run_id) & (commands.c.created_at < now - WAIT_FOR_TRAINER_SECONDS)
+            connection.execute(sa.update(commands).where(old).values(expired))
 
     def update_run(self, run_id: str, **values: Any) -> None:
         """Write some of a run's columns: state, step, heartbeat_at, progress_at, snapshot, reason."""
@@ -239,11 +248,21 @@ class Store:
         }
         return self._change(command_id, [CommandState.QUEUED, CommandState.RUNNING], ended)
 
+    def reject_queued(self, run_id: str, reason: str) -> None:
+        """Reject every command that still waits, because the run has ended."""
+        values = {"state": CommandState.REJECTED.value, "finished_at": time.time(), "reason": reason}
+        with self._transaction() as connection:
+            connection.execute(sa.update(commands).where(_queued(run_id)).values(values))
+
     def _change(self, command_id: str, allowed: Sequence[CommandState], values: Mapping[str, Any]) -> bool:
         states = [state.value for state in allowed]
         condition = (commands.c.id == command_id) & commands.c.state.in_(states)
         with self._transaction() as connection:
             return connection.execute(sa.update(commands).where(condition).values(dict(values))).rowcount == 1
+
+
+def _queued(run_id: str) -> sa.ColumnElement[bool]:
+    return (commands.c.run_id == run_id) & (commands.c.state == CommandState.QUEUED.value)
 
 
 def _as_command(row: sa.Row[Any]) -> Command:

@@ -103,7 +103,9 @@ def test_records_are_listed_newest_first_each_with_its_download(page: Chrome) ->
 def test_a_new_record_appears_by_itself(page: Chrome, living: Store, root: Path, eventually: Eventually) -> None:
     record = example_record(4300, time.time(), quality_ki_value=0.71, best_quality_ever=0.71)
     save_record(root, living, record)
-    living.add_series(RUN_ID, [SeriesRow(4300, time.time(), {**curves(record), "quality_ki_value": 0.71})])
+    living.add_series(
+        RUN_ID, [SeriesRow(4300, time.time(), {**curves(record), "quality_ki_value": 0.71, "quality_lr_value": 0.6412})]
+    )
     living.update_run(RUN_ID, step=4300, snapshot=record)
 
     eventually(lambda: text_of(page, "#records a") == "Statistik_4300.json", what="the new record in the list")

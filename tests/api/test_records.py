@@ -178,3 +178,41 @@ def test_a_run_directory_that_cannot_be_read_is_a_problem_not_a_crash(
         answer = client.get(path)
         assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/storage-unavailable")
     assert "leitstand_records_total" not in client.get("/metrics").text
+
+
+def test_a_file_that_may_not_be_read_is_named_and_its_download_is_a_problem(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tests may run as root, whom no permission stops.
+    open_file = os.open
+
+    def refuse(path: object, *arguments: int, **options: int) -> int:
+        if str(path).endswith("Statistik_700.json"):
+            raise PermissionError(13, "Permission denied")
+        return open_file(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("os.open", refuse)
+
+    answer = client.get("/statistics").get_json()
+
+    reason = "it cannot be read (Permission denied)"
+    assert answer["unreadable"] == [{"name": "Statistik_700.json", "reason": reason}]
+    assert answer["count"] == 5
+    assert client.get("/statistics/Statistik_700.json").get_json()["type"] == "/problems/storage-unavailable"
+
+
+def test_a_file_that_is_archived_while_the_list_is_made_is_left_out(
+    client: FlaskClient, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def archive_first(path: object, *arguments: int, **options: int) -> int:
+        (root / "Statistik_1400.json").unlink(missing_ok=True)
+        return open_file(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("os.open", archive_first)
+
+    answer = client.get("/statistics").get_json()
+
+    assert 1400 not in [row["step"] for row in answer["records"]]
+    assert (answer["count"], answer["unreadable"]) == (5, [])

@@ -153,16 +153,21 @@ def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     assert len(store.events(RUN)) == 25
 
 
-def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(bench: Bench) -> None:
+def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command_id = bench.submit(Kind.VALIDATE)
     bench.inbox.wait(5)
     bench.recorder.mark_step(12)
+    monkeypatch.setattr(bench.recorder, "_receive", lambda: None)  # as if the end came between two looks
+    queued_id = bench.submit(Kind.STOP)
     bench.recorder.close(RunState.FINISHED, "all done")
 
     run = bench.store.current_run()
     assert run is not None
     assert (run.state, run.reason, run.step) == (RunState.FINISHED, "all done", 12)
     assert bench.state_of(command_id) is CommandState.REJECTED
+    assert bench.state_of(queued_id) is CommandState.REJECTED
 
 
 def test_a_vanished_run_directory_ends_nothing(

@@ -18,7 +18,7 @@ signal.signal(signal.SIGTERM, leave)
 import os
 (folder / f"{name}.new").write_text(str(os.getpid()))
 (folder / f"{name}.new").rename(folder / f"{name}.pid")
-while True: signal.pause()
+while True: time.sleep(0.02)  # not pause(): a signal just before it would be noticed only after the next one
 """
 """Runs until SIGTERM, then notes when it left and leaves with the given code."""
 
@@ -28,7 +28,8 @@ folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 rank = subprocess.Popen([sys.executable, "-c", "import signal; [signal.pause() for _ in range(9)]"],
                         start_new_session=True)
-(folder / f"{name}-rank.pid").write_text(str(rank.pid))
+(folder / f"{name}-rank.new").write_text(str(rank.pid))
+(folder / f"{name}-rank.new").rename(folder / f"{name}-rank.pid")
 (folder / f"{name}.new").write_text(str(os.getpid()))
 (folder / f"{name}.new").rename(folder / f"{name}.pid")
 while True: signal.pause()

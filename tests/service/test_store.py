@@ -310,3 +310,30 @@ def test_columns_hold_null_as_null_and_json_as_json(path: Path, store: Store) ->
         row = connection.execute("SELECT result, reason, arguments FROM commands").fetchone()
     assert row[:2] == (None, None)
     assert json.loads(row[2]) == {}
+
+
+def test_a_command_that_waited_long_for_a_trainer_expires_at_the_next_start(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.open_run("run", {})
+    old = store.submit("run", Kind.STOP, {}, actor="me", source="api")
+    monkeypatch.setattr("service.store.WAIT_FOR_TRAINER_SECONDS", -1.0)
+    store.open_run("run", {})
+
+    expired = store.command(old.id)
+    assert expired is not None
+    assert expired.state is CommandState.EXPIRED
+    assert "no trainer was there" in str(expired.reason)
+    assert store.begin_command(old.id) is False
+
+
+def test_the_end_of_a_run_rejects_what_is_still_queued_and_nothing_else(store: Store) -> None:
+    store.open_run("run", {})
+    done, queued = (store.submit("run", Kind.PAUSE, {}, actor="me", source="api") for _ in range(2))
+    elsewhere = store.submit("other", Kind.PAUSE, {}, actor="me", source="api")
+    store.finish_command(done.id, CommandState.DONE)
+
+    store.reject_queued("run", "the run ended (stopped)")
+
+    states = [found.state for item in (done, queued, elsewhere) if (found := store.command(item.id))]
+    assert states == [CommandState.DONE, CommandState.REJECTED, CommandState.QUEUED]

@@ -52,7 +52,7 @@ def plan(tmp_path: Path) -> Plan:
 
 def supervise(plan: Plan, lines: Lines, act: Callable[[], object] | None = None, timing: Timing = QUICK) -> int:
     """Run the supervisor on this thread while another one acts; nothing may be left behind."""
-    acting = threading.Thread(target=act or (lambda: None))
+    acting = threading.Thread(target=lambda: ending_on_failure(act or (lambda: None)))
     silent, other_end = os.pipe()  # an input that is no terminal
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
     acting.start()
@@ -66,6 +66,15 @@ def supervise(plan: Plan, lines: Lines, act: Callable[[], object] | None = None,
             assert not is_running(int(file.read_text())), f"{file.name} was left behind"
         assert before == {number: signal.getsignal(number) for number in before}
     return code
+
+
+def ending_on_failure(act: Callable[[], object]) -> None:
+    """Act; when that fails, end the supervisor, so that the test fails at once."""
+    try:
+        act()
+    except BaseException:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
 
 
 def send_when(folder: Path, *names: str, number: signal.Signals = signal.SIGINT) -> Callable[[], None]:

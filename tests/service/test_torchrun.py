@@ -13,12 +13,12 @@ from tests.service.children import is_running, pid_of, until
 
 ROOT = Path(__file__).parents[2]
 RANK = """
-import os, pathlib, signal, sys
+import os, pathlib, signal, sys, time
 rank, folder, behaviour = os.environ["RANK"], pathlib.Path(sys.argv[1]), sys.argv[2]
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 (folder / f"{rank}.new").write_text(str(os.getpid()))
 (folder / f"{rank}.new").rename(folder / f"{rank}.pid")
-if behaviour == "wait": signal.pause()
+while behaviour == "wait": time.sleep(0.02)
 if behaviour == "killed": os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(int(behaviour))
 """
