@@ -28,6 +28,11 @@ _NAME = re.compile(r"step_([0-9]{7,})")
 logger = logging.getLogger(__name__)
 
 
+def checkpoint_name(step: int) -> str:
+    """`step_0000500`."""
+    return f"step_{step:07d}"
+
+
 @dataclass(frozen=True)
 class SavedState:
     """A verified checkpoint."""
@@ -45,7 +50,7 @@ class CheckpointFolder:
     def save(self, step: int, state: dict[str, Any], *, is_best: bool) -> SavedState:
         """Write a state durably and verify it by reading it back. Raises `OSError`; then nothing has changed."""
         self._root.mkdir(exist_ok=True)
-        final = self._root / f"step_{step:07d}"
+        final = self._root / checkpoint_name(step)
         temporary = self._root / f"{TEMPORARY_PREFIX}{final.name}.{os.getpid()}"
         try:
             temporary.mkdir()
@@ -99,7 +104,7 @@ class CheckpointFolder:
         """
         steps = self.steps()
         for step in steps:
-            folder = self._root / f"step_{step:07d}"
+            folder = self._root / checkpoint_name(step)
             problem = verify(folder)
             if problem is None:
                 return SavedState(step, folder)

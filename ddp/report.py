@@ -108,3 +108,11 @@ def curves_of(record: Record, *, with_validation: bool) -> dict[str, Any]:
     """
     left_out = set() if with_validation else NOT_YET_VALIDATED.keys() | {"best_quality_ever"}
     return {key: value for key, value in record.items() if key in CURVES and key not in left_out}
+
+
+def outcomes_of(reports: list[tuple[str | None, float]]) -> list[dict[str, Any]]:
+    """Every rank's (problem, Unix time at which it began) as the result of a command shows it."""
+    return [
+        {"rank": rank, "outcome": problem or "done", "began_at": began_at}
+        for rank, (problem, began_at) in enumerate(reports)
+    ]

@@ -18,6 +18,7 @@ from typing import Any
 
 from ddp import report
 from ddp.adaptive import Controller
+from ddp.checkpoint import checkpoint_name
 from ddp.control import Control, Turn
 from ddp.progress import Progress, samples_per_step
 from ddp.recorder import Recorder
@@ -203,7 +204,7 @@ class Trainer:
             logger.warning("Validation image %s cannot be read and was skipped.", name)
         record = self._compose(trigger, commands[0].id if commands else None)
         # The all_reduce that made the table is every rank's own report: without one of them it would not have ended.
-        answer = {"shared": False, "ranks": _outcomes([(None, began_at) for began_at in result.began_at])}
+        answer = {"shared": False, "ranks": report.outcomes_of([(None, began_at) for began_at in result.began_at])}
         waiting = [(command, answer) for command in commands]
         self._recorder.record(record, report.curves_of(record, with_validation=True), result.previews, waiting)
         logger.info(
@@ -226,6 +227,10 @@ class Trainer:
         self._window.clock.mark()
         return problem
 
+    def _saved(self) -> dict[str, Any]:
+        """Which checkpoint holds this step, for the result of a command."""
+        return {"checkpoint": checkpoint_name(self._progress.step)}
+
     # Commands
 
     def _serve(self) -> None:
@@ -244,7 +249,7 @@ class Trainer:
         if Operation.VALIDATE in wanted:
             self._validate("manual", turn.of(Kind.VALIDATE))
         if Operation.CHECKPOINT in wanted:
-            self._answer(turn.of(Kind.CHECKPOINT), self._save())
+            self._answer(turn.of(Kind.CHECKPOINT), self._save(), self._saved())
         if wanted & (Operation.STOP | Operation.LEAVE):
             self._leave(turn)
 
@@ -262,27 +267,19 @@ class Trainer:
         logger.info("%s at step %d.", "Leaving after a signal" if self.is_leaving else "Stopping", self._progress.step)
         self._log()
         problem = self._save()
-        self._answer(turn.of(Kind.STOP), problem)
+        self._answer(turn.of(Kind.STOP), problem, self._saved())
         self._ending = RunState.STOPPED
 
     def _answer(
         self, commands: tuple[Command, ...], problem: str | None, result: Mapping[str, Any] | None = None
     ) -> None:
         """Finish commands with every rank's own outcome. All ranks call it alike: one collective."""
-        outcomes = _outcomes(self._world.gather((problem, self._turn_began_at)))
+        outcomes = report.outcomes_of(self._world.gather((problem, self._turn_began_at)))
         state = CommandState.DONE if problem is None else CommandState.FAILED
         for command in commands:
             self._recorder.finish(
                 command, state, step=self._progress.step, result={**(result or {}), "ranks": outcomes}, reason=problem
             )
-
-
-def _outcomes(reports: list[tuple[str | None, float]]) -> list[dict[str, Any]]:
-    """Every rank's (problem, Unix time at which it began) as the result of a command shows it."""
-    return [
-        {"rank": rank, "outcome": problem or "done", "began_at": began_at}
-        for rank, (problem, began_at) in enumerate(reports)
-    ]
 
 
 def _log_line(snapshot: Record) -> None:

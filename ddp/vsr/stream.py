@@ -10,6 +10,7 @@ Python's global random state, and knows no process groups.
 Legend: B = batch; T = frames; h, w = LR size; H, W = GT size.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -169,17 +170,14 @@ def _check_sizes(patches: PatchSet, patch_size: int) -> None:
 class PositionSampler(Sampler[list[int]]):
     """The positions of one rank, one list per micro-batch, without end.
 
-    Over all ranks a step covers the `world_size * batch_size * accumulation` positions after `samples_seen` exactly
+    Over all ranks a step covers the `world_size * batch_size` positions per micro-batch after `samples_seen` exactly
     once, whatever the number of ranks.
     """
 
-    def __init__(
-        self, *, rank: int, world_size: int, batch_size: int, accumulation: int, samples_seen: int = 0
-    ) -> None:
+    def __init__(self, *, rank: int, world_size: int, batch_size: int, samples_seen: int = 0) -> None:
         self._rank = rank
         self._world_size = world_size
         self._batch_size = batch_size
-        self._accumulation = accumulation
         self._samples_seen = samples_seen
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -206,8 +204,19 @@ def build_loader(
         pin_memory=pin_memory and torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
         generator=generator,
+        worker_init_fn=leave_signals_to_the_rank,
     )
     return loader
+
+
+def leave_signals_to_the_rank(_worker: int) -> None:
+    """Let a loader process live through the signal that asks its rank to leave.
+
+    Launchers signal the whole process group; a rank whose loader died could not finish its step and save. The rank
+    ends its loaders, and they end by themselves when it is gone.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

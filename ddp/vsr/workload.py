@@ -60,7 +60,6 @@ class VideoSuperResolution:
             rank=share.rank,
             world_size=share.world_size,
             batch_size=config.batch_size,
-            accumulation=config.accumulation_steps,
             samples_seen=share.samples_seen,
         )
         loader = build_loader(

@@ -107,7 +107,8 @@ def test_a_run_is_steered_stopped_and_resumed_with_every_record_whole(
     assert [item.state for item in (again, while_paused, shared, saved)] == [CommandState.DONE] * 4
     assert {item.step for item in (paused, again, while_paused, shared, saved)} == {paused.step}
     assert training.record(paused.step or 0)["training_paused"] is True
-    assert (training.root / "checkpoints" / f"step_{paused.step:07d}" / "manifest.json").exists()
+    assert saved.result is not None
+    assert (training.root / "checkpoints" / saved.result["checkpoint"] / "manifest.json").exists()
 
     (resumed,) = training.ask(Kind.RESUME)
     assert resumed.state is CommandState.DONE
@@ -187,6 +188,24 @@ def test_a_signal_to_one_rank_alone_saves_and_leaves_on_all_ranks_with_143(
     assert run.state is RunState.STOPPED
     assert (training.root / "checkpoints" / "latest" / "manifest.json").exists()
     assert not any(child.is_running() for child in by_rank.values())
+
+
+def test_a_signal_to_the_launcher_saves_and_leaves_also_with_loader_processes(train: Callable[..., Training]) -> None:
+    """torchrun signals every process of a rank's group, its loaders too."""
+    training = train(2, MAX_STEPS=1_000_000, VAL_STEP_EVERY=100_000, NUM_WORKERS=1)
+    training.wait_for_step(3)
+    everything = psutil.Process(training.process.pid).children(recursive=True)
+    assert len(everything) >= 4
+
+    training.process.terminate()
+    training.process.wait(timeout=60)
+
+    run = training.run()
+    assert run is not None
+    assert (run.state, run.reason) == (RunState.STOPPED, "left after a signal; ready to resume")
+    assert (training.root / "checkpoints" / "latest" / "manifest.json").exists()
+    _, alive = psutil.wait_procs(everything, timeout=10)
+    assert alive == []
 
 
 def test_ranks_of_a_killed_launcher_save_and_leave(train: Callable[..., Training], eventually: Eventually) -> None:

@@ -48,9 +48,7 @@ def dataset_of(patches: PatchSet, patch_size: int = 0, seed: int = 0) -> StreamD
 
 
 def sampler_of(rank: int = 0, world_size: int = 1, batch_size: int = 2, samples_seen: int = 0) -> PositionSampler:
-    return PositionSampler(
-        rank=rank, world_size=world_size, batch_size=batch_size, accumulation=1, samples_seen=samples_seen
-    )
+    return PositionSampler(rank=rank, world_size=world_size, batch_size=batch_size, samples_seen=samples_seen)
 
 
 def loaded(
@@ -106,9 +104,7 @@ def test_every_sample_comes_once_per_epoch_on_any_number_of_ranks(
     micro_batches = 6 * accumulation
     positions: list[int] = []
     for rank in range(world_size):
-        sampler = PositionSampler(
-            rank=rank, world_size=world_size, batch_size=batch_size, accumulation=accumulation, samples_seen=0
-        )
+        sampler = PositionSampler(rank=rank, world_size=world_size, batch_size=batch_size, samples_seen=0)
         for block in islice(sampler, micro_batches):
             assert block == list(range(block[0], block[0] + batch_size))
             positions += block
@@ -123,9 +119,7 @@ def test_a_step_covers_the_positions_after_samples_seen_whatever_the_world(accum
     for world_size, batch_size in ((1, 12), (2, 6), (3, 4), (4, 3)):
         step: list[int] = []
         for rank in range(world_size):
-            sampler = PositionSampler(
-                rank=rank, world_size=world_size, batch_size=batch_size, accumulation=accumulation, samples_seen=100
-            )
+            sampler = PositionSampler(rank=rank, world_size=world_size, batch_size=batch_size, samples_seen=100)
             for block in islice(sampler, accumulation):
                 step += block
         assert sorted(step) == list(range(100, 100 + 12 * accumulation))
