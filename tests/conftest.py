@@ -1,5 +1,6 @@
 """What every test may use: a place to find the repository, and a deadline instead of a sleep."""
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hang_up_as_usual() -> None:
+    """A suite started under nohup inherits that SIGHUP is ignored, and so would every program it starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
