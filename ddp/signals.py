@@ -25,7 +25,8 @@ class LeaveRequest:
     def install(self) -> None:
         """Take over the signals, and ask for SIGTERM when the launcher dies, so that no rank is ever orphaned."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+            # Under nohup a hang-up stays ignored; an ignored SIGINT is only a shell's habit with background jobs.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
