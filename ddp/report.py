@@ -60,7 +60,6 @@ def speed_of(summary: WindowSummary, config: RunConfig, position: Mapping[str, A
 def ranks_of(summary: WindowSummary, places: list[tuple[str, str]]) -> dict[str, Any]:
     """The record's keys about ranks; `places` holds (host, device) by rank."""
     return {
-        "vram_usage_gb": max((row.peak_gib for row in summary.ranks), default=0.0),
         "per_rank": [
             {
                 "rank": rank,

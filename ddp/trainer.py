@@ -72,6 +72,7 @@ class Trainer:
         # What is known so far
         self._summary = WindowSummary()
         self._validation: dict[str, Any] = report.NOT_YET_VALIDATED
+        self._peak_gib = 0.0
         self._learning_rate = parts.schedule.learning_rate(parts.progress.step)
         # What the run is doing
         self._paused = False
@@ -143,6 +144,7 @@ class Trainer:
         if self._window.is_empty:
             return
         self._summary, skipped = self._window.close()
+        self._peak_gib = self._summary.peak_gib
         if self._summary.skipped:
             self._say_skipped(self._world.gather(skipped))
         snapshot = self._compose("schedule", None)
@@ -159,6 +161,7 @@ class Trainer:
             {
                 "learning_rate_value": self._learning_rate,
                 "lr_phase_name": parts.schedule.phase(max(0, self._progress.step - 1)),
+                "vram_usage_gb": self._peak_gib,
             },
             report.losses_of(self._summary),
             parts.controller.report(),
@@ -200,6 +203,7 @@ class Trainer:
     def _publish(self, result: ValidationResult, trigger: str, commands: tuple[Command, ...]) -> None:
         self._validation = result.report(self._parts.controller.weights)
         self._progress.note_validation(self._validation["quality_ki_value"])
+        self._peak_gib = max(self._peak_gib, result.peak_gib)
         for name in result.unreadable:
             logger.warning("Validation image %s cannot be read and was skipped.", name)
         record = self._compose(trigger, commands[0].id if commands else None)

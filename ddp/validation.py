@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ddp.activity import ActivityProbe, activity_maps
-from ddp.window import TERM_COUNT
+from ddp.window import TERM_COUNT, memory_use
 from ddp.workload import UnreadableImageError, Workload
 from ddp.world import World
 
@@ -31,7 +31,8 @@ Preview = tuple[str, Tensor]
 class ValidationResult:
     """Scores of every image, the same on every rank.
 
-    `table` is (images, COLUMNS) float64; `began_at` holds the Unix time at which each rank began.
+    `table` is (images, COLUMNS) float64; `began_at` holds the Unix time at which each rank began, `peak_gib` the
+    highest peak of GPU memory of any rank, 0 on CPU.
     """
 
     names: tuple[str, ...]
@@ -40,6 +41,7 @@ class ValidationResult:
     layer_means: Tensor
     duration_seconds: float
     began_at: tuple[float, ...]
+    peak_gib: float
     previews: tuple[Preview, ...]
 
     @cached_property
@@ -125,14 +127,16 @@ def validate(
                 previews.append((names[index], _side_by_side(*pictures)))
             on_image()
     model.train(was_training)
-    means, times = _reduce(world, table, probe, (began_at, time.perf_counter() - started_at))
+    seconds = time.perf_counter() - started_at
+    means, by_rank = _reduce(world, table, probe, (began_at, seconds, memory_use(world.device)[1]))
     return ValidationResult(
         names=names,
         table=table,
         layer_names=tuple(probe.names),
         layer_means=means,
-        duration_seconds=float(times[:, 1].max()),
-        began_at=tuple(times[:, 0].tolist()),
+        duration_seconds=float(by_rank[:, 1].max()),
+        began_at=tuple(by_rank[:, 0].tolist()),
+        peak_gib=float(by_rank[:, 2].max()),
         previews=tuple(previews),
     )
 
@@ -160,15 +164,17 @@ def _side_by_side(*pictures: Tensor) -> Tensor:
     return (torch.cat(pictures, dim=-1)[0].clamp(0, 1) * 255).round().byte().cpu()
 
 
-def _reduce(world: World, table: Tensor, probe: ActivityProbe, own_times: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def _reduce(
+    world: World, table: Tensor, probe: ActivityProbe, own: tuple[float, float, float]
+) -> tuple[Tensor, Tensor]:
     """Fill `table` from all ranks in place.
 
-    Returns mean |output| per layer, and (ranks, 2): the Unix time at which a rank began, the seconds it took.
+    `own` is (Unix time of beginning, seconds, peak GiB of GPU memory) of this rank. Returns mean |output| per layer,
+    and every rank's `own`, (ranks, 3).
     """
-    times = torch.zeros(world.size, 2, dtype=torch.float64)
-    times[world.rank] = torch.tensor(own_times, dtype=torch.float64)
-    parts = [table.flatten(), probe.sums().double().cpu(), probe.calls().double().cpu(), times.flatten()]
-    packed = world.sum(torch.cat(parts))
-    reduced = packed.split([len(part) for part in parts])
+    by_rank = torch.zeros(world.size, len(own), dtype=torch.float64)
+    by_rank[world.rank] = torch.tensor(own, dtype=torch.float64)
+    parts = [table.flatten(), probe.sums().double().cpu(), probe.calls().double().cpu(), by_rank.flatten()]
+    reduced = world.sum(torch.cat(parts)).split([len(part) for part in parts])
     table.copy_(reduced[0].view_as(table))
-    return reduced[1] / reduced[2].clamp(min=1), reduced[3].view_as(times)
+    return reduced[1] / reduced[2].clamp(min=1), reduced[3].view_as(by_rank)

@@ -60,6 +60,11 @@ class WindowSummary:
         return min(1.0, sum(row.wait_seconds for row in self.ranks) / active) if active > 0 else float("nan")
 
     @property
+    def peak_gib(self) -> float:
+        """GiB of GPU memory: the highest peak of any rank since the last reset; 0 on CPU."""
+        return max((row.peak_gib for row in self.ranks), default=0.0)
+
+    @property
     def skipped(self) -> int:
         """Unreadable files met by all ranks."""
         return round(sum(row.skipped for row in self.ranks))
