@@ -5,7 +5,8 @@ import sys
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 BENCHMARKS = (
-    (*TORCHRUN, "bench/overhead.py", "--model", "tiny", "--pairs", "60"),
+    (*TORCHRUN, "bench/overhead.py", "--model", "tiny", "--pairs", "60", "--log-every", "10"),
+    (*TORCHRUN, "bench/overhead.py", "--model", "tiny", "--pairs", "60", "--log-every", "100"),
     (*TORCHRUN, "bench/overhead.py", "--model", "demo", "--pairs", "12"),
     ("bench/room.py",),
 )

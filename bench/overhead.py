@@ -1,10 +1,10 @@
 """What telemetry and control add to a step, against the same loop bare.
 
-    torchrun --nproc-per-node=2 bench/overhead.py [--model tiny|demo] [--pairs N]
+    torchrun --nproc-per-node=2 bench/overhead.py [--model tiny|demo] [--pairs N] [--log-every N]
 
 Both loops run in the same processes, in alternating blocks on two copies of one network, so that the machine's drift
-falls on both: each pair of neighbouring blocks gives one difference of medians. `bare/bare` pairs the bare loop with
-itself and shows the noise. The Leitstand loop logs every 10 steps, with its recorder thread at work on a real store.
+falls on both: each pair of neighbouring blocks gives one difference. `bare/bare` pairs the bare loop with itself and
+shows the noise. The Leitstand loop logs every N steps (10), with its recorder thread at work on a real store.
 """
 
 import argparse
@@ -152,13 +152,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", choices=MODELS, default="tiny")
     parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--log-every", type=int, default=10)
     given = parser.parse_args()
     n_feats, n_blocks, side, batch = MODELS[given.model]
     world = World.join(environment_place(), "auto", threads=1)
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig(
             data_root=Path(world.from_main(folder)), n_feats=n_feats, n_blocks=n_blocks, patch_size=side,
-            batch_size=batch, log_every=10, val_step_every=10**9, checkpoint_every=10**9, max_steps=10**9,
+            batch_size=batch, log_every=given.log_every, val_step_every=10**9, checkpoint_every=10**9, max_steps=10**9,
         )  # fmt: skip
         workload = Synthetic(config)
         parts = build_parts(
@@ -176,7 +177,8 @@ def main() -> None:
         parts.recorder.close(RunState.STOPPED)
         if world.is_main:
             sys.stdout.write(
-                f"{given.model}, {world.size} ranks, {world.device}, {given.pairs} pairs of {BLOCK_STEPS} steps\n"
+                f"{given.model}, {world.size} ranks on {world.device}, a log every {given.log_every} steps, "
+                f"{given.pairs} pairs of {BLOCK_STEPS} steps\n"
             )
             sys.stdout.write(describe("bare/bare", noise) + "\n" + describe("bare/leitstand", added) + "\n")
     world.leave()

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ddp.control import Inbox
@@ -28,6 +29,7 @@ HEARTBEAT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 LAST_CHANCE_SECONDS = 10.0
 LOG_POINTS_KEPT = 10_000
+WRITINGS_TOGETHER = 100
 
 logger = logging.getLogger(__name__)
 
@@ -193,15 +195,23 @@ class Recorder:
             self._say_store_is_back()
 
     def _write_waiting(self) -> None:
+        """Write what waits, many things in one transaction: each costs a wait for the disk."""
         while self._writings:
-            writing = self._writings[0]
-            try:
-                writing.apply(self._store)
-            except (TypeError, ValueError):
-                logger.exception("One writing to the store is not storable and was dropped.")
             with self._lock:
-                self._writings.popleft()
-                self._log_points -= writing.is_log_point
+                together = list(islice(self._writings, WRITINGS_TOGETHER))
+            with self._store.together():
+                for writing in together:
+                    self._apply(writing)
+            with self._lock:
+                for writing in together:
+                    self._writings.popleft()
+                    self._log_points -= writing.is_log_point
+
+    def _apply(self, writing: _Writing) -> None:
+        try:
+            writing.apply(self._store)
+        except ValueError:
+            logger.exception("One writing to the store is not storable and was dropped.")
 
     def _beat(self, now: float) -> None:
         if now < self._heartbeat_at + HEARTBEAT_SECONDS:

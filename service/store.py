@@ -4,6 +4,7 @@ SQLAlchemy Core on SQLite in WAL mode: one writer never blocks readers. Every me
 or lost database raises `StoreUnavailableError`, and callers decide what waits. Times are Unix seconds.
 """
 
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from service.commands import Command, CommandState, Kind
 from service.run_state import RunState, derive_state
@@ -56,7 +57,10 @@ class SeriesRow:
 
 
 class Store:
-    """The one way to the tables; safe to use from several threads."""
+    """The one way to the tables; safe to use from several threads.
+
+    Values that JSON cannot hold raise `ValueError`, everything else that goes wrong `StoreUnavailableError`.
+    """
 
     def __init__(
         self, path: Path, *, create: bool = False, keep_open: bool = False, busy_seconds: float = BUSY_SECONDS
@@ -67,6 +71,7 @@ class Store:
         lies there now, also after a fresh start replaced it (the API, the command line).
         """
         self._path = path
+        self._held = threading.local()
         pool = sa.pool.QueuePool if keep_open else sa.pool.NullPool
         self._engine = sa.create_engine(f"sqlite:///{path}", poolclass=pool, connect_args={"timeout": busy_seconds})
         sa.event.listen(self._engine, "connect", _configure_connection)
@@ -79,10 +84,25 @@ class Store:
         if not create and not self._path.exists():
             raise StoreUnavailableError(f"there is no store {self._path}")
         try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreUnavailableError(f"store {self._path}: {getattr(error, 'orig', error)}") from error
+            if (held := getattr(self._held, "connection", None)) is not None:
+                yield held
+            else:
+                with self._engine.begin() as connection:
+                    yield connection
+        except DBAPIError as error:
+            raise StoreUnavailableError(f"store {self._path}: {error.orig}") from error
+        except StatementError as error:  # the values are at fault, not the store
+            raise ValueError(f"not storable: {error.orig}") from error
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one transaction of everything this thread does within: all of it is kept, or nothing."""
+        with self._transaction() as connection:
+            self._held.connection = connection
+            try:
+                yield
+            finally:
+                self._held.connection = None
 
     def close(self) -> None:
         """Give back kept connections."""

@@ -180,3 +180,15 @@ def test_a_vanished_run_directory_ends_nothing(
 
     bench.recorder.close(RunState.STOPPED)
     assert "Statistik_1.json could not be written and is lost" in caplog.text
+
+
+def test_what_cannot_be_stored_is_dropped_and_named_and_what_follows_is_written(
+    bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.recorder.event("before", {})
+    bench.recorder.event("bad", {"a set": {1, 2}})
+    bench.recorder.event("after", {})
+    eventually(lambda: len(bench.store.events(RUN)) == 2, what="both good events")
+
+    assert [event["kind"] for event in bench.store.events(RUN)] == ["before", "after"]
+    assert "is not storable and was dropped" in caplog.text

@@ -337,3 +337,27 @@ def test_the_end_of_a_run_rejects_what_is_still_queued_and_nothing_else(store: S
 
     states = [found.state for item in (done, queued, elsewhere) if (found := store.command(item.id))]
     assert states == [CommandState.DONE, CommandState.REJECTED, CommandState.QUEUED]
+
+
+def test_what_is_written_together_is_kept_together_or_not_at_all(store: Store) -> None:
+    store.open_run("run", {})
+
+    def half() -> None:
+        with store.together():
+            store.add_event("run", 1, "first", {})
+            raise KeyError("the second never came")
+
+    with pytest.raises(KeyError):
+        half()
+    with store.together():
+        store.add_event("run", 2, "one", {})
+        store.add_event("run", 2, "two", {})
+
+    assert [event["kind"] for event in store.events("run")] == ["one", "two"]
+
+
+def test_values_that_json_cannot_hold_are_the_callers_fault_not_the_stores(store: Store) -> None:
+    store.open_run("run", {})
+
+    with pytest.raises(ValueError, match="not storable"):
+        store.add_event("run", 1, "bad", {"a set": {1}})
