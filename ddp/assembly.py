@@ -56,6 +56,8 @@ def possession(world: World, start: Start, listener: QueueListener) -> Iterator[
             claimed = claim(directory, resume=start.resume, fresh=start.fresh)
         except UserError as error:
             problem = error
+        except OSError as error:
+            problem = _unwritable(directory, error)
     world.raise_together(problem)
     if claimed is not None:
         also_to_file(listener, directory.log)
@@ -125,8 +127,14 @@ def _open_recorder(
             recorder = _make_recorder(start.loaded, run_id, progress, inbox)
         except UserError as error:
             problem = error
+        except OSError as error:
+            problem = _unwritable(RunDirectory(start.loaded.config.data_root), error)
     world.raise_together(problem)
     return recorder or SilentRecorder()
+
+
+def _unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
+    return RunDirectoryError(f"DATA_ROOT {directory.root} cannot be written ({error.strerror}); make room there.")
 
 
 def _make_recorder(loaded: LoadedConfig, run_id: str, progress: Progress, inbox: Inbox) -> Recorder:

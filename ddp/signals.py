@@ -3,16 +3,15 @@
 A signal within a second of the first counts as the same: launchers and terminals often deliver one wish twice.
 """
 
-import ctypes
 import os
 import signal
-import sys
 import time
 from types import FrameType
 
+from service.leash import end_with_parent
+
 EXIT_CODE = 143
 SAME_WISH_SECONDS = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 class LeaveRequest:
@@ -28,8 +27,7 @@ class LeaveRequest:
             # Under nohup a hang-up stays ignored; an ignored SIGINT is only a shell's habit with background jobs.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        end_with_parent()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()

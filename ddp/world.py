@@ -21,12 +21,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from service.errors import SettingError
 
-# The name of the switch since torch 2.13, which warns of the older one.
-_BUFFERS_PER_FORWARD = (
-    "forward_sync_buffers"
-    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
-    else "broadcast_buffers"
-)
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 T = TypeVar("T")
@@ -114,7 +108,10 @@ class World:
             return model
         # Buffers are not broadcast: validation runs on the unwrapped model, and a broadcast per forward is a collective
         # that ranks with fewer validation images would miss.
-        without_buffers: dict[str, Any] = {_BUFFERS_PER_FORWARD: False}
+        # torch 2.13 renamed the switch and warns of the older name.
+        known = inspect.signature(DistributedDataParallel.__init__).parameters
+        switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        without_buffers: dict[str, Any] = {switch: False}
         return DistributedDataParallel(
             model,
             device_ids=[self.device] if self.device.type == "cuda" else None,

@@ -15,11 +15,16 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies; nothing on systems other than Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
 def main(arguments: list[str]) -> None:
     """Become the command, or leave quietly when the launcher is gone already."""
     launcher, *command = arguments
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    end_with_parent()
     # It may have died before the request was made; then no signal will ever come.
     if os.getppid() == int(launcher):
         os.execvp(command[0], command)

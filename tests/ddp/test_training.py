@@ -258,3 +258,18 @@ def test_bad_input_is_one_sentence_and_exit_code_2_and_writes_nothing(
     assert sentence in output
     assert output.count("\n") == 1
     assert not root.exists()
+
+
+def test_a_run_directory_that_fills_up_during_the_start_is_one_sentence_on_every_rank(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    root = tmp_path / "run"
+    (root / "config.json").mkdir(parents=True)  # what is to become a file cannot be written, as on a full disk
+    chosen = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=root)
+    process = launch([*torchrun(1)[:1], "-m", "service.torchrun", *torchrun(2)[3:], "-m", "ddp", *chosen])
+
+    assert process.wait(timeout=60) == 2
+    output = (tmp_path / "output.txt").read_text()
+    assert output.count("Error: ") == 1
+    assert "cannot be written" in output
+    assert "Traceback" not in output
