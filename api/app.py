@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from api import access, controls, health, metrics, page, problems, records, series, states
+from api import access, controls, health, live_settings, metrics, page, problems, ranks, records, series, states
 from api.reader import Reader
 from service.addresses import require_safe_address
 from service.config import load_config
@@ -36,7 +36,7 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     app.extensions["leitstand"] = reader
     problems.register(app)
     access.register(app, config.api_token)
-    for part in (controls, states, records, series, health, page):
+    for part in (controls, live_settings, states, ranks, records, series, health, page):
         app.register_blueprint(part.blueprint)
     app.register_blueprint(metrics.create_blueprint(reader))
     return app

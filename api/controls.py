@@ -1,44 +1,46 @@
-"""`POST /validate`, `/pause`, … : asking something of the running training, and `/commands`: what became of it.
+"""`POST /validate`, …, `PATCH /settings`: ask something of the running training; `/commands`: what came of it.
 
-A request only queues a command and answers 202; it never waits for the trainer.
+A request only queues a command and answers 202; it waits for the trainer only where it says `wait`.
 """
 
-import json
 import time
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request, url_for
+from flask import Blueprint, Response, jsonify, url_for
 
 from api.arguments import whole_number
+from api.live_settings import has_perceptual, settings_of
 from api.problems import ProblemError
 from api.reader import Reader, current_reader
-from service.commands import Kind, check_arguments
+from api.submission import Submission, actor
+from api.waiting import await_end
+from service.commands import Command, Kind
 from service.store import RunRow
 
-SOURCES = ("api", "cli", "web")
-ACTOR_LENGTH = 64
 MOST_COMMANDS = 1000
 
 blueprint = Blueprint("controls", __name__)
 
 
 def submit(kind: str) -> Response:
-    """Queue a command for the running training."""
+    """Queue a command for the running training, or say that it would be."""
     reader = current_reader()
-    wanted = Kind(kind)
-    arguments = check_arguments(wanted, _body())
-    actor, source = _actor(), _source()
+    asked = Submission.of_request(Kind(kind))
     run = _steerable_run(reader)
-    command = reader.store.submit(run.id, wanted, arguments, actor=actor, source=source)
-    response = jsonify(command.as_dict())
-    response.status_code = 202
-    response.headers["Location"] = url_for("controls.show", command_id=command.id)
-    response.headers["Retry-After"] = "1"
-    return response
+    _require_possible(reader, run, asked)
+    if asked.dry_run:
+        return jsonify(_acceptance(run, asked))
+    expires_at = None if asked.expires_in is None else time.time() + asked.expires_in
+    command = reader.store.submit(
+        run.id, asked.kind, asked.arguments, actor=asked.actor, source=asked.source,
+        apply_at_step=asked.apply_at_step, expires_at=expires_at,
+    )  # fmt: skip
+    return _answer(await_end(reader.store, command, asked.wait))
 
 
 for _kind in Kind:
-    blueprint.add_url_rule(f"/{_kind}", view_func=submit, methods=["POST"], defaults={"kind": _kind.value})
+    _path, _method = ("/settings", "PATCH") if _kind is Kind.SET else (f"/{_kind}", "POST")
+    blueprint.add_url_rule(_path, view_func=submit, methods=[_method], defaults={"kind": _kind.value})
 
 
 @blueprint.get("/commands")
@@ -53,11 +55,29 @@ def list_newest() -> dict[str, Any]:
 @blueprint.get("/commands/<command_id>")
 def show(command_id: str) -> dict[str, Any]:
     """One command."""
+    return _find(current_reader(), command_id).as_dict()
+
+
+@blueprint.delete("/commands/<command_id>")
+def cancel(command_id: str) -> dict[str, Any]:
+    """Take back a command that is still queued."""
     reader = current_reader()
+    who = actor()
+    _find(reader, command_id)
+    is_cancelled = reader.store.cancel_command(command_id, f"cancelled by {who}")
+    command = _find(reader, command_id)
+    if not is_cancelled:
+        raise ProblemError(
+            "command-begun", f"Command {command_id} is {command.state}; only one that is queued can be cancelled."
+        )
+    return command.as_dict()
+
+
+def _find(reader: Reader, command_id: str) -> Command:
     command = reader.store.command(command_id) if reader.find_run() else None
     if command is None:
         raise ProblemError("not-found", f"There is no command {command_id!r}; /commands lists the latest.")
-    return command.as_dict()
+    return command
 
 
 def _steerable_run(reader: Reader) -> RunRow:
@@ -74,41 +94,48 @@ def _steerable_run(reader: Reader) -> RunRow:
     return run
 
 
-def _body() -> Any:
-    """The arguments in the request's body; none when it is empty."""
-    content = request.get_data()
-    if not content:
-        return {}
-    if request.mimetype != "application/json":
+def _require_possible(reader: Reader, run: RunRow, asked: Submission) -> None:
+    """Refuse what the run's present state rules out; the trainer checks again when it carries the command out."""
+    if asked.apply_at_step is not None and asked.apply_at_step <= run.step:
         raise ProblemError(
-            "unsupported-media-type",
-            f"The body's Content-Type is {request.mimetype!r}, but must be application/json; or send no body.",
+            "invalid-argument", f"apply_at_step is {asked.apply_at_step}, but the run is at step {run.step} already."
         )
+    if asked.kind is Kind.SET:
+        step = max(run.step, asked.apply_at_step or 0)
+        settings_of(run).changed(asked.arguments, step=step, has_perceptual=has_perceptual(run))
+    if asked.kind is Kind.ROLLBACK:
+        _require_checkpoint(reader, asked.arguments["checkpoint"])
+
+
+def _require_checkpoint(reader: Reader, wanted: str) -> None:
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ProblemError("not-json", f"The body is not JSON ({error}); send {{}} or no body.") from None
-
-
-def _actor() -> str:
-    """Who asks, as they say, and from which address."""
-    name = request.headers.get("X-Leitstand-Actor") or "anonymous"
-    try:
-        # WSGI hands header bytes on as Latin-1; people's names come as UTF-8.
-        name = name.encode("latin-1").decode()
-    except UnicodeError:
-        name = "\0"
-    if len(name) > ACTOR_LENGTH or not name.isprintable():
+        found, names = reader.saved_states.find(wanted), reader.saved_states.names()
+    except OSError as error:
         raise ProblemError(
-            "invalid-argument", f"X-Leitstand-Actor must be at most {ACTOR_LENGTH} printable characters."
-        )
-    return f"{name}@{request.remote_addr}"
+            "storage-unavailable", f"The checkpoints cannot be read ({error.strerror}); try again."
+        ) from None
+    if found is None:
+        advice = f"there are: {', '.join(names)}" if names else "none was saved yet, ask for one with /checkpoint"
+        raise ProblemError("invalid-argument", f"There is no checkpoint {wanted}; {advice}.")
 
 
-def _source() -> str:
-    source = request.headers.get("X-Leitstand-Source") or "api"
-    if source not in SOURCES:
-        raise ProblemError(
-            "invalid-argument", f"X-Leitstand-Source is {source!r}, but must be one of: {', '.join(SOURCES)}."
-        )
-    return source
+def _acceptance(run: RunRow, asked: Submission) -> dict[str, Any]:
+    return {
+        "accepted": True,
+        "run_id": run.id,
+        "step": run.step,
+        "kind": asked.kind.value,
+        "arguments": asked.arguments,
+        "apply_at_step": asked.apply_at_step,
+        "expires_in": asked.expires_in,
+    }
+
+
+def _answer(command: Command) -> Response:
+    """200 with a command that has ended, else 202 with where it stands and where to look again."""
+    response = jsonify(command.as_dict())
+    response.headers["Location"] = url_for("controls.show", command_id=command.id)
+    if not command.state.is_final:
+        response.status_code = 202
+        response.headers["Retry-After"] = "1"
+    return response

@@ -17,6 +17,8 @@ from service.errors import CommandError
 from service.store import StoreUnavailableError
 
 RETRY_SECONDS = 2
+POSTED = tuple(f"/{kind}" for kind in Kind if kind is not Kind.SET)
+"""The routes to POST a command to; settings are changed by PATCH."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "not-found": ProblemType(404, "There is no such thing here"),
     "method-not-allowed": ProblemType(405, "The route does not take this method"),
     "run-ended": ProblemType(409, "The run has ended"),
+    "command-begun": ProblemType(409, "The command is not queued any more"),
     "body-too-large": ProblemType(413, "The body is too large"),
     "unsupported-media-type": ProblemType(415, "The body must be JSON"),
     "range-not-satisfiable": ProblemType(416, "The file has no such range"),
@@ -119,7 +122,7 @@ def _answer_http_error(error: HTTPException) -> Response:
 def _sentence(error: HTTPException, slug: str) -> str:
     path = quote(request.path)
     if slug == "not-found" and request.method == "POST":
-        return f"There is no command {path}; there are: {', '.join(f'/{kind}' for kind in Kind)}."
+        return f"There is no command {path}; there are: {', '.join(POSTED)} and PATCH /settings."
     if slug == "not-found":
         return f"There is no {path}; docs/api.md lists all routes."
     if isinstance(error, MethodNotAllowed):

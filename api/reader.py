@@ -1,4 +1,4 @@
-"""What the API knows: the settings, the store, the saved records, and which run is the current one.
+"""What the API knows: the store, the saved records and states, and which run is the current one.
 
 Every question opens the store that lies in the run directory now, so a fresh start or a restart of either process
 needs no reconnection. Nothing of a run is kept between requests but the headlines of unchanged record files.
@@ -8,6 +8,7 @@ from flask import current_app
 
 from api.problems import ProblemError
 from api.record_files import RecordFiles
+from api.saved_states import SavedStates
 from service.run_directory import RunDirectory
 from service.settings import RunConfig
 from service.store import RunRow, Store
@@ -23,6 +24,7 @@ class Reader:
         self._directory = RunDirectory(config.data_root)
         self.store = Store(self._directory.store, busy_seconds=BUSY_SECONDS)
         self.records = RecordFiles(config.data_root)
+        self.saved_states = SavedStates(self._directory.checkpoints)
 
     def find_run(self) -> RunRow | None:
         """The run that started last, or None. Raises `StoreUnavailableError`."""

@@ -13,12 +13,45 @@ class CommandAnswer(TypedDict):
     actor: str
     source: str
     created_at: float
+    apply_at_step: int | None
+    expires_at: float | None
     started_at: float | None
     finished_at: float | None
     step: int | None
     arguments: dict[str, Any]
     result: dict[str, Any] | None
     reason: str | None
+
+
+class Acceptance(TypedDict):
+    """What a dry run answers: this would be queued, with the run at `step`. `expires_in` is seconds."""
+
+    accepted: bool
+    run_id: str
+    step: int
+    kind: str
+    arguments: dict[str, Any]
+    apply_at_step: int | None
+    expires_in: float | None
+
+
+class ChangeableSetting(TypedDict):
+    """One setting that can change while a run goes on."""
+
+    name: str
+    value: int | float | bool | str
+    start_value: int | float | bool | str
+    range: str
+    meaning: str
+
+
+class SettingsAnswer(TypedDict):
+    """The settings in force, what was changed since the start, what is held against the controller, what can change."""
+
+    settings: dict[str, int | float | bool | str]
+    changes: dict[str, int | float | bool | str]
+    pins: dict[str, float]
+    changeable: list[ChangeableSetting]
 
 
 class RecordEntry(TypedDict):

@@ -6,17 +6,25 @@ A command is a row of the store from before it is acknowledged until for ever. T
 because all ranks must act alike; ids, people and results stay with rank 0.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from typing import Any
 
 from service.errors import CommandError
+from service.live import read_changes
+
+LATEST = "latest"
+
+_CHECKPOINT = re.compile(r"latest|best|[0-9]{1,18}|step_[0-9]{7,18}")
 
 
 class Kind(StrEnum):
     """The commands of this version, in the order in which one boundary carries them out."""
 
+    ROLLBACK = "rollback"
+    SET = "set"
     RESUME = "resume"
     PAUSE = "pause"
     VALIDATE = "validate"
@@ -34,6 +42,8 @@ class Operation(IntFlag):
     CHECKPOINT = 8
     STOP = 16
     LEAVE = 32
+    SET = 64
+    ROLLBACK = 128
 
     @classmethod
     def of(cls, kind: Kind) -> "Operation":
@@ -60,7 +70,10 @@ class CommandState(StrEnum):
 
 @dataclass(frozen=True)
 class Command:
-    """One row of the audit: what, who, when, at which step, with which outcome. Times are Unix seconds."""
+    """One row of the audit: what, who, when, at which step, with which outcome. Times are Unix seconds.
+
+    It is carried out at the first boundary at or after `apply_at_step`, and not begun after `expires_at`.
+    """
 
     id: str
     run_id: str
@@ -75,6 +88,8 @@ class Command:
     step: int | None = None
     result: Mapping[str, Any] | None = None
     reason: str | None = None
+    apply_at_step: int | None = None
+    expires_at: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The command as plain JSON values, as the API shows it."""
@@ -86,6 +101,8 @@ class Command:
             "actor": self.actor,
             "source": self.source,
             "created_at": self.created_at,
+            "apply_at_step": self.apply_at_step,
+            "expires_at": self.expires_at,
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "step": self.step,
@@ -104,9 +121,36 @@ def parse_kind(text: str) -> Kind:
 
 
 def check_arguments(kind: Kind, arguments: Any) -> dict[str, Any]:
-    """The arguments of a command; no command of this version takes any. Raises `CommandError` otherwise."""
+    """The arguments of a command, names and types put right; raises `CommandError` when it does not take them.
+
+    `set`: {"KEY": value, ...}, at least one. `rollback`: {"checkpoint": "latest", "best", "500" or "step_0000500"},
+    by default the latest. The others take none.
+    """
     if not isinstance(arguments, dict):
         raise CommandError(f"The body of {kind} must be a JSON object, but is {type(arguments).__name__}.")
+    if kind is Kind.SET:
+        return _changes(arguments)
+    if kind is Kind.ROLLBACK:
+        return {"checkpoint": _checkpoint(arguments)}
     if arguments:
         raise CommandError(f"{kind} takes no arguments, but got: {', '.join(sorted(map(str, arguments)))}.")
     return {}
+
+
+def _changes(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    if not arguments:
+        raise CommandError('set takes at least one setting, such as {"LR_SCALE": 0.5}, but got none.')
+    return dict(read_changes(arguments))
+
+
+def _checkpoint(arguments: Mapping[str, Any]) -> str:
+    """The checkpoint's name as it was given; a whole number is a step."""
+    if others := sorted(arguments.keys() - {"checkpoint"}):
+        raise CommandError(f"rollback takes only `checkpoint`, but got: {', '.join(others)}.")
+    given = arguments.get("checkpoint", LATEST)
+    name = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
+    if not _CHECKPOINT.fullmatch(name):
+        raise CommandError(
+            f"The checkpoint is {given!r}, but must be latest, best, a step (500) or a name (step_0000500)."
+        )
+    return name

@@ -21,3 +21,13 @@ class DatasetError(UserError):
 
 class CommandError(UserError):
     """A command cannot be accepted: unknown kind, bad arguments, or the run's state forbids it."""
+
+
+class MemoryShortageError(UserError):
+    """One rank's memory does not hold a step. Only that rank knows, so it prints the sentence itself."""
+
+
+class TrainingFailedError(UserError):
+    """The training cannot go on as it is set up; all ranks know."""
+
+    exit_code = 1

@@ -44,10 +44,19 @@ class Program:
 
 
 def trainer_program(
-    source: SettingsSource, config: RunConfig, ranks: int, environment: Mapping[str, str], start: str | None
+    source: SettingsSource,
+    config: RunConfig,
+    ranks: int,
+    environment: Mapping[str, str],
+    start: str | None,
+    restarts: int = 0,
 ) -> Program:
-    """The training on `ranks` processes of this machine; `start` is `--resume`, `--fresh` or None."""
+    """The training on `ranks` processes of this machine; `start` is `--resume`, `--fresh` or None.
+
+    After an accident, as a rank that was killed, all ranks are started again, so often, and continue.
+    """
     launcher = [sys.executable, "-m", "service.torchrun", "--standalone", f"--nproc-per-node={ranks}"]
+    launcher.append(f"--max-restarts={restarts}")
     trainer = ["-m", "ddp", *source.arguments(), *([start] if start else [])]
     threads = {"OMP_NUM_THREADS": str(config.threads_per_rank)}
     return Program((*launcher, *trainer), {**environment, **threads})

@@ -14,6 +14,11 @@ def outcome_text(kind: str, state: str, step: int | None, result: Mapping[str, A
     return f"{kind} {state}{place}{': ' if details else ''}{details}"
 
 
+def acceptance_text(kind: str, apply_at_step: int | None) -> str:
+    """What a dry run found: `set would be accepted`."""
+    return f"{kind} would be accepted{'' if apply_at_step is None else f' for step {apply_at_step}'}"
+
+
 def _is_told(value: Any) -> bool:
     """Texts and numbers; flags and what each rank did are for --json."""
     return isinstance(value, str | int | float) and not isinstance(value, bool)

@@ -13,7 +13,7 @@ from typing import Any
 
 from service.record_fields import FIELDS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEYS: tuple[str, ...] = tuple(field.name for field in FIELDS)
 
 Record = dict[str, Any]

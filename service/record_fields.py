@@ -18,7 +18,7 @@ class RecordField:
 
     def schema(self) -> dict[str, Any]:
         """This key as a JSON Schema (draft 2020-12)."""
-        nullable = self.kind == "number" or self.name == "command_id"
+        nullable = self.kind == "number" or self.name in {"command_id", "slow_rank"}
         schema: dict[str, Any] = {"type": [self.kind, "null"] if nullable else self.kind, "description": self.meaning}
         bounds = {"minimum": self.minimum, "maximum": self.maximum, "enum": list(self.choices) or None}
         schema.update({key: value for key, value in bounds.items() if value is not None})
@@ -58,6 +58,7 @@ _RANK = _object(
         "step_duration": "number",
         "data_wait": "number",
         "memory": "number",
+        "own_duration": "number",
     }
 )
 _IMAGE = _object(
@@ -133,8 +134,21 @@ FIELDS: tuple[RecordField, ...] = (
     _number("layer_activity_peak_value", "the strongest layer's mean |output|"),
     _number("grad_norm", "L2 norm of all gradients before clipping, at this step"),
     _number("data_wait_ratio", "share of the window's time spent waiting for data, mean over ranks", 0, 1),
-    RecordField("per_rank", "array", "seconds per step, seconds of data wait per step and GiB, by rank", items=_RANK),
+    RecordField(
+        "per_rank",
+        "array",
+        "by rank: seconds per step, of them data wait and own work before waiting; GiB",
+        items=_RANK,
+    ),
     RecordField("validation_images", "array", "each image's scores, in the order of the names", items=_IMAGE),
+    RecordField("slow_rank", "integer", "the rank on which the others wait, or null when none is clearly slower"),
+    _integer("branch_id", "0, and one more after every rollback"),
+    _integer("skipped_steps", "steps of the run that were skipped because a loss or gradient was not finite"),
+    _number("quality_ema_value", "mean quality of the averaged (EMA) weights' output; null without EMA", 0, 1),
+    _number("psnr_ema_db", "mean PSNR of the averaged weights' output, RGB, 8-bit, dB; null without EMA", None),
+    _number("ssim_ema", "mean SSIM of the averaged weights' output, RGB; null without EMA", -1, 1),
+    _number("psnr_y_ema_db", "mean PSNR of its luma (BT.601), dB; null without EMA", None),
+    _number("validation_loss_ema_value", "validation_loss_value of the averaged weights; null without EMA", None),
 )
 
 

@@ -6,6 +6,7 @@ Nothing is ever deleted here: a fresh start moves an earlier run's files into `a
 import fcntl
 import json
 import os
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from service.files import sync_folder, write_whole
 from service.record import record_step
 
 OF_A_RUN = ("checkpoints", "previews", "tensorboard", "training.log", "config.json", "run.json", "leitstand.db")
+LOCK_POLL_SECONDS = 0.1
 STORE_COMPANIONS = ("leitstand.db-wal", "leitstand.db-shm")
 
 
@@ -89,16 +91,24 @@ class RunDirectory:
         sync_folder(self.root)
         return target
 
-    def archive_records_after(self, step: int) -> list[Path]:
-        """Move records and previews of later steps aside, so that a resume at `step` never overwrites one."""
+    def archive_of_branch(self, run_id: str, branch: int) -> Path:
+        """Where what was left behind by a rollback from this branch lies."""
+        return self.root / "archive" / f"{run_id}-branch-{branch}"
+
+    def archive_records_after(self, step: int, target: Path | None = None) -> list[Path]:
+        """Move records and previews of later steps aside, so that a run that goes on at `step` never overwrites one.
+
+        `target` is the folder for them; without it, a new one below `archive/` that says after which step.
+        """
         later = [path for path in self.root.iterdir() if (record_step(path.name) or 0) > step]
         pictures = [path for path in _entries(self.previews) if _preview_step(path.name) > step]
         if later or pictures:
-            target = self._archive_folder(f"{self.run_id()}-after-{step}")
+            target = target or self._archive_folder(f"{self.run_id()}-after-{step}")
+            target.mkdir(parents=True, exist_ok=True)
             for path in later:
                 path.rename(target / path.name)
             if pictures:
-                (target / self.previews.name).mkdir()
+                (target / self.previews.name).mkdir(exist_ok=True)
             for path in pictures:
                 path.rename(target / self.previews.name / path.name)
             sync_folder(target)
@@ -139,14 +149,15 @@ class Claim:
     lock: IO[str]
 
 
-def claim(directory: RunDirectory, *, resume: bool, fresh: bool) -> Claim:
+def claim(directory: RunDirectory, *, resume: bool, fresh: bool, patience_seconds: float = 0.0) -> Claim:
     """Take possession of the run directory for a start.
 
     `resume` continues what is there (or starts anew when nothing is), `fresh` archives it. Raises `RunDirectoryError`
     when the directory cannot be written, is in use by another trainer, or holds a run and neither was asked for.
+    `patience_seconds` is how long to wait for another trainer's end: what a killed one left behind may hold the lock.
     """
     require_writable(directory.root)
-    lock = _lock(directory.root)
+    lock = _lock(directory.root, patience_seconds)
     try:
         return Claim(_possessed_run(directory, resume=resume, fresh=fresh), lock)
     except (OSError, RunDirectoryError):
@@ -170,17 +181,27 @@ def _possessed_run(directory: RunDirectory, *, resume: bool, fresh: bool) -> str
     return run_id
 
 
-def _lock(root: Path) -> IO[str]:
+def _lock(root: Path, patience_seconds: float) -> IO[str]:
     """The exclusive lock on a run directory; the kernel releases it however the process ends."""
     lock = (root / ".lock").open("a")
+    deadline = time.monotonic() + patience_seconds
+    while not _is_taken(lock):
+        if time.monotonic() >= deadline:
+            lock.close()
+            raise RunDirectoryError(
+                f"Another trainer is working in {root}; stop it (`leitstand stop`) or choose another DATA_ROOT."
+            )
+        time.sleep(LOCK_POLL_SECONDS)
+    return lock
+
+
+def _is_taken(lock: IO[str]) -> bool:
+    """Whether the lock is ours now."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        lock.close()
-        raise RunDirectoryError(
-            f"Another trainer is working in {root}; stop it (`leitstand stop`) or choose another DATA_ROOT."
-        ) from None
-    return lock
+        return False
+    return True
 
 
 def write_config(directory: RunDirectory, loaded: LoadedConfig) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 LOST_AFTER_SECONDS = 10.0
 STALLED_AFTER_SECONDS = 60.0
+LEFT_BY_SIGNAL = "left after a signal; ready to resume"
+"""The reason of a run that a signal asked to leave."""
 
 
 class RunState(StrEnum):

@@ -15,15 +15,19 @@ Value = int | float | bool | str | Path
 _DEFAULT_RUN = Path("runs/default")
 _DEFAULT_DATA = Path("data/default")
 
-RENAMED = {"SAVE_STEP_EVERY": "CHECKPOINT_EVERY", "LOG_TBOARD_EVERY": "LOG_EVERY", "GRAD_CLIP": "INITIAL_GRAD_CLIP"}
+RENAMED = {
+    "SAVE_STEP_EVERY": "CHECKPOINT_EVERY",
+    "LOG_TBOARD_EVERY": "LOG_EVERY",
+    "GRAD_CLIP": "INITIAL_GRAD_CLIP",
+    "USE_GRADIENT_CHECKPOINTING": "ACTIVATION_CHECKPOINTING",
+}
 """Names of the original trainer that live on under another name; both are understood."""
 
 WITHOUT_EFFECT = {
     "HIST_STEP_EVERY": "it never had a consumer",
-    "USE_AMP": "this version trains in float32",
+    "USE_AMP": "it never had a consumer; PRECISION=bfloat16 is what it meant",
+    "LR_UPDATE_EVERY": "the learning rate is computed anew for every step",
     "VAL_BATCH_SIZE": "validation scores one image at a time",
-    "ADAPTIVE_LOSS_WEIGHTS": "this version keeps the loss weights fixed",
-    "ADAPTIVE_GRAD_CLIP": "this version keeps the gradient clip fixed",
 }
 """Names of the original trainer that nothing reads; giving one is an error, because it would silently do nothing."""
 
@@ -102,20 +106,48 @@ class RunConfig:
     max_steps: int = setting(100_000, "optimizer steps of the whole run", 1, 10**9)
     weight_decay: float = setting(0.001, "AdamW weight decay", 0, 1)
     initial_grad_clip: float = setting(1.5, "gradient norm above which gradients are scaled down", 1e-6, 1e6)
-    l1_weight: float = setting(0.6, "weight of the L1 term", 0, 1)
+    lr_scale: float = setting(1.0, "factor on the learning rate that schedule and boost give", 0, 100)
+    fusion_lr_factor: float = setting(1.0, "learning rate of the final fusion, in multiples of all others'", 0, 100)
+    l1_weight: float = setting(0.6, "weight of the L1 term; all four are scaled to sum to 1", 0, 1)
     ms_weight: float = setting(0.2, "weight of the multi-scale term", 0, 1)
     grad_weight: float = setting(0.2, "weight of the gradient term", 0, 1)
-    perceptual_weight: float = setting(0.0, "weight of the perceptual term, on top of the other three", 0, 0.25)
+    perceptual_weight: float = setting(0.0, "weight of the perceptual term; at 0 it is not built", 0, 0.25)
     perceptual_weights: str = setting("", "file of VGG16 weights; empty takes the optional package's backbone")
+    ema_decay: float = setting(0.0, "decay per step of averaged (EMA) weights; 0 keeps none", 0, 0.99999)
+
+    # The adaptive controller, in optimizer steps
+    adaptive_loss_weights: bool = setting(True, "let the controller move the loss weights")
+    adaptive_grad_clip: bool = setting(True, "let the controller move the gradient clip")
+    adaptive_lr_boost: bool = setting(True, "let a plateau raise the learning rate for a while")
+    adaptive_warmup_steps: int = setting(1000, "steps in mode Warmup, in which nothing is moved", 0, 10**9)
+    settling_steps: int = setting(100, "steps in mode Settling, after Warmup, in which nothing is moved", 0, 10**9)
+    cooldown_duration: int = setting(80, "steps without a move of the weights after one", 0, 10**6)
+    plateau_patience: int = setting(250, "steps without improvement that make a plateau", 1, 10**6)
+    plateau_safety_threshold: int = setting(800, "steps without improvement that reset the weights", 1, 10**6)
+    boost_steps: int = setting(1000, "steps over which a boost of the learning rate decays", 1, 10**6)
+    adapt_every: int = setting(10, "steps between two decisions; each sees the steps up to the one before", 1, 10**4)
+
+    # How a step is computed
+    precision: str = setting("float32", "arithmetic of the network", choices=("float32", "bfloat16"))
+    channels_last: bool = setting(False, "store feature maps channels-last: faster convolutions on many devices")
+    fused_adamw: bool = setting(True, "update all weights in one kernel; false costs one wait for a GPU per step")
+    compile_model: bool = setting(False, "compile the network with torch.compile; needs a C++ compiler on a CPU")
+    activation_checkpointing: bool = setting(False, "recompute activations in backward: less memory, more time")
+    static_graph: bool = setting(False, "tell DDP that every step uses the same layers")
+    gradient_as_bucket_view: bool = setting(True, "let gradients share DDP's buckets: less memory")
+    nonfinite_limit: int = setting(10, "steps in a row with a loss or gradient not finite that roll back", 1, 10**6)
 
     # Rhythm, in optimizer steps
     log_every: int = setting(100, "steps between log points", 1, 10**6)
     val_step_every: int = setting(500, "steps between scheduled validations", 1, 10**9)
     checkpoint_every: int = setting(1000, "steps between checkpoints", 1, 10**9)
+    keep_checkpoints: int = setting(5, "newest scheduled checkpoints that are kept; 0 keeps all", 0, 10**6)
+    save_best: bool = setting(True, "save a checkpoint after a validation that is the best so far")
 
     # Processes
     device: str = setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
     threads_per_rank: int = setting(1, "CPU threads of one rank", 1, 256)
+    stall_seconds: float = setting(60.0, "seconds in one stage after which a rank counts as stalled", 0.1, 10**6)
 
     # The API
     api_host: str = setting("127.0.0.1", "address the API listens on; any other than loopback needs API_TOKEN")
@@ -141,5 +173,15 @@ def check_together(config: RunConfig) -> None:
         raise SettingError(f"MIN_LR is {config.min_lr:g}, but must not exceed MAX_LR, which is {config.max_lr:g}.")
     if config.n_frames % 2 == 0:
         raise SettingError(f"N_FRAMES is {config.n_frames}, but must be odd (5 or 7): the centre frame is the target.")
+    if config.static_graph and config.accumulation_steps > 1:
+        raise SettingError(
+            f"STATIC_GRAPH does not go together with ACCUMULATION_STEPS, which is {config.accumulation_steps}: "
+            "torch's DDP fails in the first step; switch one of them off."
+        )
+    if config.plateau_safety_threshold < config.plateau_patience:
+        raise SettingError(
+            f"PLATEAU_SAFETY_THRESHOLD is {config.plateau_safety_threshold}, but must not be below PLATEAU_PATIENCE, "
+            f"which is {config.plateau_patience}."
+        )
     if config.l1_weight + config.ms_weight + config.grad_weight <= 0:
         raise SettingError("L1_WEIGHT, MS_WEIGHT and GRAD_WEIGHT are all 0: nothing would be learnt; raise one.")

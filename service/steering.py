@@ -71,9 +71,9 @@ class Steering:
         return run if run is not None and run.started_at >= unix_seconds else None
 
     def _pause_or_resume(self, run: RunRow) -> Kind:
-        """The opposite of what is in force, or of what was asked for last and is not carried out yet."""
+        """The opposite of what is in force, or of what was asked for last, for now, and is not carried out yet."""
         for command in reversed(self._store.commands(run.id, CommandState.QUEUED)):
-            if command.kind in {Kind.PAUSE, Kind.RESUME}:
+            if command.kind in {Kind.PAUSE, Kind.RESUME} and command.apply_at_step is None:
                 return Kind.RESUME if command.kind is Kind.PAUSE else Kind.PAUSE
         return Kind.RESUME if run.state is RunState.PAUSED else Kind.PAUSE
 

@@ -1,4 +1,7 @@
-"""The store's tables: runs, series, records, commands, events. JSON columns hold plain values, times Unix seconds."""
+"""The store's tables: runs, series, records, commands, events, ranks. JSON columns hold plain values.
+
+Times are Unix seconds.
+"""
 
 import sqlalchemy as sa
 
@@ -16,6 +19,8 @@ runs = sa.Table(
     sa.Column("state", sa.String, nullable=False),
     sa.Column("reason", sa.String),
     sa.Column("snapshot", sa.JSON(none_as_null=True)),
+    sa.Column("live", sa.JSON(none_as_null=True)),
+    sa.Column("facts", sa.JSON(none_as_null=True)),
 )
 
 series = sa.Table(
@@ -49,6 +54,8 @@ commands = sa.Table(
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("source", sa.String, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("apply_at_step", sa.Integer),
+    sa.Column("expires_at", sa.Float),
     sa.Column("started_at", sa.Float),
     sa.Column("finished_at", sa.Float),
     sa.Column("step", sa.Integer),
@@ -66,4 +73,20 @@ events = sa.Table(
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("details", sa.JSON, nullable=False),
+)
+
+ranks = sa.Table(
+    "ranks",
+    metadata,
+    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("rank", sa.Integer, primary_key=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("host", sa.String),
+    sa.Column("pid", sa.Integer),
+    sa.Column("device", sa.String),
+    sa.Column("stage", sa.String, nullable=False),
+    sa.Column("step", sa.Integer),
+    sa.Column("stage_seconds", sa.Float, nullable=False),
+    sa.Column("stack", sa.String),
+    sa.Column("stacked_at", sa.Float),
 )

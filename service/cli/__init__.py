@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from service import __version__
-from service.cli import control, doctor, prepare, serve, state, stats, train, up
+from service.cli import control, doctor, prepare, ranks, serve, state, stats, train, up
 from service.errors import UserError
 
 INTERRUPTED = 130
@@ -23,7 +23,8 @@ def leitstand() -> None:
 
 
 for _command in (
-    up.up, train.train, serve.serve, *control.COMMANDS, state.state, stats.stats, prepare.prepare, doctor.doctor
+    up.up, train.train, serve.serve, *control.COMMANDS, state.state, ranks.ranks, stats.stats, prepare.prepare,
+    doctor.doctor,
 ):  # fmt: skip
     leitstand.add_command(_command)
 

@@ -1,15 +1,18 @@
-"""`leitstand validate`, `pause`, `resume`, `checkpoint`, `stop`: ask something of the running training."""
+"""`leitstand validate`, `pause`, `set`, `rollback`, …, `settings`, `cancel`: ask something of the running training."""
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from service.answers import CommandAnswer
+from service.answers import ChangeableSetting, CommandAnswer, SettingsAnswer
 from service.cli.options import json_option, server_options
-from service.client import Client
-from service.commands import CommandState, Kind
-from service.outcome import outcome_text
+from service.cli.table import table
+from service.client import Client, is_final
+from service.commands import LATEST, CommandState, Kind
+from service.errors import UserError
+from service.outcome import acceptance_text, outcome_text
 
 FAILED = 1
 WAIT_SECONDS = 600.0
@@ -20,42 +23,125 @@ _HELP = {
     Kind.RESUME: "Go on after a pause.",
     Kind.CHECKPOINT: "Save a checkpoint now.",
     Kind.STOP: "Finish the step, save a checkpoint and end the training.",
+    Kind.SET: "Change settings while the training runs.",
+    Kind.ROLLBACK: "Go back to a checkpoint and on from there.",
 }
 
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-def _command_for(kind: Kind) -> click.Command:
-    @click.command(kind.value, help=_HELP[kind])
-    @click.option("--wait", is_flag=True, help="Wait until the command has ended.")
-    @click.option(
+_CONDITIONS: tuple[Option, ...] = (
+    click.option("--wait", is_flag=True, help="Wait until the command has ended."),
+    click.option(
         "--timeout", type=click.FloatRange(0, min_open=True), default=WAIT_SECONDS, show_default=True,
         help="Seconds to wait at most.",
-    )  # fmt: skip
+    ),
+    click.option("--at", type=click.IntRange(1), metavar="STEP", help="Carry it out at this step rather than at once."),
+    click.option(
+        "--expires", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+        help="Let it expire unless it begins within this time.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Only check whether it would be accepted."),
+)  # fmt: skip
+
+
+def _command_for(
+    kind: Kind, parameters: Sequence[Option] = (), arguments_of: Callable[..., dict[str, Any]] = dict
+) -> click.Command:
+    """The command of a kind; `arguments_of` makes its arguments of the values of `parameters`."""
+
     @json_option
     @server_options
-    def command(client: Client, wait: bool, timeout: float, as_json: bool) -> int:
-        answer = client.submit(kind)
-        if wait:
-            answer = client.wait(answer["id"], timeout)
-        return _show(answer, as_json)
+    def command(
+        client: Client, wait: bool, timeout: float, at: int | None, expires: float | None, dry_run: bool, as_json: bool,
+        **given: Any,
+    ) -> int:  # fmt: skip
+        arguments = arguments_of(**given)
+        if dry_run:
+            acceptance = client.submit(kind, arguments, apply_at_step=at, expires_in=expires, dry_run=True)
+            click.echo(_as_json(acceptance) if as_json else acceptance_text(kind, at))
+            return 0
+        answer = client.submit(kind, arguments, apply_at_step=at, expires_in=expires)
+        return _show(client.wait(answer["id"], timeout) if wait else answer, as_json)
 
-    return command
+    for option in reversed((*parameters, *_CONDITIONS)):
+        command = option(command)
+    return click.command(kind.value, help=_HELP[kind])(command)
 
 
-COMMANDS = tuple(_command_for(kind) for kind in (Kind.VALIDATE, Kind.PAUSE, Kind.RESUME, Kind.CHECKPOINT, Kind.STOP))
+def _changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """{KEY: value} of texts; the server knows which there are. Raises `UserError` for a text that is no pair."""
+    changes: dict[str, Any] = {}
+    for text in pairs:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"set takes KEY=VALUE, but got {text!r}.")
+        if key.strip() in changes:
+            raise UserError(f"{key.strip()} is given twice; give it once.")
+        changes[key.strip()] = value.strip()
+    return changes
+
+
+@click.command
+@click.argument("command_id", metavar="ID")
+@json_option
+@server_options
+def cancel(client: Client, command_id: str, as_json: bool) -> None:
+    """Take back a command that is still queued."""
+    answer = client.cancel(command_id)
+    click.echo(_as_json(answer) if as_json else f"{answer['kind']} cancelled")
+
+
+@click.command
+@json_option
+@server_options
+def settings(client: Client, as_json: bool) -> None:
+    """Show the settings that can change while it runs."""
+    answer = client.settings()
+    click.echo(_as_json(answer) if as_json else settings_table(answer))
+
+
+COMMANDS = (
+    *(_command_for(kind) for kind in (Kind.VALIDATE, Kind.PAUSE, Kind.RESUME, Kind.CHECKPOINT, Kind.STOP)),
+    _command_for(Kind.SET, [click.argument("pairs", metavar="KEY=VALUE...", nargs=-1, required=True)], _changes),
+    _command_for(Kind.ROLLBACK, [click.argument("checkpoint", default=LATEST)]),
+    cancel,
+    settings,
+)
+
+
+def settings_table(answer: SettingsAnswer) -> str:
+    """A line for each setting that can change: its value, what it was at the start, what it may be."""
+    rows = [_row(setting, answer) for setting in answer["changeable"]]
+    return table(("setting", "value", "at the start", "may be", ""), rows, left=frozenset({0, 3, 4}))
+
+
+def _row(setting: ChangeableSetting, answer: SettingsAnswer) -> tuple[str, ...]:
+    name = setting["name"]
+    mark = "held" if name in answer["pins"] else "changed" if name in answer["changes"] else ""
+    return name, _plain(setting["value"]), _plain(setting["start_value"]), setting["range"], mark
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _show(answer: CommandAnswer, as_json: bool) -> int:
     """Print where the command stands; returns the exit code."""
-    under_way = answer["state"] in {CommandState.QUEUED, CommandState.RUNNING}
-    succeeded = under_way or answer["state"] == CommandState.DONE
+    succeeded = not is_final(answer) or answer["state"] == CommandState.DONE
     text = outcome_text(answer["kind"], answer["state"], answer["step"], answer["result"], answer["reason"])
     if as_json:
         click.echo(_as_json(answer))
-    elif under_way:
-        click.echo(f"{text} as command {answer['id']}")
+    elif not is_final(answer):
+        click.echo(f"{text}{_moment(answer)} as command {answer['id']}")
     else:
         click.echo(text if succeeded else f"Error: {text}", err=not succeeded)
     return 0 if succeeded else FAILED
+
+
+def _moment(answer: CommandAnswer) -> str:
+    """For which step a command waits; a server of an earlier version does not say."""
+    step = answer.get("apply_at_step")
+    return "" if step is None else f" for step {step}"
 
 
 def _as_json(answer: Any) -> str:

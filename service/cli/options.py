@@ -40,11 +40,20 @@ def server_options(function: Command) -> Command:
     return with_client
 
 
-def ranks_option(function: Command) -> Command:
-    """Adds --ranks."""
-    return click.option(
+def ranks_options(function: Command) -> Command:
+    """Adds --ranks and --restarts."""
+    with_ranks = click.option(
         "--ranks", default="auto", metavar="N", help="Training processes; auto: one per GPU, 2 without any."
-    )(function)
+    )
+    with_restarts = click.option(
+        "--restarts",
+        type=click.IntRange(0),
+        default=3,
+        show_default=True,
+        help="How often all ranks are started again after an accident, as one that was killed.",
+    )
+    decorated: Command = with_ranks(with_restarts(function))
+    return decorated
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="The server's answer as JSON.")

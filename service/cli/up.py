@@ -6,7 +6,7 @@ import sys
 import click
 
 from service.addresses import require_safe_address
-from service.cli.options import ranks_option, settings_options
+from service.cli.options import ranks_options, settings_options
 from service.launch import (
     Program,
     SettingsSource,
@@ -24,22 +24,22 @@ from service.supervisor import Plan, Supervisor
 
 
 @click.command
-@ranks_option
+@ranks_options
 @click.option("--fresh", is_flag=True, help="Archive the run in DATA_ROOT and begin a new one; otherwise it goes on.")
 @click.option("--leave", is_flag=True, help="End when the training has ended, at a terminal too.")
 @settings_options
-def up(source: SettingsSource, ranks: str, fresh: bool, leave: bool) -> int:
+def up(source: SettingsSource, ranks: str, restarts: int, fresh: bool, leave: bool) -> int:
     """Train and serve on this machine.
 
     Makes the patch set first where DATASET_ROOT holds none. The keys v, p, c and q steer from this terminal; Ctrl-C
     ends everything in order.
     """
     config = source.load(os.environ).config
-    plan = _plan(source, config, ranks, fresh=fresh, serve_on=sys.stdin.isatty() and not leave)
+    plan = _plan(source, config, ranks, restarts, fresh=fresh, serve_on=sys.stdin.isatty() and not leave)
     return Supervisor(plan, click.echo).run()
 
 
-def _plan(source: SettingsSource, config: RunConfig, ranks: str, *, fresh: bool, serve_on: bool) -> Plan:
+def _plan(source: SettingsSource, config: RunConfig, ranks: str, restarts: int, *, fresh: bool, serve_on: bool) -> Plan:
     """Check all that can be checked before anything starts; raises `UserError`."""
     require_safe_address(config)
     require_free_port(config.api_host, config.api_port)
@@ -47,7 +47,7 @@ def _plan(source: SettingsSource, config: RunConfig, ranks: str, *, fresh: bool,
     directory = RunDirectory(config.data_root)
     start = "--fresh" if fresh else "--resume"
     return Plan(
-        trainer=trainer_program(source, config, count_ranks(ranks, config), os.environ, start),
+        trainer=trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts),
         api=api_program(source, os.environ),
         preparation=_preparation(config),
         store=directory.store,

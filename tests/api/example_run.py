@@ -20,7 +20,8 @@ RECORD_STEPS = tuple(range(VALIDATE_EVERY, LAST_STEP + 1, VALIDATE_EVERY))
 MEASURED_BY_VALIDATION = (
     "quality_lr_value", "quality_ki_value", "quality_improvement_value", "quality_ki_to_gt_value",
     "quality_lr_to_gt_value", "validation_loss_value", "best_quality_ever", "psnr_ki_db", "psnr_lr_db",
-    "ssim_ki", "ssim_lr", "psnr_y_ki_db", "psnr_y_lr_db", "validation_duration",
+    "ssim_ki", "ssim_lr", "psnr_y_ki_db", "psnr_y_lr_db", "validation_duration", "quality_ema_value", "psnr_ema_db",
+    "ssim_ema", "psnr_y_ema_db", "validation_loss_ema_value",
 )  # fmt: skip
 
 
@@ -119,6 +120,11 @@ def _scores(step: int) -> Mapping[str, Any]:
         "ssim_ki": 0.87,
         "ssim_lr": 0.84,
         "validation_duration": 4.2,
+        "quality_ema_value": ki + 0.01,
+        "psnr_ema_db": 27.2 + 12 * ki,
+        "ssim_ema": 0.872,
+        "psnr_y_ema_db": 28.2 + 12 * ki,
+        "validation_loss_ema_value": 0.017 + 0.05 * math.exp(-step / 800),
         "validation_image_count": 1,
         "validation_images": [
             {"name": "bikes_0001", "psnr_lr_db": 32.9, "psnr_ki_db": 35.2, "ssim_lr": 0.84, "ssim_ki": 0.87,
@@ -130,7 +136,7 @@ def _scores(step: int) -> Mapping[str, Any]:
 def _fixed() -> Mapping[str, Any]:
     ranks = [
         {"rank": rank, "host": "gpu-07", "device": f"cuda:{rank}", "step_duration": seconds, "data_wait": 0.004 * rank,
-         "memory": 11.2 + 0.1 * rank}
+         "memory": 11.2 + 0.1 * rank, "own_duration": 0.08}
         for rank, seconds in enumerate((0.208, 0.21))
     ]  # fmt: skip
     layers = ("Backward_Block_01", "Backward_Fuse", "Forward_Block_01", "Forward_Fuse", "Final_Fusion")
@@ -156,8 +162,11 @@ def _fixed() -> Mapping[str, Any]:
         "training_active": True,
         "validation_running": False,
         "training_paused": False,
-        "schema_version": 1,
+        "schema_version": 2,
         "run_id": RUN_ID,
         "world_size": 2,
         "per_rank": ranks,
+        "slow_rank": None,
+        "branch_id": 0,
+        "skipped_steps": 2,
     }

@@ -9,12 +9,16 @@ from flask.testing import FlaskClient
 from service.commands import CommandState, Kind
 from service.run_state import RunState
 from service.store import Store
+from tests.api.checkpoints import write_checkpoint
 from tests.api.example_run import RUN_ID, write_run
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_a_command_is_queued_and_the_answer_says_where_to_look(client: FlaskClient, store: Store, kind: Kind) -> None:
-    answer = client.post(f"/{kind}")
+def test_a_command_is_queued_and_the_answer_says_where_to_look(
+    client: FlaskClient, store: Store, root: Path, kind: Kind
+) -> None:
+    write_checkpoint(root, 4000)
+    answer = client.patch("/settings", json={"LR_SCALE": 0.5}) if kind is Kind.SET else client.post(f"/{kind}")
 
     command = answer.get_json()
     assert answer.status_code == 202
@@ -67,7 +71,8 @@ def test_an_unknown_command_names_those_that_there_are(client: FlaskClient, stor
     answer = client.post("/explode")
 
     assert answer.status_code == 404
-    assert "/validate" in answer.get_json()["detail"]
+    assert "/rollback, /resume, /pause, /validate" in answer.get_json()["detail"]
+    assert client.post("/set").get_json()["detail"].endswith(" and PATCH /settings.")
 
 
 def test_a_command_cannot_be_given_by_get(client: FlaskClient, store: Store) -> None:

@@ -27,7 +27,7 @@ def test_every_route_is_documented_with_its_method(page: str, tmp_path: Path) ->
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert {route for route in routes if route not in page} == set()
-    assert routes == set(re.findall(r"`(?:GET|POST) /[^`?]*`", section(page, "Routes")))
+    assert routes == set(re.findall(r"`(?:GET|POST|PATCH|DELETE) /[^`?]*`", section(page, "Routes")))
 
 
 def test_every_problem_is_documented_with_its_status(page: str) -> None:

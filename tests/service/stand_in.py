@@ -38,8 +38,8 @@ def command(state: str = "queued", **values: Any) -> dict[str, Any]:
     """A command as the API shows it."""
     return {
         "id": "c0ffee", "run_id": "run-1", "kind": "validate", "state": state, "actor": "eva", "source": "cli",
-        "created_at": 1.0, "started_at": None, "finished_at": None, "step": None, "arguments": {}, "result": None,
-        "reason": None, **values,
+        "created_at": 1.0, "apply_at_step": None, "expires_at": None, "started_at": None, "finished_at": None,
+        "step": None, "arguments": {}, "result": None, "reason": None, **values,
     }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def _handler(answer: Callable[[Request], Answer]) -> type[BaseHTTPRequestHandler
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _reply  # noqa: N815 - the names that http.server calls
+        do_GET = do_POST = do_PATCH = do_DELETE = _reply  # noqa: N815 - the names that http.server calls
 
         def log_message(self, *_arguments: Any) -> None:
             """Stay quiet."""

@@ -70,8 +70,8 @@ def test_the_commands_are_these() -> None:
     names = set(leitstand.commands)
 
     assert names == {
-        "up", "train", "serve", "validate", "pause", "resume", "checkpoint", "stop", "state", "stats", "prepare",
-        "doctor",
+        "up", "train", "serve", "validate", "pause", "resume", "checkpoint", "stop", "set", "rollback", "cancel",
+        "settings", "state", "ranks", "stats", "prepare", "doctor",
     }  # fmt: skip
 
 
@@ -109,6 +109,107 @@ def test_a_command_is_submitted_and_named(server: StandIn, capsys: pytest.Captur
     assert exit_code([kind, "--url", server.url]) == 0
     assert capsys.readouterr().out == f"{kind} queued as command c0ffee\n"
     assert server.requests[0].headers["X-Leitstand-Source"] == "cli"
+
+
+def test_settings_to_change_are_sent_as_texts_that_the_server_understands(
+    server: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.on("PATCH", "/settings", Answer(command(kind="set"), 202))
+
+    assert exit_code(["set", "MAX_STEPS=5000", "L1_WEIGHT = adaptive", "--url", server.url]) == 0
+    assert capsys.readouterr().out == "set queued as command c0ffee\n"
+    assert json.loads(server.requests[0].body) == {"MAX_STEPS": "5000", "L1_WEIGHT": "adaptive"}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        (["MAX_STEPS"], "set takes KEY=VALUE, but got 'MAX_STEPS'."), (["=5"], "set takes KEY=VALUE, but got '=5'."),
+        (["LR_SCALE=1", "LR_SCALE=2"], "LR_SCALE is given twice; give it once."),
+    ],
+)  # fmt: skip
+def test_what_is_no_setting_to_change_is_not_sent(
+    server: StandIn, capsys: pytest.CaptureFixture[str], pairs: list[str], sentence: str
+) -> None:
+    assert exit_code(["set", *pairs, "--url", server.url]) == 2
+    assert capsys.readouterr().err == f"Error: {sentence}\n"
+    assert server.requests == []
+
+
+def test_set_without_a_setting_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["set"]) == 2
+    assert "Missing argument 'KEY=VALUE...'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "name"), [([], "latest"), (["best"], "best"), (["500"], "500")])
+def test_a_rollback_goes_to_the_latest_checkpoint_or_the_one_named(
+    server: StandIn, given: list[str], name: str
+) -> None:
+    server.on("POST", "/rollback", Answer(command(kind="rollback"), 202))
+
+    assert exit_code(["rollback", *given, "--url", server.url]) == 0
+    assert json.loads(server.requests[0].body) == {"checkpoint": name}
+
+
+@pytest.mark.parametrize("line", [["validate"], ["stop"], ["set", "LR_SCALE=1"], ["rollback"]])
+def test_every_command_can_be_put_off_and_can_expire(
+    server: StandIn, capsys: pytest.CaptureFixture[str], line: list[str]
+) -> None:
+    for method, path in (("POST", f"/{line[0]}"), ("PATCH", "/settings")):
+        server.on(method, path, Answer(command(kind=line[0], apply_at_step=500), 202))
+
+    assert exit_code([*line, "--at", "500", "--expires", "90", "--url", server.url]) == 0
+    assert server.requests[0].target.partition("?")[2] == "apply_at_step=500&expires_in=90.0"
+    assert capsys.readouterr().out == f"{line[0]} queued for step 500 as command c0ffee\n"
+
+
+@pytest.mark.parametrize(("flags", "moment"), [([], ""), (["--at", "500"], " for step 500")])
+def test_a_dry_run_says_what_would_be(
+    server: StandIn, capsys: pytest.CaptureFixture[str], flags: list[str], moment: str
+) -> None:
+    server.on("POST", "/stop", Answer({"accepted": True, "kind": "stop"}))
+
+    assert exit_code(["stop", "--dry-run", "--wait", *flags, "--url", server.url]) == 0
+    assert "dry_run=true" in server.requests[0].target
+    assert capsys.readouterr().out == f"stop would be accepted{moment}\n"
+    assert exit_code(["stop", "--dry-run", "--json", "--url", server.url]) == 0
+    assert json.loads(capsys.readouterr().out) == {"accepted": True, "kind": "stop"}
+
+
+@pytest.mark.parametrize("flags", [["--at", "0"], ["--at", "soon"], ["--expires", "0"], ["--expires", "-1"]])
+def test_a_condition_that_cannot_be_is_wrong_usage(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["pause", *flags]) == 2
+    assert "Invalid value" in capsys.readouterr().err
+
+
+def test_a_queued_command_is_cancelled_by_its_id(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    server.on("DELETE", "/commands/c0ffee", Answer(command("cancelled")), problem(409, "It is running."))
+
+    assert exit_code(["cancel", "c0ffee", "--url", server.url]) == 0
+    assert capsys.readouterr().out == "validate cancelled\n"
+    assert exit_code(["cancel", "c0ffee", "--url", server.url]) == 1
+    assert capsys.readouterr().err == "Error: It is running.\n"
+
+
+def test_settings_are_a_table_of_what_can_change(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    changeable = [
+        {"name": "LR_SCALE", "value": 0.5, "start_value": 1.0, "range": "between 0 and 100", "meaning": "a factor"},
+        {"name": "SAVE_BEST", "value": True, "start_value": True, "range": "true or false", "meaning": "whether"},
+        {"name": "L1_WEIGHT", "value": 0.6, "start_value": 0.6, "range": "between 0 and 1", "meaning": "a weight"},
+    ]
+    changes, pins = {"LR_SCALE": 0.5, "L1_WEIGHT": 0.6}, {"L1_WEIGHT": 0.6}
+    body = {"settings": {}, "changes": changes, "pins": pins, "changeable": changeable}
+    server.on("GET", "/settings", Answer(body))
+
+    assert exit_code(["settings", "--url", server.url]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "setting    value  at the start  may be",
+        "LR_SCALE     0.5           1.0  between 0 and 100  changed",
+        "SAVE_BEST   true          true  true or false",
+        "L1_WEIGHT    0.6           0.6  between 0 and 1    held",
+    ]
+    assert exit_code(["settings", "--json", "--url", server.url]) == 0
+    assert json.loads(capsys.readouterr().out) == body
 
 
 def test_url_and_token_come_from_the_environment_too(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,11 +375,11 @@ def test_stats_list_without_records_says_when_there_will_be_one(
 def test_train_becomes_torchrun(dataset: Path, started: STARTED, flags: list[str], last: str) -> None:
     chosen = settings(DATASET_ROOT=dataset, threads_per_rank=3, MAX_STEPS=5)
 
-    assert exit_code(["train", "--ranks", "3", *flags, *chosen]) == 0
+    assert exit_code(["train", "--ranks", "3", "--restarts", "2", *flags, *chosen]) == 0
 
     arguments = started["arguments"]
     assert arguments[:5] == [sys.executable, "-m", "service.torchrun", "--standalone", "--nproc-per-node=3"]
-    assert arguments[5:7] == ["-m", "ddp"]
+    assert arguments[5:8] == ["--max-restarts=2", "-m", "ddp"]
     assert arguments[-1] == last
     assert started["environment"]["OMP_NUM_THREADS"] == "3"
 

@@ -1,6 +1,7 @@
 """The client against a real HTTP server."""
 
 import hashlib
+import json
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from service import client as client_module
+from service import connection as connection_module
 from service.client import ApiError, Client, ServerUnreachableError, WaitTimeoutError
 from service.errors import UserError
 from tests.service.stand_in import Answer, StandIn, command, problem, serving
@@ -234,7 +236,7 @@ def test_an_answer_that_breaks_off_is_tried_again() -> None:
 def test_a_server_that_hangs_is_given_up_after_the_timeout(
     ask: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "GET_PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr(connection_module, "GET_PAUSES_SECONDS", (0.0,))
     released = threading.Event()
 
     with slamming_server(lambda _: released.wait(20)) as (url, _), Client(url, timeout_seconds=0.1) as client:
@@ -272,7 +274,7 @@ def test_wait_gives_up_in_time_and_says_that_the_command_goes_on(server: StandIn
 
 
 def test_wait_survives_a_restart_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "GET_PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr(connection_module, "GET_PAUSES_SECONDS", (0.0,))
     monkeypatch.setattr(client_module, "POLL_SECONDS", (0.02, 0.05))
     first, second = StandIn(), StandIn()
     first.on("GET", "/commands/c0ffee", Answer(command("running")))
@@ -291,7 +293,7 @@ def test_wait_survives_a_restart_of_the_server(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_wait_does_not_wait_for_a_server_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "GET_PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr(connection_module, "GET_PAUSES_SECONDS", (0.0,))
     monkeypatch.setattr(client_module, "ABSENCE_SECONDS", 0.1)
 
     with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ServerUnreachableError):
@@ -360,3 +362,68 @@ def test_download_of_damaged_bytes_leaves_no_file(server: StandIn, tmp_path: Pat
         client.download("Statistik_500.json", tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_conditions_are_sent_only_where_they_are_given(server: StandIn) -> None:
+    server.on("POST", "/rollback", Answer(command(kind="rollback"), 202))
+
+    with Client(server.url) as client:
+        client.submit("rollback", {"checkpoint": "best"}, apply_at_step=500, expires_in=2.5)
+        client.submit("rollback")
+
+    conditional, plain = server.requests
+    assert conditional.target == "/rollback?apply_at_step=500&expires_in=2.5"
+    assert json.loads(conditional.body) == {"checkpoint": "best"}
+    assert conditional.headers["Content-Type"] == "application/json"
+    assert (plain.target, plain.body) == ("/rollback", b"")
+
+
+def test_a_dry_run_returns_what_would_be_queued(server: StandIn) -> None:
+    server.on("POST", "/stop", Answer({"accepted": True, "kind": "stop", "step": 12}))
+
+    with Client(server.url) as client:
+        assert client.submit("stop", dry_run=True)["accepted"] is True
+
+    assert server.requests[0].target == "/stop?dry_run=true"
+
+
+@pytest.mark.parametrize("ask", ["submit", "change_settings"])
+def test_settings_are_changed_by_patch(server: StandIn, ask: str) -> None:
+    server.on("PATCH", "/settings", Answer(command(kind="set"), 202))
+
+    with Client(server.url) as client:
+        changes = {"LR_SCALE": 0.5, "L1_WEIGHT": None}
+        answer = client.submit("set", changes) if ask == "submit" else client.change_settings(changes)
+
+    assert answer["kind"] == "set"
+    assert json.loads(server.requests[0].body) == {"LR_SCALE": 0.5, "L1_WEIGHT": None}
+
+
+def test_settings_are_what_the_server_sends(server: StandIn) -> None:
+    server.on("GET", "/settings", Answer({"changes": {"LR_SCALE": 0.5}}))
+
+    with Client(server.url) as client:
+        assert client.settings()["changes"] == {"LR_SCALE": 0.5}
+
+
+def test_a_command_is_cancelled_by_delete(server: StandIn) -> None:
+    server.on("DELETE", "/commands/c0ffee", Answer(command("cancelled")))
+
+    with Client(server.url) as client:
+        assert client.cancel("c0ffee")["state"] == "cancelled"
+        with pytest.raises(ApiError):
+            client.cancel("../state")
+
+    assert server.requests[1].target == "/commands/..%2Fstate"
+
+
+@pytest.mark.parametrize("ask", ["change_settings", "cancel"])
+def test_neither_a_change_nor_a_cancellation_is_sent_twice(ask: str) -> None:
+    with (
+        slamming_server(lambda _: None) as (url, connections),
+        Client(url) as client,
+        pytest.raises(ServerUnreachableError),
+    ):
+        client.change_settings({"LR_SCALE": 1}) if ask == "change_settings" else client.cancel("c0ffee")
+
+    assert len(connections) == 1

@@ -28,9 +28,14 @@ def test_a_kind_is_known_by_its_name(kind: Kind) -> None:
     assert parse_kind(kind.value) is kind
 
 
-@pytest.mark.parametrize("text", ["", "Validate", "rollback"])
+def test_bits_that_were_released_stay_what_they_are() -> None:
+    assert [int(Operation.of(kind)) for kind in Kind] == [128, 64, 1, 2, 4, 8, 16]
+    assert Operation.LEAVE == 32
+
+
+@pytest.mark.parametrize("text", ["", "Validate", "settings"])
 def test_an_unknown_kind_names_the_known_ones(text: str) -> None:
-    with pytest.raises(CommandError, match="there are: resume, pause, validate, checkpoint, stop"):
+    with pytest.raises(CommandError, match="there are: rollback, set, resume, pause, validate, checkpoint, stop"):
         parse_kind(text)
 
 
@@ -53,14 +58,71 @@ def test_other_arguments_are_refused(arguments: object, sentence: str) -> None:
     assert str(wrong.value) == sentence
 
 
+def test_settings_to_change_get_their_names_and_types() -> None:
+    wanted = {
+        "max_steps": "5000",
+        " SAVE_STEP_EVERY": 50.0,
+        "save_best": "no",
+        "GRAD_CLIP": None,
+        "L1_WEIGHT": "Adaptive",
+    }
+
+    assert check_arguments(Kind.SET, wanted) == {
+        "MAX_STEPS": 5000, "CHECKPOINT_EVERY": 50, "SAVE_BEST": False, "INITIAL_GRAD_CLIP": "adaptive",
+        "L1_WEIGHT": "adaptive",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({}, 'set takes at least one setting, such as {"LR_SCALE": 0.5}, but got none.'),
+        ([1], "The body of set must be a JSON object, but is list."),
+        ({"LR_SCALE": 101}, "LR_SCALE is 101.0, but must be between 0 and 100."),
+        ({"GRAD_CLIP": 1, "INITIAL_GRAD_CLIP": 1}, "INITIAL_GRAD_CLIP is given twice; give it once."),
+    ],
+)
+def test_settings_that_cannot_be_changed_so_are_refused(arguments: object, sentence: str) -> None:
+    with pytest.raises(CommandError) as wrong:
+        check_arguments(Kind.SET, arguments)
+
+    assert str(wrong.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({}, "latest"), ({"checkpoint": "latest"}, "latest"), ({"checkpoint": "best"}, "best"),
+        ({"checkpoint": "500"}, "500"), ({"checkpoint": 500}, "500"), ({"checkpoint": "step_0000500"}, "step_0000500"),
+    ],
+)  # fmt: skip
+def test_a_rollback_names_a_checkpoint(arguments: dict[str, object], name: str) -> None:
+    assert check_arguments(Kind.ROLLBACK, arguments) == {"checkpoint": name}
+
+
+@pytest.mark.parametrize("given", ["", "../other", "step_500", "Latest", "5e2", -5, True, None, 1.5, [], "9" * 19])
+def test_a_rollback_to_what_is_no_checkpoints_name_is_refused(given: object) -> None:
+    with pytest.raises(CommandError, match="must be latest, best, a step") as wrong:
+        check_arguments(Kind.ROLLBACK, {"checkpoint": given})
+
+    assert repr(given) in str(wrong.value)
+
+
+def test_a_rollback_takes_nothing_else() -> None:
+    with pytest.raises(CommandError, match="rollback takes only `checkpoint`, but got: lr, step"):
+        check_arguments(Kind.ROLLBACK, {"step": 5, "lr": 1, "checkpoint": "best"})
+
+
 def test_a_command_is_shown_as_plain_json() -> None:
     command = Command(
         id="1", run_id="r", kind=Kind.VALIDATE, state=CommandState.DONE, actor="eva", source="cli", created_at=1.0,
         arguments={}, started_at=2.0, finished_at=3.0, step=4, result={"record": "Statistik_4.json"},
+        apply_at_step=3, expires_at=9.5,
     )  # fmt: skip
 
     assert json.loads(json.dumps(command.as_dict())) == {
         "id": "1", "run_id": "r", "kind": "validate", "state": "done", "actor": "eva", "source": "cli",
-        "created_at": 1.0, "started_at": 2.0, "finished_at": 3.0, "step": 4, "arguments": {},
+        "created_at": 1.0, "apply_at_step": 3,
+        "expires_at": 9.5, "started_at": 2.0, "finished_at": 3.0, "step": 4, "arguments": {},
         "result": {"record": "Statistik_4.json"}, "reason": None,
     }  # fmt: skip

@@ -55,13 +55,13 @@ def test_an_empty_variable_means_unset_and_an_empty_override_means_empty(tmp_pat
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_names_of_the_original_are_understood_in_every_source(tmp_path: Path, old: str, new: str) -> None:
-    expected = {new.lower(): 7}
+    expected = {new.lower(): 1}
 
     for loaded in (
-        load_config(file_with(tmp_path, f"{old} = 7\n"), (), {}),
-        load_config(None, (), {old: "7"}),
-        load_config(None, (), {f"LEITSTAND_{old}": "7"}),
-        load_config(None, [f"{old.lower()}=7"], {}),
+        load_config(file_with(tmp_path, f'{old} = "1"\n'), (), {}),
+        load_config(None, (), {old: "1"}),
+        load_config(None, (), {f"LEITSTAND_{old}": "1"}),
+        load_config(None, [f"{old.lower()}=1"], {}),
     ):
         assert {new.lower(): getattr(loaded.config, new.lower())} == expected
         assert list(loaded.origins) == [new]

@@ -50,11 +50,12 @@ def test_the_trainer_is_torchrun_with_the_settings_and_its_threads() -> None:
     source = SettingsSource(Path("run.toml"), ("A=1", "B=x y"))
 
     program = trainer_program(
-        source, RunConfig(threads_per_rank=4), 3, {"HOME": "/h", "OMP_NUM_THREADS": "9"}, "--fresh"
+        source, RunConfig(threads_per_rank=4), 3, {"HOME": "/h", "OMP_NUM_THREADS": "9"}, "--fresh", restarts=3
     )
 
     assert program.command == (
-        sys.executable, "-m", "service.torchrun", "--standalone", "--nproc-per-node=3", "-m", "ddp",
+        sys.executable, "-m", "service.torchrun", "--standalone", "--nproc-per-node=3", "--max-restarts=3",
+        "-m", "ddp",
         "--config", "run.toml", "--set", "A=1", "--set", "B=x y", "--fresh",
     )  # fmt: skip
     assert program.environment == {"HOME": "/h", "OMP_NUM_THREADS": "4"}

@@ -24,11 +24,20 @@ FIXED_KEYS = [
     "schema_version", "run_id", "trigger", "command_id", "world_size", "samples_seen", "samples_per_second",
     "psnr_ki_db", "psnr_lr_db", "ssim_ki", "ssim_lr", "psnr_y_ki_db", "psnr_y_lr_db", "validation_image_count",
     "validation_duration", "layer_activity_raw_map", "layer_activity_peak_value", "grad_norm", "data_wait_ratio",
-    "per_rank", "validation_images",
+    "per_rank", "validation_images", "slow_rank", "branch_id", "skipped_steps", "quality_ema_value", "psnr_ema_db",
+    "ssim_ema", "psnr_y_ema_db", "validation_loss_ema_value",
 ]  # fmt: skip
 """Released names in their released order: people's scripts depend on both."""
 
-RANK = {"rank": 0, "host": "a", "device": "cpu", "step_duration": 0.1, "data_wait": 0.0, "memory": 0.0}
+RANK = {
+    "rank": 0,
+    "host": "a",
+    "device": "cpu",
+    "step_duration": 0.1,
+    "data_wait": 0.0,
+    "memory": 0.0,
+    "own_duration": 0.1,
+}
 IMAGE = {
     "name": "a.png", "psnr_lr_db": 28.0, "psnr_ki_db": 30.0, "ssim_lr": 0.8, "ssim_ki": 0.9, "quality_lr": 0.5,
     "quality_ki": 0.6,

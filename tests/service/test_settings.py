@@ -16,7 +16,13 @@ CHOSEN = {name: rule for name, rule in RULES.items() if rule.choices}
 
 def config(**values: Any) -> RunConfig:
     """A configuration with these values, and with what they need not to contradict others."""
-    room = {"min_lr": {"max_lr": 1.0}, "max_lr": {"min_lr": 0.0}, "l1_weight": {"ms_weight": 0.1}}
+    room = {
+        "min_lr": {"max_lr": 1.0},
+        "max_lr": {"min_lr": 0.0},
+        "l1_weight": {"ms_weight": 0.1},
+        "plateau_patience": {"plateau_safety_threshold": 10**6},
+        "plateau_safety_threshold": {"plateau_patience": 1},
+    }
     needed = {key: value for name in values for key, value in room.get(name, {}).items()}
     return RunConfig(**{**needed, **values})
 

@@ -65,6 +65,14 @@ def test_p_looks_at_what_was_asked_for_last_and_not_at_other_kinds(store: Store,
     assert [command.kind for command in store.commands("run-1")][2:] == [Kind.RESUME, Kind.PAUSE]
 
 
+def test_p_leaves_a_pause_at_a_later_step_alone(store: Store, steering: Steering) -> None:
+    store.submit("run-1", Kind.PAUSE, {}, actor="x", source="api", apply_at_step=5000)
+
+    steering.press("p")
+
+    assert [(command.kind, command.apply_at_step) for command in store.commands("run-1")][1:] == [(Kind.PAUSE, None)]
+
+
 def test_another_key_shows_the_keys(steering: Steering, said: list[str]) -> None:
     steering.press("x")
 

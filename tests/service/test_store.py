@@ -10,11 +10,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from service.commands import Command, CommandState, Kind
 from service.run_state import RunState
 from service.store import SeriesRow, Store, StoreUnavailableError
+from service.tables import metadata
 from tests.service.locked import locked
+from tests.service.old_store import write_old_store
 
 FINAL = [state for state in CommandState if state.is_final]
 
@@ -317,7 +320,7 @@ def test_a_command_that_waited_long_for_a_trainer_expires_at_the_next_start(
 ) -> None:
     store.open_run("run", {})
     old = store.submit("run", Kind.STOP, {}, actor="me", source="api")
-    monkeypatch.setattr("service.store.WAIT_FOR_TRAINER_SECONDS", -1.0)
+    monkeypatch.setattr("service.command_store.WAIT_FOR_TRAINER_SECONDS", -1.0)
     store.open_run("run", {})
 
     expired = store.command(old.id)
@@ -361,3 +364,158 @@ def test_values_that_json_cannot_hold_are_the_callers_fault_not_the_stores(store
 
     with pytest.raises(ValueError, match="not storable"):
         store.add_event("run", 1, "bad", {"a set": {1}})
+
+
+def test_what_a_command_waits_for_is_kept_with_it(store: Store) -> None:
+    command = store.submit(
+        "run-1", Kind.SET, {"LR_SCALE": 0.5}, actor="e", source="api", apply_at_step=9, expires_at=4e9
+    )
+
+    (kept,) = store.commands("run-1", CommandState.QUEUED)
+    assert kept == command
+    assert (kept.apply_at_step, kept.expires_at, kept.arguments) == (9, 4e9, {"LR_SCALE": 0.5})
+
+
+def test_commands_whose_time_has_run_out_expire_and_no_others(store: Store) -> None:
+    over, running, later, unlimited = (
+        store.submit("run-1", Kind.PAUSE, {}, actor="eva", source="api", expires_at=expires_at)
+        for expires_at in (4e9, 4e9, 4e9 + 1, None)
+    )
+    store.begin_command(running.id)
+
+    assert store.expire_commands("run-1", 4e9 - 1) == 0
+    assert store.expire_commands("run-2", 5e9) == 0
+    assert store.expire_commands("run-1", 4e9) == 1
+
+    states = [found.state for item in (over, running, later, unlimited) if (found := store.command(item.id))]
+    assert states == [CommandState.EXPIRED, CommandState.RUNNING, CommandState.QUEUED, CommandState.QUEUED]
+    expired = store.command(over.id)
+    assert expired is not None
+    assert (expired.reason, expired.finished_at) == ("its time ran out before it could begin", 4e9)
+
+
+def test_a_command_whose_time_has_run_out_is_not_begun_though_nobody_let_it_expire(store: Store) -> None:
+    command = store.submit("run-1", Kind.STOP, {}, actor="eva", source="api", expires_at=time.time() - 0.001)
+
+    assert not store.begin_command(command.id)
+
+
+def test_only_a_queued_command_is_cancelled(store: Store) -> None:
+    queued, running, done = (submit(store) for _ in range(3))
+    store.begin_command(running.id)
+    store.finish_command(done.id, CommandState.DONE)
+
+    assert [store.cancel_command(item.id, "by eva") for item in (queued, running, done)] == [True, False, False]
+    assert not store.cancel_command("unknown", "by eva")
+
+    cancelled = store.command(queued.id)
+    assert cancelled is not None
+    assert (cancelled.state, cancelled.reason) == (CommandState.CANCELLED, "by eva")
+    assert cancelled.finished_at is not None
+
+
+def test_of_many_threads_a_command_is_either_begun_or_cancelled_once(path: Path, store: Store) -> None:
+    command = submit(store)
+    gate = threading.Barrier(8)
+
+    def act(number: int) -> bool:
+        gate.wait()
+        other = Store(path)
+        return other.cancel_command(command.id, "by eva") if number % 2 else other.begin_command(command.id)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(act, range(8))) == 1
+
+
+def test_a_command_that_says_itself_how_long_it_waits_outlasts_a_trainer_that_was_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conditions = [
+        {"apply_at_step": 500},
+        {"expires_at": 4e9},
+        {"expires_at": 1.0},
+        {"apply_at_step": 9, "expires_at": 1.0},
+    ]
+    ids = [store.submit("run-1", Kind.STOP, {}, actor="e", source="api", **some).id for some in conditions]  # type: ignore[arg-type]
+    monkeypatch.setattr("service.command_store.WAIT_FOR_TRAINER_SECONDS", -1.0)
+
+    store.open_run("run-1", {})
+
+    states = [found.state for command_id in ids if (found := store.command(command_id))]
+    assert states == [CommandState.QUEUED, CommandState.QUEUED, CommandState.EXPIRED, CommandState.EXPIRED]
+
+
+def test_live_settings_and_facts_are_unknown_until_the_trainer_says_them(store: Store) -> None:
+    assert (run := store.current_run()) is not None
+    assert (run.live, run.facts) == (None, None)
+
+    store.update_run("run-1", live={"changes": {"MAX_LR": 1e-3}}, facts={"has_perceptual": True}, config={"SCALE": 4})
+    store.update_run("run-1", step=5)
+
+    assert (run := store.current_run()) is not None
+    assert (run.live, run.facts) == ({"changes": {"MAX_LR": 1e-3}}, {"has_perceptual": True})
+    assert run.config == {"SCALE": 4}
+
+
+def test_a_transaction_within_together_is_a_part_of_it(store: Store) -> None:
+    def half() -> None:
+        with store.together():
+            store.open_run("run-2", {})  # makes one of several itself
+            store.add_event("run-2", 1, "first", {})
+            raise KeyError("the second never came")
+
+    with pytest.raises(KeyError):
+        half()
+
+    assert (run := store.current_run()) is not None
+    assert run.id == "run-1"
+    assert store.events("run-2") == []
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_store_of_the_previous_version_goes_on_working(path: Path, create: bool) -> None:
+    write_old_store(path)
+    store = Store(path, create=create)
+
+    assert (run := store.current_run()) is not None
+    assert (run.id, run.step, run.live, run.facts) == ("run-1", 120, None, None)
+    assert (old := store.command("c0ffee")) is not None
+    assert (old.state, old.result, old.apply_at_step) == (CommandState.DONE, {"record": "Statistik_100.json"}, None)
+    store.update_run("run-1", live={"changes": {}})
+    new = store.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli", apply_at_step=130)
+    assert Store(path).commands("run-1") == [old, new]
+
+
+def test_a_store_of_the_previous_version_has_every_column_of_this_one_after_it_was_opened(path: Path) -> None:
+    write_old_store(path)
+
+    Store(path, create=True).close()
+
+    inspector = sa.inspect(sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool))
+    for table in metadata.sorted_tables:
+        assert {column["name"] for column in inspector.get_columns(table.name)} == {it.name for it in table.columns}
+
+
+def test_eight_threads_may_open_a_store_of_the_previous_version_at_once(path: Path) -> None:
+    write_old_store(path)
+    gate = threading.Barrier(8)
+
+    def look(number: int) -> int:
+        gate.wait()
+        run = Store(path, create=number % 2 == 0).current_run()
+        return run.step if run else -1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(look, range(8))) == [120] * 8
+
+
+def test_a_store_that_is_up_to_date_is_opened_while_somebody_writes(path: Path, store: Store) -> None:
+    with locked(path):
+        assert Store(path, create=True, busy_seconds=0.0).current_run() is not None
+
+
+def test_looking_at_an_empty_file_makes_no_store_of_it(path: Path) -> None:
+    path.touch()
+
+    with pytest.raises(StoreUnavailableError, match="no such table"):
+        Store(path).current_run()

@@ -1,0 +1,62 @@
+"""`/ranks`: what every rank is doing, and where in the program it is: the place to look when a training hangs."""
+
+import time
+from typing import Any
+
+from flask import Blueprint, Response
+
+from api.problems import ProblemError
+from api.reader import current_reader
+from service.rank_rows import RankRow, rank_rows
+
+blueprint = Blueprint("ranks", __name__)
+
+
+@blueprint.get("/ranks")
+def list_all() -> dict[str, Any]:
+    """All ranks of the current run, as rank 0's watchdog last saw them; none before its first report."""
+    reader = current_reader()
+    run = reader.run()
+    now = time.time()
+    return {"run_id": run.id, "ranks": [_entry(row, now) for row in rank_rows(reader.store, run.id)]}
+
+
+@blueprint.get("/ranks/<rank>/stack")
+def show_stack(rank: str) -> Response:
+    """The Python stack of a rank's training thread, below one line that says when it was taken."""
+    reader = current_reader()
+    row = _find(rank, rank_rows(reader.store, reader.run().id))
+    if row.stack is None or row.stacked_at is None:
+        raise ProblemError("not-found", f"Rank {row.rank} has not sent a stack yet; ask again in ten seconds.")
+    return Response(f"{_heading(row, row.stacked_at, time.time())}\n{row.stack}", mimetype="text/plain")
+
+
+def _entry(row: RankRow, now: float) -> dict[str, Any]:
+    return {
+        "rank": row.rank,
+        "host": row.host,
+        "pid": row.pid,
+        "device": row.device,
+        "stage": row.stage,
+        "step": row.step,
+        "stage_seconds": row.stage_seconds,
+        "age_seconds": max(0.0, now - row.time),
+        "has_stack": row.stack is not None,
+    }
+
+
+def _find(rank: str, rows: list[RankRow]) -> RankRow:
+    for row in rows:
+        if str(row.rank) == rank:
+            return row
+    known = f"there are: {', '.join(str(row.rank) for row in rows)}" if rows else "none has reported yet"
+    raise ProblemError("not-found", f"There is no rank {rank!r}; {known}.")
+
+
+def _heading(row: RankRow, stacked_at: float, now: float) -> str:
+    at_step = "" if row.step is None else f" at step {row.step}"
+    taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stacked_at))
+    return (
+        f"# rank {row.rank} ({row.host}, {row.device}, pid {row.pid}): in stage {row.stage} for "
+        f"{row.stage_seconds:.1f} s{at_step}, heard of {max(0.0, now - row.time):.1f} s ago; stack taken {taken}"
+    )

@@ -1,0 +1,31 @@
+"""When to look into the store again: at once after another process wrote to it, and a few times more after that.
+
+A write shows in the file before it can be read: between the two SQLite waits for the disk. Who looks only once, at the
+first sign of it, reads the state before, and then sees no further sign.
+"""
+
+from service.database import Database
+
+PAUSES_SECONDS = (0.02, 1.0)
+"""After a change the pauses between looks double from the first to the second of these."""
+
+
+class ChangeWatch:
+    """One reader's view of the store's file; a question costs one `stat`, no query."""
+
+    def __init__(self, store: Database) -> None:
+        self._store = store
+        self._stamp: tuple[int, int] | None = None
+        self._pause_seconds = 0.0
+        self._look_at = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether to look at `now`, in seconds of a monotonic clock; taken to be done when it says so."""
+        stamp = self._store.change_stamp()
+        has_changed = stamp != self._stamp
+        if not has_changed and now < self._look_at:
+            return False
+        first, longest = PAUSES_SECONDS
+        self._pause_seconds = first if has_changed else min(2 * self._pause_seconds, longest)
+        self._stamp, self._look_at = stamp, now + self._pause_seconds
+        return True

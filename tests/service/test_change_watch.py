@@ -1,0 +1,57 @@
+"""When a reader of the store looks again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.change_watch import ChangeWatch
+from service.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "leitstand.db", create=True, keep_open=True)
+    store.open_run("run-1", {})
+    yield store
+    store.close()
+
+
+@pytest.fixture(autouse=True)
+def _whole_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.change_watch.PAUSES_SECONDS", (2.0, 100.0))
+
+
+def looks(watch: ChangeWatch, first: int, last: int) -> list[int]:
+    """The seconds from `first` to before `last` at which it is time to look."""
+    return [moment for moment in range(first, last) if watch.is_due(moment)]
+
+
+def test_the_first_look_is_due_at_once(store: Store) -> None:
+    assert ChangeWatch(store).is_due(0.0)
+
+
+def test_after_a_change_looks_come_at_once_and_then_ever_more_rarely_but_for_ever(store: Store) -> None:
+    watch = ChangeWatch(store)
+    looks(watch, 0, 1000)
+
+    store.add_event("run-1", 1, "something", {})
+
+    assert looks(watch, 1000, 1500) == [1000, 1002, 1006, 1014, 1030, 1062, 1126, 1226, 1326, 1426]
+
+
+def test_a_later_change_is_looked_at_without_a_pause(store: Store) -> None:
+    watch = ChangeWatch(store)
+    looks(watch, 0, 500)
+    assert not watch.is_due(500)
+
+    store.add_event("run-1", 1, "something", {})
+
+    assert watch.is_due(500.5)
+    assert not watch.is_due(500.6)
+
+
+def test_a_store_that_is_absent_is_looked_for_as_rarely(tmp_path: Path) -> None:
+    watch = ChangeWatch(Store(tmp_path / "absent.db"))
+
+    assert looks(watch, 0, 40) == [0, 2, 6, 14, 30]
