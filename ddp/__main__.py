@@ -13,14 +13,15 @@ import sys
 from logging.handlers import QueueListener
 from pathlib import Path
 
-from ddp.assembly import Start, build_parts, open_workload, possession
+from ddp.assembly import Start, build_parts, open_workload, possession, watching
 from ddp.logs import console_log
+from ddp.parts import Parts
 from ddp.signals import EXIT_CODE, LeaveRequest
-from ddp.trainer import Parts, Trainer
-from ddp.world import Place, World, environment_place
+from ddp.trainer import Trainer
+from ddp.world import Place, World, environment_place, is_loss_of_peer
 from service.config import load_config
-from service.errors import UserError
-from service.run_state import RunState
+from service.errors import MemoryShortageError, UserError
+from service.run_state import LEFT_BY_SIGNAL, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +35,14 @@ def main() -> int:
         try:
             return run_rank(place, parse_arguments(), leave, listener)
         except UserError as error:
-            if place.is_main:
+            if place.is_main or isinstance(error, MemoryShortageError):
                 sys.stderr.write(f"Error: {error}\n")
             return error.exit_code
-        except Exception:  # the boundary of the process: everything unexpected is logged with its traceback
-            logger.exception("Rank %d failed.", place.rank)
+        except Exception as error:  # the boundary of the process: everything unexpected is logged with its traceback
+            if is_loss_of_peer(error):
+                logger.error("Rank %d ends, because another rank is gone.", place.rank)  # noqa: TRY400 - all is said
+            else:
+                logger.exception("Rank %d failed.", place.rank)
             return 1
 
 
@@ -61,22 +65,32 @@ def run_rank(place: Place, start: Start, leave: LeaveRequest, listener: QueueLis
     world = World.join(place, config.device, config.threads_per_rank)
     try:
         workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
-        with possession(world, start, listener) as run_id:
-            return train(build_parts(world, start, run_id, leave, workload))
+        with possession(world, start, listener) as run:
+            if world.restarts and run.last_reason == LEFT_BY_SIGNAL:
+                return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave
+            parts = build_parts(world, start, run.run_id, leave, workload)
+            # A restart after an accident does not end a pause; a person who starts the run again does.
+            parts.standing.is_paused = world.restarts > 0 and run.last_state is RunState.PAUSED
+            return train(parts)
     finally:
         world.leave()
 
 
 def train(parts: Parts) -> int:
     """Train to the end and say how it ended; returns the exit code."""
-    trainer = Trainer(parts)
-    try:
-        ending = trainer.run()
-    except BaseException as error:
-        parts.recorder.close(RunState.FAILED, f"{type(error).__name__}: {error}")
-        raise
-    parts.recorder.close(ending, "left after a signal; ready to resume" if trainer.is_leaving else None)
-    return EXIT_CODE if trainer.is_leaving else 0
+    standing, recorder = parts.standing, parts.recorder
+    with watching(parts):
+        try:
+            ending = Trainer(parts).run()
+        except BaseException as error:
+            parts.saver.close()  # what is on its way to the disk is whole yet
+            recorder.close(
+                RunState.FAILED, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            )
+            raise
+        parts.saver.close()
+        recorder.close(ending, LEFT_BY_SIGNAL if standing.is_leaving else None)
+    return EXIT_CODE if standing.is_leaving else 0
 
 
 if __name__ == "__main__":

@@ -2,35 +2,44 @@
 
 import hashlib
 import logging
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import QueueListener
 from typing import Any
 
-import torch
-
-from ddp.adaptive import Controller
+from ddp.adaptive.controller import Controller
+from ddp.bad_steps import BadSteps
 from ddp.checkpoint import CheckpointFolder
+from ddp.composer import Composer
 from ddp.control import Control, Inbox
+from ddp.feed import Feed
+from ddp.generators import seed_generators
+from ddp.ledger import Ledger
 from ddp.logs import also_to_file
+from ddp.parts import Parts
 from ddp.progress import Progress
 from ddp.recorder import Recorder
-from ddp.saving import Saver
-from ddp.schedule import Schedule
+from ddp.saving import Saver, Stateful
 from ddp.signals import LeaveRequest
 from ddp.silence import SilentRecorder
+from ddp.stages import StageMarker
+from ddp.standing import Standing
 from ddp.stepper import Stepper
-from ddp.trainer import Parts
+from ddp.watchdog import Watchdog
+from ddp.window import Window
 from ddp.workload import Workload, load_workload
 from ddp.world import World
 from service.config import LoadedConfig
 from service.errors import DatasetError, RunDirectoryError, UserError
+from service.live import LiveSettings
+from service.record import Record
 from service.run_directory import Claim, RunDirectory, claim, write_config
+from service.run_state import RunState
 from service.settings import RunConfig
 from service.store import Store, StoreUnavailableError
 
+RESTART_PATIENCE_SECONDS = 60.0
 SHAPE = ("workload", "n_feats", "n_blocks", "n_frames", "scale")
 
 logger = logging.getLogger(__name__)
@@ -45,15 +54,31 @@ class Start:
     fresh: bool
 
 
+@dataclass(frozen=True)
+class Possession:
+    """The run that is held: its id, and in which state, with which reason, a trainer left it last."""
+
+    run_id: str
+    last_state: RunState | None = None
+    last_reason: str | None = None
+
+
 @contextmanager
-def possession(world: World, start: Start, listener: QueueListener) -> Iterator[str]:
-    """Hold the run directory: rank 0 claims it, every rank learns the run's id, or the same error."""
+def possession(world: World, start: Start, listener: QueueListener) -> Iterator[Possession]:
+    """Hold the run directory: rank 0 claims it, every rank learns about the run, or the same error."""
     directory = RunDirectory(start.loaded.config.data_root)
     claimed: Claim | None = None
     problem: UserError | None = None
     if world.is_main:
         try:
-            claimed = claim(directory, resume=start.resume, fresh=start.fresh)
+            # The launcher's restart after a failure continues the run, whatever the first start was asked to do.
+            is_restart = world.restarts > 0
+            claimed = claim(
+                directory,
+                resume=start.resume or is_restart,
+                fresh=start.fresh and not is_restart,
+                patience_seconds=RESTART_PATIENCE_SECONDS if is_restart else 0.0,
+            )
         except UserError as error:
             problem = error
         except OSError as error:
@@ -62,10 +87,18 @@ def possession(world: World, start: Start, listener: QueueListener) -> Iterator[
     if claimed is not None:
         also_to_file(listener, directory.log)
     try:
-        yield world.from_main(claimed.run_id if claimed else "")
+        yield world.from_main(_possession(directory, claimed.run_id) if claimed else Possession(""))
     finally:
         if claimed is not None:
             claimed.lock.close()
+
+
+def _possession(directory: RunDirectory, run_id: str) -> Possession:
+    try:
+        run = Store(directory.store).current_run()
+    except StoreUnavailableError:  # there is none yet, or it is damaged, which is said when it is opened
+        run = None
+    return Possession(run_id, run.state, run.reason) if run is not None and run.id == run_id else Possession(run_id)
 
 
 def open_workload(world: World, config: RunConfig) -> Workload:
@@ -88,43 +121,101 @@ def open_workload(world: World, config: RunConfig) -> Workload:
 
 
 def build_parts(world: World, start: Start, run_id: str, leave: LeaveRequest, workload: Workload) -> Parts:
-    """Network, optimizer, checkpoint and recorder; resumes when the run directory holds a saved state."""
+    """Network, optimizer, controller, recorder …; resumes when the run directory holds a saved state."""
     config = start.loaded.config
+    marker = StageMarker()
+    seed_generators(config.seed)
+    stepper = Stepper(world, config, workload, marker)
+    seed_generators(config.seed + 1 + world.rank)  # the weights are alike on all ranks, dropout is not
+    standing = Standing(Progress(), LiveSettings(config, {}))
+    controller = Controller.of(config, has_perceptual=workload.has_perceptual)
+    ledger, bad_steps, window = Ledger(world.device, config.adapt_every), BadSteps(), Window(world)
+    composer = Composer(world, run_id, workload, stepper, controller, bad_steps, standing)
+    saved_parts: dict[str, Stateful] = {
+        "progress": standing.progress,
+        "stepper": stepper,
+        "controller": controller,
+        "ledger": ledger,
+        "bad_steps": bad_steps,
+        "window": window,
+        "composer": composer,
+    }
     directory = RunDirectory(config.data_root)
-    _seed(config.seed)
-    stepper = Stepper(world, config, workload.build_model(), workload.build_loss())
     shape = {name: getattr(config, name) for name in SHAPE}
-    saver = Saver(world, CheckpointFolder(directory.checkpoints), stepper, shape)
-    progress = saver.restore() or Progress()
+    folder = CheckpointFolder(directory.checkpoints)
+    saver = Saver(world, folder, lambda: standing.config.keep_checkpoints, shape, saved_parts)
+    records = _resume(world, saver, standing, controller)
     inbox = Inbox()
-    control = Control(world, inbox, lambda: leave.is_set, first_check_step=progress.step + 1)
-    recorder = _open_recorder(world, start, run_id, progress, inbox)
+    control = Control(world, inbox, lambda: leave.is_set, first_check_step=standing.progress.step + 1)
+    recorder = _open_recorder(world, start, run_id, standing, inbox, workload)
+    recorder.take_over_records(records)
     if world.is_main:
-        _say_start(recorder, world, workload, progress)
+        _say_start(recorder, world, workload, standing.progress)
     return Parts(
         world=world,
-        config=config,
         run_id=run_id,
+        directory=directory,
         workload=workload,
+        feed=Feed(world, workload, standing.progress),
         stepper=stepper,
-        controller=Controller.of(config, has_perceptual=workload.has_perceptual),
-        schedule=Schedule.of(config),
+        controller=controller,
+        ledger=ledger,
+        bad_steps=bad_steps,
+        window=window,
+        composer=composer,
         control=control,
         recorder=recorder,
         saver=saver,
-        progress=progress,
+        marker=marker,
+        leave=leave,
+        standing=standing,
     )
 
 
+@contextmanager
+def watching(parts: Parts) -> Iterator[None]:
+    """Within it, this rank says what it is doing, and rank 0 names who holds the others up."""
+    world, recorder = parts.world, parts.recorder
+    place = (world.rank, world.host, str(world.device))
+    watchdog = Watchdog(
+        parts.marker,
+        world.board(),
+        place,
+        stall_seconds=lambda: parts.standing.config.stall_seconds,
+        report=recorder.show_ranks if isinstance(recorder, Recorder) else None,
+        on_stall=recorder.note_stall if isinstance(recorder, Recorder) else None,
+    )
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.close()
+
+
+def _resume(world: World, saver: Saver, standing: Standing, controller: Controller) -> list[Record]:
+    """Take over the newest saved state, if there is one; returns the records that were not on disk with it."""
+    found = saver.newest()
+    if found is None:
+        return []
+    extra = saver.restore(found)
+    standing.live, sentences = LiveSettings.resumed(standing.live.start, extra["live"])
+    controller.configure(standing.config, standing.live.pins)
+    if world.is_main:
+        for sentence in sentences:
+            logger.info("%s", sentence)
+    records: list[Record] = extra["records"]
+    return records
+
+
 def _open_recorder(
-    world: World, start: Start, run_id: str, progress: Progress, inbox: Inbox
+    world: World, start: Start, run_id: str, standing: Standing, inbox: Inbox, workload: Workload
 ) -> Recorder | SilentRecorder:
     """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
     recorder: Recorder | None = None
     problem: UserError | None = None
     if world.is_main:
         try:
-            recorder = _make_recorder(start.loaded, run_id, progress, inbox)
+            recorder = _make_recorder(start.loaded, run_id, standing, inbox, workload)
         except UserError as error:
             problem = error
         except OSError as error:
@@ -137,13 +228,15 @@ def _unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
     return RunDirectoryError(f"DATA_ROOT {directory.root} cannot be written ({error.strerror}); make room there.")
 
 
-def _make_recorder(loaded: LoadedConfig, run_id: str, progress: Progress, inbox: Inbox) -> Recorder:
-    directory = RunDirectory(loaded.config.data_root)
+def _make_recorder(loaded: LoadedConfig, run_id: str, standing: Standing, inbox: Inbox, workload: Workload) -> Recorder:
+    directory, progress = RunDirectory(loaded.config.data_root), standing.progress
     store = _open_store(directory, run_id, write_config(directory, loaded), progress)
+    store.update_run(run_id, facts={"has_perceptual": workload.has_perceptual})
     for path in directory.archive_records_after(progress.step):
         logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
     recorder = Recorder(store, directory, run_id, inbox)
     recorder.mark_step(progress.step)
+    recorder.show_settings(standing.live)
     recorder.start()
     return recorder
 
@@ -177,11 +270,6 @@ def _say_start(recorder: Recorder | SilentRecorder, world: World, workload: Work
     for notice in workload.notices:
         logger.info("%s", notice)
     recorder.event("started", {"step": progress.step, "world_size": world.size})
-
-
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
-    random.seed(seed)
 
 
 def _fingerprint(workload: Workload) -> str:

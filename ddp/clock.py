@@ -19,16 +19,23 @@ class StepClock(Protocol):
     def tick(self) -> None:
         """A step ends now, and the next begins."""
 
-    def take(self) -> list[float]:
-        """Seconds of every step since the last call. Waits for the device."""
+    def split(self) -> None:
+        """What this rank does alone in a step ends now; from here on it may wait for others."""
+
+    def durations(self) -> tuple[list[float], list[float]]:
+        """Seconds of every step since `clear`: in all, and until the split. Waits for the device."""
+
+    def clear(self) -> None:
+        """Forget the durations so far."""
 
 
 class HostClock:
     """Steps by the host's monotonic clock."""
 
     def __init__(self) -> None:
-        self._since = time.perf_counter()
+        self._since = self._split = time.perf_counter()
         self._durations: list[float] = []
+        self._alone: list[float] = []
 
     def mark(self) -> None:
         """A step begins now."""
@@ -38,20 +45,28 @@ class HostClock:
         """A step ends now, and the next begins."""
         now = time.perf_counter()
         self._durations.append(now - self._since)
+        self._alone.append(self._split - self._since)
         self._since = now
 
-    def take(self) -> list[float]:
-        """Seconds of every step since the last call."""
-        taken, self._durations = self._durations, []
-        return taken
+    def split(self) -> None:
+        """This rank's own part of the step ends now."""
+        self._split = time.perf_counter()
+
+    def durations(self) -> tuple[list[float], list[float]]:
+        """Seconds of every step since `clear`: in all, and until the split."""
+        return list(self._durations), list(self._alone)
+
+    def clear(self) -> None:
+        """Forget the durations so far."""
+        self._durations, self._alone = [], []
 
 
 class DeviceClock:
     """Steps by events on the current CUDA stream."""
 
     def __init__(self) -> None:
-        self._since = self._now()
-        self._pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._since = self._split = self._now()
+        self._steps: list[tuple[torch.cuda.Event, torch.cuda.Event, torch.cuda.Event]] = []
 
     def _now(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
@@ -65,16 +80,23 @@ class DeviceClock:
     def tick(self) -> None:
         """A step ends now, and the next begins."""
         now = self._now()
-        self._pairs.append((self._since, now))
+        self._steps.append((self._since, self._split, now))
         self._since = now
 
-    def take(self) -> list[float]:
-        """Seconds of every step since the last call, after waiting for the device."""
-        if self._pairs:
-            self._pairs[-1][1].synchronize()
-        taken = [begin.elapsed_time(end) / 1000 for begin, end in self._pairs]
-        self._pairs = []
-        return taken
+    def split(self) -> None:
+        """This rank's own part of the step ends now."""
+        self._split = self._now()
+
+    def durations(self) -> tuple[list[float], list[float]]:
+        """Seconds of every step since `clear`: in all, and until the split; after waiting for the device."""
+        if self._steps:
+            self._steps[-1][2].synchronize()
+        whole = [begin.elapsed_time(end) / 1000 for begin, _, end in self._steps]
+        return whole, [begin.elapsed_time(split) / 1000 for begin, split, _ in self._steps]
+
+    def clear(self) -> None:
+        """Forget the durations so far."""
+        self._steps = []
 
 
 def make_clock(device: torch.device) -> StepClock:

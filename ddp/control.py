@@ -20,7 +20,10 @@ _CONTRADICTS = {Kind.PAUSE: Operation.RESUME, Kind.RESUME: Operation.PAUSE}
 
 
 class Inbox:
-    """Commands that wait for a boundary: filled by rank 0's recorder thread, emptied by its training thread."""
+    """Commands that wait for a boundary: filled by rank 0's recorder thread, emptied by its training thread.
+
+    A command with `apply_at_step` waits for the end of that very step; the others for the next boundary there is.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[Command] = deque()
@@ -32,15 +35,33 @@ class Inbox:
             self._waiting.append(command)
             self._arrived.notify()
 
-    def take(self) -> list[Command]:
-        """The commands that one boundary can carry out: in order, up to the first that contradicts an earlier one."""
+    def take(self, step: int) -> list[Command]:
+        """What the end of `step` can carry out: in order, up to the first that contradicts an earlier one."""
         taken: list[Command] = []
         operations = Operation.NONE
         with self._arrived:
-            while self._waiting and not _ends_turn(operations, self._waiting[0].kind):
-                taken.append(self._waiting.popleft())
-                operations |= Operation.of(taken[-1].kind)
+            due = [command for command in self._waiting if (command.apply_at_step or step) == step]
+            for command in due:
+                if _ends_turn(operations, command.kind):
+                    break
+                self._waiting.remove(command)
+                taken.append(command)
+                operations |= Operation.of(command.kind)
         return taken
+
+    def take_missed(self, step: int) -> list[Command]:
+        """Commands whose own step is over before they could be carried out."""
+        with self._arrived:
+            missed = [command for command in self._waiting if (command.apply_at_step or step) < step]
+            for command in missed:
+                self._waiting.remove(command)
+        return missed
+
+    def next_step(self, step: int) -> int | None:
+        """The earliest step after `step` for which a command waits, or None."""
+        with self._arrived:
+            wanted = [command.apply_at_step for command in self._waiting if (command.apply_at_step or 0) > step]
+        return min((at for at in wanted if at is not None), default=None)
 
     def take_all(self) -> list[Command]:
         """Everything that still waits, for a run that ends."""
@@ -49,10 +70,12 @@ class Inbox:
             self._waiting.clear()
         return taken
 
-    def wait(self, seconds: float) -> None:
-        """Return when a command waits, or after this time."""
+    def wait(self, seconds: float, step: int) -> None:
+        """Return when a command waits that the boundary after `step` can carry out, or after this time."""
         with self._arrived:
-            self._arrived.wait_for(lambda: bool(self._waiting), timeout=seconds)
+            self._arrived.wait_for(
+                lambda: any((command.apply_at_step or step) <= step for command in self._waiting), timeout=seconds
+            )
 
 
 def _ends_turn(operations: Operation, kind: Kind) -> bool:
@@ -61,10 +84,14 @@ def _ends_turn(operations: Operation, kind: Kind) -> bool:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one boundary has to do: the same operations on all ranks; the commands behind them on rank 0 only."""
+    """What one boundary has to do: the same operations on all ranks; the commands behind them on rank 0 only.
+
+    `missed` are commands whose own step is over; they are to be refused.
+    """
 
     operations: Operation
     commands: tuple[Command, ...]
+    missed: tuple[Command, ...] = ()
 
     def of(self, kind: Kind) -> tuple[Command, ...]:
         """The commands of one kind."""
@@ -82,38 +109,50 @@ class Control:
         self._inbox = inbox
         self._wants_to_leave = wants_to_leave
         self._next_check = first_check_step
-        self._sent: tuple[Agreement, list[Command]] | None = None
+        self._sent: tuple[Agreement, list[Command], list[Command]] | None = None
         self._last_check = (first_check_step, time.monotonic())
 
     def send(self, step: int) -> None:
         """Send this rank's word if `step`, the step being made, is one to check."""
         if step < self._next_check:
             return
-        commands = self._inbox.take() if self._world.is_main else []
+        missed = self._inbox.take_missed(step) if self._world.is_main else []
+        commands = self._inbox.take(step) if self._world.is_main else []
         operations = Operation.LEAVE if self._wants_to_leave() else Operation.NONE
         for command in commands:
             operations |= Operation.of(command.kind)
-        next_check = step + self._stride(step) if self._world.is_main else 0
-        self._sent = self._world.agree(int(operations), next_check), commands
+        next_check = self._next_after(step) if self._world.is_main else 0
+        self._sent = self._world.agree(int(operations), next_check), commands, missed
 
     def receive(self) -> Turn:
         """What all ranks agreed on at the end of this step."""
         if self._sent is None:
             return NOTHING
-        agreement, commands = self._sent
+        agreement, commands, missed = self._sent
         self._sent = None
         operations, self._next_check = agreement.result()
-        return Turn(Operation(operations), tuple(commands))
+        return Turn(Operation(operations), tuple(commands), tuple(missed))
 
     def wait(self, step: int) -> Turn:
         """One turn while paused: rank 0 waits up to a quarter of a second for a command, the others for rank 0."""
         if self._world.is_main and not self._wants_to_leave():
-            self._inbox.wait(CHECK_SECONDS)
+            self._inbox.wait(CHECK_SECONDS, step)
         self._next_check = step
         self.send(step)
         turn = self.receive()
         self._next_check = step + 1
         return turn
+
+    def begin_anew(self, step: int) -> None:
+        """The run was set back to `step`: the next step is one to check, on every rank."""
+        self._next_check = step + 1
+        self._last_check = (step + 1, time.monotonic())
+
+    def _next_after(self, step: int) -> int:
+        """The next step to check: after a quarter of a second, or earlier where a command waits for its step."""
+        after_a_while = step + self._stride(step)
+        wanted = self._inbox.next_step(step)
+        return after_a_while if wanted is None else min(after_a_while, wanted)
 
     def _stride(self, step: int) -> int:
         """Steps until the next check, so that checks are at least CHECK_SECONDS apart."""

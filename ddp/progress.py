@@ -1,6 +1,7 @@
 """How far a run has come: the few numbers that a resume must restore, and what follows from them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,10 +10,14 @@ from service.settings import RunConfig
 
 @dataclass
 class Progress:
-    """Counted in optimizer steps and samples of all ranks. `best_quality` is None before the first validation."""
+    """Counted in optimizer steps and samples of all ranks. `best_quality` is None before the first validation.
+
+    `branch` counts the rollbacks: a run that went back goes on on a new branch.
+    """
 
     step: int = 0
     samples_seen: int = 0
+    branch: int = 0
     best_quality: float | None = None
     best_step: int | None = None
     validated_step: int | None = None
@@ -21,10 +26,12 @@ class Progress:
         """Plain values for a checkpoint."""
         return asdict(self)
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> "Progress":
-        """The progress that a checkpoint holds."""
-        return cls(**state)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint holds; a branch is never left by going back to before it."""
+        branch = max(self.branch, state["branch"])
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.branch = branch
 
     def note_validation(self, quality: float) -> None:
         """Remember that this step is validated, and whether it is the best so far."""
@@ -51,6 +58,7 @@ class Progress:
             "epoch_step_total": -(-sample_count // per_step),
             "samples_seen": self.samples_seen,
             "best_quality_ever": self.best_quality,
+            "branch_id": self.branch,
         }
 
 

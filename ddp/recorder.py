@@ -15,11 +15,14 @@ from itertools import islice
 from typing import Any
 
 from ddp.control import Inbox
-from ddp.previews import write_previews
+from ddp.reception import Reception
+from ddp.record_writer import RecordWriter, UnsavedRecord, Waiting
 from ddp.validation import Preview
+from ddp.watchdog import RankStatus, Stall
 from service.commands import Command, CommandState
-from service.files import write_whole
-from service.record import Record, encode_record, record_name
+from service.live import LiveSettings
+from service.rank_rows import replace_ranks
+from service.record import Record, record_name
 from service.run_directory import RunDirectory
 from service.run_state import RunState
 from service.store import SeriesRow, Store, StoreUnavailableError
@@ -42,16 +45,6 @@ class _Writing:
     is_log_point: bool = False
 
 
-@dataclass
-class _UnsavedRecord:
-    """A record on its way to its file, with the commands that wait for it."""
-
-    record: Record
-    previews: Sequence[Preview]
-    waiting: Sequence[tuple[Command, Mapping[str, Any]]]
-    has_failed: bool = False
-
-
 class Recorder:
     """Everything rank 0 writes but checkpoints. Public methods are for the training thread and return at once."""
 
@@ -60,20 +53,21 @@ class Recorder:
         self._directory = directory
         self._run_id = run_id
         self._inbox = inbox
+        self._reception = Reception(store, run_id, inbox)
+        self._records = RecordWriter(directory, self._confirm, self._fail_waiting)
         # From the training thread
         self.step = 0
         self._progress_at = time.time()
         self._lock = threading.Lock()
         self._writings: deque[_Writing] = deque()
-        self._records: deque[_UnsavedRecord] = deque()
         self._log_points = 0
+        # From the watchdog's thread
+        self._rank_statuses: tuple[RankStatus, ...] = ()
         # Of the recorder thread
         self.dropped = 0
         self._store_is_down = False
         self._store_retry_at = 0.0
-        self._record_retry_at = 0.0
         self._heartbeat_at = 0.0
-        self._stamp: tuple[int, int] | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
@@ -117,14 +111,23 @@ class Recorder:
         record: Record,
         series: Mapping[str, Any],
         previews: Sequence[Preview],
-        waiting: Sequence[tuple[Command, Mapping[str, Any]]],
+        waiting: Waiting,
     ) -> None:
         """Save a record as its file, its pictures, and its values; then finish the commands that waited for it."""
         row = SeriesRow(record["step_current"], time.time(), dict(series))
         self._enqueue(_Writing(lambda store: store.add_series(self._run_id, [row]), is_log_point=True))
         self._update(snapshot=record)
-        with self._lock:
-            self._records.append(_UnsavedRecord(record, previews, waiting))
+        self._records.add(UnsavedRecord(record, previews, waiting))
+
+    def unsaved_records(self) -> list[Record]:
+        """Records whose files are not on disk yet: a checkpoint that knows of their validations must hold them."""
+        return [unsaved.record for unsaved in self._records.unsaved()]
+
+    def take_over_records(self, records: Sequence[Record]) -> None:
+        """Save the records that a checkpoint held, where the files are missing."""
+        for record in records:
+            if not (self._directory.root / record_name(record["step_current"])).exists():
+                self._records.add(UnsavedRecord(record))
 
     def finish(
         self,
@@ -144,6 +147,36 @@ class Recorder:
         """Append to the run's history, at the current step."""
         step = self.step
         self._enqueue(_Writing(lambda store: store.add_event(self._run_id, step, kind, details)))
+
+    def show_settings(self, live: LiveSettings) -> None:
+        """Publish the settings in force."""
+        self._update(live=live.state())
+
+    def show_ranks(self, statuses: Sequence[RankStatus]) -> None:
+        """Publish what every rank is doing; from the watchdog's thread. Only the latest is of interest."""
+        self._rank_statuses = tuple(statuses)
+
+    def note_stall(self, stall: Stall) -> None:
+        """A rank stalls, or goes on again; from the watchdog's thread."""
+        (logger.info if stall.is_over else logger.warning)("%s", stall.sentence)
+        details = {"rank": stall.rank, "stage": stall.stage.value, "seconds": stall.seconds, "reason": stall.sentence}
+        self.event("going on" if stall.is_over else "stalled", details)
+        self._update(reason=None if stall.is_over else stall.sentence)
+
+    def branch_off(self, step: int, branch: int) -> None:
+        """Put what lies beyond `step` aside, because the run goes on from there on a new branch.
+
+        The only call here that waits for the disk: no record of the new branch may meet one of the old.
+        """
+        deadline = time.monotonic() + LAST_CHANCE_SECONDS
+        while self._records.unsaved() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        target = self._directory.archive_of_branch(self._run_id, branch)
+        try:
+            self._directory.archive_records_after(step, target)
+        except OSError as error:
+            logger.warning("What lies beyond step %d could not be moved to %s: %s", step, target, error)
+        self._enqueue(_Writing(lambda store: store.branch_off(self._run_id, step, target.name)))
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
         """Publish what the run is doing."""
@@ -169,23 +202,25 @@ class Recorder:
             except Exception:  # the boundary of the thread: a defect here must not end the heartbeat
                 logger.exception("The recorder met an unexpected error; it goes on.")
         deadline = time.monotonic() + LAST_CHANCE_SECONDS
-        while (self._writings or self._records) and time.monotonic() < deadline:
-            self._store_retry_at = self._record_retry_at = 0.0
+        while (self._writings or self._records.unsaved()) and time.monotonic() < deadline:
+            self._store_retry_at = 0.0
+            self._records.retry_now()
             self._turn()
-            if self._writings or self._records:
+            if self._writings or self._records.unsaved():
                 time.sleep(POLL_SECONDS)
         self._say_what_is_lost()
 
     def _turn(self) -> None:
         now = time.monotonic()
-        if now >= self._record_retry_at:
-            self._save_records(now)
+        self._records.write_waiting(now)
         if now < self._store_retry_at:
             return
         try:
             self._write_waiting()
             self._beat(now)
-            self._receive()
+            self._write_ranks()
+            if not self._ending.is_set():
+                self._reception.look(self.step)
         except StoreUnavailableError as error:
             self._store_retry_at = now + RETRY_SECONDS
             if not self._store_is_down:
@@ -219,54 +254,22 @@ class Recorder:
         self._store.update_run(self._run_id, heartbeat_at=time.time(), progress_at=self._progress_at, step=self.step)
         self._heartbeat_at = now
 
-    def _receive(self) -> None:
-        """Begin queued commands, in order of acceptance. A look costs one `stat` unless somebody wrote to the store."""
-        stamp = self._store.change_stamp()
-        if stamp == self._stamp or self._ending.is_set():
-            return
-        for command in self._store.commands(self._run_id, CommandState.QUEUED):
-            if self._store.begin_command(command.id):
-                self._inbox.put(command)
-        self._stamp = stamp
+    def _write_ranks(self) -> None:
+        statuses, self._rank_statuses = self._rank_statuses, ()
+        if statuses:
+            replace_ranks(self._store, self._run_id, [status.as_row(time.time()) for status in statuses])
 
-    def _save_records(self, now: float) -> None:
-        while self._records:
-            unsaved = self._records[0]
-            try:
-                sha256 = self._save_record(unsaved)
-            except OSError as error:
-                if not unsaved.has_failed:
-                    logger.warning("⚠️  Failed to save statistics JSON: %s", error)
-                unsaved.has_failed = True
-                self._record_retry_at = now + RETRY_SECONDS
-                self._fail_waiting(unsaved, error)
-                return
-            with self._lock:
-                self._records.popleft()
-            self._confirm(unsaved, sha256)
-
-    def _save_record(self, unsaved: _UnsavedRecord) -> str:
-        step = unsaved.record["step_current"]
-        sha256 = write_whole(self._directory.root / record_name(step), encode_record(unsaved.record))
-        logger.info("📊 Statistics saved: %s", record_name(step))
-        try:
-            write_previews(self._directory.previews, step, unsaved.previews)
-        except OSError as error:
-            logger.warning("The previews of step %d could not be written: %s", step, error)
-        return sha256
-
-    def _confirm(self, unsaved: _UnsavedRecord, sha256: str) -> None:
-        record, step = unsaved.record, unsaved.record["step_current"]
+    def _confirm(self, unsaved: UnsavedRecord, sha256: str) -> None:
+        step, record = unsaved.step, unsaved.record
         self._enqueue(_Writing(lambda store: store.add_record(self._run_id, step, record, sha256)))
         for command, result in unsaved.waiting:
-            self.finish(command, CommandState.DONE, step=step, result={**result, "record": record_name(step)})
+            self.finish(command, CommandState.DONE, step=step, result={**result, "record": unsaved.name})
         self.mark_progress()
 
-    def _fail_waiting(self, unsaved: _UnsavedRecord, error: OSError) -> None:
-        step = unsaved.record["step_current"]
+    def _fail_waiting(self, unsaved: UnsavedRecord, error: OSError) -> None:
         for command, _ in unsaved.waiting:
-            reason = f"{record_name(step)} could not be written yet ({error}); it is kept and will be tried again"
-            self.finish(command, CommandState.FAILED, step=step, reason=reason)
+            reason = f"{unsaved.name} could not be written yet ({error}); it is kept and will be tried again"
+            self.finish(command, CommandState.FAILED, step=unsaved.step, reason=reason)
         unsaved.waiting = ()
 
     def _say_store_is_back(self) -> None:
@@ -275,7 +278,7 @@ class Recorder:
             self._store_is_down = False
 
     def _say_what_is_lost(self) -> None:
-        for unsaved in self._records:
-            logger.error("%s could not be written and is lost.", record_name(unsaved.record["step_current"]))
+        for unsaved in self._records.unsaved():
+            logger.error("%s could not be written and is lost.", unsaved.name)
         if self._writings:
             logger.error("%d writings to the store are lost: it stayed out of reach.", len(self._writings))

@@ -29,6 +29,11 @@ NOT_YET_VALIDATED: dict[str, Any] = {
             "psnr_y_ki_db",
             "psnr_y_lr_db",
             "validation_duration",
+            "quality_ema_value",
+            "psnr_ema_db",
+            "ssim_ema",
+            "psnr_y_ema_db",
+            "validation_loss_ema_value",
         )
     ),
     "layer_activity_map": {},
@@ -50,7 +55,7 @@ def speed_of(summary: WindowSummary, config: RunConfig, position: Mapping[str, A
     epoch_steps_left = position["epoch_step_total"] - position["epoch_step_current"]
     return {
         "iteration_duration": summary.step_seconds,
-        "samples_per_second": summary.samples_per_second(config.batch_size),
+        "samples_per_second": summary.samples_per_second(config.batch_size * config.accumulation_steps),
         "data_wait_ratio": summary.data_wait_ratio,
         "eta_total_formatted": format_duration(steps_left * summary.step_seconds if steps_left else 0.0),
         "eta_epoch_formatted": format_duration(epoch_steps_left * summary.step_seconds if epoch_steps_left else 0.0),
@@ -68,9 +73,11 @@ def ranks_of(summary: WindowSummary, places: list[tuple[str, str]]) -> dict[str,
                 "step_duration": row.step_seconds,
                 "data_wait": row.wait_seconds_per_step,
                 "memory": row.memory_gib,
+                "own_duration": row.own_seconds,
             }
             for rank, ((host, device), row) in enumerate(zip(places, summary.ranks, strict=False))
         ],
+        "slow_rank": summary.slow_rank,
     }
 
 
@@ -95,7 +102,7 @@ def flags_of(*, paused: bool, validating: bool = False, ended: bool = False) -> 
     }
 
 
-_NOT_A_CURVE = {"step_current", "step_max", "schema_version", "world_size", "last_update_time"}
+_NOT_A_CURVE = {"step_current", "step_max", "schema_version", "world_size", "last_update_time", "slow_rank"}
 CURVES = frozenset(field.name for field in FIELDS if field.kind in {"number", "integer"}) - _NOT_A_CURVE
 """The record's keys that make a curve over steps."""
 

@@ -1,98 +1,177 @@
-"""What a checkpoint holds, gathered from all ranks and given back to them."""
+"""What a checkpoint holds: taken from all parts at a step boundary, written in the background, given back in place.
+
+boundary   every rank: its random generators, gathered; rank 0: copies of everything, then training goes on
+writer     rank 0's thread: wait for the copies, write, fsync, verify, manifest, rename, prune
+"""
 
 import logging
-import random
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
-from ddp.checkpoint import CheckpointFolder, SavedState, load_state
-from ddp.progress import Progress
-from ddp.stepper import Stepper
+from ddp.checkpoint import CheckpointFolder, LoadedState, Reason, SavedState, load_state
+from ddp.checkpoint_writer import CheckpointWriter, Snapshot
+from ddp.generators import generators_state, restore_generators
 from ddp.world import World
 from service.errors import RunDirectoryError, UserError
 
 logger = logging.getLogger(__name__)
 
 
-class Saver:
-    """Saves and restores the whole state of a training. Both are called by all ranks."""
+class Stateful(Protocol):
+    """A part whose state belongs into a checkpoint: tensors and plain values."""
 
-    def __init__(self, world: World, folder: CheckpointFolder, stepper: Stepper, shape: dict[str, Any]) -> None:
+    def state(self) -> dict[str, Any]:
+        """The state now; tensors may live on the device and are copied by the caller."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state in place."""
+
+
+class Saver:
+    """Saves and restores the whole state of a training. Every method is called by all ranks alike."""
+
+    def __init__(
+        self,
+        world: World,
+        folder: CheckpointFolder,
+        keep: Callable[[], int],
+        shape: dict[str, Any],
+        parts: Mapping[str, Stateful],
+    ) -> None:
         """`shape` names the settings that a state must have in common with the run that loads it."""
         self._world = world
-        self._folder = folder
-        self._stepper = stepper
+        self.folder = folder
+        self._writer = CheckpointWriter(folder, keep) if world.is_main else None
         self._shape = shape
+        self._parts = parts
 
-    def save(self, progress: Progress, *, is_best: bool) -> str | None:
-        """Save now; returns why it failed, the same text on every rank, or None."""
-        generators = self._world.gather(_generator_state(self._world.device))
-        problem = self._write(progress, generators, is_best) if self._world.is_main else None
-        return self._world.from_main(problem)
+    def save(
+        self,
+        step: int,
+        reason: Reason,
+        *,
+        is_best: bool,
+        extra: dict[str, Any],
+        on_written: Callable[[str | None], None],
+    ) -> None:
+        """Copy the state now and write it in the background; `on_written` is called on rank 0's writer thread."""
+        generators = self._world.gather(generators_state(self._world.device))
+        if self._writer is None:
+            return
+        state = {name: part.state() for name, part in self._parts.items()}
+        common = {"shape": self._shape, "world_size": self._world.size, "generators": generators, "extra": extra}
+        self._writer.submit(Snapshot(step, _copied({**state, **common}), reason, is_best, on_written))
 
-    def _write(self, progress: Progress, generators: list[dict[str, Any]], is_best: bool) -> str | None:
-        state = {
-            "shape": self._shape,
-            "progress": progress.state(),
-            "world_size": self._world.size,
-            "generators": generators,
-            "model": self._stepper.model.state_dict(),
-            "optimizer": self._stepper.optimizer.state_dict(),
-        }
+    def archive_after(self, step: int, target: Path) -> None:
+        """Move the states beyond `step` into the folder `target`; a state that cannot be moved is named in the log."""
+        if not self._world.is_main:
+            return
         try:
-            saved = self._folder.save(progress.step, state, is_best=is_best)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            logger.warning("The checkpoint of step %d could not be written: %s", progress.step, error)
-            return f"the checkpoint of step {progress.step} could not be written: {error}"
-        logger.info("Checkpoint saved: %s", saved.folder.name)
-        return None
+            self.folder.archive_after(step, target)
+        except OSError as error:
+            logger.warning("Checkpoints beyond step %d could not be moved to %s: %s", step, target, error)
 
-    def restore(self) -> Progress | None:
-        """Load the newest verified state into model and optimizer; None when there is none.
+    def drain(self) -> str | None:
+        """Wait until everything is written; the last problem, the same on every rank, or None."""
+        return self._world.from_main(self._writer.drain() if self._writer else None)
 
-        Raises `RunDirectoryError` when the state belongs to another architecture.
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def newest(self, at_most: int | None = None) -> LoadedState | None:
+        """The newest state that can be used, up to a step; None when there is none. Changes nothing.
+
+        Raises `RunDirectoryError` on all ranks when it belongs to another network, or none of several can be used.
         """
-        saved: SavedState | None = None
+        return self._found(lambda: self.folder.newest_usable(at_most))
+
+    def named(self, wanted: str) -> LoadedState:
+        """The state that a person named. Raises `RunDirectoryError` on all ranks alike. Changes nothing."""
+        found = self._found(lambda: self.folder.find(wanted))
+        assert found is not None
+        return found
+
+    def _found(self, find: Callable[[], LoadedState | None]) -> LoadedState | None:
+        loaded: LoadedState | None = None
         problem: UserError | None = None
         if self._world.is_main:
             try:
-                saved = self._folder.newest_verified()
+                loaded = find()
+                self._check_shape(loaded)
             except UserError as error:
                 problem = error
         self._world.raise_together(problem)
-        saved = self._world.from_main(saved)
-        return None if saved is None else self._load(saved)
+        saved: SavedState | None = self._world.from_main(loaded.saved if loaded else None)
+        return None if saved is None else loaded or LoadedState(saved, load_state(saved))
 
-    def _load(self, saved: SavedState) -> Progress:
-        state = load_state(saved)
+    def _check_shape(self, loaded: LoadedState | None) -> None:
+        if loaded is None:
+            return
+        theirs = loaded.state.get("shape", {})
         different = [
-            f"{key} {state['shape'].get(key)} → {value}"
-            for key, value in self._shape.items()
-            if state["shape"].get(key) != value
+            f"{key} {theirs.get(key)} → {value}" for key, value in self._shape.items() if theirs.get(key) != value
         ]
         if different:
             raise RunDirectoryError(
-                f"Checkpoint {saved.folder.name} belongs to another network ({', '.join(different)}); "
+                f"Checkpoint {loaded.saved.folder.name} belongs to another network ({', '.join(different)}); "
                 "give the settings it was trained with, or start with --fresh."
             )
-        self._stepper.model.load_state_dict(state["model"])
-        self._stepper.optimizer.load_state_dict(state["optimizer"])
-        if len(state["generators"]) == self._world.size:
-            _restore_generators(self._world.device, state["generators"][self._world.rank])
-        return Progress.from_state(state["progress"])
+
+    def restore(self, found: LoadedState) -> dict[str, Any]:
+        """Give a state back to all parts, in place; returns its `extra`. Raises `RunDirectoryError` for a misfit."""
+        state = found.state
+        try:
+            for name, part in self._parts.items():
+                part.restore(state[name])
+            if len(state["generators"]) == self._world.size:
+                restore_generators(self._world.device, state["generators"][self._world.rank])
+            extra: dict[str, Any] = state["extra"]
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise RunDirectoryError(
+                f"Checkpoint {found.saved.folder.name} does not fit this network ({error}); "
+                "give the settings it was trained with, or start with --fresh."
+            ) from error
+        return extra
 
 
-def _generator_state(device: torch.device) -> dict[str, Any]:
-    state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": random.getstate()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
+def _copied(state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Copies of all tensors on the host, begun now; calling the result waits for them.
+
+    Copies from a GPU are queued on its stream, so that the next step cannot change a weight before it is copied, and
+    go into page-locked memory, so that the host need not wait.
+    """
+    copy = _map_tensors(state, _on_host)
+    if not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return lambda: copy
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait() -> dict[str, Any]:
+        arrived.synchronize()
+        result: dict[str, Any] = copy
+        return result
+
+    return wait
 
 
-def _restore_generators(device: torch.device, state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+def _on_host(tensor: Tensor) -> Tensor:
+    if tensor.device.type != "cuda":
+        return tensor.detach().clone()
+    target = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return target.copy_(tensor.detach(), non_blocking=True)
+
+
+def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _map_tensors(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_map_tensors(item, change) for item in value)
+    return value

@@ -32,6 +32,19 @@ class SilentRecorder:
     def record(self, *_: Any) -> None:
         """Rank 0 writes the records."""
 
+    def unsaved_records(self) -> list[Any]:
+        """Rank 0 has them."""
+        return []
+
+    def take_over_records(self, records: Any) -> None:
+        """Rank 0 saves them."""
+
+    def show_settings(self, live: Any) -> None:
+        """Rank 0 publishes."""
+
+    def branch_off(self, step: int, branch: int) -> None:
+        """Rank 0 archives."""
+
     def finish(self, *_: Any, **__: Any) -> None:
         """Rank 0 answers for all."""
 

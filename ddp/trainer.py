@@ -1,299 +1,181 @@
-"""The training loop of one rank: step, log, validate, save, and what people asked for, at step boundaries.
+"""The training loop of one rank.
 
     while steps are left and nobody asked to leave:
-        make a step                       control word on its way while the optimizer works
-        log point    every LOG_EVERY      one all_reduce, rank 0 hands a snapshot to its recorder
-        validation   every VAL_STEP_EVERY one all_reduce, one record
-        checkpoint   every CHECKPOINT_EVERY
-        carry out the agreed commands     the same on all ranks; while paused, only this
+        every ADAPT_EVERY       look at the steps of the block before: the controller learns, bad steps may roll back
+        make a step             control word on its way while the optimizer works
+        every LOG_EVERY         log point: one all_reduce, rank 0 hands a snapshot to its recorder
+        every VAL_STEP_EVERY    validation: one all_reduce, one record
+        every CHECKPOINT_EVERY  checkpoint: copied here, written in the background
+        carry out the agreed commands: the same on all ranks; while paused, only this
 
 Every branch that leads to a collective depends on the settings, the step, or a value that all ranks share.
 """
 
 import logging
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from ddp import report
-from ddp.adaptive import Controller
-from ddp.checkpoint import checkpoint_name
-from ddp.control import Control, Turn
-from ddp.progress import Progress, samples_per_step
-from ddp.recorder import Recorder
-from ddp.saving import Saver
-from ddp.schedule import Schedule
-from ddp.silence import SilentRecorder
-from ddp.stepper import Stepper
-from ddp.validation import ValidationResult, validate
-from ddp.window import Window, WindowSummary, reset_peak
-from ddp.workload import Batch, Share, Workload
-from ddp.world import World
-from service.commands import Command, CommandState, Kind, Operation
-from service.record import Record, build_record, record_name
+from ddp.adaptive.observation import Observation
+from ddp.boundary import Boundary
+from ddp.checkpoint import Reason
+from ddp.ledger import StepRow
+from ddp.orders import Orders
+from ddp.parts import Parts
+from ddp.progress import samples_per_step
+from ddp.stages import Stage
+from service.errors import TrainingFailedError
 from service.run_state import RunState
-from service.settings import RunConfig
 
-PREVIEW_COUNT = 4
+ROLLBACK_LR_FACTOR = 0.5
+ROLLBACKS_IN_VAIN = 5
+"""Automatic rollbacks without a good step beyond the one that went wrong first, after which the run gives up."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a trainer is made of; built in `ddp/assembly.py`, the same on every rank but for the recorder."""
-
-    world: World
-    config: RunConfig
-    run_id: str
-    workload: Workload
-    stepper: Stepper
-    controller: Controller
-    schedule: Schedule
-    control: Control
-    recorder: Recorder | SilentRecorder
-    saver: Saver
-    progress: Progress
 
 
 class Trainer:
     """One rank's training. `run` returns the state in which the run was left."""
 
     def __init__(self, parts: Parts) -> None:
-        # Parts
         self._parts = parts
-        self._world = parts.world
-        self._config = parts.config
-        self._recorder = parts.recorder
-        self._progress = parts.progress
-        self._window = Window(parts.world)
-        self._places = parts.world.gather((parts.world.host, str(parts.world.device)))
-        # What is known so far
-        self._summary = WindowSummary()
-        self._validation: dict[str, Any] = report.NOT_YET_VALIDATED
-        self._peak_gib = 0.0
-        self._learning_rate = parts.schedule.learning_rate(parts.progress.step)
-        # What the run is doing
-        self._paused = False
-        self._turn_began_at = 0.0
-        self._saved_step: int | None = None
-        self._ending: RunState | None = None
-        self.is_leaving = False
+        self._standing = parts.standing
+        self._boundary = Boundary(parts)
+        self._orders = Orders(parts, self._boundary)
 
     def run(self) -> RunState:
         """Train until MAX_STEPS, a stop, or a signal."""
-        share = Share(self._world.rank, self._world.size, self._progress.samples_seen)
-        batches = self._parts.workload.batches(share)
-        self._recorder.set_state(RunState.RUNNING)
-        self._recorder.show(self._compose("schedule", None))
-        self._window.clock.mark()
-        while self._ending is None and self._progress.step < self._config.max_steps:
-            self.advance(batches)
-        if self._ending is None:
+        standing = self._standing
+        self._parts.recorder.set_state(RunState.PAUSED if standing.is_paused else RunState.RUNNING)
+        self._boundary.show()
+        self._catch_up()
+        while standing.ending is None and standing.progress.step < standing.config.max_steps:
+            self.advance()
+        if standing.ending is None:
             self._finish()
-        assert self._ending is not None
-        return self._ending
+        assert standing.ending is not None
+        return standing.ending
 
-    def advance(self, batches: Iterator[Batch]) -> None:
+    def advance(self) -> None:
         """One step and everything that is due at its boundary."""
-        self._make_step(batches)
+        self._adapt()
+        self._make_step()
         self._do_what_is_due()
-        self._serve()
+        if self._standing.ending is None:
+            self._orders.serve()
+
+    def _catch_up(self) -> None:
+        """What the boundary at which the run was left still owes: its validation, and standing still while paused."""
+        step, config = self._standing.progress.step, self._standing.config
+        self._parts.window.clock.mark()
+        if 0 < step < config.max_steps and step % config.val_step_every == 0:
+            self._validate("schedule")
+        if self._standing.is_paused and self._standing.ending is None:
+            self._orders.serve()
 
     # One step
 
-    def _make_step(self, batches: Iterator[Batch]) -> None:
-        progress, parts = self._progress, self._parts
-        self._learning_rate = parts.schedule.learning_rate(progress.step)
-        parts.stepper.make_step(
-            batches,
-            self._learning_rate,
-            parts.controller,
-            self._window,
-            before_update=lambda: parts.control.send(progress.step + 1),
+    def _make_step(self) -> None:
+        parts, progress = self._parts, self._standing.progress
+        step = progress.step + 1
+        parts.marker.enter(Stage.DATA, step)
+        learning_rate = parts.controller.learning_rate(progress.step)
+        phase = parts.controller.phase(progress.step)
+        row = parts.stepper.make_step(
+            parts.feed,
+            parts.controller.weights,
+            learning_rate,
+            parts.controller.grad_clip,
+            parts.window,
+            before_update=lambda: parts.control.send(step),
         )
-        progress.step += 1
-        progress.samples_seen += samples_per_step(self._config, self._world.size)
-        self._recorder.mark_step(progress.step)
+        parts.window.add(row)
+        parts.ledger.add(row, step)
+        self._parts.composer.note_step(learning_rate, phase, row)
+        progress.step = step
+        progress.samples_seen += samples_per_step(self._standing.config, parts.world.size)
+        parts.recorder.mark_step(step)
+
+    def _adapt(self) -> None:
+        """Before a step that begins a new block: learn from the block that has arrived meanwhile."""
+        progress = self._standing.progress
+        if progress.step == 0 or progress.step % self._standing.config.adapt_every:
+            return
+        rows = self._parts.ledger.turn()
+        if self._see_bad_steps(rows):
+            self._adapt()  # the state that was taken over may stand at such a boundary itself
+            return
+        self._parts.controller.advance([_observation(row) for row in rows], progress.step)
+        for change in self._parts.controller.take_changes():
+            logger.info("Adaptive, step %d: %s (%s).", progress.step, change.kind, change.reason)
+            self._parts.recorder.event(change.kind, {**change.details, "reason": change.reason})
+
+    # Numbers going bad
+
+    def _see_bad_steps(self, rows: list[StepRow]) -> bool:
+        """Say which steps were skipped; whether there were so many in a row that the run was rolled back."""
+        skipped = self._parts.bad_steps.see(rows)
+        if not skipped:
+            return False
+        logger.warning("Skipped, because the loss or a gradient was not finite: step %s.", ", ".join(map(str, skipped)))
+        self._parts.recorder.event("not finite", {"steps": skipped, "in_a_row": self._parts.bad_steps.in_a_row})
+        if self._parts.bad_steps.in_a_row < self._standing.config.nonfinite_limit:
+            return False
+        self._go_back()
+        return True
+
+    def _go_back(self) -> None:
+        """Take over the last state from before the bad steps, at a lower learning rate."""
+        bad_steps = self._parts.bad_steps
+        began = bad_steps.row_began or 1
+        reason = f"{bad_steps.in_a_row} steps in a row, from step {began} on, were not finite"
+        if bad_steps.note_rollback(began) > ROLLBACKS_IN_VAIN:
+            raise TrainingFailedError(
+                f"{reason}, after {ROLLBACKS_IN_VAIN} rollbacks, each at half the learning rate before: look at the "
+                "data of these steps, or lower MAX_LR, and resume."
+            )
+        self._parts.saver.drain()
+        found = self._parts.saver.newest(at_most=began - 1)
+        if found is None:
+            raise TrainingFailedError(
+                f"{reason}, and there is no checkpoint from before them: lower MAX_LR, or save more often "
+                "(CHECKPOINT_EVERY), and start with --fresh."
+            )
+        self._boundary.roll_back(found, reason, ROLLBACK_LR_FACTOR)
+
+    # What is due
 
     def _do_what_is_due(self) -> None:
-        step = self._progress.step
-        if step % self._config.log_every == 0:
-            self._log()
-        if step == self._config.max_steps:
+        standing, config = self._standing, self._standing.config
+        step = standing.progress.step
+        if step % config.log_every == 0:
+            self._boundary.log()
+        if step >= config.max_steps:
             self._validate("final")
-        elif step % self._config.val_step_every == 0:
+            return
+        if step % config.val_step_every == 0:
             self._validate("schedule")
-        if step % self._config.checkpoint_every == 0:
-            self._save()
+        if standing.ending is None and step % config.checkpoint_every == 0:
+            self._boundary.save(Reason.SCHEDULE)
+
+    def _validate(self, trigger: str) -> None:
+        """A validation that nobody asked for by a command; a signal during it ends the run here."""
+        progress, config = self._standing.progress, self._standing.config
+        if progress.validated_step == progress.step:
+            return
+        if not self._boundary.validate(trigger):
+            self._boundary.leave(is_asked_by_signal=True)
+        elif trigger == "schedule" and progress.step % config.checkpoint_every:
+            self._boundary.save_if_best()
 
     def _finish(self) -> None:
         """The end of training: a resumed run that had nothing left to do gets its final record too."""
-        if self._progress.validated_step != self._progress.step:
-            self._validate("final")
-        if self._saved_step != self._progress.step:
-            self._save()
-        self._ending = RunState.FINISHED
-        logger.info("Training is finished: step %d of %d.", self._progress.step, self._config.max_steps)
-
-    # Log points
-
-    def _log(self) -> None:
-        """Close the window and publish it, if a step fell into it."""
-        if self._window.is_empty:
+        standing = self._standing
+        self._validate("final")
+        if standing.ending is not None:
             return
-        self._summary, skipped = self._window.close()
-        self._peak_gib = self._summary.peak_gib
-        if self._summary.skipped:
-            self._say_skipped(self._world.gather(skipped))
-        snapshot = self._compose("schedule", None)
-        if self._world.is_main:
-            _log_line(snapshot)
-        self._recorder.log_point(self._progress.step, report.curves_of(snapshot, with_validation=False), snapshot)
-
-    def _compose(self, trigger: str, command_id: str | None, *, validating: bool = False) -> Record:
-        """Everything known at this step, under the record's keys."""
-        parts = self._parts
-        position = self._progress.report(self._config, parts.workload.sample_count, self._world.size)
-        return build_record(
-            position,
-            {
-                "learning_rate_value": self._learning_rate,
-                "lr_phase_name": parts.schedule.phase(max(0, self._progress.step - 1)),
-                "vram_usage_gb": self._peak_gib,
-            },
-            report.losses_of(self._summary),
-            parts.controller.report(),
-            self._validation,
-            report.speed_of(self._summary, self._config, position),
-            report.ranks_of(self._summary, self._places),
-            parts.stepper.report(),
-            report.flags_of(paused=self._paused, validating=validating),
-            report.identity_of(parts.run_id, self._world, trigger, command_id),
-        )
-
-    def _say_skipped(self, names_by_rank: list[list[str]]) -> None:
-        names = sorted({name for names in names_by_rank for name in names})
-        logger.warning("%d unreadable training images were skipped: %s", len(names), ", ".join(names[:10]))
-        self._recorder.event("skipped", {"images": names})
-
-    # Validation
-
-    def _validate(self, trigger: str, commands: tuple[Command, ...] = ()) -> None:
-        """One validation and its record; at a step that has one already, the commands share it."""
-        step = self._progress.step
-        if self._progress.validated_step == step:
-            self._answer(commands, None, {"shared": True, "record": record_name(step)})
-            return
-        self._log()
-        self._recorder.show(self._compose(trigger, None, validating=True))
-        result = validate(
-            self._world,
-            self._parts.workload,
-            self._parts.stepper.model,
-            self._parts.stepper.loss,
-            preview_count=PREVIEW_COUNT,
-            on_image=self._recorder.mark_progress,
-        )
-        self._publish(result, trigger, commands)
-        reset_peak(self._world.device)
-        self._window.clock.mark()
-
-    def _publish(self, result: ValidationResult, trigger: str, commands: tuple[Command, ...]) -> None:
-        self._validation = result.report(self._parts.controller.weights)
-        self._progress.note_validation(self._validation["quality_ki_value"])
-        self._peak_gib = max(self._peak_gib, result.peak_gib)
-        for name in result.unreadable:
-            logger.warning("Validation image %s cannot be read and was skipped.", name)
-        record = self._compose(trigger, commands[0].id if commands else None)
-        # The all_reduce that made the table is every rank's own report: without one of them it would not have ended.
-        answer = {"shared": False, "ranks": report.outcomes_of([(None, began_at) for began_at in result.began_at])}
-        waiting = [(command, answer) for command in commands]
-        self._recorder.record(record, report.curves_of(record, with_validation=True), result.previews, waiting)
-        logger.info(
-            "Step %d: quality KI %.4f, LR %.4f; PSNR KI %.3f dB, LR %.3f dB.",
-            record["step_current"],
-            *(self._validation[key] for key in ("quality_ki_value", "quality_lr_value", "psnr_ki_db", "psnr_lr_db")),
-        )
-
-    # Checkpoints
-
-    def _save(self) -> str | None:
-        """Save the whole state now; returns why that failed, the same on every rank, or None."""
-        is_best = self._progress.best_step == self._progress.step
-        problem = self._parts.saver.save(self._progress, is_best=is_best)
-        if problem is None:
-            self._saved_step = self._progress.step
-        else:
-            self._recorder.event("checkpoint failed", {"reason": problem})
-        self._recorder.mark_progress()
-        self._window.clock.mark()
-        return problem
-
-    def _saved(self) -> dict[str, Any]:
-        """Which checkpoint holds this step, for the result of a command."""
-        return {"checkpoint": checkpoint_name(self._progress.step)}
-
-    # Commands
-
-    def _serve(self) -> None:
-        """Carry out what was agreed for this boundary; while paused, wait here for what comes next."""
-        self._carry_out(self._parts.control.receive())
-        while self._paused and self._ending is None:
-            self._carry_out(self._parts.control.wait(self._progress.step))
-            self._recorder.mark_progress()
-            self._window.clock.mark()
-
-    def _carry_out(self, turn: Turn) -> None:
-        wanted = turn.operations
-        self._turn_began_at = time.time()
-        if wanted & (Operation.PAUSE | Operation.RESUME):
-            self._set_paused(Operation.PAUSE in wanted, turn)
-        if Operation.VALIDATE in wanted:
-            self._validate("manual", turn.of(Kind.VALIDATE))
-        if Operation.CHECKPOINT in wanted:
-            self._answer(turn.of(Kind.CHECKPOINT), self._save(), self._saved())
-        if wanted & (Operation.STOP | Operation.LEAVE):
-            self._leave(turn)
-
-    def _set_paused(self, paused: bool, turn: Turn) -> None:
-        if paused != self._paused:
-            self._paused = paused
-            logger.info("Paused at step %d." if paused else "Going on at step %d.", self._progress.step)
-            self._recorder.event("paused" if paused else "resumed", {})
-            self._recorder.set_state(RunState.PAUSED if paused else RunState.RUNNING)
-            self._recorder.show(self._compose("schedule", None))
-        self._answer(turn.of(Kind.PAUSE) + turn.of(Kind.RESUME), None)
-
-    def _leave(self, turn: Turn) -> None:
-        self.is_leaving = Operation.LEAVE in turn.operations
-        logger.info("%s at step %d.", "Leaving after a signal" if self.is_leaving else "Stopping", self._progress.step)
-        self._log()
-        problem = self._save()
-        self._answer(turn.of(Kind.STOP), problem, self._saved())
-        self._ending = RunState.STOPPED
-
-    def _answer(
-        self, commands: tuple[Command, ...], problem: str | None, result: Mapping[str, Any] | None = None
-    ) -> None:
-        """Finish commands with every rank's own outcome. All ranks call it alike: one collective."""
-        outcomes = report.outcomes_of(self._world.gather((problem, self._turn_began_at)))
-        state = CommandState.DONE if problem is None else CommandState.FAILED
-        for command in commands:
-            self._recorder.finish(
-                command, state, step=self._progress.step, result={**(result or {}), "ranks": outcomes}, reason=problem
-            )
+        self._parts.marker.enter(Stage.LEAVING)
+        self._boundary.save_and_wait(Reason.FINAL)
+        standing.ending = RunState.FINISHED
+        logger.info("Training is finished: step %d of %d.", standing.progress.step, standing.config.max_steps)
 
 
-def _log_line(snapshot: Record) -> None:
-    logger.info(
-        "step %d/%d  loss %.5f  lr %.2e  %.3f s/step  %.1f samples/s  ETA %s",
-        snapshot["step_current"],
-        snapshot["step_max"],
-        snapshot["total_loss_value"] or float("nan"),
-        snapshot["learning_rate_value"],
-        snapshot["iteration_duration"] or float("nan"),
-        snapshot["samples_per_second"] or float("nan"),
-        snapshot["eta_total_formatted"],
-    )
+def _observation(row: StepRow) -> Observation:
+    return Observation(row.step, row.terms, row.sharpness, row.grad_norm)

@@ -7,7 +7,7 @@ function `build(config: RunConfig) -> Workload`.
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -70,6 +70,9 @@ class Workload(Protocol):
 
     def build_loss(self) -> nn.Module:
         """(output, target) → the four unweighted terms, (4,)."""
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The optimizer's groups of `model`'s parameters, always in the same order; `lr_factor` multiplies the rate."""
 
     def batches(self, share: Share) -> Iterator[Batch]:
         """The endless micro-batches of one rank, from any position of the stream on, without replay."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -19,9 +20,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ddp.board import Board, LocalBoard, StoreBoard
 from service.errors import SettingError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+BOARD_TIMEOUT = timedelta(seconds=5)
+
+_SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 T = TypeVar("T")
 
@@ -34,6 +39,7 @@ class Place:
     local_rank: int = 0
     world_size: int = 1
     is_launched: bool = False
+    restarts: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Place":
@@ -45,6 +51,7 @@ class Place:
             local_rank=int(environment["LOCAL_RANK"]),
             world_size=int(environment["WORLD_SIZE"]),
             is_launched=True,
+            restarts=int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")),
         )
 
     @property
@@ -75,6 +82,7 @@ class World:
         self.rank = place.rank
         self.size = place.world_size
         self.is_main = place.is_main
+        self.restarts = place.restarts  # how often the launcher has started all ranks anew after a failure
         self.device = device
         self.host = socket.gethostname()
         self._side: Any = None  # the gloo group for everything but gradients; None in a world without groups
@@ -91,7 +99,10 @@ class World:
         if on_gpu:
             torch.cuda.set_device(device)
         dist.init_process_group(
-            "nccl" if on_gpu else "gloo", timeout=COLLECTIVE_TIMEOUT, device_id=device if on_gpu else None
+            "nccl" if on_gpu else "gloo",
+            timeout=COLLECTIVE_TIMEOUT,
+            device_id=device if on_gpu else None,
+            **_meeting_place(place, os.environ),
         )
         world._side = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
         return world
@@ -102,8 +113,12 @@ class World:
             self._side = None
             dist.destroy_process_group()
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model whose backward averages gradients over all ranks; the model itself in a world without groups."""
+    def wrap(self, model: nn.Module, *, static_graph: bool, share_buckets: bool) -> nn.Module:
+        """The model whose backward averages gradients over all ranks; the model itself in a world without groups.
+
+        `static_graph` promises that every step uses the same layers; `share_buckets` lets gradients live in DDP's
+        buckets instead of beside them.
+        """
         if self._side is None:
             return model
         # Buffers are not broadcast: validation runs on the unwrapped model, and a broadcast per forward is a collective
@@ -115,7 +130,8 @@ class World:
         return DistributedDataParallel(
             model,
             device_ids=[self.device] if self.device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
+            gradient_as_bucket_view=share_buckets,
+            static_graph=static_graph,
             **without_buffers,
         )
 
@@ -144,6 +160,17 @@ class World:
         dist.all_gather_object(items, item, group=self._side)
         return items
 
+    def board(self) -> Board:
+        """Where this rank posts texts outside of collectives; connects when it is first used, to what torchrun serves.
+
+        Under torchrun with its agent's store as under a plain launcher, where rank 0 serves it, the store listens at
+        the master's address for as long as the process groups live.
+        """
+        if self._side is None:
+            return LocalBoard()
+        connect = partial(_agent_store, os.environ, BOARD_TIMEOUT)
+        return StoreBoard(connect, f"leitstand/board/{self.restarts}", self.rank, self.size)
+
     def raise_together(self, problem: Exception | None) -> None:
         """Raise on every rank the first problem that any rank met, so that no rank waits for one that left."""
         problems = [found for found in self.gather(problem) if found is not None]
@@ -159,6 +186,25 @@ class World:
         return box[0]
 
 
+def _meeting_place(place: Place, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Where the ranks exchange addresses: torch's own place, but under torchrun's agent a fresh one per restart.
+
+    The agent's store outlives its workers, and torch 2.13 reads the addresses of those that are gone from it.
+    """
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    prefixed = dist.PrefixStore  # type: ignore[attr-defined]  # as below
+    fresh = prefixed(f"leitstand/ranks/{place.restarts}", _agent_store(environment, COLLECTIVE_TIMEOUT))
+    return {"store": fresh, "rank": place.rank, "world_size": place.world_size}
+
+
+def _agent_store(environment: Mapping[str, str], timeout: timedelta) -> Any:
+    """A connection of its own to the store at the master's address."""
+    kind = dist.TCPStore  # type: ignore[attr-defined]  # it is public, but torch's own stubs do not say so
+    address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    return kind(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
+
+
 def choose_device(setting: str, place: Place) -> torch.device:
     """The device of this rank: its own GPU, or the CPU. Raises `SettingError` when GPUs are too few."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -170,6 +216,12 @@ def choose_device(setting: str, place: Place) -> torch.device:
             f"start at most {gpus} ranks here, or set DEVICE=cpu."
         )
     return torch.device("cuda", place.local_rank)
+
+
+def is_loss_of_peer(error: BaseException) -> bool:
+    """Whether a collective failed because the process at its other end is gone."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS_OF_LOSS)
 
 
 def environment_place() -> Place:

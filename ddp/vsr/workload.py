@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -46,11 +47,19 @@ class VideoSuperResolution:
     def build_model(self) -> nn.Module:
         """The network: (B, T, 3, h, w) → (B, 3, H, W)."""
         config = self._config
-        return VSR(config.n_feats, config.n_blocks, config.n_frames, config.scale)
+        return VSR(config.n_feats, config.n_blocks, config.n_frames, config.scale, config.activation_checkpointing)
 
     def build_loss(self) -> nn.Module:
         """(output, target) → the four unweighted terms (4,)."""
         return HybridLoss(self._perceptual)
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Everything but the final fusion, and the final fusion at FUSION_LR_FACTOR times the learning rate."""
+        assert isinstance(model, VSR)
+        fusion = list(model.fusion.parameters())
+        of_fusion = {id(parameter) for parameter in fusion}
+        others = [parameter for parameter in model.parameters() if id(parameter) not in of_fusion]
+        return [{"params": others}, {"params": fusion, "lr_factor": self._config.fusion_lr_factor}]
 
     def batches(self, share: Share) -> Iterator[Batch]:
         """The endless micro-batches of one rank from a position of the stream on."""

@@ -2,12 +2,13 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.ddp.launching import Launch, write_pair
+from tests.ddp.launching import Launch, settings, torchrun, write_pair
+from tests.ddp.training import Eventually, Training
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +27,17 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     """Start a program with its output in a file; whatever still runs at the end of the test is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(command: list[str], output: str = "output.txt") -> "subprocess.Popen[str]":
+    def start(
+        command: list[str], output: str = "output.txt", environment: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[str]":
         with (tmp_path / output).open("w") as file:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+                start_new_session=True,
             )
         started.append(process)
         return process
@@ -40,3 +47,27 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         if process.poll() is None:
             os.killpg(process.pid, 9)
             process.wait()
+
+
+@pytest.fixture
+def train(launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventually) -> Callable[..., Training]:
+    """Start a training under torchrun: `train(2, "--resume", MAX_STEPS=5)`.
+
+    `root` names the run directory below tmp_path; `launcher` are options of torchrun, `environment` more variables.
+    """
+
+    def start(
+        ranks: int,
+        *flags: str,
+        output: str = "output.txt",
+        root: str = "run",
+        launcher: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        **values: object,
+    ) -> Training:
+        chosen = settings(**{"DATASET_ROOT": tiny_dataset, "DATA_ROOT": tmp_path / root, **values})
+        command = torchrun(ranks, *launcher, "-m", "ddp", *flags, *chosen)
+        process = launch(command, output=output, environment=environment)
+        return Training(process, tmp_path / root, tmp_path / output, eventually)
+
+    return start

@@ -32,19 +32,19 @@ def kinds(commands: list[Command]) -> list[Kind]:
 def test_one_boundary_takes_all_commands_that_go_together() -> None:
     inbox = inbox_with(Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT)
 
-    assert kinds(inbox.take()) == [Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT]
+    assert kinds(inbox.take(1)) == [Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT]
 
 
 def test_a_contradiction_waits_for_the_next_boundary_so_that_order_is_kept() -> None:
     inbox = inbox_with(Kind.PAUSE, Kind.RESUME, Kind.PAUSE)
 
-    assert [kinds(inbox.take()) for _ in range(4)] == [[Kind.PAUSE], [Kind.RESUME], [Kind.PAUSE], []]
+    assert [kinds(inbox.take(1)) for _ in range(4)] == [[Kind.PAUSE], [Kind.RESUME], [Kind.PAUSE], []]
 
 
 def test_nothing_is_taken_after_a_stop() -> None:
     inbox = inbox_with(Kind.STOP, Kind.VALIDATE)
 
-    assert kinds(inbox.take()) == [Kind.STOP]
+    assert kinds(inbox.take(1)) == [Kind.STOP]
     assert kinds(inbox.take_all()) == [Kind.VALIDATE]
 
 

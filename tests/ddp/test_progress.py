@@ -28,7 +28,8 @@ def test_the_best_quality_is_never_lowered_and_survives_a_checkpoint() -> None:
     progress.step = 10
     progress.note_validation(0.4)
 
-    again = Progress.from_state(progress.state())
+    again = Progress()
+    again.restore(progress.state())
 
     assert (again.best_quality, again.best_step, again.validated_step) == (0.5, 5, 10)
 
@@ -48,3 +49,12 @@ def test_a_validation_without_one_readable_image_is_not_the_best() -> None:
 )  # fmt: skip
 def test_durations_are_hours_minutes_seconds_beyond_a_hundred_hours(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_going_back_never_goes_back_to_an_earlier_branch() -> None:
+    saved = Progress(step=10, samples_seen=40, branch=0).state()
+    progress = Progress(step=30, samples_seen=120, branch=2)
+
+    progress.restore(saved)
+
+    assert (progress.step, progress.samples_seen, progress.branch) == (10, 40, 2)

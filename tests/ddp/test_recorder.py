@@ -60,12 +60,12 @@ def record(step: int) -> dict[str, Any]:
 def test_a_command_reaches_the_inbox_begun_and_never_twice(bench: Bench, eventually: Eventually) -> None:
     first, second = bench.submit(Kind.VALIDATE), bench.submit(Kind.PAUSE)
     taken: list[str] = []
-    eventually(lambda: taken.extend(item.id for item in bench.inbox.take()) or len(taken) == 2, what="both commands")
+    eventually(lambda: taken.extend(item.id for item in bench.inbox.take(1)) or len(taken) == 2, what="both commands")
 
     assert taken == [first, second]
     assert bench.state_of(first) is CommandState.RUNNING
     bench.submit(Kind.STOP)
-    bench.inbox.wait(5)
+    bench.inbox.wait(5, 1)
     assert [item.kind for item in bench.inbox.take_all()] == [Kind.STOP]
 
 
@@ -79,8 +79,8 @@ def test_a_cancelled_command_never_begins(bench: Bench, eventually: Eventually) 
 
 def test_a_record_is_on_disk_before_its_command_is_done(bench: Bench, eventually: Eventually) -> None:
     command_id = bench.submit(Kind.VALIDATE)
-    bench.inbox.wait(5)
-    (command,) = bench.inbox.take()
+    bench.inbox.wait(5, 1)
+    (command,) = bench.inbox.take(1)
     picture = torch.zeros(3, 12, 36, dtype=torch.uint8)
     bench.recorder.record(record(7), {"quality_ki_value": 0.5}, [("val_0.png", picture)], [(command, {"ranks": []})])
     eventually(lambda: bench.state_of(command_id).is_final, what="the command's end")
@@ -98,12 +98,12 @@ def test_a_record_is_on_disk_before_its_command_is_done(bench: Bench, eventually
 def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_written_later(
     bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.record_writer.RETRY_SECONDS", 0.05)
     obstacle = bench.directory.root / "Statistik_7.json"
     obstacle.mkdir()  # a folder of that name: os.replace cannot put the file there
     command_id = bench.submit(Kind.VALIDATE)
-    bench.inbox.wait(5)
-    bench.recorder.record(record(7), {}, [], [(command, {}) for command in bench.inbox.take()])
+    bench.inbox.wait(5, 1)
+    bench.recorder.record(record(7), {}, [], [(command, {}) for command in bench.inbox.take(1)])
     eventually(lambda: bench.state_of(command_id) is CommandState.FAILED, what="the command's failure")
     obstacle.rmdir()
     eventually(obstacle.is_file, what="the record's file")
@@ -157,9 +157,9 @@ def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command_id = bench.submit(Kind.VALIDATE)
-    bench.inbox.wait(5)
+    bench.inbox.wait(5, 1)
     bench.recorder.mark_step(12)
-    monkeypatch.setattr(bench.recorder, "_receive", lambda: None)  # as if the end came between two looks
+    monkeypatch.setattr(bench.recorder._reception, "look", lambda _step: None)  # as if the end came between two looks
     queued_id = bench.submit(Kind.STOP)
     bench.recorder.close(RunState.FINISHED, "all done")
 

@@ -4,80 +4,22 @@ import json
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import psutil
 import pytest
 import torch
 
-from service.commands import Command, CommandState, Kind
+from service.commands import CommandState, Kind
 from service.record import KEYS, list_records
 from service.record_fields import record_schema
 from service.run_state import RunState
-from service.store import RunRow, Store, StoreUnavailableError
 from tests.ddp.launching import Launch, settings, torchrun
+from tests.ddp.training import Eventually, Training
 
-Eventually = Callable[..., None]
 HAS_GPU = torch.cuda.is_available()
-
-
-class Training:
-    """A running training and the store through which it is steered."""
-
-    def __init__(self, process: "subprocess.Popen[str]", root: Path, eventually: Eventually) -> None:
-        self.process, self.root, self._eventually = process, root, eventually
-        self.store = Store(root / "leitstand.db")
-
-    def run(self) -> RunRow | None:
-        try:
-            return self.store.current_run()
-        except StoreUnavailableError:
-            return None
-
-    def is_at(self, step: int) -> bool:
-        run = self.run()
-        assert self.process.poll() is None, "the training ended early"
-        return run is not None and run.state is not RunState.STARTING and run.step >= step
-
-    def wait_for_step(self, step: int) -> None:
-        self._eventually(lambda: self.is_at(step), seconds=60, what=f"step {step}")
-
-    def ask(self, *kinds: Kind) -> list[Command]:
-        run = self.run()
-        assert run is not None
-        asked = [self.store.submit(run.id, kind, {}, actor="tester", source="api").id for kind in kinds]
-        return [self._ended(command_id) for command_id in asked]
-
-    def _ended(self, command_id: str) -> Command:
-        found: list[Command] = []
-
-        def has_ended() -> bool:
-            command = self.store.command(command_id)
-            assert command is not None
-            found[:] = [command]
-            return command.state.is_final
-
-        self._eventually(has_ended, seconds=30, what=f"the end of command {command_id}")
-        return found[0]
-
-    def record(self, step: int) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.root / f"Statistik_{step}.json").read_text())
-        return found
-
-
-@pytest.fixture
-def train(launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventually) -> Callable[..., Training]:
-    def start(ranks: int, *flags: str, output: str = "output.txt", **values: object) -> Training:
-        root = tmp_path / "run"
-        chosen = settings(**{"DATASET_ROOT": tiny_dataset, "DATA_ROOT": root, **values})
-        process = launch(torchrun(ranks, "-m", "ddp", *flags, *chosen), output=output)
-        return Training(process, root, eventually)
-
-    return start
 
 
 def test_a_run_is_steered_stopped_and_resumed_with_every_record_whole(
@@ -126,7 +68,7 @@ def test_a_run_is_steered_stopped_and_resumed_with_every_record_whole(
     log = (training.root / "training.log").read_text()
     assert f"📊 Statistics saved: Statistik_{first.step}.json" in log
     history = [event["kind"] for event in training.store.events(ended.id)]
-    assert history[:3] == ["started", "paused", "resumed"]
+    assert [kind for kind in history if kind in {"started", "paused", "resumed"}] == ["started", "paused", "resumed"]
 
     resume_and_finish(train, training, stopped.step or 0, manual["run_id"])
 

@@ -1,6 +1,9 @@
 """Validation over real ranks: each image counts exactly once, whatever the number of ranks."""
 
+import copy
 import json
+import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ddp.validation import validate
+from ddp.validation import Networks, ValidationResult, validate
 from ddp.vsr.workload import build
 from ddp.world import Place, World
 from service.settings import RunConfig
@@ -35,7 +38,7 @@ def numbers(value: Any) -> list[float]:
         return [number for key in value if key != "validation_duration" for number in numbers(value[key])]
     if isinstance(value, list):
         return [number for item in value for number in numbers(item)]
-    return [value] if isinstance(value, int | float) else []
+    return [value] if isinstance(value, int | float) and not math.isnan(value) else []
 
 
 def test_one_to_four_ranks_give_the_same_numbers_also_with_fewer_images_than_ranks(
@@ -49,13 +52,41 @@ def test_one_to_four_ranks_give_the_same_numbers_also_with_fewer_images_than_ran
         assert numbers(report) == pytest.approx(numbers(reports[0]), abs=1e-6, rel=0)
 
 
-def validated(dataset: Path) -> Any:
+def validated(dataset: Path, *, with_average: bool = False, wants_to_leave: bool = False) -> Any:
     config = RunConfig(dataset_root=dataset, n_feats=4, n_blocks=2, num_workers=0)
     world = World(Place(), torch.device("cpu"))
     workload = build(config)
+    model = workload.build_model()
+    average = copy.deepcopy(model) if with_average else None
+    if average is not None:
+        with torch.no_grad():
+            for parameter in average.parameters():
+                parameter.add_(0.02)
     return validate(
-        world, workload, workload.build_model(), workload.build_loss(), preview_count=2, on_image=lambda: None
+        world,
+        workload,
+        Networks(model, average, workload.build_loss()),
+        preview_count=2,
+        on_image=lambda: None,
+        before_exchange=lambda: None,
+        wants_to_leave=lambda: wants_to_leave,
     )
+
+
+def test_averaged_weights_are_scored_beside_the_raw_ones(tiny_dataset: Path) -> None:
+    weights = (0.6, 0.2, 0.2, 0.0)
+    alone: ValidationResult = validated(tiny_dataset)
+    both: ValidationResult = validated(tiny_dataset, with_average=True)
+
+    assert both.report(weights)["psnr_ki_db"] == alone.report(weights)["psnr_ki_db"]
+    assert both.report(weights)["psnr_ema_db"] < both.report(weights)["psnr_ki_db"]
+    assert both.report(weights)["validation_loss_ema_value"] > both.report(weights)["validation_loss_value"]
+    assert 0 <= both.report(weights)["quality_ema_value"] <= 1
+    assert math.isnan(alone.report(weights)["quality_ema_value"])  # null in the file
+
+
+def test_a_rank_that_wishes_to_leave_ends_a_validation_without_a_result(tiny_dataset: Path) -> None:
+    assert validated(tiny_dataset, wants_to_leave=True) is None
 
 
 def test_scores_of_the_enlarged_input_equal_an_independent_implementation(tiny_dataset: Path) -> None:
@@ -118,12 +149,26 @@ def test_previews_show_lr_ki_and_gt_side_by_side(tiny_dataset: Path) -> None:
     ]
 
 
-def test_validation_leaves_the_random_generators_and_the_mode_alone(tiny_dataset: Path) -> None:
+def test_validation_leaves_the_random_generators_and_the_modes_alone(
+    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the data of a workload draw random numbers."""
     config = RunConfig(dataset_root=tiny_dataset, n_feats=4, n_blocks=2, num_workers=0)
     workload = build(config)
-    model, loss = workload.build_model().train(), workload.build_loss()
-    before = torch.get_rng_state()
-    validate(World(Place(), torch.device("cpu")), workload, model, loss, preview_count=0, on_image=lambda: None)
+    read = workload.validation_images.read
 
-    assert torch.equal(before, torch.get_rng_state())
-    assert model.training
+    def drawing(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.rand(3), random.random(), np.random.rand()
+        return read(index)
+
+    monkeypatch.setattr(workload.validation_images, "read", drawing)
+    networks = Networks(workload.build_model().train(), None, workload.build_loss())
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    validate(
+        World(Place(), torch.device("cpu")), workload, networks,
+        preview_count=0, on_image=lambda: None, before_exchange=lambda: None, wants_to_leave=lambda: False,
+    )  # fmt: skip
+
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    assert networks.model.training

@@ -1,11 +1,12 @@
 """The window between two log points, in a world of one; several ranks are in test_training.py."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 
-from ddp.window import Window
+from ddp.window import RankRow, Window, WindowSummary
 from ddp.world import Place, World
 
 
@@ -13,65 +14,120 @@ def world_of_one() -> World:
     return World(Place(), torch.device("cpu"))
 
 
-def test_losses_are_means_over_all_micro_batches_of_the_window() -> None:
+class Data:
+    """A micro-batch that had to skip files."""
+
+    lr = gt = torch.zeros(0)
+
+    def __init__(self, *skipped: str) -> None:
+        self.skipped = skipped
+
+
+def row(total: float, terms: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0), skipped: bool = False) -> torch.Tensor:
+    return torch.tensor([total, *terms, 0.5, 0.5, 1.0, float(skipped)])
+
+
+def test_losses_are_means_over_the_steps_of_the_window_that_were_not_skipped() -> None:
     window = Window(world_of_one())
     for value in (1.0, 2.0, 6.0):
-        window.add_losses(torch.tensor(value), torch.tensor([value, 2 * value, 0.0, 1.0]))
+        window.add(row(value, (value, 2 * value, 0.0, 1.0)))
+    window.add(row(float("nan"), skipped=True))
 
-    summary, _ = window.close()
+    summary = window.summarise()
 
     assert summary.total_loss == pytest.approx(3.0)
     assert summary.terms == pytest.approx((3.0, 6.0, 0.0, 1.0))
 
 
-def test_a_new_window_knows_nothing_of_the_last() -> None:
+def test_looking_at_a_window_changes_nothing_and_restarting_it_forgets() -> None:
     window = Window(world_of_one())
-    window.add_losses(torch.tensor(5.0), torch.ones(4))
-    window.close()
-    window.add_losses(torch.tensor(1.0), torch.zeros(4))
+    window.add(row(5.0))
+    assert window.summarise().total_loss == 5.0
+    window.add(row(1.0))
+    assert window.summarise().total_loss == 3.0
 
-    summary, _ = window.close()
+    window.restart()
+    window.add(row(2.0))
 
-    assert summary.total_loss == 1.0
+    assert window.summarise().total_loss == 2.0
 
 
 def test_an_empty_window_reports_unknown_not_zero() -> None:
     window = Window(world_of_one())
     assert window.is_empty
 
-    summary, _ = window.close()
+    summary = window.summarise()
 
     assert math.isnan(summary.total_loss)
     assert math.isnan(summary.step_seconds)
+    assert summary.slow_rank is None
 
 
 def test_durations_and_waits_are_seconds_of_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
+
+    def slow_data() -> Iterator[Data]:
+        while True:
+            now[0] += 0.5
+            yield Data()
+
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    window = Window(world_of_one())
+    window, batches = Window(world_of_one()), slow_data()
     window.clock.mark()
     for seconds in (1.0, 2.0, 9.0):
-        now[0] += seconds
-        window.add_data(0.5, ())
-        window.add_losses(torch.tensor(1.0), torch.ones(4))
+        window.timed(batches)
+        now[0] += 0.25
+        window.clock.split()
+        now[0] += seconds - 0.75
+        window.add(row(1.0))
         window.clock.tick()
     now[0] += 1000.0  # a pause
     window.clock.mark()
 
-    summary, _ = window.close()
+    summary = window.summarise()
 
     assert summary.step_seconds == 2.0
+    assert summary.ranks[0].own_seconds == 0.75
     assert summary.data_wait_ratio == pytest.approx(1.5 / 12.0)
-    assert summary.samples_per_second(batch_size=4) == pytest.approx(3 * 4 / 12.0)
+    assert summary.samples_per_second(4) == pytest.approx(3 * 4 / 12.0)
     assert summary.ranks[0].wait_seconds_per_step == pytest.approx(0.5)
 
 
-def test_skipped_files_are_counted_and_named() -> None:
+def test_skipped_files_are_counted_and_named_once() -> None:
     window = Window(world_of_one())
-    window.add_data(0.0, ("a.png",))
-    window.add_data(0.0, ("b.png", "c.png"))
+    batches = iter([Data("a.png"), Data("b.png", "c.png")])
+    window.timed(batches)
+    window.timed(batches)
 
-    summary, names = window.close()
+    assert window.summarise().skipped == 3
+    assert window.restart() == ["a.png", "b.png", "c.png"]
+    assert window.restart() == []
 
-    assert summary.skipped == 3
-    assert names == ["a.png", "b.png", "c.png"]
+
+def rank(own_seconds: float, steps: int = 10) -> RankRow:
+    return RankRow(1.0, own_seconds, 10.0, 0.0, steps, 1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("own_seconds", "slow"),
+    [([0.2], None), ([0.2, 0.2], None), ([0.2, 0.5], 1), ([0.5, 0.2, 0.2], 0), ([0.2, 0.25, 0.2], None),
+     ([0.5, 0.5, 0.5, 0.1], None)],
+)  # fmt: skip
+def test_the_slow_rank_is_clearly_slower_than_the_median_rank(own_seconds: list[float], slow: int | None) -> None:
+    assert WindowSummary(1.0, (1.0,) * 4, tuple(rank(seconds) for seconds in own_seconds)).slow_rank == slow
+
+
+def test_few_steps_name_no_slow_rank() -> None:
+    assert WindowSummary(1.0, (1.0,) * 4, (rank(0.1, steps=2), rank(9.0, steps=2))).slow_rank is None
+
+
+def test_a_window_goes_on_after_a_resume() -> None:
+    first, second = Window(world_of_one()), Window(world_of_one())
+    first.add(row(1.0))
+    first.add(row(2.0))
+
+    second.restore(first.state())
+    second.add(row(6.0))
+
+    assert second.summarise().total_loss == 3.0
+    assert not second.is_empty

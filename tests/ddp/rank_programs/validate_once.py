@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ddp.validation import validate
+from ddp.validation import Networks, validate
 from ddp.vsr.workload import build
 from ddp.world import World, environment_place
 from service.settings import RunConfig
@@ -21,8 +21,16 @@ def main() -> None:
     with torch.no_grad():
         for parameter in model.parameters():  # the last layer starts at zero, which would make KI equal LR
             parameter.add_(0.02 * torch.randn_like(parameter))
-    result = validate(world, workload, model, workload.build_loss(), preview_count=1, on_image=lambda: None)
-    if world.is_main:
+    result = validate(
+        world,
+        workload,
+        Networks(model, None, workload.build_loss()),
+        preview_count=1,
+        on_image=lambda: None,
+        before_exchange=lambda: None,
+        wants_to_leave=lambda: False,
+    )
+    if world.is_main and result is not None:
         report = result.report((0.6, 0.2, 0.2, 0.0))
         sys.stdout.write("RESULT " + json.dumps({**report, "previews": len(result.previews)}) + "\n")
     world.leave()

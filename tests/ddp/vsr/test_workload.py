@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddp.adaptive import Controller
+from ddp.adaptive.controller import Controller
 from ddp.vsr import workload
 from ddp.workload import Share, UnreadableImageError, load_workload
 from service.errors import SettingError

@@ -1,0 +1,299 @@
+"""The adaptive controller: a state machine over optimizer steps that every rank runs alike on values all ranks share.
+
+It learns from every finite step, and decides once per block of ADAPT_EVERY steps: safety reset, mode, loss weights,
+boost of the learning rate, in this order. docs/adaptive.md explains its rules and numbers.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ddp.adaptive.balance import Balance
+from ddp.adaptive.boost import Boost, height_at
+from ddp.adaptive.change import Change
+from ddp.adaptive.clip import Clip
+from ddp.adaptive.memory import Memory
+from ddp.adaptive.modes import (
+    REST_STEPS,
+    Mode,
+    interval_of,
+    is_blurry,
+    mode_at,
+    reason_to_enter,
+    reason_to_leave,
+    settled_at,
+)
+from ddp.adaptive.observation import Observation
+from ddp.adaptive.pins import GRADIENT, PERCEPTUAL, WEIGHT_NAMES, Pins
+from ddp.adaptive.saved import Saved
+from ddp.adaptive.targets import Target, aggressive_target, stable_target
+from ddp.adaptive.trend import Trend
+from ddp.adaptive.weights import Values, Weights
+from ddp.schedule import Schedule
+from service.settings import RunConfig
+
+STATE_VERSION = 1
+
+
+class Controller:
+    """What is in force at a step, and what moves it. Built by `of`; settings and pins change through `configure`."""
+
+    def __init__(self, config: RunConfig, has_perceptual: bool) -> None:
+        self._config = config
+        self._schedule = Schedule.of(config)
+        self._balance = Balance(config, has_perceptual)
+        self._memory = Memory(Clip(config), Trend([(0, self._balance.in_force[PERCEPTUAL])]))
+        self._mode = mode_at(0, config, None)
+        self._changes: list[Change] = []
+
+    @classmethod
+    def of(cls, config: RunConfig, *, has_perceptual: bool) -> "Controller":
+        """A controller at its start; without `has_perceptual` the perceptual weight is 0 and is never moved."""
+        return cls(config, has_perceptual)
+
+    @property
+    def weights(self) -> Values:
+        """In force now, in the order of the terms: L1, MS, gradient, perceptual. They sum to 1."""
+        return self._balance.in_force
+
+    @property
+    def grad_clip(self) -> float:
+        """The gradient norm, in force now, above which gradients are scaled down."""
+        pinned = self._balance.pins.grad_clip
+        return self._memory.clip.value if pinned is None else pinned
+
+    def learning_rate(self, steps_done: int) -> float:
+        """The learning rate of the step that follows `steps_done` steps: schedule and boost, times LR_SCALE."""
+        rate = self._schedule.learning_rate(steps_done)
+        boost = self._memory.boost
+        if boost is not None:
+            rate = min(rate + boost.amount(steps_done), self._config.max_lr)
+        return rate * self._config.lr_scale
+
+    def phase(self, steps_done: int) -> str:
+        """`manual` under an LR_SCALE, `plateau_boost` while a boost lasts, otherwise `warmup` or `cosine`."""
+        if self._config.lr_scale != 1:
+            return "manual"
+        boost = self._memory.boost
+        if boost is not None and boost.lasts(steps_done):
+            return "plateau_boost"
+        return self._schedule.phase(steps_done)
+
+    def advance(self, observations: Sequence[Observation], steps_done: int) -> None:
+        """Learn from the steps of an earlier block, in step order, and decide what holds from step `steps_done` + 1 on.
+
+        Observations that are not finite are left out; without any other one nothing is decided.
+        """
+        finite = [observation for observation in observations if observation.is_finite]
+        previous, self._memory.steps_done = self._memory.steps_done, steps_done
+        perceptual = self._learn(finite)
+        self._note_mode(f"{steps_done} steps are done")
+        if finite and self._is_settled:
+            self._decide(previous, perceptual)
+        self._memory.trend.note(steps_done, self.weights[PERCEPTUAL])
+
+    def note_quality(self, quality: float) -> None:
+        """Take in the mean quality of KI in a scheduled validation: a better one is the end of a plateau."""
+        if math.isfinite(quality) and self._is_settled:
+            self._memory.plateau.learn_quality(quality)
+
+    def configure(self, config: RunConfig, pins: Mapping[str, float]) -> None:
+        """Follow other settings, and hold what `pins` names at its value, from now on.
+
+        `pins` are absolute values in force by lower-case names of settings, already checked to be possible together;
+        a name that is gone is given back. Raises `ValueError` for a name that cannot be pinned.
+        """
+        self._balance.pins = Pins.of(pins)
+        self._config, self._schedule = config, Schedule.of(config)
+        if self._balance.configure(config):
+            self._memory.plateau.forget_loss()
+        self._memory.clip.configure(config)
+        if not config.adaptive_loss_weights and self._memory.aggressive_since is not None:
+            self._leave_aggressive("ADAPTIVE_LOSS_WEIGHTS is off")
+        self._note_mode("the settings have changed")
+        self._memory.trend.note(self._memory.steps_done, self.weights[PERCEPTUAL])
+
+    def take_changes(self) -> list[Change]:
+        """What has changed since the last call; not part of the state."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    def report(self) -> dict[str, Any]:
+        """The record's keys that describe the controller, as of the last `advance`."""
+        l1, ms, gradient, perceptual = self.weights
+        memory = self._memory
+        return {
+            "l1_weight_current": l1,
+            "ms_weight_current": ms,
+            "gradient_weight_current": gradient,
+            "perceptual_weight_current": perceptual,
+            "gradient_clip_val": self.grad_clip,
+            "adaptive_mode": self._mode.value,
+            "adaptive_is_cooldown": memory.cooldown_remaining > 0,
+            "adaptive_cooldown_remaining": memory.cooldown_remaining,
+            "adaptive_plateau_counter": memory.plateau.counter,
+            "adaptive_lr_boost_available": self._boost_height() > 0,
+            "adaptive_perceptual_trend": memory.trend.per_step,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON values from which `restore` goes on identically, under the same settings and pins."""
+        return {"version": STATE_VERSION, "balance": self._balance.state(), "memory": self._memory.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state; settings and pins stay as they are.
+
+        Where the settings configure other weights than those it was saved under, the shares go to the new ones step by
+        step. Raises `ValueError` for a state it cannot understand, and then nothing has changed.
+        """
+        saved = Saved(state)
+        version = saved.whole("version")
+        if version != STATE_VERSION:
+            raise ValueError(f"The controller's state has version {version}, but only {STATE_VERSION} is understood.")
+        memory = Memory.restored(self._config, saved.part("memory"))
+        has_other_weights = self._balance.restore(saved.part("balance"))
+        self._memory = memory
+        if has_other_weights:
+            memory.plateau.forget_loss()
+        self._mode = mode_at(memory.steps_done, self._config, memory.aggressive_since)
+        self._changes.clear()
+
+    @property
+    def _is_settled(self) -> bool:
+        return self._memory.steps_done >= settled_at(self._config)
+
+    def _learn(self, observations: Sequence[Observation]) -> float:
+        """Take in finite steps; returns the perceptual weight that their L1 terms ask for."""
+        memory, settled = self._memory, settled_at(self._config)
+        reference = self._balance.configured.values
+        perceptual = self._balance.own.perceptual
+        for observation in observations:
+            memory.clip.learn(observation.grad_norm)
+            memory.sharpness.learn(observation.sharpness)
+            memory.perceptual.learn(observation.terms[0])
+            perceptual = memory.perceptual.next(perceptual)
+            if observation.step > settled:
+                memory.plateau.learn(_weighted(reference, observation.terms))
+        return perceptual
+
+    def _decide(self, previous: int, perceptual: float) -> None:
+        counter = self._memory.plateau.counter
+        if self._config.adaptive_loss_weights:
+            self._choose_mode(counter)
+        self._move_weights(previous, perceptual)
+        if counter >= self._config.plateau_patience:
+            self._begin_boost(counter)
+
+    def _choose_mode(self, counter: int) -> None:
+        since, sharpness = self._memory.aggressive_since, self._memory.sharpness.mean
+        if counter > self._config.plateau_safety_threshold:
+            self._reset(counter)
+        elif since is not None:
+            reason = reason_to_leave(self._memory.steps_done - since, sharpness)
+            if reason is not None:
+                self._leave_aggressive(reason)
+        elif counter >= self._config.plateau_patience and self._may_follow_sharpness:
+            reason = reason_to_enter(counter, sharpness)
+            if reason is not None:
+                self._memory.aggressive_since = self._memory.steps_done
+                self._note_mode(reason)
+
+    @property
+    def _may_follow_sharpness(self) -> bool:
+        """Not on the way back nor for some time after it began, nor while the weight that sharpness moves is pinned."""
+        is_resting = self._balance.is_returning or self._memory.steps_done < self._memory.rests_until
+        return not is_resting and not self._balance.pins.holds(GRADIENT)
+
+    def _reset(self, counter: int) -> None:
+        """Give up Aggressive; give up the weights too, unless the output is sharp enough: then they did their work."""
+        threshold = self._config.plateau_safety_threshold
+        reason = f"no improvement in {counter} steps; PLATEAU_SAFETY_THRESHOLD is {threshold}"
+        if is_blurry(self._memory.sharpness.mean) and not self._balance.is_returning:
+            self._balance.turn_back()
+            if self._balance.is_returning:
+                self._memory.rests_until = self._memory.steps_done + REST_STEPS
+        way = "back to the configured weights" if self._balance.is_returning else "the weights are kept"
+        self._tell("safety reset", f"{reason}; {way}", weights=_named(self.weights))
+        self._leave_aggressive(reason)
+
+    def _leave_aggressive(self, reason: str) -> None:
+        """Be Stable, and count anew, so that a plateau that has been dealt with is not taken for a second one."""
+        self._memory.aggressive_since = None
+        self._memory.plateau.count_anew()
+        self._note_mode(reason)
+
+    def _move_weights(self, previous: int, perceptual: float) -> None:
+        target = self._due_target(previous)
+        before, own = self.weights, self._balance.own
+        wanted = own if target is None else target.weights
+        if self._config.adaptive_loss_weights and not self._balance.pins.holds(PERCEPTUAL):
+            wanted = Weights(wanted.shares, perceptual)
+        self._balance.move(wanted)
+        if target is not None:
+            self._memory.cooldown_until = self._memory.steps_done + self._config.cooldown_duration
+            self._tell("weights", target.reason, before=_named(before), after=_named(self.weights))
+        if self._config.adaptive_loss_weights:
+            self._note_perceptual(own.perceptual)
+
+    def _due_target(self, previous: int) -> Target | None:
+        """Where the shares are to go now and why; None when no adjustment is due, or it would change nothing."""
+        memory, interval = self._memory, interval_of(self._mode)
+        if memory.cooldown_remaining > 0 or memory.steps_done // interval == previous // interval:
+            return None
+        target = self._target()
+        return target if target is not None and self._balance.can_move(target.weights) else None
+
+    def _target(self) -> Target | None:
+        own, configured, sharpness = self._balance.own, self._balance.configured, self._memory.sharpness.mean
+        if not self._config.adaptive_loss_weights:
+            return Target(configured, "to the configured weights: ADAPTIVE_LOSS_WEIGHTS is off")
+        if self._balance.is_returning:
+            return Target(Weights(configured.shares, own.perceptual), "back to the configured weights")
+        if sharpness is None or not self._may_follow_sharpness:
+            return None
+        return aggressive_target(own, sharpness) if self._mode is Mode.AGGRESSIVE else stable_target(own, sharpness)
+
+    def _note_perceptual(self, before: float) -> None:
+        """Tell that the perceptual weight goes the other way than it went last; not every move of it."""
+        weight = self._balance.own.perceptual
+        direction = (weight > before) - (weight < before)
+        if direction in (0, self._memory.perceptual_direction):
+            return
+        self._memory.perceptual_direction = direction
+        verb = "rises" if direction > 0 else "falls"
+        self._tell("perceptual", f"{verb}: the mean L1 term is {self._memory.perceptual.mean_l1:.4f}", weight=weight)
+
+    def _begin_boost(self, counter: int) -> None:
+        height = self._boost_height()
+        if height == 0:
+            return
+        steps_done, steps = self._memory.steps_done, self._config.boost_steps
+        self._memory.boost = Boost(steps_done, height, steps)
+        self._memory.plateau.count_anew()
+        self._tell("boost", f"plateau: no improvement in {counter} steps", height=height, steps=steps)
+
+    def _boost_height(self) -> float:
+        """How much a plateau would add to the learning rate now; 0 where it may not or need not."""
+        steps_done, boost = self._memory.steps_done, self._memory.boost
+        if not self._config.adaptive_lr_boost or not self._is_settled or self._schedule.phase(steps_done) != "cosine":
+            return 0.0
+        if boost is not None and boost.rests(steps_done):
+            return 0.0
+        return height_at(self._schedule.learning_rate(steps_done), self._config.max_lr)
+
+    def _note_mode(self, reason: str) -> None:
+        mode = mode_at(self._memory.steps_done, self._config, self._memory.aggressive_since)
+        if mode is not self._mode:
+            self._tell("mode", reason, before=self._mode.value, after=mode.value)
+            self._mode = mode
+
+    def _tell(self, kind: str, reason: str, **details: Any) -> None:
+        self._changes.append(Change(kind, reason, {"step": self._memory.steps_done, **details}))
+
+
+def _weighted(weights: Values, terms: Values) -> float:
+    return weights[0] * terms[0] + weights[1] * terms[1] + weights[2] * terms[2] + weights[3] * terms[3]
+
+
+def _named(weights: Values) -> dict[str, float]:
+    return dict(zip(WEIGHT_NAMES, weights, strict=True))

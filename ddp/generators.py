@@ -1,0 +1,50 @@
+"""The random generators of one rank: torch's, Python's, numpy's, and its GPU's."""
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_generators(seed: int) -> None:
+    """Seed all of them."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+def generators_state(device: torch.device) -> dict[str, Any]:
+    """Their states as tensors and plain values, for a checkpoint."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_generators(device: torch.device, state: Mapping[str, Any]) -> None:
+    """Go on with the numbers that would have come after `generators_state`."""
+    torch.set_rng_state(state["torch"])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+@contextmanager
+def undisturbed_generators(device: torch.device) -> Iterator[None]:
+    """Whatever is drawn within is as if it had not been drawn."""
+    state = generators_state(device)
+    try:
+        yield
+    finally:
+        restore_generators(device, state)

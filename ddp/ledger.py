@@ -1,0 +1,104 @@
+"""What every step measured, on its way from the device to the host without holding anybody up.
+
+Rows gather in a block on the device. Every ADAPT_EVERY steps the block is sent to the host, and the block sent the time
+before is read: its copy has had that many steps to arrive, so the host does not wait for the step it has just issued.
+All values are the same on every rank, so everything decided on them is decided alike.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TERM_COUNT = 4
+CARRIED = 1 + TERM_COUNT + 2
+"""Values that travel with the gradients: total, l1, ms, gradient, perceptual | detail of the output, of the target."""
+ROW = CARRIED + 2
+"""Those, the gradient norm before clipping, and 1 where the step was skipped."""
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step as the host sees it."""
+
+    step: int
+    total: float
+    terms: tuple[float, float, float, float]
+    sharpness: float
+    grad_norm: float
+    is_skipped: bool
+
+
+class Ledger:
+    """The rows of the latest steps. `add` belongs to every step, `turn` to every ADAPT_EVERY-th."""
+
+    def __init__(self, device: torch.device, block_steps: int) -> None:
+        self._device = device
+        self._block = torch.zeros(block_steps, ROW, device=device)
+        self._filled = 0
+        self._first_step = 1
+        self._sent = torch.zeros(0, ROW)
+        self._sent_first_step = 1
+        self._arrived: torch.cuda.Event | None = None
+
+    def add(self, row: Tensor, step: int) -> None:
+        """Note a step's row (ROW,), on the device; `step` counts it."""
+        if self._filled == 0:
+            self._first_step = step
+        if self._filled == len(self._block):  # resumed under a longer rhythm
+            self._block = torch.cat([self._block, torch.zeros_like(self._block)])
+        self._block[self._filled].copy_(row)
+        self._filled += 1
+
+    def turn(self) -> list[StepRow]:
+        """Send this block on its way and read the one sent before, in step order."""
+        rows = self._read_sent()
+        self._sent_first_step = self._first_step
+        self._sent = _on_host(self._block[: self._filled])
+        if self._device.type == "cuda":
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+        self._filled = 0
+        return rows
+
+    def _read_sent(self) -> list[StepRow]:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+            self._arrived = None
+        return [_as_row(self._sent_first_step + index, row) for index, row in enumerate(self._sent.tolist())]
+
+    def state(self) -> dict[str, Any]:
+        """Everything not read yet, for a checkpoint."""
+        return {
+            "rows": self._block[: self._filled],
+            "first_step": self._first_step,
+            "sent": self._sent,
+            "sent_first_step": self._sent_first_step,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint, also under another ADAPT_EVERY."""
+        rows: Tensor = state["rows"]
+        if len(rows) > len(self._block):
+            self._block = torch.zeros(len(rows), ROW, device=self._device)
+        self._block[: len(rows)].copy_(rows)
+        self._filled = len(rows)
+        self._first_step = state["first_step"]
+        self._sent, self._sent_first_step = state["sent"].clone(), state["sent_first_step"]
+        self._arrived = None
+
+
+def _on_host(block: Tensor) -> Tensor:
+    """A copy on the host; from a GPU into page-locked memory, without waiting."""
+    if block.device.type != "cuda":
+        return block.clone()
+    target = torch.empty(block.shape, dtype=block.dtype, pin_memory=True)
+    return target.copy_(block, non_blocking=True)
+
+
+def _as_row(step: int, values: list[float]) -> StepRow:
+    total, l1, ms, gradient, perceptual, detail, target_detail, grad_norm, skipped = values
+    sharpness = detail / target_detail if target_detail else 1.0
+    return StepRow(step, total, (l1, ms, gradient, perceptual), sharpness, grad_norm, skipped > 0)

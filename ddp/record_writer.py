@@ -1,0 +1,104 @@
+"""Writes records as files: in order, whole, tried again until it works. Used by the recorder's thread.
+
+A record that cannot be written is kept, said once, and never skipped: those behind it wait, so that files appear in the
+order of their steps.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ddp.previews import write_previews
+from ddp.validation import Preview
+from service.commands import Command
+from service.files import write_whole
+from service.record import Record, encode_record, record_name
+from service.run_directory import RunDirectory
+
+RETRY_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+Waiting = Sequence[tuple[Command, Mapping[str, Any]]]
+
+
+@dataclass
+class UnsavedRecord:
+    """A record on its way to its file, with the commands that wait for it and what to answer them."""
+
+    record: Record
+    previews: Sequence[Preview] = ()
+    waiting: Waiting = ()
+    has_failed: bool = False
+
+    @property
+    def step(self) -> int:
+        """The record's step."""
+        step: int = self.record["step_current"]
+        return step
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return record_name(self.step)
+
+
+class RecordWriter:
+    """The queue of records. `add` and `unsaved` may be called from any thread, `write_waiting` from one."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        on_saved: Callable[[UnsavedRecord, str], None],
+        on_failed: Callable[[UnsavedRecord, OSError], None],
+    ) -> None:
+        """`on_saved` gets the sha256; `on_failed` is called at every failure, and may take the waiting commands off."""
+        self._directory = directory
+        self._on_saved = on_saved
+        self._on_failed = on_failed
+        self._lock = threading.Lock()
+        self._records: deque[UnsavedRecord] = deque()
+        self._retry_at = 0.0
+
+    def add(self, unsaved: UnsavedRecord) -> None:
+        """Queue a record."""
+        with self._lock:
+            self._records.append(unsaved)
+
+    def unsaved(self) -> list[UnsavedRecord]:
+        """What is not on disk yet, oldest first."""
+        with self._lock:
+            return list(self._records)
+
+    def write_waiting(self, now: float) -> None:
+        """Write what waits, unless a failure is less than RETRY_SECONDS of the monotonic clock ago."""
+        while now >= self._retry_at and (waiting := self.unsaved()):
+            unsaved = waiting[0]
+            try:
+                sha256 = self._write(unsaved)
+            except OSError as error:
+                if not unsaved.has_failed:
+                    logger.warning("⚠️  Failed to save statistics JSON: %s", error)
+                unsaved.has_failed = True
+                self._retry_at = now + RETRY_SECONDS
+                self._on_failed(unsaved, error)
+                return
+            with self._lock:
+                self._records.popleft()
+            self._on_saved(unsaved, sha256)
+
+    def retry_now(self) -> None:
+        """Try again at the next call, whatever failed before."""
+        self._retry_at = 0.0
+
+    def _write(self, unsaved: UnsavedRecord) -> str:
+        sha256 = write_whole(self._directory.root / unsaved.name, encode_record(unsaved.record))
+        logger.info("📊 Statistics saved: %s", unsaved.name)
+        try:
+            write_previews(self._directory.previews, unsaved.step, unsaved.previews)
+        except OSError as error:
+            logger.warning("The previews of step %d could not be written: %s", unsaved.step, error)
+        return sha256

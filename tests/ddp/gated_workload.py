@@ -1,0 +1,118 @@
+"""The default workload with dropout, and with gates for tests: it waits, signals or breaks down at a given micro-batch.
+
+Named by WORKLOAD in tests of whole trainings. Environment of the ranks, each optional:
+
+    TEST_GATE     a path: the first micro-batch waits until it exists
+    TEST_VALIDATION_GATE   a path: each validation image waits until it exists
+    TEST_EVENTS   `what@rank:micro-batch` separated by commas; micro-batches of a rank counted from 1 over the whole run
+                  term: SIGTERM to itself · kill: SIGKILL · hang: waits until TEST_RELEASE exists
+                  nan: a batch that makes the loss not finite (nan*3: three in a row) · bad: the same, whenever it comes
+Each happens once, in the first start of a launcher only; `bad` happens again whenever the run comes by.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddp.vsr import workload
+from ddp.vsr.model import VSR
+from ddp.vsr.patches import PatchSet
+from ddp.workload import Batch, Share
+from service.settings import RunConfig
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A batch that is not made of bytes."""
+
+    lr: Tensor
+    gt: Tensor
+    skipped: tuple[str, ...] = ()
+
+
+class DroppingVSR(VSR):
+    """Drops input pixels at random while training: every step draws random numbers."""
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return super().forward(F.dropout(lr, 0.1, self.training))
+
+
+class GatedImages(workload.ValidationImages):
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        wait_for(os.environ.get("TEST_VALIDATION_GATE"))
+        return super().read(index)
+
+
+class GatedWorkload(workload.VideoSuperResolution):
+    def __init__(self, config: RunConfig, training: PatchSet, validation: PatchSet) -> None:
+        super().__init__(config, training, validation)
+        self.validation_images = GatedImages(validation)
+
+    def build_model(self) -> nn.Module:
+        config = self._config
+        return DroppingVSR(
+            config.n_feats, config.n_blocks, config.n_frames, config.scale, config.activation_checkpointing
+        )
+
+    def batches(self, share: Share) -> Iterator[Batch]:
+        wait_for(os.environ.get("TEST_GATE"))
+        per_micro_batch = self._config.batch_size * share.world_size
+        for number, batch in enumerate(super().batches(share), start=1 + share.samples_seen // per_micro_batch):
+            yield happening(batch, planned(share.rank).get(number, []))
+
+
+def happening(batch: Batch, events: list[str]) -> Batch:
+    for what in list(events):
+        if what != "bad":
+            events.remove(what)
+        batch = happen(what, batch)
+    return batch
+
+
+@cache
+def planned(rank: int) -> dict[int, list[str]]:
+    """{micro-batch: what happens to this rank}."""
+    found: dict[int, list[str]] = {}
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        return found
+    for text in filter(None, os.environ.get("TEST_EVENTS", "").split(",")):
+        what, _, place = text.partition("@")
+        of_rank, _, number = place.partition(":")
+        what, _, times = what.partition("*")
+        if int(of_rank) == rank:
+            for offset in range(int(times or 1)):
+                found.setdefault(int(number) + offset, []).append(what)
+    return found
+
+
+def happen(what: str, batch: Batch) -> Batch:
+    if what in {"nan", "bad"}:
+        return Pixels(torch.full(batch.lr.shape, float("nan")), batch.gt.float())
+    if what == "hang":
+        hang_until_released()
+    else:
+        os.kill(os.getpid(), {"term": signal.SIGTERM, "kill": signal.SIGKILL}[what])
+    return batch
+
+
+def hang_until_released() -> None:
+    """A loader that waits for a disk that is away."""
+    wait_for(os.environ["TEST_RELEASE"])
+
+
+def wait_for(path: str | None) -> None:
+    while path and not Path(path).exists():
+        time.sleep(0.005)
+
+
+def build(config: RunConfig) -> GatedWorkload:
+    halves = (PatchSet.open(config.dataset_root, half, config.n_frames, config.scale) for half in ("Patches", "Val"))
+    return GatedWorkload(config, *halves)

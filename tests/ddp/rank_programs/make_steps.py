@@ -1,0 +1,108 @@
+"""Makes some steps with a whole trainer on every rank, and counts what crosses between the ranks in each.
+
+    torchrun … make_steps.py OUT STEPS KEY=VALUE …
+
+Rank 0 saves to OUT: weights, losses by step, own (our collectives by step), gradients (DDP's by step), seconds.
+"""
+
+import logging
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ddp.assembly import Start, build_parts, open_workload
+from ddp.parts import Parts
+from ddp.signals import LeaveRequest
+from ddp.trainer import Trainer
+from ddp.world import World, environment_place
+from service.config import load_config
+from service.run_state import RunState
+
+OURS = ("all_reduce", "all_gather_object", "broadcast_object_list", "broadcast", "all_gather", "barrier", "reduce")
+
+
+class Counted:
+    """Collectives by step; `step` is the one being made."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.own: dict[int, Counter[str]] = {}
+        self.gradients: Counter[int] = Counter()
+        for name in OURS:
+            setattr(dist, name, self._counting(name, getattr(dist, name)))
+
+    def _counting(self, name: str, collective: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            kind = "control" if named.get("async_op") else name
+            self.own.setdefault(self.step, Counter())[kind] += 1
+            return collective(*arguments, **named)
+
+        return call
+
+    def watch(self, parts: Parts) -> None:
+        """Count DDP's own buckets too; the hook does what DDP does without one."""
+        wrapped = parts.stepper._wrapped
+        if isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
+            wrapped.register_comm_hook(None, self._reduce)
+
+    def _reduce(self, _state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        self.gradients[self.step] += 1
+        buffer = bucket.buffer().div_(dist.get_world_size())
+        work: Any = dist.distributed_c10d.all_reduce(buffer, async_op=True)
+        future: torch.futures.Future[torch.Tensor] = work.get_future().then(lambda done: done.value()[0])
+        return future
+
+
+def watch_losses(parts: Parts) -> list[float]:
+    """The total loss of each step from now on."""
+    losses: list[float] = []
+    note = parts.ledger.add
+
+    def add(row: torch.Tensor, step: int) -> None:
+        losses.append(float(row[0]))
+        note(row, step)
+
+    parts.ledger.add = add  # type: ignore[method-assign]
+    return losses
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.ERROR)
+    out, steps, *overrides = sys.argv[1:]
+    loaded = load_config(None, overrides, {})
+    world = World.join(environment_place(), "cpu", threads=1)
+    parts = build_parts(
+        world, Start(loaded, False, False), "steps", LeaveRequest(), open_workload(world, loaded.config)
+    )
+    counted = Counted()
+    counted.watch(parts)
+    trainer = Trainer(parts)
+    losses, began = watch_losses(parts), time.monotonic()
+    parts.window.clock.mark()
+    for step in range(1, int(steps) + 1):
+        counted.step = step
+        trainer.advance()
+    seconds = time.monotonic() - began
+    weights = torch.cat([parameter.detach().flatten() for parameter in parts.stepper.model.parameters()])
+    parts.saver.close()
+    parts.recorder.close(RunState.STOPPED)
+    if world.is_main:
+        torch.save(
+            {
+                "weights": weights,
+                "losses": losses,
+                "own": {step: dict(kinds) for step, kinds in counted.own.items()},
+                "gradients": dict(counted.gradients),
+                "seconds": seconds,
+            },
+            Path(out),
+        )
+    world.leave()
+
+
+main()

@@ -1,0 +1,25 @@
+"""Rank 1 hangs in a collective that rank 0 joins only once it has read rank 1's text. Started by torchrun in a test."""
+
+import sys
+import threading
+import time
+
+import torch
+
+from ddp.world import World, environment_place
+
+
+def main() -> None:
+    world = World.join(environment_place(), "cpu", threads=1)
+    board = world.board()
+    if world.is_main:
+        while (texts := board.read_all())[1] is None:
+            time.sleep(0.01)
+        sys.stdout.write(f"READ {texts}\n")
+    else:
+        threading.Timer(0.2, lambda: board.post("rank 1 hangs")).start()
+    world.sum(torch.zeros(1))
+    world.leave()
+
+
+main()

@@ -1,0 +1,50 @@
+"""Torch's key-value store in a process of its own, for the time of a `with`: to be frozen, killed and started again."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from torch.distributed import TCPStore
+
+from ddp.board import StoreBoard
+
+SERVER = """
+import sys
+from torch.distributed import TCPStore
+store = TCPStore("127.0.0.1", int(sys.argv[1]), is_master=True, wait_for_workers=False)
+print(store.port, flush=True)
+sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True)
+class StoreServer:
+    """A running store."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def serving_store(port: int = 0) -> Iterator[StoreServer]:
+    """A store on loopback, on a free port if none is given."""
+    command = [sys.executable, "-c", SERVER, str(port)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process:
+        try:
+            assert process.stdout is not None
+            yield StoreServer(int(process.stdout.readline()), process)
+        finally:
+            process.kill()
+
+
+def store_board(port: int, rank: int, size: int) -> StoreBoard:
+    """The board of one rank in a store on loopback, as `World.board` makes it."""
+    connect = partial(
+        TCPStore, "127.0.0.1", port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=2)
+    )
+    return StoreBoard(connect, "board/0", rank, size)

@@ -1,0 +1,109 @@
+"""The board between real processes, and what becomes of it when the store goes."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddp import board as board_module
+from ddp.board import BoardGoneError, LocalBoard
+from ddp.world import Place, World
+from tests.ddp.launching import Launch, torchrun
+from tests.ddp.store_serving import serving_store, store_board
+
+
+def test_a_world_without_groups_has_a_board_of_its_own() -> None:
+    board = World(Place(), torch.device("cpu")).board()
+    assert board.read_all() == [None]
+
+    board.post("alone")
+
+    assert isinstance(board, LocalBoard)
+    assert board.read_all() == ["alone"]
+
+
+def test_ranks_read_each_other_while_a_collective_hangs(launch: Launch, tmp_path: Path, repository: Path) -> None:
+    process = launch(torchrun(2, str(repository / "tests/ddp/rank_programs/post_on_board.py")))
+
+    assert process.wait(timeout=120) == 0
+    assert "READ [None, 'rank 1 hangs']" in (tmp_path / "output.txt").read_text()
+
+
+def test_each_rank_has_the_text_that_it_posted_last() -> None:
+    with serving_store() as server:
+        first, second = (store_board(server.port, rank, size=3) for rank in (0, 1))
+        first.post("one")
+        second.post("two")
+        first.post("one, later; über")
+
+        assert first.read_all() == second.read_all() == ["one, later; über", "two", None]
+
+
+def test_a_rank_that_never_posted_is_not_waited_for() -> None:
+    with serving_store() as server:
+        assert store_board(server.port, rank=0, size=2).read_all() == [None, None]
+
+
+def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
+    eventually: Callable[..., None],
+) -> None:
+    with serving_store() as server:
+        board = store_board(server.port, rank=0, size=1)
+        board.post("here")
+        server.process.kill()
+        server.process.wait()
+
+        def is_gone() -> bool:
+            try:
+                board.read_all()
+            except BoardGoneError:
+                return True
+            return False
+
+        eventually(is_gone)
+
+    with serving_store(server.port), pytest.raises(BoardGoneError):
+        board.post("again")
+
+
+def test_a_store_that_comes_back_is_found_again(
+    monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(board_module, "RETRY_SECONDS", 0.0)
+    with serving_store() as server:
+        board = store_board(server.port, rank=0, size=2)
+        board.post("here")
+        store_board(server.port, rank=1, size=2).post("here too")
+        assert board.read_all() == ["here", "here too"]
+
+    def has_posted() -> bool:
+        try:
+            board.post("back")
+            return board.read_all() == ["back", None]
+        except BoardGoneError:
+            return False
+
+    with serving_store(server.port):
+        eventually(has_posted)
+
+
+def test_waiting_for_a_frozen_store_leaves_other_threads_alone() -> None:
+    """Torch's client must not hold the interpreter's lock while it waits."""
+    answers: list[object] = []
+    with serving_store() as server:
+        board = store_board(server.port, rank=0, size=1)
+        board.post("here")
+        server.process.send_signal(signal.SIGSTOP)
+        reader = threading.Thread(target=lambda: answers.append(board.read_all()), daemon=True)
+        reader.start()
+        try:
+            reader.join(0.3)  # this thread runs on meanwhile, or the test would never end
+            assert answers == []
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        reader.join()
+
+    assert answers == [["here"]]

@@ -1,0 +1,73 @@
+"""The ledger of steps: each row arrives once, in order, one block late; a checkpoint holds what has not arrived."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from ddp.ledger import ROW, Ledger, StepRow
+
+CPU = torch.device("cpu")
+
+
+def row(step: int, skipped: bool = False) -> torch.Tensor:
+    values = [10.0 * step, 1.0, 2.0, 3.0, 4.0, 0.5, 0.25, 7.0, float(skipped)]
+    assert len(values) == ROW
+    return torch.tensor(values)
+
+
+def walk(ledger: Ledger, first: int, last: int, every: int) -> list[StepRow]:
+    """Make steps as the trainer does: turn before a step that begins a new block."""
+    seen = []
+    for step in range(first, last + 1):
+        if step > 1 and (step - 1) % every == 0:
+            seen.extend(ledger.turn())
+        ledger.add(row(step), step)
+    return seen
+
+
+def test_rows_arrive_once_in_order_and_one_block_late() -> None:
+    ledger = Ledger(CPU, 4)
+
+    seen = walk(ledger, 1, 13, 4)
+
+    assert [item.step for item in seen] == list(range(1, 9))
+    assert seen[2] == StepRow(3, 30.0, (1.0, 2.0, 3.0, 4.0), 2.0, 7.0, is_skipped=False)
+
+
+def test_a_flat_target_counts_as_sharp_and_a_skipped_step_is_marked() -> None:
+    ledger = Ledger(CPU, 2)
+    flat = row(1, skipped=True)
+    flat[6] = 0.0
+    ledger.add(flat, 1)
+    ledger.turn()
+
+    (seen,) = ledger.turn()
+
+    assert (seen.sharpness, seen.is_skipped) == (1.0, True)
+
+
+@pytest.mark.parametrize("stopped_at", range(1, 13))
+def test_a_ledger_restored_anywhere_goes_on_as_if_never_left(stopped_at: int) -> None:
+    straight = walk(Ledger(CPU, 4), 1, 24, 4)
+    first, second = Ledger(CPU, 4), Ledger(CPU, 4)
+
+    seen = walk(first, 1, stopped_at, 4)
+    second.restore(copy.deepcopy(first.state()))
+    seen += walk(second, stopped_at + 1, 24, 4)
+
+    assert seen == straight
+
+
+@pytest.mark.parametrize("every", [2, 7])
+def test_another_rhythm_after_a_resume_loses_no_step(every: int) -> None:
+    first, second = Ledger(CPU, 4), Ledger(CPU, every)
+    seen = walk(first, 1, 11, 4)
+    state: dict[str, Any] = copy.deepcopy(first.state())
+    second.restore(state)
+
+    seen += walk(second, 12, 40, every)
+
+    assert [item.step for item in seen] == list(range(1, len(seen) + 1))
+    assert len(seen) >= 40 - 2 * every

@@ -1,0 +1,32 @@
+"""A slow rank is named when several windows agree, and no sooner."""
+
+import pytest
+
+from ddp.slowness import SlowRanks
+
+
+@pytest.mark.parametrize(
+    ("windows", "named"),
+    [
+        ([1, 1], None),
+        ([1, 1, 1], 1),
+        ([1, None, 1, None, 1], None),
+        ([1, 1, 1, None], 1),
+        ([1, 1, 1, None, None, None], None),
+        ([1, 1, 1, 0, 0, 0], 0),
+    ],
+)
+def test_three_windows_in_a_row_name_a_rank_or_clear_it(windows: list[int | None], named: int | None) -> None:
+    ranks = SlowRanks()
+    for window in windows:
+        ranks.see(window)
+
+    assert ranks.named == named
+
+
+def test_news_come_once() -> None:
+    ranks = SlowRanks()
+
+    assert [ranks.see(window) for window in [2, 2, 2, 2, None, None, None, None]] == [
+        False, False, True, False, False, False, True, False,
+    ]  # fmt: skip

@@ -1,0 +1,82 @@
+"""A running training and the store through which it is steered, as the API and the keyboard do."""
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from service.commands import Command, CommandState, Kind
+from service.run_state import RunState
+from service.store import RunRow, Store, StoreUnavailableError
+
+Eventually = Callable[..., None]
+
+
+class Training:
+    """One start of a training."""
+
+    def __init__(self, process: "subprocess.Popen[str]", root: Path, output: Path, eventually: Eventually) -> None:
+        self.process, self.root, self._output, self._eventually = process, root, output, eventually
+        self.store = Store(root / "leitstand.db")
+
+    @property
+    def output(self) -> str:
+        """What the ranks printed so far."""
+        return self._output.read_text()
+
+    def end(self, seconds: float = 90) -> int:
+        """Wait for the end; returns the exit code."""
+        return self.process.wait(timeout=seconds)
+
+    def run(self) -> RunRow | None:
+        try:
+            return self.store.current_run()
+        except StoreUnavailableError:
+            return None
+
+    def is_at(self, step: int) -> bool:
+        run = self.run()
+        assert self.process.poll() is None, f"the training ended early:\n{self.output}"
+        return run is not None and run.state is not RunState.STARTING and run.step >= step
+
+    def wait_for_step(self, step: int) -> None:
+        self._eventually(lambda: self.is_at(step), seconds=60, what=f"step {step}")
+
+    def submit(self, kind: Kind, arguments: Mapping[str, Any] | None = None, **options: Any) -> str:
+        """Queue a command; returns its id."""
+        run = self.run()
+        assert run is not None
+        return self.store.submit(run.id, kind, arguments or {}, actor="tester", source="api", **options).id
+
+    def ask(self, *kinds: Kind) -> list[Command]:
+        """Queue commands and wait for their ends."""
+        return [self.ended(command_id) for command_id in [self.submit(kind) for kind in kinds]]
+
+    def command(self, command_id: str) -> Command:
+        found = self.store.command(command_id)
+        assert found is not None
+        return found
+
+    def ended(self, command_id: str) -> Command:
+        self._eventually(
+            lambda: self.command(command_id).state.is_final, seconds=30, what=f"the end of command {command_id}"
+        )
+        return self.command(command_id)
+
+    def has_begun(self, command_id: str) -> bool:
+        return self.command(command_id).state is not CommandState.QUEUED
+
+    def record(self, step: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.root / f"Statistik_{step}.json").read_text())
+        return found
+
+    def history(self) -> list[dict[str, Any]]:
+        """The events of the run."""
+        run = self.run()
+        assert run is not None
+        return self.store.events(run.id)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one kind."""
+        return [event for event in self.history() if event["kind"] == kind]
