@@ -4,7 +4,7 @@ from typing import Any
 
 from ddp.adaptive.pins import Pins
 from ddp.adaptive.saved import Saved
-from ddp.adaptive.weights import LIMIT, Shares, Values, Weights, bounded_perceptual
+from ddp.adaptive.weights import LIMIT, Shares, Values, Weights
 from service.settings import RunConfig
 
 WHOLE = 1e-9
@@ -23,8 +23,6 @@ class Balance:
         self._has_perceptual = has_perceptual
         self.configured = Weights.configured(config, has_perceptual)
         self.own = self.configured
-        if config.adaptive_loss_weights and self.uses_perceptual:
-            self.own = Weights(self.own.shares, bounded_perceptual(self.own.perceptual))
         self.pins = Pins()
         self.is_returning = False
 
@@ -100,7 +98,7 @@ class Balance:
         if not self.uses_perceptual:
             self.own = Weights(self.own.shares, 0.0)
         elif self.own.perceptual == 0:
-            self.own = Weights(self.own.shares, bounded_perceptual(self.configured.perceptual))
+            self.own = Weights(self.own.shares, self.configured.perceptual)
 
 
 def _shares(values: list[float]) -> Shares:

@@ -171,7 +171,7 @@ class Controller:
             memory.clip.learn(observation.grad_norm)
             memory.sharpness.learn(observation.sharpness)
             memory.perceptual.learn(observation.terms[0])
-            perceptual = memory.perceptual.next(perceptual)
+            perceptual = memory.perceptual.next(perceptual, self._balance.configured.perceptual)
             if observation.step > settled:
                 memory.plateau.learn(_weighted(reference, observation.terms))
         return perceptual

@@ -27,15 +27,18 @@ class Perceptual:
         """Take in a step's L1 term, finite."""
         self.mean_l1 = l1 if self.mean_l1 is None else (1 - L1_FOLLOW) * self.mean_l1 + L1_FOLLOW * l1
 
-    def next(self, weight: float) -> float:
-        """The weight one step on. It rises to the cap only, but a cap that sinks does not pull it down."""
+    def next(self, weight: float, configured: float) -> float:
+        """The weight one step on, of a term with this configured weight.
+
+        It rises to the cap only, but a cap that sinks does not pull it down.
+        """
         if weight == 0 or self.mean_l1 is None:
             return weight
         if self.mean_l1 < RISE_BELOW:
             weight = max(weight, min(cap_at(self.mean_l1), weight + RISE_PER_STEP))
         elif self.mean_l1 > FALL_ABOVE:
             weight -= FALL_PER_STEP
-        return bounded_perceptual(weight)
+        return bounded_perceptual(weight, configured)
 
     def state(self) -> dict[str, Any]:
         """Plain values."""

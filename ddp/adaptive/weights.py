@@ -15,7 +15,7 @@ L1_FLOOR = 0.1
 """Lowest share of the L1 term; its highest, 0.9, follows from the two floors above."""
 PERCEPTUAL_FLOOR = 0.05
 PERCEPTUAL_CEILING = 0.25
-"""Hard bounds of the perceptual weight, where the term is in use."""
+"""Hard bounds of the perceptual weight, where the term is in use and not configured below them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,6 @@ def bounded_shares(ms: float, gradient: float) -> Shares:
     return (1 - ms - gradient, ms, gradient)
 
 
-def bounded_perceptual(weight: float) -> float:
-    """The weight of a term in use, within its hard bounds."""
-    return min(max(weight, PERCEPTUAL_FLOOR), PERCEPTUAL_CEILING)
+def bounded_perceptual(weight: float, configured: float) -> float:
+    """The weight of a term in use, within its hard bounds; one that is configured below the floor may stay there."""
+    return min(max(weight, min(PERCEPTUAL_FLOOR, configured)), PERCEPTUAL_CEILING)

@@ -44,15 +44,15 @@ def test_the_cap_depends_on_the_mean(mean_l1: float, cap: float) -> None:
     ],
 )
 def test_the_weight_one_step_on(mean_l1: float, weight: float, following: float) -> None:
-    assert Perceptual(mean_l1).next(weight) == pytest.approx(following)
+    assert Perceptual(mean_l1).next(weight, 0.1) == pytest.approx(following)
 
 
 def test_a_term_that_is_off_stays_off() -> None:
-    assert Perceptual(0.001).next(0.0) == 0
+    assert Perceptual(0.001).next(0.0, 0.0) == 0
 
 
 def test_nothing_moves_before_the_first_step() -> None:
-    assert Perceptual().next(0.1) == 0.1
+    assert Perceptual().next(0.1, 0.1) == 0.1
 
 
 @pytest.mark.parametrize("mean_l1", [None, 0.011])

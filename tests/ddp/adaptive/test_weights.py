@@ -51,4 +51,5 @@ def test_shares_keep_their_floors(wanted: tuple[float, float], bounded: tuple[fl
 
 
 def test_the_perceptual_weight_keeps_its_bounds() -> None:
-    assert [bounded_perceptual(weight) for weight in (0.01, 0.1, 0.3)] == [0.05, 0.1, 0.25]
+    assert [bounded_perceptual(weight, 0.1) for weight in (0.01, 0.1, 0.3)] == [0.05, 0.1, 0.25]
+    assert [bounded_perceptual(weight, 0.02) for weight in (0.01, 0.02, 0.03)] == [0.02, 0.02, 0.03]
