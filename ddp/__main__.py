@@ -84,9 +84,11 @@ def train(parts: Parts) -> int:
             ending = Trainer(parts).run()
         except BaseException as error:
             parts.saver.close()  # what is on its way to the disk is whole yet
-            recorder.close(
-                RunState.FAILED, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            )
+            if is_loss_of_peer(error) and parts.world.restarts_left > 0:
+                recorder.close_for_restart()
+            else:
+                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                recorder.close(RunState.FAILED, reason)
             raise
         parts.saver.close()
         recorder.close(ending, LEFT_BY_SIGNAL if standing.is_leaving else None)

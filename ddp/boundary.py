@@ -150,7 +150,6 @@ class Boundary:
             extra={"live": self._standing.live.state(), "records": self._recorder.unsaved_records()},
             on_written=written,
         )
-        self._standing.saved_step = step
         self._parts.window.clock.mark()
 
     def save_if_best(self) -> None:
@@ -233,9 +232,10 @@ class Boundary:
 
     def _say_rolled_back(self, left_at: int, found: LoadedState, reason: str) -> None:
         name, progress = found.saved.folder.name, self._standing.progress
-        logger.warning(
-            "Rolled back from step %d to %s (%s); this is branch %d.", left_at, name, reason, progress.branch
-        )
+        if self._parts.world.is_main:
+            logger.warning(
+                "Rolled back from step %d to %s (%s); this is branch %d.", left_at, name, reason, progress.branch
+            )
         details = {"from_step": left_at, "checkpoint": name, "reason": reason, "branch_id": progress.branch}
         self._recorder.mark_step(progress.step)
         self._recorder.event("rollback", {**details, "LR_SCALE": self._standing.config.lr_scale})

@@ -83,6 +83,13 @@ class Recorder:
         self.set_state(state, reason)
         # After the state, which keeps the API from accepting more.
         self._enqueue(_Writing(lambda store: store.reject_queued(self._run_id, ended)))
+        self.close_for_restart()
+
+    def close_for_restart(self) -> None:
+        """Write everything that waits, and no last state: the launcher starts all ranks again, and what waits for one.
+
+        A pause stays in force, queued commands stay queued.
+        """
         self._ending.set()
         self._thread.join()
         self._store.close()

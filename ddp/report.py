@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ddp.adaptive.change import Change
 from ddp.progress import format_duration
 from ddp.window import WindowSummary
 from ddp.world import World
@@ -114,6 +115,14 @@ def curves_of(record: Record, *, with_validation: bool) -> dict[str, Any]:
     """
     left_out = set() if with_validation else NOT_YET_VALIDATED.keys() | {"best_quality_ever"}
     return {key: value for key, value in record.items() if key in CURVES and key not in left_out}
+
+
+def change_text(change: Change) -> str:
+    """What the controller changed, for the log: `mode Settling`, `weights l1 0.590, ms 0.200, …`."""
+    after = change.details.get("after", "")
+    if isinstance(after, Mapping):
+        after = ", ".join(f"{name} {value:.3f}" for name, value in after.items())
+    return f"{change.kind} {after}".strip()
 
 
 def outcomes_of(reports: list[tuple[str | None, float]]) -> list[dict[str, Any]]:

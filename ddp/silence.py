@@ -14,6 +14,9 @@ class SilentRecorder:
     def close(self, state: RunState, reason: str | None = None) -> None:
         """Nothing to write."""
 
+    def close_for_restart(self) -> None:
+        """Nothing to write."""
+
     def mark_progress(self) -> None:
         """Nobody reads this rank's progress."""
 

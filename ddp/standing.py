@@ -17,7 +17,6 @@ class Standing:
     is_paused: bool = False
     is_leaving: bool = False
     ending: RunState | None = None
-    saved_step: int | None = None
 
     @property
     def config(self) -> RunConfig:

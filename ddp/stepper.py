@@ -4,6 +4,7 @@ Nothing in a step waits for the device: a step with a loss or gradient that is n
 own kernel, on all ranks alike, because all see the same reduced gradients.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -81,7 +82,7 @@ class Stepper:
         """One micro-batch forward and backward; gradients are averaged over the ranks by the last one of a step."""
         with nullcontext() if is_last else self._world.no_sync(self._wrapped):
             self._marker.enter(Stage.FORWARD)
-            loss = self._loss(self._wrapped, batch, weights) / self._config.accumulation_steps
+            loss = self._loss(self._wrapped, self._network, batch, weights) / self._config.accumulation_steps
             if is_last:
                 window.clock.split()
                 self._marker.enter(Stage.ALL_REDUCE)
@@ -93,8 +94,8 @@ class Stepper:
             self._weights = weights, torch.tensor(weights, device=self._world.device)
         return self._weights[1]
 
-    def _loss(self, network: nn.Module, batch: Batch, weights: Tensor) -> Tensor:
-        """The weighted loss of one micro-batch, a scalar that also carries this step's values."""
+    def _loss(self, network: nn.Module, carrier: WithPassenger, batch: Batch, weights: Tensor) -> Tensor:
+        """The weighted loss of one micro-batch, a scalar; `carrier`, wrapped or not in `network`, takes the values."""
         lr = self._to_device(batch.lr)  # (B, T, 3, h, w)
         target = self._to_device(batch.gt)  # (B, 3, H, W)
         with torch.autocast(self._world.device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
@@ -103,7 +104,7 @@ class Stepper:
         total = (terms * weights).sum()
         with torch.no_grad():
             values = torch.cat([total.view(1), terms, detail(output.float()).view(1), detail(target).view(1)])
-        return total + self._network.carry(values)
+        return total + carrier.carry(values)
 
     def _update(self, learning_rate: float, grad_clip: float) -> Tensor:
         """Clip and update, unless loss or gradient are not finite; returns the step's row."""
@@ -127,15 +128,17 @@ class Stepper:
             self.optimizer.step()
 
     def _explain_shortage(self, batch: Batch) -> str:
-        fitting = largest_fitting(lambda size: self._try_batch(batch, size), len(batch.lr) // 2)
-        return shortage_sentence(self._world.rank, str(self._world.device), self._config, fitting)
+        """Try smaller batches on a copy, which DDP's hooks know nothing of; the other ranks hear of it by our end."""
+        self._network.zero_grad(set_to_none=True)
+        trial = WithPassenger(copy.deepcopy(self.model), CARRIED, self._world.device)
 
-    def _try_batch(self, batch: Batch, batch_size: int) -> None:
-        """Forward and backward of the first samples of a batch on this rank alone, to see whether they fit."""
-        part = _First(batch.lr[:batch_size], batch.gt[:batch_size])
-        self._network.zero_grad(set_to_none=True)
-        self._loss(self._network, part, self._on_device((1.0, 0.0, 0.0, 0.0))).backward()
-        self._network.zero_grad(set_to_none=True)
+        def attempt(batch_size: int) -> None:
+            trial.zero_grad(set_to_none=True)
+            part = _Part(batch.lr[:batch_size], batch.gt[:batch_size])
+            self._loss(trial, trial, part, self._on_device((1.0, 0.0, 0.0, 0.0))).backward()
+
+        fitting = largest_fitting(attempt, len(batch.lr) // 2)
+        return shortage_sentence(self._world.rank, str(self._world.device), self._config, fitting)
 
     def _to_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(self._world.device, non_blocking=True).float() / 255
@@ -159,8 +162,8 @@ class Stepper:
             self.average.model.load_state_dict(state["model"] if state["average"] is None else state["average"])
 
 
-class _First:
-    """The first samples of a micro-batch."""
+class _Part:
+    """Some samples of a micro-batch."""
 
     skipped: tuple[str, ...] = ()
 

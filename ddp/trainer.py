@@ -13,6 +13,7 @@ Every branch that leads to a collective depends on the settings, the step, or a 
 
 import logging
 
+from ddp import report
 from ddp.adaptive.observation import Observation
 from ddp.boundary import Boundary
 from ddp.checkpoint import Reason
@@ -104,7 +105,7 @@ class Trainer:
             return
         self._parts.controller.advance([_observation(row) for row in rows], progress.step)
         for change in self._parts.controller.take_changes():
-            logger.info("Adaptive, step %d: %s (%s).", progress.step, change.kind, change.reason)
+            logger.info("Adaptive, step %d: %s (%s).", progress.step, report.change_text(change), change.reason)
             self._parts.recorder.event(change.kind, {**change.details, "reason": change.reason})
 
     # Numbers going bad
@@ -114,7 +115,9 @@ class Trainer:
         skipped = self._parts.bad_steps.see(rows)
         if not skipped:
             return False
-        logger.warning("Skipped, because the loss or a gradient was not finite: step %s.", ", ".join(map(str, skipped)))
+        if self._parts.world.is_main:
+            steps = ", ".join(map(str, skipped))
+            logger.warning("Skipped, because the loss or a gradient was not finite: step %s.", steps)
         self._parts.recorder.event("not finite", {"steps": skipped, "in_a_row": self._parts.bad_steps.in_a_row})
         if self._parts.bad_steps.in_a_row < self._standing.config.nonfinite_limit:
             return False

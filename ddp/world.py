@@ -40,6 +40,7 @@ class Place:
     world_size: int = 1
     is_launched: bool = False
     restarts: int = 0
+    restarts_left: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Place":
@@ -51,7 +52,8 @@ class Place:
             local_rank=int(environment["LOCAL_RANK"]),
             world_size=int(environment["WORLD_SIZE"]),
             is_launched=True,
-            restarts=int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")),
+            restarts=(restarts := int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))),
+            restarts_left=int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) - restarts,
         )
 
     @property
@@ -82,6 +84,7 @@ class World:
         self.rank = place.rank
         self.size = place.world_size
         self.is_main = place.is_main
+        self.restarts_left = place.restarts_left
         self.restarts = place.restarts  # how often the launcher has started all ranks anew after a failure
         self.device = device
         self.host = socket.gethostname()

@@ -31,7 +31,7 @@ class CommandStore(Database):
     ) -> Command:
         """Queue a command durably; it is on disk when this returns.
 
-        It is to be carried out at `apply_at_step` or the first boundary after it, and not begun after `expires_at`.
+        It is to be carried out at the end of `apply_at_step`, and not begun after `expires_at`.
         """
         command = Command(
             id=uuid.uuid4().hex,

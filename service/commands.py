@@ -72,7 +72,7 @@ class CommandState(StrEnum):
 class Command:
     """One row of the audit: what, who, when, at which step, with which outcome. Times are Unix seconds.
 
-    It is carried out at the first boundary at or after `apply_at_step`, and not begun after `expires_at`.
+    It is carried out at the end of `apply_at_step`, rejected when that is over, and not begun after `expires_at`.
     """
 
     id: str

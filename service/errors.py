@@ -29,5 +29,3 @@ class MemoryShortageError(UserError):
 
 class TrainingFailedError(UserError):
     """The training cannot go on as it is set up; all ranks know."""
-
-    exit_code = 1

@@ -3,9 +3,11 @@
 Named by WORKLOAD in tests of whole trainings. Environment of the ranks, each optional:
 
     TEST_GATE     a path: the first micro-batch waits until it exists
+    TEST_MEMORY   `rank:samples`: that rank runs out of memory with larger micro-batches
     TEST_VALIDATION_GATE   a path: each validation image waits until it exists
     TEST_EVENTS   `what@rank:micro-batch` separated by commas; micro-batches of a rank counted from 1 over the whole run
                   term: SIGTERM to itself · kill: SIGKILL · hang: waits until TEST_RELEASE exists
+                  slow: takes 40 ms longer (slow*9: nine in a row)
                   nan: a batch that makes the loss not finite (nan*3: three in a row) · bad: the same, whenever it comes
 Each happens once, in the first start of a launcher only; `bad` happens again whenever the run comes by.
 """
@@ -42,6 +44,9 @@ class DroppingVSR(VSR):
     """Drops input pixels at random while training: every step draws random numbers."""
 
     def forward(self, lr: Tensor) -> Tensor:
+        rank, _, most = os.environ.get("TEST_MEMORY", "").partition(":")
+        if rank == os.environ.get("RANK") and len(lr) > int(most):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
         return super().forward(F.dropout(lr, 0.1, self.training))
 
 
@@ -98,6 +103,8 @@ def happen(what: str, batch: Batch) -> Batch:
         return Pixels(torch.full(batch.lr.shape, float("nan")), batch.gt.float())
     if what == "hang":
         hang_until_released()
+    elif what == "slow":
+        time.sleep(0.04)
     else:
         os.kill(os.getpid(), {"term": signal.SIGTERM, "kill": signal.SIGKILL}[what])
     return batch

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from api.app import create_app
 from ddp.checkpoint import CheckpointFolder
 from service.commands import CommandState, Kind
 from service.record import list_records
 from service.run_state import RunState
+from service.settings import RunConfig
 from tests.ddp.training import Training
 
 LAST_STEP = 60
@@ -64,7 +66,9 @@ def watched(train: Train, tmp_path: Path, eventually: Callable[..., None]) -> Pa
     paused = run.ended(asked[2])
     assert (paused.state, paused.step) == (CommandState.DONE, EPOCH_END)
     run.ended(run.submit(Kind.VALIDATE))
+    read_everything(run.root)
     run.ended(run.submit(Kind.RESUME))
+    read_everything(run.root)
     assert run.end() == 0, run.output
 
     ended = [run.command(command_id) for command_id in asked]
@@ -72,6 +76,15 @@ def watched(train: Train, tmp_path: Path, eventually: Callable[..., None]) -> Pa
     assert [(item.kind, item.step) for item in ended] == wanted
     assert {3, EPOCH_END, 41} < {step for step, _ in list_records(run.root)}
     return run.root
+
+
+def read_everything(root: Path) -> None:
+    """Every route of the API that only reads."""
+    app = create_app(RunConfig(data_root=root))
+    routes = [rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and not rule.arguments]
+    assert {"/state", "/series", "/statistics", "/ranks", "/metrics", "/settings", "/commands"} <= set(routes)
+    for route in (*routes, "/statistics/latest", "/statistics/Statistik_3.json", "/ranks/0/stack", "/ranks/1/stack"):
+        assert app.test_client().get(route).status_code in {200, 404}, route
 
 
 def left_and_resumed(train: Train, tmp_path: Path, eventually: Callable[..., None]) -> Path:

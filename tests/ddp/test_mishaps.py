@@ -31,7 +31,7 @@ def ranks_of(run: Training) -> dict[int, psutil.Process]:
 def test_a_bad_step_is_skipped_and_a_row_of_them_rolls_the_run_back_at_a_lower_learning_rate(train: Train) -> None:
     run = train(
         2, MAX_STEPS=60, VAL_STEP_EVERY=20, CHECKPOINT_EVERY=10, ADAPT_EVERY=2, NONFINITE_LIMIT=3, SAVE_BEST="false",
-        environment={"TEST_EVENTS": "nan@0:5,nan*3@1:42"}, **GATED,
+        LOG_EVERY=6, environment={"TEST_EVENTS": "nan@0:5,nan*3@1:42,slow*60@1:1"}, **GATED,
     )  # fmt: skip
     assert run.end() == 0, run.output
 
@@ -44,6 +44,10 @@ def test_a_bad_step_is_skipped_and_a_row_of_them_rolls_the_run_back_at_a_lower_l
     assert (record["skipped_steps"], record["branch_id"], record["lr_phase_name"]) == (4, 1, "manual")
     assert record["total_loss_value"] is not None
     assert record["samples_seen"] == 60 * 4  # as if it had never been beyond step 40
+
+    # The same run has a slow rank: it is named, on the console and in the history.
+    assert "Rank 1 is slow: " in run.output
+    assert run.events("slow rank")[0]["details"]["rank"] == 1
 
 
 def test_numbers_that_stay_bad_end_the_run_with_one_sentence_after_some_rollbacks(train: Train) -> None:
@@ -144,6 +148,24 @@ def test_torchruns_restart_heals_a_killed_rank_and_loses_no_record(train: Train)
     assert not list(run.root.glob(".tmp-*"))
 
 
+def test_a_restart_after_an_accident_keeps_a_pause_and_what_is_queued(train: Train, eventually: Eventually) -> None:
+    run = train(2, launcher=["--max-restarts=1"], MAX_STEPS=10**6, VAL_STEP_EVERY=10**6, CHECKPOINT_EVERY=5)
+    run.wait_for_step(20)
+    (paused,) = run.ask(Kind.PAUSE)
+    queued = run.submit(Kind.VALIDATE, apply_at_step=10**5)
+    ranks_of(run)[1].kill()
+    eventually(lambda: len(run.events("started")) == 2, seconds=60, what="the restart")
+    eventually(lambda: run.is_at(0), what="the restarted run")
+
+    row = run.run()
+    assert row is not None
+    assert (row.state, row.step % 5) == (RunState.PAUSED, 0)
+    assert row.step <= (paused.step or 0)
+    assert run.command(queued).state is CommandState.QUEUED
+    (stopped,) = run.ask(Kind.STOP)
+    assert (run.end(), stopped.state, stopped.step) == (0, CommandState.DONE, row.step)
+
+
 def test_a_rank_that_was_asked_to_leave_is_not_started_again(
     launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventually
 ) -> None:
@@ -183,6 +205,36 @@ def test_a_signal_during_a_validation_leaves_at_once_and_the_validation_is_made_
     assert resumed.end() == 0, resumed.output
     assert [step for step, _ in list_records(run.root)] == [20, 30]
     assert resumed.record(20)["trigger"] == "schedule"
+
+
+def test_a_rank_that_runs_out_of_memory_says_which_batch_fits_and_ends_all_with_2(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    values = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=tmp_path / "run", BATCH_SIZE=8, MAX_STEPS=9, **GATED)
+    options = ["--standalone", "--nproc-per-node=2", "--max-restarts=2"]
+    process = launch(
+        [sys.executable, "-m", "service.torchrun", *options, "-m", "ddp", *values], environment={"TEST_MEMORY": "1:2"}
+    )
+    assert process.wait(timeout=90) == 2
+
+    output = (tmp_path / "output.txt").read_text()
+    assert "Error: Rank 1 ran out of memory on cpu with BATCH_SIZE 8; 2 fits: " in output
+    assert "set BATCH_SIZE=2 and ACCUMULATION_STEPS=4" in output
+    assert output.count("Error: ") == 1
+    assert "Traceback" not in output
+
+
+def test_a_checkpoint_of_another_network_is_refused_with_the_settings_that_differ(train: Train, tmp_path: Path) -> None:
+    assert train(1, MAX_STEPS=5).end() == 0
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+
+    refused = train(1, "--resume", output="refused.txt", N_FEATS=8, MAX_STEPS=9)
+
+    assert refused.end() != 0
+    assert (
+        "Error: Checkpoint step_0000005 belongs to another network (n_feats 4 → 8); give the settings" in refused.output
+    )
+    assert sorted(path.name for path in (refused.root / "checkpoints").iterdir()) == kept
 
 
 def test_a_second_signal_leaves_at_once(train: Train, tmp_path: Path, eventually: Eventually) -> None:

@@ -4,11 +4,15 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 
+from ddp.assembly import SHAPE
+from service.cli import leitstand
 from service.config import FOR_OTHERS, load_config
 from service.documentation import BEGIN, END, PAGE, groups, main, render_tables, updated
 from service.errors import UserError
+from service.live import CHANGEABLE, PINNABLE
 from service.settings import RENAMED, WITHOUT_EFFECT, RunConfig
 
 
@@ -28,7 +32,7 @@ def test_every_setting_is_in_one_group_in_the_order_of_the_code() -> None:
 
 def test_groups_have_the_headings_of_the_code() -> None:
     assert list(groups())[:2] == ["Where", "Network"]
-    assert groups()["Processes"] == ["device", "threads_per_rank"]
+    assert groups()["Processes"] == ["device", "threads_per_rank", "stall_seconds"]
 
 
 def test_every_name_has_one_row() -> None:
@@ -82,3 +86,39 @@ def test_variables_that_are_not_settings_are_all_named(repository: Path) -> None
     page = (repository / "docs/configuration.md").read_text()
 
     assert set(re.findall(r"^\| `(LEITSTAND_[A-Z_]+)` \|", page, re.MULTILINE)) == FOR_OTHERS
+
+
+def test_settings_that_can_be_changed_are_all_named_and_no_other(repository: Path) -> None:
+    page = (repository / "docs/configuration.md").read_text()
+    _, _, rest = page.partition("### Which settings can be changed while running\n")
+    named = re.findall(r"`([A-Z][A-Z0-9_]+)`", rest.partition("All others are read at the start only")[0])
+
+    assert len(named) == len(set(named))
+    assert set(named) == {*CHANGEABLE, *PINNABLE}
+
+
+def test_settings_that_describe_the_network_are_those_that_a_checkpoint_is_compared_by(repository: Path) -> None:
+    page = " ".join((repository / "docs/configuration.md").read_text().split())
+    (named,) = re.findall(r"Those that describe the network \(([^)]+)\) must be those of the checkpoint", page)
+
+    assert re.findall(r"`(\w+)`", named) == [name.upper() for name in SHAPE]
+
+
+def test_every_option_of_every_command_is_named(repository: Path) -> None:
+    _, _, text = (repository / "docs/configuration.md").read_text().partition("## The command line\n")
+    inner = [
+        command
+        for group in leitstand.commands.values()
+        if isinstance(group, click.Group)
+        for command in group.commands.values()
+    ]
+    options = {
+        option
+        for command in (leitstand, *leitstand.commands.values(), *inner)
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+
+    assert {"--restarts", "--stack", "--at"} <= options
+    assert options <= set(re.findall(r"--[a-z-]+[a-z]", text))

@@ -7,16 +7,23 @@ import click
 import pytest
 
 from api.app import create_app
-from ddp.checkpoint import MANIFEST_FILE, STATE_FILE
+from ddp import record_writer, recorder, trainer
+from ddp.checkpoint import verify
 from ddp.logs import ForgivingFile
-from ddp.recorder import LAST_CHANCE_SECONDS, LOG_POINTS_KEPT, RETRY_SECONDS
-from ddp.signals import EXIT_CODE
+from ddp.memory import shortage_sentence
+from ddp.saved_state import MANIFEST_FILE, STATE_FILE, Reason, checkpoint_name
+from ddp.signals import EXIT_CODE, SAME_WISH_SECONDS
+from ddp.slowness import WINDOWS_IN_A_ROW
+from ddp.window import SLOW_FACTOR, SLOW_STEPS
 from ddp.world import COLLECTIVE_TIMEOUT
 from service.cli import leitstand
+from service.live import LiveSettings
 from service.run_directory import RunDirectory
-from service.run_state import LOST_AFTER_SECONDS, STALLED_AFTER_SECONDS, RunState
+from service.run_state import LEFT_BY_SIGNAL, LOST_AFTER_SECONDS, STALLED_AFTER_SECONDS, RunState
 from service.settings import RunConfig
 from service.steering import LEGEND
+from service.supervisor import Timing
+from service.torchrun import ANSWERS
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +87,68 @@ def test_numbers_are_those_of_the_code(page: str) -> None:
     assert f"for {STALLED_AFTER_SECONDS:.0f} s no step" in page
     assert f"no sign of life for {LOST_AFTER_SECONDS:.0f} s" in page
     assert f"after {COLLECTIVE_TIMEOUT.total_seconds() / 60:.0f} minutes" in page
-    assert f"{LOG_POINTS_KEPT:,} log points".replace(",", " ") in page
-    assert f"tries for {LAST_CHANCE_SECONDS:.0f} more seconds" in page
-    assert RETRY_SECONDS == 2
+    assert f"{recorder.LOG_POINTS_KEPT:,} log points".replace(",", " ") in page
+    assert f"tries for {recorder.LAST_CHANCE_SECONDS:.0f} more seconds" in page
+    assert recorder.RETRY_SECONDS == record_writer.RETRY_SECONDS == 2
     assert "every two seconds" in page
     assert str(EXIT_CODE) in section(page, "## Exit codes")
+
+
+def test_numbers_of_a_slow_rank_are_those_of_the_code(page: str) -> None:
+    text = section(page, "### A rank is slow")
+
+    assert f"after {WINDOWS_IN_A_ROW} log points in a row" in text
+    assert f"more than {SLOW_FACTOR} times" in text
+    assert f"fewer than {SLOW_STEPS} steps" in text
+
+
+def test_numbers_of_an_automatic_rollback_are_those_of_the_code(page: str) -> None:
+    text = section(page, "### When numbers go bad")
+
+    assert trainer.ROLLBACK_LR_FACTOR == 0.5
+    assert "`LR_SCALE` at half of what it was" in text
+    assert f"After {trainer.ROLLBACKS_IN_VAIN} such rollbacks" in text
+
+
+def test_what_leaving_means_is_that_of_the_code(page: str) -> None:
+    text = " ".join(section(page, "## Leaving and returning").split())
+
+    assert f"*{LEFT_BY_SIGNAL}*" in text
+    assert f"after more than {SAME_WISH_SECONDS:.0f} s that rank ends at once" in text
+    assert f"`leitstand up` waits {Timing().trainer_grace_seconds:.0f} seconds" in text
+
+
+def test_exit_codes_that_are_not_restarted_are_those_of_the_launcher(page: str) -> None:
+    rows = re.findall(r"^\| (\d+): .+? \| no\b", section(page, "### Restarts after an accident"), re.MULTILINE)
+
+    assert {int(code) for code in rows} == {0, *ANSWERS}
+
+
+def test_default_number_of_restarts_is_that_of_the_command_line(page: str) -> None:
+    for command in ("up", "train"):
+        (restarts,) = (item for item in leitstand.commands[command].params if item.name == "restarts")
+        assert f"in the life of one launcher, {restarts.default} by default" in " ".join(page.split())
+
+
+def test_every_reason_of_a_checkpoint_is_named_and_no_other(page: str) -> None:
+    (named,) = re.findall(r"\(`reason`: ([^)]+)\)", section(page, "### Checkpoints"))
+
+    assert re.findall(r"`(\w+)`", named) == list(Reason)
+
+
+def test_sentences_that_are_quoted_are_those_that_are_said(page: str, tmp_path: Path) -> None:
+    text = " ".join(line.removeprefix("> ") for line in page.splitlines())
+    out_of_memory = shortage_sentence(1, "cuda:1", RunConfig(batch_size=16), 8)
+    earlier = LiveSettings(RunConfig()).changed({"LR_SCALE": 0.5}, step=0, has_perceptual=False)
+    _, dropped = LiveSettings.resumed(RunConfig(lr_scale=0.7), earlier.state())
+    damaged = tmp_path / checkpoint_name(2800)
+    damaged.mkdir()
+    (damaged / STATE_FILE).write_bytes(b"not what it was")
+    (damaged / MANIFEST_FILE).write_text('{"format_version": 2, "step": 2800, "sha256": "0"}')
+
+    assert out_of_memory in text
+    assert dropped[0] in text
+    assert f"Checkpoint {damaged.name} cannot be used: {verify(damaged)}; trying the one before." in text
 
 
 def test_run_directory_lists_what_a_run_writes(page: str) -> None:
@@ -93,7 +157,9 @@ def test_run_directory_lists_what_a_run_writes(page: str) -> None:
 
     for path in (directory.store, directory.log, directory.config, directory.identity):
         assert path.name in layout
-    for name in (directory.checkpoints.name, directory.previews.name, STATE_FILE, MANIFEST_FILE, "archive/", ".lock"):
+    branch = directory.archive_of_branch("<run id>", 0).relative_to(directory.root).as_posix().replace("-0", "-<N>")
+    names = (directory.checkpoints.name, directory.previews.name, STATE_FILE, MANIFEST_FILE, f"{branch}/", ".lock")
+    for name in names:
         assert name in layout
 
 
@@ -110,18 +176,6 @@ def test_the_log_may_be_copied_and_truncated(tmp_path: Path) -> None:
     handler.close()
 
     assert (tmp_path / "training.log").read_bytes() == b"line\n"
-
-
-@pytest.mark.parametrize("name", ["operations.md", "configuration.md"])
-def test_links_lead_somewhere(repository: Path, name: str) -> None:
-    text = (repository / "docs" / name).read_text()
-    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
-
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in headings
-        else:
-            assert (repository / "docs" / target).is_file(), target
 
 
 @pytest.mark.parametrize("name", ["operations.md", "configuration.md"])
