@@ -29,7 +29,7 @@ MEANINGS = {
 
 
 def groups(project_file: Path) -> dict[str, list[str]]:
-    """The requirements of pyproject.toml by purpose, our own extras left out."""
+    """The requirements of pyproject.toml by purpose, as far as they are locked, our own extras left out."""
     content = tomllib.loads(project_file.read_text())
     project = content["project"]
     named = {"base": project["dependencies"], **project["optional-dependencies"], **content["dependency-groups"]}
@@ -37,6 +37,7 @@ def groups(project_file: Path) -> dict[str, list[str]]:
     return {
         name: [text for text in texts if canonicalize_name(Requirement(text).name) != own]
         for name, texts in named.items()
+        if name in MEANINGS  # others belong to environments of their own
     }
 
 
@@ -79,7 +80,7 @@ def main() -> int:
             new = sorted(set(closure(texts)) - known)
             known.update(new)
             if new:
-                lines += ["", f"# {MEANINGS.get(group, group)}", *(pinned(name) for name in new)]
+                lines += ["", f"# {MEANINGS[group]}", *(pinned(name) for name in new)]
     except PackageNotFoundError as error:
         sys.stderr.write(f"Error: {error.name} is not installed; run `make setup` first.\n")
         return 1
