@@ -16,7 +16,7 @@ from pathlib import Path
 from ddp.assembly import Start, build_parts, open_workload, possession, watching
 from ddp.logs import console_log
 from ddp.parts import Parts
-from ddp.signals import EXIT_CODE, LeaveRequest
+from ddp.signals import EXIT_CODE, LeaveRequest, die_of_signals
 from ddp.trainer import Trainer
 from ddp.world import Place, World, environment_place, is_loss_of_peer
 from service.config import load_config
@@ -29,11 +29,10 @@ logger = logging.getLogger(__name__)
 def main() -> int:
     """Run this rank to its end; returns the exit code."""
     place = environment_place()
-    leave = LeaveRequest()
-    leave.install()
+    die_of_signals()
     with console_log(place) as listener:
         try:
-            return run_rank(place, parse_arguments(), leave, listener)
+            return run_rank(place, parse_arguments(), listener)
         except UserError as error:
             if place.is_main or isinstance(error, MemoryShortageError):
                 sys.stderr.write(f"Error: {error}\n")
@@ -59,12 +58,14 @@ def parse_arguments() -> Start:
     return Start(load_config(given.config, given.set, os.environ), given.resume, given.fresh)
 
 
-def run_rank(place: Place, start: Start, leave: LeaveRequest, listener: QueueListener) -> int:
+def run_rank(place: Place, start: Start, listener: QueueListener) -> int:
     """Meet the other ranks, open the data, take possession of the run directory, train."""
     config = start.loaded.config
     world = World.join(place, config.device, config.threads_per_rank)
     try:
         workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
+        leave = LeaveRequest()
+        leave.install()
         with possession(world, start, listener) as run:
             if world.restarts and run.last_reason == LEFT_BY_SIGNAL:
                 return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave

@@ -108,7 +108,18 @@ class Saver:
                 problem = error
         self._world.raise_together(problem)
         saved: SavedState | None = self._world.from_main(loaded.saved if loaded else None)
-        return None if saved is None else loaded or LoadedState(saved, load_state(saved))
+        return None if saved is None else self._on_every_rank(saved, loaded)
+
+    def _on_every_rank(self, saved: SavedState, loaded: LoadedState | None) -> LoadedState:
+        """The state that rank 0 found, read by the others; one that cannot read it stops all of them."""
+        problem: UserError | None = None
+        try:
+            loaded = loaded or LoadedState(saved, load_state(saved))
+        except UserError as error:
+            problem = error
+        self._world.raise_together(problem)
+        assert loaded is not None
+        return loaded
 
     def _check_shape(self, loaded: LoadedState | None) -> None:
         if loaded is None:

@@ -14,6 +14,15 @@ EXIT_CODE = 143
 SAME_WISH_SECONDS = 1.0
 
 
+def die_of_signals() -> None:
+    """While there is nothing to save yet: any signal ends the process at once, also one that waits for others.
+
+    SIGTERM comes when the launcher dies, too, so that no rank is ever orphaned.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
+
+
 class LeaveRequest:
     """Remembers that SIGTERM, SIGINT or SIGHUP came to this process."""
 
@@ -22,12 +31,11 @@ class LeaveRequest:
         self._first_at = 0.0
 
     def install(self) -> None:
-        """Take over the signals, and ask for SIGTERM when the launcher dies, so that no rank is ever orphaned."""
+        """Take over the signals: from now on there is something to save."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # Under nohup a hang-up stays ignored; an ignored SIGINT is only a shell's habit with background jobs.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
-        end_with_parent()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -24,6 +24,7 @@ from ddp.board import Board, LocalBoard, StoreBoard
 from service.errors import SettingError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+CONNECT_TIMEOUT = timedelta(minutes=1)
 BOARD_TIMEOUT = timedelta(seconds=5)
 
 _SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
@@ -197,7 +198,9 @@ def _meeting_place(place: Place, environment: Mapping[str, str]) -> dict[str, An
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
     prefixed = dist.PrefixStore  # type: ignore[attr-defined]  # as below
-    fresh = prefixed(f"leitstand/ranks/{place.restarts}", _agent_store(environment, COLLECTIVE_TIMEOUT))
+    store = _agent_store(environment, CONNECT_TIMEOUT)
+    store.set_timeout(COLLECTIVE_TIMEOUT)
+    fresh = prefixed(f"leitstand/ranks/{place.restarts}", store)
     return {"store": fresh, "rank": place.rank, "world_size": place.world_size}
 
 

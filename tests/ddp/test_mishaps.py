@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -251,3 +252,23 @@ def test_a_second_signal_leaves_at_once(train: Train, tmp_path: Path, eventually
     eventually(has_ended_after_another_signal, what="the end")
 
     assert "exitcode  : 143" in run.output
+
+
+def test_a_rank_that_waits_for_the_others_to_start_ends_at_once_when_asked(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    """Where it wants to meet the others, somebody listens who never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        environment = {
+            "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(silent.getsockname()[1]), "TORCHELASTIC_USE_AGENT_STORE": "True",
+        }  # fmt: skip
+        values = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=tmp_path / "run")
+        process = launch([sys.executable, "-m", "ddp", *values], environment=environment)
+        connection, _ = silent.accept()
+        process.terminate()
+
+        assert process.wait(timeout=20) == -signal.SIGTERM
+        connection.close()
+    assert not (tmp_path / "run").exists()
