@@ -80,20 +80,30 @@ def run_rank(place: Place, start: Start, listener: QueueListener) -> int:
 def train(parts: Parts) -> int:
     """Train to the end and say how it ended; returns the exit code."""
     standing, recorder = parts.standing, parts.recorder
-    with watching(parts):
-        try:
+    try:
+        with watching(parts):
             ending = Trainer(parts).run()
-        except BaseException as error:
-            parts.saver.close()  # what is on its way to the disk is whole yet
-            if is_loss_of_peer(error) and parts.world.restarts_left > 0:
-                recorder.close_for_restart()
-            else:
-                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                recorder.close(RunState.FAILED, reason)
-            raise
-        parts.saver.close()
-        recorder.close(ending, LEFT_BY_SIGNAL if standing.is_leaving else None)
+    except BaseException as error:
+        parts.saver.close()  # what is on its way to the disk is whole yet
+        close_after(error, parts)
+        raise
+    parts.saver.close()
+    recorder.close(ending, LEFT_BY_SIGNAL if standing.is_leaving else None)
     return EXIT_CODE if standing.is_leaving else 0
+
+
+def close_after(error: BaseException, parts: Parts) -> None:
+    """Say why the run failed; nothing, if the launcher will start all ranks again."""
+    world = parts.world
+    if isinstance(error, UserError):
+        world.say_farewell(str(error))
+        parts.recorder.close(RunState.FAILED, str(error))
+    elif is_loss_of_peer(error) and (reason := world.farewell()):
+        parts.recorder.close(RunState.FAILED, reason)
+    elif world.restarts_left > 0:
+        parts.recorder.close_for_restart()
+    else:
+        parts.recorder.close(RunState.FAILED, f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ def _make_recorder(loaded: LoadedConfig, run_id: str, standing: Standing, inbox:
     directory, progress = RunDirectory(loaded.config.data_root), standing.progress
     store = _open_store(directory, run_id, write_config(directory, loaded), progress)
     store.update_run(run_id, facts={"has_perceptual": workload.has_perceptual})
-    for path in directory.archive_records_after(progress.step):
+    for path in directory.archive_records_after(progress.last_recorded_step):
         logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
     recorder = Recorder(store, directory, run_id, inbox)
     recorder.mark_step(progress.step)

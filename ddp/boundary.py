@@ -16,6 +16,7 @@ from ddp.stages import Stage
 from ddp.validation import Networks, ValidationResult, validate
 from ddp.window import WindowSummary, reset_peak
 from service.commands import Command
+from service.errors import UserError
 from service.live import LiveSettings
 from service.record import Record, record_name
 from service.run_state import RunState
@@ -134,14 +135,18 @@ class Boundary:
 
     # Checkpoints
 
-    def save(self, reason: Reason, on_written: Callable[[str | None], None] = lambda _problem: None) -> None:
-        """Copy the state now, write it in the background; rank 0 then calls `on_written`, with the problem or None."""
+    def save(self, reason: Reason, on_written: Callable[[int, str | None], None] = lambda *_: None) -> None:
+        """Copy the state now, write it in the background.
+
+        Rank 0 then calls `on_written` with the step that was written, this one or a newer one, and the problem or None.
+        """
         self._parts.marker.enter(Stage.CHECKPOINT)
         step = self._standing.progress.step
 
-        def written(problem: str | None) -> None:
-            self._say_written(step, problem)
-            on_written(problem)
+        def written(written_step: int, problem: str | None) -> None:
+            if written_step == step:
+                self._say_written(step, problem)
+            on_written(written_step, problem)
 
         self._parts.saver.save(
             step,
@@ -214,7 +219,7 @@ class Boundary:
         standing, parts = self._standing, self._parts
         left_at, branch, scale = standing.progress.step, standing.progress.branch, standing.config.lr_scale
         parts.saver.drain()
-        extra = parts.saver.restore(found)
+        extra = self._restored(found)
         live, _ = LiveSettings.resumed(standing.live.start, extra["live"])
         standing.progress.branch = branch + 1
         if lr_factor is not None:
@@ -225,10 +230,17 @@ class Boundary:
         parts.feed.seek()
         parts.control.begin_anew(standing.progress.step)
         parts.window.clock.mark()
-        self._recorder.branch_off(standing.progress.step, branch)
-        parts.saver.archive_after(standing.progress.step, parts.directory.archive_of_branch(parts.run_id, branch))
+        archive = parts.directory.archive_of_branch(parts.run_id, branch)
+        self._recorder.branch_off(standing.progress.step, standing.progress.last_recorded_step, archive)
+        parts.saver.archive_after(standing.progress.step, archive)
         self._say_rolled_back(left_at, found, reason)
         self.save(Reason.COMMAND)  # a crash must find the new branch and its learning rate, and pruning must spare it
+
+    def _restored(self, found: LoadedState) -> dict[str, Any]:
+        try:
+            return self._parts.saver.restore(found)
+        except UserError as error:  # no refusal any more: the parts may hold a half of each state
+            raise RuntimeError(f"the rollback to {found.saved.folder.name} broke down") from error
 
     def _say_rolled_back(self, left_at: int, found: LoadedState, reason: str) -> None:
         name, progress = found.saved.folder.name, self._standing.progress

@@ -33,15 +33,15 @@ class Snapshot:
     """A state on its way to the disk.
 
     `build` is called on the writer thread: it waits for copies from the device and gives the state on the CPU.
-    `on_written` is called on the writer thread with the problem, or with None once this state, or a newer one that
-    took its place, is durable and verified; it must not wait for the writer.
+    `on_written` is called on the writer thread with the step of the state that was written, this one or a newer one
+    that took its place, and the problem, or None once it is durable and verified. It must not wait for the writer.
     """
 
     step: int
     build: Callable[[], dict[str, Any]]
     reason: Reason
     is_best: bool
-    on_written: Callable[[str | None], None]
+    on_written: Callable[[int, str | None], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Waiting:
     """A snapshot, and whom to tell: its own and those whose place it took."""
 
     snapshot: Snapshot
-    tell: tuple[Callable[[str | None], None], ...]
+    tell: tuple[Callable[[int, str | None], None], ...]
 
 
 class CheckpointWriter:
@@ -102,7 +102,7 @@ class CheckpointWriter:
             return False
         problem = self._write(waiting.snapshot)
         for tell in waiting.tell:
-            _guarded("tell of a checkpoint", tell, problem)
+            _guarded("tell of a checkpoint", tell, waiting.snapshot.step, problem)
         if problem is None:
             _guarded("prune checkpoints", self._prune)
         with self._changed:

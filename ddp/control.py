@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 
 from ddp.world import Agreement, World
 from service.commands import Command, Kind, Operation
@@ -36,12 +37,15 @@ class Inbox:
             self._arrived.notify()
 
     def take(self, step: int) -> list[Command]:
-        """What the end of `step` can carry out: in order, up to the first that contradicts an earlier one."""
+        """What the end of `step` can carry out: in order, up to the first that contradicts an earlier one.
+
+        A rollback goes first and alone: what else is due at this step comes when the run passes it again.
+        """
         taken: list[Command] = []
         operations = Operation.NONE
         with self._arrived:
             due = [command for command in self._waiting if (command.apply_at_step or step) == step]
-            for command in due:
+            for command in _rollback_alone(due) or due:
                 if _ends_turn(operations, command.kind):
                     break
                 self._waiting.remove(command)
@@ -76,6 +80,12 @@ class Inbox:
             self._arrived.wait_for(
                 lambda: any((command.apply_at_step or step) <= step for command in self._waiting), timeout=seconds
             )
+
+
+def _rollback_alone(due: list[Command]) -> list[Command]:
+    """The first rollback, unless the run is to stop before it."""
+    before_stop = takewhile(lambda command: command.kind is not Kind.STOP, due)
+    return [command for command in before_stop if command.kind is Kind.ROLLBACK][:1]
 
 
 def _ends_turn(operations: Operation, kind: Kind) -> bool:

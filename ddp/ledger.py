@@ -71,6 +71,8 @@ class Ledger:
 
     def state(self) -> dict[str, Any]:
         """Everything not read yet, for a checkpoint."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
         return {
             "rows": self._block[: self._filled],
             "first_step": self._first_step,

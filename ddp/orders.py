@@ -111,9 +111,9 @@ class Orders:
         step, outcomes = self._standing.progress.step, self._outcomes(None)
         recorder = self._parts.recorder
 
-        def answer(problem: str | None) -> None:
+        def answer(written_step: int, problem: str | None) -> None:
             state = CommandState.DONE if problem is None else CommandState.FAILED
-            result = {"checkpoint": checkpoint_name(step), "ranks": outcomes}
+            result = {"checkpoint": checkpoint_name(written_step), "ranks": outcomes}
             for command in commands:
                 recorder.finish(command, state, step=step, result=result, reason=problem)
 

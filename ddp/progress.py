@@ -12,6 +12,7 @@ from service.settings import RunConfig
 class Progress:
     """Counted in optimizer steps and samples of all ranks. `best_quality` is None before the first validation.
 
+    `owes_validation` is set while a scheduled validation is under way: a run that is left within makes it up.
     `branch` counts the rollbacks: a run that went back goes on on a new branch.
     """
 
@@ -21,6 +22,12 @@ class Progress:
     best_quality: float | None = None
     best_step: int | None = None
     validated_step: int | None = None
+    owes_validation: bool = False
+
+    @property
+    def last_recorded_step(self) -> int:
+        """The last step whose record belongs to the way to here: at this step a new one may come."""
+        return self.step if self.validated_step == self.step else self.step - 1
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ddp.previews import write_previews
@@ -33,6 +34,8 @@ class UnsavedRecord:
     previews: Sequence[Preview] = ()
     waiting: Waiting = ()
     has_failed: bool = False
+    folder: Path | None = None
+    """Where it belongs, if no longer into the run directory."""
 
     @property
     def step(self) -> int:
@@ -90,15 +93,24 @@ class RecordWriter:
                 self._records.popleft()
             self._on_saved(unsaved, sha256)
 
+    def redirect_after(self, step: int, folder: Path) -> None:
+        """Let what waits for a later step be written into `folder`: it belongs to a branch that was left."""
+        for unsaved in self.unsaved():
+            if unsaved.step > step:
+                unsaved.folder = folder
+
     def retry_now(self) -> None:
         """Try again at the next call, whatever failed before."""
         self._retry_at = 0.0
 
     def _write(self, unsaved: UnsavedRecord) -> str:
-        sha256 = write_whole(self._directory.root / unsaved.name, encode_record(unsaved.record))
+        folder = unsaved.folder or self._directory.root
+        if unsaved.folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        sha256 = write_whole(folder / unsaved.name, encode_record(unsaved.record))
         logger.info("📊 Statistics saved: %s", unsaved.name)
         try:
-            write_previews(self._directory.previews, unsaved.step, unsaved.previews)
+            write_previews(folder / self._directory.previews.name, unsaved.step, unsaved.previews)
         except OSError as error:
             logger.warning("The previews of step %d could not be written: %s", unsaved.step, error)
         return sha256

@@ -8,15 +8,15 @@ it is kept and tried again. Either is said once, and training goes on.
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ddp.control import Inbox
 from ddp.reception import Reception
 from ddp.record_writer import RecordWriter, UnsavedRecord, Waiting
+from ddp.store_queue import StoreQueue
 from ddp.validation import Preview
 from ddp.watchdog import RankStatus, Stall
 from service.commands import Command, CommandState
@@ -31,18 +31,8 @@ POLL_SECONDS = 0.02
 HEARTBEAT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 LAST_CHANCE_SECONDS = 10.0
-LOG_POINTS_KEPT = 10_000
-WRITINGS_TOGETHER = 100
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Writing:
-    """One thing for the store. Only log points may be dropped."""
-
-    apply: Callable[[Store], object]
-    is_log_point: bool = False
 
 
 class Recorder:
@@ -58,16 +48,15 @@ class Recorder:
         # From the training thread
         self.step = 0
         self._progress_at = time.time()
-        self._lock = threading.Lock()
-        self._writings: deque[_Writing] = deque()
-        self._log_points = 0
+        self._writings = StoreQueue(store)
+        self._snapshot: Record | None = None
         # From the watchdog's thread
         self._rank_statuses: tuple[RankStatus, ...] = ()
         # Of the recorder thread
-        self.dropped = 0
         self._store_is_down = False
         self._store_retry_at = 0.0
         self._heartbeat_at = 0.0
+        self._unanswered_reason: str | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
@@ -82,7 +71,8 @@ class Recorder:
             self.finish(command, CommandState.REJECTED, reason=ended)
         self.set_state(state, reason)
         # After the state, which keeps the API from accepting more.
-        self._enqueue(_Writing(lambda store: store.reject_queued(self._run_id, ended)))
+        self._writings.add(lambda store: store.reject_queued(self._run_id, ended))
+        self._unanswered_reason = ended
         self.close_for_restart()
 
     def close_for_restart(self) -> None:
@@ -106,12 +96,12 @@ class Recorder:
     def log_point(self, step: int, values: Mapping[str, Any], snapshot: Record) -> None:
         """Append to the series and publish the live snapshot."""
         row = SeriesRow(step, time.time(), dict(values))
-        self._enqueue(_Writing(lambda store: store.add_series(self._run_id, [row]), is_log_point=True))
+        self._writings.add(lambda store: store.add_series(self._run_id, [row]), is_log_point=True)
         self.show(snapshot)
 
     def show(self, snapshot: Record) -> None:
-        """Publish the live snapshot."""
-        self._update(snapshot=snapshot)
+        """Publish the live snapshot. Only the latest is of interest."""
+        self._snapshot = snapshot
 
     def record(
         self,
@@ -122,8 +112,8 @@ class Recorder:
     ) -> None:
         """Save a record as its file, its pictures, and its values; then finish the commands that waited for it."""
         row = SeriesRow(record["step_current"], time.time(), dict(series))
-        self._enqueue(_Writing(lambda store: store.add_series(self._run_id, [row]), is_log_point=True))
-        self._update(snapshot=record)
+        self._writings.add(lambda store: store.add_series(self._run_id, [row]), is_log_point=True)
+        self.show(record)
         self._records.add(UnsavedRecord(record, previews, waiting))
 
     def unsaved_records(self) -> list[Record]:
@@ -146,14 +136,14 @@ class Recorder:
         reason: str | None = None,
     ) -> None:
         """Bring a command to its final state."""
-        self._enqueue(
-            _Writing(lambda store: store.finish_command(command.id, state, step=step, result=result, reason=reason))
+        self._writings.add(
+            lambda store: store.finish_command(command.id, state, step=step, result=result, reason=reason)
         )
 
     def event(self, kind: str, details: Mapping[str, Any]) -> None:
         """Append to the run's history, at the current step."""
         step = self.step
-        self._enqueue(_Writing(lambda store: store.add_event(self._run_id, step, kind, details)))
+        self._writings.add(lambda store: store.add_event(self._run_id, step, kind, details))
 
     def show_settings(self, live: LiveSettings) -> None:
         """Publish the settings in force."""
@@ -170,35 +160,27 @@ class Recorder:
         self.event("going on" if stall.is_over else "stalled", details)
         self._update(reason=None if stall.is_over else stall.sentence)
 
-    def branch_off(self, step: int, branch: int) -> None:
-        """Put what lies beyond `step` aside, because the run goes on from there on a new branch.
+    def branch_off(self, step: int, last_recorded_step: int, archive: Path) -> None:
+        """Put what lies beyond these steps into `archive`, because the run goes on from there on a new branch.
 
         The only call here that waits for the disk: no record of the new branch may meet one of the old.
         """
         deadline = time.monotonic() + LAST_CHANCE_SECONDS
         while self._records.unsaved() and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-        target = self._directory.archive_of_branch(self._run_id, branch)
+        self._records.redirect_after(last_recorded_step, archive)
         try:
-            self._directory.archive_records_after(step, target)
+            self._directory.archive_records_after(last_recorded_step, archive)
         except OSError as error:
-            logger.warning("What lies beyond step %d could not be moved to %s: %s", step, target, error)
-        self._enqueue(_Writing(lambda store: store.branch_off(self._run_id, step, target.name)))
+            logger.warning("What lies beyond step %d could not be moved to %s: %s", step, archive, error)
+        self._writings.add(lambda store: store.branch_off(self._run_id, step, archive.name))
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
         """Publish what the run is doing."""
         self._update(state=state.value, reason=reason, step=self.step)
 
     def _update(self, **values: Any) -> None:
-        self._enqueue(_Writing(lambda store: store.update_run(self._run_id, **values)))
-
-    def _enqueue(self, writing: _Writing) -> None:
-        with self._lock:
-            if writing.is_log_point and self._log_points >= LOG_POINTS_KEPT:
-                self.dropped += 1
-                return
-            self._log_points += writing.is_log_point
-            self._writings.append(writing)
+        self._writings.add(lambda store: store.update_run(self._run_id, **values))
 
     # The recorder thread
 
@@ -209,13 +191,24 @@ class Recorder:
             except Exception:  # the boundary of the thread: a defect here must not end the heartbeat
                 logger.exception("The recorder met an unexpected error; it goes on.")
         deadline = time.monotonic() + LAST_CHANCE_SECONDS
-        while (self._writings or self._records.unsaved()) and time.monotonic() < deadline:
+        while self._has_something_to_write and time.monotonic() < deadline:
             self._store_retry_at = 0.0
             self._records.retry_now()
             self._turn()
-            if self._writings or self._records.unsaved():
+            if self._has_something_to_write:
                 time.sleep(POLL_SECONDS)
+        self._answer_the_rest()
         self._say_what_is_lost()
+
+    @property
+    def _has_something_to_write(self) -> bool:
+        return bool(self._writings or self._records.unsaved() or self._snapshot)
+
+    def _answer_the_rest(self) -> None:
+        """No command of a run that has ended is left running, whatever kept it from its own answer."""
+        if self._unanswered_reason is not None:
+            with suppress(StoreUnavailableError):
+                self._store.fail_running(self._run_id, self._unanswered_reason)
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -223,9 +216,9 @@ class Recorder:
         if now < self._store_retry_at:
             return
         try:
-            self._write_waiting()
+            self._writings.write()
+            self._write_latest()
             self._beat(now)
-            self._write_ranks()
             if not self._ending.is_set():
                 self._reception.look(self.step)
         except StoreUnavailableError as error:
@@ -236,39 +229,25 @@ class Recorder:
         else:
             self._say_store_is_back()
 
-    def _write_waiting(self) -> None:
-        """Write what waits, many things in one transaction: each costs a wait for the disk."""
-        while self._writings:
-            with self._lock:
-                together = list(islice(self._writings, WRITINGS_TOGETHER))
-            with self._store.together():
-                for writing in together:
-                    self._apply(writing)
-            with self._lock:
-                for writing in together:
-                    self._writings.popleft()
-                    self._log_points -= writing.is_log_point
-
-    def _apply(self, writing: _Writing) -> None:
-        try:
-            writing.apply(self._store)
-        except ValueError:
-            logger.exception("One writing to the store is not storable and was dropped.")
-
     def _beat(self, now: float) -> None:
         if now < self._heartbeat_at + HEARTBEAT_SECONDS:
             return
         self._store.update_run(self._run_id, heartbeat_at=time.time(), progress_at=self._progress_at, step=self.step)
         self._heartbeat_at = now
 
-    def _write_ranks(self) -> None:
+    def _write_latest(self) -> None:
+        """Of what replaces itself only the newest is written; it is kept until that has worked."""
+        if (snapshot := self._snapshot) is not None:
+            self._store.update_run(self._run_id, snapshot=snapshot)
+            self._snapshot = self._snapshot if self._snapshot is not snapshot else None
         statuses, self._rank_statuses = self._rank_statuses, ()
         if statuses:
             replace_ranks(self._store, self._run_id, [status.as_row(time.time()) for status in statuses])
 
     def _confirm(self, unsaved: UnsavedRecord, sha256: str) -> None:
         step, record = unsaved.step, unsaved.record
-        self._enqueue(_Writing(lambda store: store.add_record(self._run_id, step, record, sha256)))
+        run_id = self._run_id if unsaved.folder is None else unsaved.folder.name
+        self._writings.add(lambda store: store.add_record(run_id, step, record, sha256))
         for command, result in unsaved.waiting:
             self.finish(command, CommandState.DONE, step=step, result={**result, "record": unsaved.name})
         self.mark_progress()
@@ -281,7 +260,7 @@ class Recorder:
 
     def _say_store_is_back(self) -> None:
         if self._store_is_down:
-            logger.info("The store is back; %d log points were dropped so far.", self.dropped)
+            logger.info("The store is back; %d log points were dropped so far.", self._writings.dropped)
             self._store_is_down = False
 
     def _say_what_is_lost(self) -> None:

@@ -56,7 +56,7 @@ class Saver:
         *,
         is_best: bool,
         extra: dict[str, Any],
-        on_written: Callable[[str | None], None],
+        on_written: Callable[[int, str | None], None],
     ) -> None:
         """Copy the state now and write it in the background; `on_written` is called on rank 0's writer thread."""
         generators = self._world.gather(generators_state(self._world.device))

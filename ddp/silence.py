@@ -45,7 +45,7 @@ class SilentRecorder:
     def show_settings(self, live: Any) -> None:
         """Rank 0 publishes."""
 
-    def branch_off(self, step: int, branch: int) -> None:
+    def branch_off(self, step: int, last_recorded_step: int, archive: Any) -> None:
         """Rank 0 archives."""
 
     def finish(self, *_: Any, **__: Any) -> None:

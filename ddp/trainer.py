@@ -64,9 +64,8 @@ class Trainer:
 
     def _catch_up(self) -> None:
         """What the boundary at which the run was left still owes: its validation, and standing still while paused."""
-        step, config = self._standing.progress.step, self._standing.config
         self._parts.window.clock.mark()
-        if 0 < step < config.max_steps and step % config.val_step_every == 0:
+        if self._standing.progress.owes_validation:
             self._validate("schedule")
         if self._standing.is_paused and self._standing.ending is None:
             self._orders.serve()
@@ -163,9 +162,12 @@ class Trainer:
         progress, config = self._standing.progress, self._standing.config
         if progress.validated_step == progress.step:
             return
+        progress.owes_validation = trigger == "schedule"
         if not self._boundary.validate(trigger):
             self._boundary.leave(is_asked_by_signal=True)
-        elif trigger == "schedule" and progress.step % config.checkpoint_every:
+            return
+        progress.owes_validation = False
+        if trigger == "schedule" and progress.step % config.checkpoint_every:
             self._boundary.save_if_best()
 
     def _finish(self) -> None:

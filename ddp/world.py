@@ -9,7 +9,7 @@ import inspect
 import os
 import socket
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -174,6 +174,24 @@ class World:
             return LocalBoard()
         connect = partial(_agent_store, os.environ, BOARD_TIMEOUT)
         return StoreBoard(connect, f"leitstand/board/{self.restarts}", self.rank, self.size)
+
+    def say_farewell(self, reason: str) -> None:
+        """Leave word of why this rank ends, for the ranks that will only see that it is gone."""
+        if self._side is not None:
+            with suppress(RuntimeError):
+                _agent_store(os.environ, BOARD_TIMEOUT).set(self._farewell_key, reason)
+
+    def farewell(self) -> str | None:
+        """Why another rank ended, if it left word."""
+        with suppress(RuntimeError):
+            store = _agent_store(os.environ, BOARD_TIMEOUT)
+            if store.check([self._farewell_key]):
+                return bytes(store.get(self._farewell_key)).decode()
+        return None
+
+    @property
+    def _farewell_key(self) -> str:
+        return f"leitstand/farewell/{self.restarts}"
 
     def raise_together(self, problem: Exception | None) -> None:
         """Raise on every rank the first problem that any rank met, so that no rank waits for one that left."""

@@ -100,6 +100,11 @@ class CommandStore(Database):
         }
         return self._change(command_id, [CommandState.QUEUED, CommandState.RUNNING], ended)
 
+    def fail_running(self, run_id: str, reason: str) -> None:
+        """Fail every command that still runs, because the run has ended without an answer to it."""
+        running = (commands.c.run_id == run_id) & (commands.c.state == CommandState.RUNNING.value)
+        self._end(running, CommandState.FAILED, reason, time.time())
+
     def reject_queued(self, run_id: str, reason: str) -> None:
         """Reject every command that still waits, because the run has ended."""
         self._end(_queued(run_id), CommandState.REJECTED, reason, time.time())

@@ -15,7 +15,7 @@ from typing import IO, Any
 from service.config import LoadedConfig, as_text
 from service.errors import RunDirectoryError
 from service.files import sync_folder, write_whole
-from service.record import record_step
+from service.record import list_records, record_step
 
 OF_A_RUN = ("checkpoints", "previews", "tensorboard", "training.log", "config.json", "run.json", "leitstand.db")
 LOCK_POLL_SECONDS = 0.1
@@ -92,15 +92,15 @@ class RunDirectory:
         return target
 
     def archive_of_branch(self, run_id: str, branch: int) -> Path:
-        """Where what was left behind by a rollback from this branch lies."""
-        return self.root / "archive" / f"{run_id}-branch-{branch}"
+        """A folder, not there yet, for what a rollback from this branch leaves behind."""
+        return self._free_name(f"{run_id}-branch-{branch}")
 
     def archive_records_after(self, step: int, target: Path | None = None) -> list[Path]:
         """Move records and previews of later steps aside, so that a run that goes on at `step` never overwrites one.
 
         `target` is the folder for them; without it, a new one below `archive/` that says after which step.
         """
-        later = [path for path in self.root.iterdir() if (record_step(path.name) or 0) > step]
+        later = [path for found, path in list_records(self.root) if found > step]
         pictures = [path for path in _entries(self.previews) if _preview_step(path.name) > step]
         if later or pictures:
             target = target or self._archive_folder(f"{self.run_id()}-after-{step}")
@@ -123,12 +123,14 @@ class RunDirectory:
 
     def _archive_folder(self, name: str) -> Path:
         """A new folder below `archive/`; a number is added where the name is taken."""
-        parent = self.root / "archive"
-        parent.mkdir(exist_ok=True)
-        names = [name, *(f"{name}-{count}" for count in range(2, 10_000))]
-        folder = next(parent / candidate for candidate in names if not (parent / candidate).exists())
-        folder.mkdir()
+        folder = self._free_name(name)
+        folder.mkdir(parents=True)
         return folder
+
+    def _free_name(self, name: str) -> Path:
+        parent = self.root / "archive"
+        names = [name, *(f"{name}-{count}" for count in range(2, 10_000))]
+        return next(parent / candidate for candidate in names if not (parent / candidate).exists())
 
 
 def _entries(folder: Path) -> list[Path]:

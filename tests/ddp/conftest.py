@@ -3,8 +3,10 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.ddp.launching import Launch, settings, torchrun, write_pair
@@ -45,8 +47,12 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     yield start
     for process in started:
         if process.poll() is None:
+            ranks = psutil.Process(process.pid).children(recursive=True)  # they lead process groups of their own
             os.killpg(process.pid, 9)
             process.wait()
+            for rank in ranks:
+                with suppress(psutil.NoSuchProcess):
+                    rank.kill()
 
 
 @pytest.fixture

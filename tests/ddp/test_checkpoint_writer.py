@@ -27,6 +27,7 @@ class Desk:
         self.keep = 0
         self.writer = CheckpointWriter(self.folder, lambda: self.keep)
         self.told: list[tuple[int, str | None]] = []
+        self.told_of: list[int] = []
         self.go_on = threading.Event()
 
     def submit(
@@ -40,8 +41,9 @@ class Desk:
         def state() -> dict[str, Any]:
             return {"weights": torch.full((3,), float(step))}
 
-        def tell(problem: str | None) -> None:
+        def tell(written_step: int, problem: str | None) -> None:
             self.told.append((step, problem))
+            self.told_of.append(written_step)
 
         self.writer.submit(Snapshot(step, build or state, reason, is_best, tell))
 
@@ -77,7 +79,7 @@ def test_a_state_is_durable_and_verified_when_its_writer_says_so(desk: Desk) -> 
     folder = desk.folder
     desk.writer.submit(
         Snapshot(
-            5, lambda: {"a": 1}, Reason.COMMAND, False, lambda _: found.append(verify(folder.find("5").saved.folder))
+            5, lambda: {"a": 1}, Reason.COMMAND, False, lambda *_: found.append(verify(folder.find("5").saved.folder))
         )
     )
 
@@ -143,6 +145,9 @@ def test_newer_states_take_the_place_of_those_that_wait_but_not_of_the_best_or_a
 
     assert desk.written() == {1: (S, False), **expected}
     assert desk.told == [(1, None), *((step, None) for step, _, _ in came)]
+    # Who was replaced is told which state there is instead.
+    assert set(desk.told_of) == {1, *expected}
+    assert all(written >= step for (step, _), written in zip(desk.told, desk.told_of, strict=True))
 
 
 def test_all_that_were_replaced_hear_of_the_failure(desk: Desk) -> None:
@@ -201,7 +206,7 @@ def test_a_defect_is_logged_with_its_place_and_told_and_does_not_end_the_thread(
 def test_a_listener_that_fails_disturbs_neither_the_others_nor_the_thread(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_problem: str | None) -> None:
+    def fail(_step: int, _problem: str | None) -> None:
         raise ValueError("a defect in a listener")
 
     desk.hold(1)
@@ -233,7 +238,7 @@ def test_a_defect_in_pruning_leaves_the_state_written(tmp_path: Path, caplog: py
         raise KeyError("KEEP_CHECKPOINTS")
 
     writer = CheckpointWriter(CheckpointFolder(tmp_path), defect)
-    writer.submit(Snapshot(1, dict, Reason.SCHEDULE, False, lambda _: None))
+    writer.submit(Snapshot(1, dict, Reason.SCHEDULE, False, lambda *_: None))
 
     assert writer.drain() is None
     assert writer.last_written_step == 1

@@ -1,5 +1,7 @@
 """Commands between the recorder thread and the step boundary; agreement itself is tested with real ranks."""
 
+from dataclasses import replace
+
 import torch
 
 from ddp.control import Control, Inbox
@@ -56,6 +58,43 @@ def test_a_word_carries_every_operation_and_the_wish_to_leave() -> None:
 
     assert turn.operations == Operation.VALIDATE | Operation.STOP | Operation.LEAVE
     assert kinds(list(turn.of(Kind.STOP))) == [Kind.STOP]
+
+
+def test_a_rollback_goes_first_and_alone() -> None:
+    """What else is due at its step comes when the run, set back, passes that step again."""
+    inbox = inbox_with(Kind.VALIDATE, Kind.ROLLBACK, Kind.SET)
+
+    assert kinds(inbox.take(7)) == [Kind.ROLLBACK]
+    assert kinds(inbox.take(3)) == [Kind.VALIDATE, Kind.SET]
+    assert kinds(inbox_with(Kind.PAUSE, Kind.STOP, Kind.ROLLBACK).take(7)) == [Kind.PAUSE, Kind.STOP]
+
+
+def test_a_command_waits_for_its_own_step_and_is_missed_after_it() -> None:
+    inbox = Inbox()
+    for step in (5, 9):
+        inbox.put(replace(command(Kind.VALIDATE), apply_at_step=step))
+
+    assert inbox.next_step(3) == 5
+    assert inbox.take(4) == []
+    assert [item.apply_at_step for item in inbox.take(5)] == [5]
+    assert inbox.next_step(5) == 9
+    assert [item.apply_at_step for item in inbox.take_missed(10)] == [9]
+    assert inbox.take_all() == []
+
+
+def test_a_check_is_never_later_than_the_step_a_command_waits_for() -> None:
+    inbox = Inbox()
+    control = Control(world_of_one(), inbox, lambda: False, first_check_step=1)
+    control.send(1)
+    control.receive()
+    inbox.put(replace(command(Kind.PAUSE), apply_at_step=400))
+    checked = []
+    for step in range(2, 500):
+        control.send(step)
+        turn = control.receive()
+        checked += [step] if turn.operations else []
+
+    assert checked == [400]
 
 
 def test_steps_between_two_checks_send_nothing() -> None:

@@ -16,6 +16,7 @@ from service.commands import CommandState, Kind
 from service.rank_rows import rank_rows
 from service.record import list_records
 from service.run_state import LEFT_BY_SIGNAL, RunState
+from service.store import Store
 from tests.ddp.launching import Launch, settings
 from tests.ddp.training import Eventually, Training
 
@@ -66,7 +67,8 @@ def test_numbers_that_stay_bad_end_the_run_with_one_sentence_after_some_rollback
 
 
 def test_settings_and_rollback_are_carried_out_on_all_ranks_or_refused_with_the_reason(train: Train) -> None:
-    run = train(2, MAX_STEPS=10**6, VAL_STEP_EVERY=10**6, CHECKPOINT_EVERY=10**6, LOG_EVERY=10**6)
+    rare = {"VAL_STEP_EVERY": 10**6, "CHECKPOINT_EVERY": 10**6, "SAVE_BEST": "false"}
+    run = train(2, MAX_STEPS=10**6, LOG_EVERY=10**6, **rare)
     run.wait_for_step(5)
 
     saved = run.ended(run.submit(Kind.CHECKPOINT))
@@ -94,6 +96,15 @@ def test_settings_and_rollback_are_carried_out_on_all_ranks_or_refused_with_the_
     again = run.ended(run.submit(Kind.VALIDATE))
     assert run.record(again.step or 0)["l1_weight_current"] == pytest.approx(0.6)
     assert run.record(again.step or 0)["branch_id"] == 1
+    # Back to the very step of a record that was made after the state: it goes to the archive, too.
+    paused, _ = run.ask(Kind.PAUSE, Kind.CHECKPOINT)
+    run.ask(Kind.VALIDATE)
+    run.ended(run.submit(Kind.ROLLBACK, {"checkpoint": "latest"}))
+    run.ask(Kind.VALIDATE)
+    assert run.record(paused.step or 0)["branch_id"] == 2
+    (left_behind,) = (run.root / "archive").glob(f"*-branch-1/Statistik_{paused.step}.json")
+    assert json.loads(left_behind.read_text())["branch_id"] == 1
+    run.ask(Kind.RESUME)
 
     # What is changed survives a resume; the start wins where it says something else than it did before.
     run.ended(run.submit(Kind.SET, {"LR_SCALE": 0.125, "VAL_STEP_EVERY": 5000}))
@@ -190,9 +201,13 @@ def test_a_signal_during_a_validation_leaves_at_once_and_the_validation_is_made_
     train: Train, tmp_path: Path, eventually: Eventually
 ) -> None:
     """The validation is the slow one of the gated workload: it waits for a gate at its first image."""
-    gate = tmp_path / "validation.gate"
+    start, gate = tmp_path / "start.gate", tmp_path / "validation.gate"
     values = {"MAX_STEPS": 30, "VAL_STEP_EVERY": 20, "CHECKPOINT_EVERY": 1000, **GATED}
-    run = train(2, environment={"TEST_VALIDATION_GATE": str(gate)}, **values)
+    run = train(2, environment={"TEST_GATE": str(start), "TEST_VALIDATION_GATE": str(gate)}, **values)
+    run.wait_for_step(0)
+    caught = run.submit(Kind.CHECKPOINT, apply_at_step=20)
+    eventually(lambda: run.has_begun(caught), what="the beginning of a command")
+    start.touch()
     run.wait_for_step(20)
     os.kill(ranks_of(run)[0].pid, signal.SIGTERM)
     gate.touch()
@@ -201,6 +216,7 @@ def test_a_signal_during_a_validation_leaves_at_once_and_the_validation_is_made_
     assert row is not None
     assert (row.state, row.reason, row.step) == (RunState.STOPPED, LEFT_BY_SIGNAL, 20), run.output
     assert list_records(run.root) == []
+    assert (run.command(caught).state, run.command(caught).reason) == (CommandState.FAILED, "the run ended (stopped)")
 
     resumed = train(2, "--resume", output="resumed.txt", **values)
     assert resumed.end() == 0, resumed.output
@@ -223,6 +239,10 @@ def test_a_rank_that_runs_out_of_memory_says_which_batch_fits_and_ends_all_with_
     assert "set BATCH_SIZE=2 and ACCUMULATION_STEPS=4" in output
     assert output.count("Error: ") == 1
     assert "Traceback" not in output
+    row = Store(tmp_path / "run" / "leitstand.db").current_run()
+    assert row is not None
+    assert row.state is RunState.FAILED
+    assert "Rank 1 ran out of memory" in str(row.reason)
 
 
 def test_a_checkpoint_of_another_network_is_refused_with_the_settings_that_differ(train: Train, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_locked_store_delays_writing_but_loses_nothing(
 def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.recorder.LOG_POINTS_KEPT", 10)
+    monkeypatch.setattr("ddp.store_queue.LOG_POINTS_KEPT", 10)
     directory = RunDirectory(tmp_path)
     store = Store(directory.store, create=True)
     store.open_run(RUN, {})
@@ -148,7 +148,7 @@ def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     recorder.start()
     recorder.close(RunState.FINISHED)
 
-    assert recorder.dropped == 15
+    assert recorder._writings.dropped == 15
     assert len(store.series(RUN)) == 10
     assert len(store.events(RUN)) == 25
 

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from api.app import create_app
-from ddp import record_writer, recorder, trainer
+from ddp import record_writer, recorder, store_queue, trainer
 from ddp.checkpoint import verify
 from ddp.logs import ForgivingFile
 from ddp.memory import shortage_sentence
@@ -87,7 +87,7 @@ def test_numbers_are_those_of_the_code(page: str) -> None:
     assert f"for {STALLED_AFTER_SECONDS:.0f} s no step" in page
     assert f"no sign of life for {LOST_AFTER_SECONDS:.0f} s" in page
     assert f"after {COLLECTIVE_TIMEOUT.total_seconds() / 60:.0f} minutes" in page
-    assert f"{recorder.LOG_POINTS_KEPT:,} log points".replace(",", " ") in page
+    assert f"{store_queue.LOG_POINTS_KEPT:,} log points".replace(",", " ") in page
     assert f"tries for {recorder.LAST_CHANCE_SECONDS:.0f} more seconds" in page
     assert recorder.RETRY_SECONDS == record_writer.RETRY_SECONDS == 2
     assert "every two seconds" in page

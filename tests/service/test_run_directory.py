@@ -198,3 +198,14 @@ def test_asking_whether_a_place_can_be_written_leaves_nothing_in_it(tmp_path: Pa
     require_writable(tmp_path / "a" / "b")
 
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_run_that_never_made_a_step_leaves_everything_but_records_where_it_is(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    for name in ("leitstand.db", "run.json", ".lock", "Statistik_0.json", "Statistik_5.json"):
+        (tmp_path / name).write_text("{}")
+
+    moved = directory.archive_records_after(-1, tmp_path / "archive" / "left")
+
+    assert sorted(path.name for path in moved) == ["Statistik_0.json", "Statistik_5.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"leitstand.db", "run.json", ".lock", "archive"}
