@@ -1,6 +1,6 @@
 """What people asked for, carried out at a step boundary and answered: the same on all ranks.
 
-Order within one boundary: rollback, set, resume, pause, validate, checkpoint, stop. The words of a command travel from
+Order within one boundary: a rollback comes alone; set, resume, pause, validate, checkpoint, stop. The words of a command travel from
 rank 0 only where they matter to all ranks (rollback, set); each rank reports its outcome.
 """
 
