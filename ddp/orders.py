@@ -1,7 +1,8 @@
 """What people asked for, carried out at a step boundary and answered: the same on all ranks.
 
-Order within one boundary: a rollback comes alone; set, resume, pause, validate, checkpoint, stop. The words of a command travel from
-rank 0 only where they matter to all ranks (rollback, set); each rank reports its outcome.
+A rollback comes alone; the order within one boundary is otherwise set, resume, pause, validate, checkpoint, stop. The
+words of a command travel from rank 0 only where they matter to all ranks (rollback, set); each rank reports its
+outcome.
 """
 
 import time

@@ -1,24 +1,32 @@
 """Where a run stands: the few things that change as it goes, each with one owner and the same on every rank."""
 
-from dataclasses import dataclass
-
 from ddp.progress import Progress
 from service.live import LiveSettings
 from service.run_state import RunState
 from service.settings import RunConfig
 
 
-@dataclass
 class Standing:
     """Where a run stands; the same on every rank. `ending` is set once it is to end."""
 
-    progress: Progress
-    live: LiveSettings
-    is_paused: bool = False
-    is_leaving: bool = False
-    ending: RunState | None = None
+    def __init__(self, progress: Progress, live: LiveSettings) -> None:
+        self.progress = progress
+        self.is_paused = False
+        self.is_leaving = False
+        self.ending: RunState | None = None
+        self.live = live
+
+    @property
+    def live(self) -> LiveSettings:
+        """The settings of the start, and what was changed since."""
+        return self._live
+
+    @live.setter
+    def live(self, live: LiveSettings) -> None:
+        self._live = live
+        self._config = live.config  # made once: a step looks at it several times, and making it checks every range
 
     @property
     def config(self) -> RunConfig:
         """The settings in force now."""
-        return self.live.config
+        return self._config

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddp.average import Average
-from ddp.detail import detail
+from ddp.detail import details
 from ddp.ledger import CARRIED
 from ddp.memory import is_shortage, largest_fitting, shortage_sentence
 from ddp.passenger import WithPassenger
@@ -103,7 +103,7 @@ class Stepper:
         terms = self.loss(output, target)  # (4,) unweighted
         total = (terms * weights).sum()
         with torch.no_grad():
-            values = torch.cat([total.view(1), terms, detail(output.float()).view(1), detail(target).view(1)])
+            values = torch.cat([total.view(1), terms, details(output.float(), target)])
         return total + carrier.carry(values)
 
     def _update(self, learning_rate: float, grad_clip: float) -> Tensor:

@@ -36,7 +36,10 @@ def test_every_class_and_method_that_is_named_exists(page: str, repository: Path
 
 
 def test_order_of_commands_within_one_boundary_is_that_of_the_code(page: str) -> None:
-    assert f"keeps the order {', '.join(Kind)}." in " ".join(page.split())
+    first, *others = Kind
+    text = " ".join(page.split())
+    assert f"A {first} goes first and alone" in text
+    assert f"keeps the order {', '.join(others)}." in text
 
 
 def test_every_part_whose_state_is_saved_is_named(page: str) -> None:
