@@ -37,7 +37,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node=2 bench/overhead.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node=2 -m bench.overhead $(ARGS)
 
 # Pins what is installed now; see the head of requirements.lock.
 lock: setup

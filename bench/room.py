@@ -53,7 +53,7 @@ def command_delays(client: Client, count: int) -> list[tuple[float, float]]:
         time.sleep(0.37 * (1 + number % 3))  # fall on different moments of a step
         sent_at = time.time()
         command = client.wait(client.submit("validate")["id"], timeout_seconds=120)
-        began_at = max(rank["began_at"] for rank in command["result"]["ranks"])
+        began_at = max(rank["began_at"] for rank in (command["result"] or {})["ranks"])
         delays.append((began_at - sent_at, step_seconds))
     return delays
 
