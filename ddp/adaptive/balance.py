@@ -4,7 +4,7 @@ from typing import Any
 
 from ddp.adaptive.pins import Pins
 from ddp.adaptive.saved import Saved
-from ddp.adaptive.weights import LIMIT, Shares, Values, Weights
+from ddp.adaptive.weights import LIMIT, PERCEPTUAL_CEILING, Shares, Values, Weights
 from service.settings import RunConfig
 
 WHOLE = 1e-9
@@ -23,6 +23,8 @@ class Balance:
         self._has_perceptual = has_perceptual
         self.configured = Weights.configured(config, has_perceptual)
         self.own = self.configured
+        if config.adaptive_loss_weights:
+            self._fit_ceiling()
         self.pins = Pins()
         self.is_returning = False
 
@@ -99,6 +101,11 @@ class Balance:
             self.own = Weights(self.own.shares, 0.0)
         elif self.own.perceptual == 0:
             self.own = Weights(self.own.shares, self.configured.perceptual)
+            self._fit_ceiling()
+
+    def _fit_ceiling(self) -> None:
+        """Scaled to sum to 1 with the others, a configured weight may lie above the controller's ceiling."""
+        self.own = Weights(self.own.shares, min(self.own.perceptual, PERCEPTUAL_CEILING))
 
 
 def _shares(values: list[float]) -> Shares:

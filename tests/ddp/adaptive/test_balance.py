@@ -29,6 +29,13 @@ def test_a_perceptual_weight_below_the_floor_begins_as_configured(adaptive: bool
     assert Balance(config, True).in_force[3] == pytest.approx(0.01 / 1.01)
 
 
+def test_a_perceptual_weight_above_the_ceiling_begins_at_the_ceiling() -> None:
+    config = RunConfig(l1_weight=0.375, ms_weight=0.125, grad_weight=0.125, perceptual_weight=0.25)
+
+    assert Balance(config, True).in_force[3] == 0.25
+    assert sum(Balance(config, True).in_force) == pytest.approx(1)
+
+
 def test_a_move_takes_no_weight_farther_than_a_hundredth() -> None:
     balance = Balance(CONFIG, True)
     before = balance.in_force
