@@ -214,11 +214,11 @@ class Boundary:
     def roll_back(self, found: LoadedState, reason: str, lr_factor: float | None = None) -> None:
         """Take over a saved state in place and go on from there, on a new branch; later records are archived.
 
-        With `lr_factor` the learning rate is lowered: the smaller of the two scales, then and now, times the factor.
+        The caller has drained the saver before it looked for the state. With `lr_factor` the learning rate is lowered:
+        the smaller of the two scales, then and now, times the factor.
         """
         standing, parts = self._standing, self._parts
         left_at, branch, scale = standing.progress.step, standing.progress.branch, standing.config.lr_scale
-        parts.saver.drain()
         extra = self._restored(found)
         live, _ = LiveSettings.resumed(standing.live.start, extra["live"])
         standing.progress.branch = branch + 1

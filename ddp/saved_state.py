@@ -20,16 +20,13 @@ import torch
 
 from service import __version__
 from service.errors import RunDirectoryError
-from service.files import write_whole
+from service.files import PIECE_BYTES, sha256_of, write_whole
 
 FORMAT_VERSION = 2
 STATE_FILE = "state.pt"
 MANIFEST_FILE = "manifest.json"
 
 _NAME = re.compile(r"step_([0-9]{7,18})")
-# Each write and each update of the hash gives up the interpreter, and beside a busy Python loop every return costs up
-# to 5 ms. Larger pieces than this gain little and let torch hold the interpreter for longer at a time.
-_PIECE_BYTES = 4 * 1024 * 1024
 
 
 class Reason(StrEnum):
@@ -80,7 +77,7 @@ def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reaso
     """
     path, began = folder / STATE_FILE, time.monotonic()
     size, sha256 = _write_bytes(path, state)
-    if _sha256_of(path) != sha256:
+    if sha256_of(path) != sha256:
         raise OSError(errno.EIO, "what was read back is not what was written", str(path))
     try:
         _unpickled(path, mmap=True)  # maps the tensors without reading them
@@ -112,12 +109,12 @@ class _Sink:
         self.problem: OSError | None = None
 
     def write(self, content: bytes | memoryview) -> int:
-        if len(content) >= _PIECE_BYTES:
+        if len(content) >= PIECE_BYTES:
             self.flush()
             self._put(content)
         else:
             self._gathered += content
-            if len(self._gathered) >= _PIECE_BYTES:
+            if len(self._gathered) >= PIECE_BYTES:
                 self.flush()
         return len(content)
 
@@ -154,14 +151,6 @@ def _write_bytes(path: Path, state: dict[str, Any]) -> tuple[int, str]:
         return sink.size, sink.sha256.hexdigest()
 
 
-def _sha256_of(path: Path) -> str:
-    sha256, buffer = hashlib.sha256(), memoryview(bytearray(_PIECE_BYTES))
-    with FileIO(path) as file:
-        while count := file.readinto(buffer):
-            sha256.update(buffer[:count])
-    return sha256.hexdigest()
-
-
 def verify(folder: Path) -> str | None:
     """Why a saved state cannot be used, or None when its bytes are what its manifest says. Loads nothing."""
     try:
@@ -177,7 +166,7 @@ def check(folder: Path) -> None:
     if manifest.get("step") != step_in(folder.name):
         raise UnusableError(f"its manifest says step {manifest.get('step')}")
     try:
-        sha256 = _sha256_of(folder / STATE_FILE)
+        sha256 = sha256_of(folder / STATE_FILE)
     except OSError as error:
         raise UnusableError(f"{STATE_FILE}: {error.strerror}") from error
     if sha256 != manifest.get("sha256"):
