@@ -1,4 +1,7 @@
-"""The shapes of the API's answers, as the client hands them on. `docs/api.md` describes the routes."""
+"""The shapes of the API's answers, as the client hands them on; the OpenAPI document is made from them.
+
+Times are Unix seconds, `url`s are paths on the same server.
+"""
 
 from typing import Any, TypedDict
 
@@ -54,6 +57,35 @@ class SettingsAnswer(TypedDict):
     changeable: list[ChangeableSetting]
 
 
+class CommandList(TypedDict):
+    """A page of commands, newest first; `next_cursor` leads to the next page, None on the last."""
+
+    commands: list[CommandAnswer]
+    next_cursor: str | None
+
+
+class RunEntry(TypedDict):
+    """One run of the control room. `directory` is None where it is not on the server's machine."""
+
+    run_id: str
+    run_state: str
+    run_reason: str | None
+    step: int
+    step_max: int | None
+    started_at: float
+    heartbeat_at: float
+    age_seconds: float
+    directory: str | None
+    is_default: bool
+    url: str
+
+
+class RunList(TypedDict):
+    """The runs, the one that started last first; it is the one that routes without `/runs/<run>` speak of."""
+
+    runs: list[RunEntry]
+
+
 class RecordEntry(TypedDict):
     """One saved record in the list; values are None where the record holds `null`."""
 
@@ -71,19 +103,162 @@ class RecordEntry(TypedDict):
     url: str
 
 
+class UnreadableFile(TypedDict):
+    """A file that is named like a record and is none, and why."""
+
+    name: str
+    reason: str
+
+
 class RecordList(TypedDict):
-    """The saved records in the order of their steps, and the files that could not be read."""
+    """A page of the saved records by step as a number; `count` is how many there are in all.
+
+    `unreadable` are the files of this page's stretch of steps that are no records.
+    """
 
     records: list[RecordEntry]
-    unreadable: list[dict[str, str]]
+    unreadable: list[UnreadableFile]
     count: int
+    next_cursor: str | None
 
 
 class Series(TypedDict):
-    """Log points of a run: one value per name and step."""
+    """Log points of a run: one value per name and step; None where a point has no such value."""
 
     run_id: str
     names: list[str]
     steps: list[int]
     times: list[float]
     values: dict[str, list[float | None]]
+
+
+class EnvelopeSeries(TypedDict):
+    """One value's history in stretches of steps: in each the mean, and the lowest and highest value with their steps."""
+
+    steps: list[int]
+    last_steps: list[int]
+    means: list[float]
+    lows: list[float]
+    low_steps: list[int]
+    highs: list[float]
+    high_steps: list[int]
+    counts: list[int]
+
+
+class Envelope(TypedDict):
+    """The history of values reduced to about `points` stretches; `stretch_steps` is how many steps one covers."""
+
+    run_id: str
+    names: list[str]
+    first_step: int
+    last_step: int
+    stretch_steps: int
+    series: dict[str, EnvelopeSeries]
+
+
+class ComparedRecord(TypedDict):
+    """One run's column of a comparison: the record at `step`, by name of value."""
+
+    run_id: str
+    step: int
+    values: dict[str, Any]
+
+
+class Comparison(TypedDict):
+    """The same values of several runs, side by side; a run without a record at a step has no entry for it."""
+
+    names: list[str]
+    runs: list[str]
+    records: list[ComparedRecord]
+
+
+class PreviewEntry(TypedDict):
+    """One preview picture."""
+
+    step: int
+    name: str
+    size_bytes: int
+    url: str
+
+
+class PreviewList(TypedDict):
+    """The preview pictures, newest step first."""
+
+    previews: list[PreviewEntry]
+    next_cursor: str | None
+
+
+class CheckpointEntry(TypedDict):
+    """One saved state. `links` holds `latest` and `best` where they point to it."""
+
+    name: str
+    step: int
+    size_bytes: int
+    saved_at: float
+    sha256: str | None
+    links: list[str]
+
+
+class CheckpointList(TypedDict):
+    """The saved states by step, and the folders that are none."""
+
+    checkpoints: list[CheckpointEntry]
+    unreadable: list[UnreadableFile]
+
+
+class RankEntry(TypedDict):
+    """What one rank is doing, as rank 0's watchdog last heard."""
+
+    rank: int
+    host: str | None
+    pid: int | None
+    device: str | None
+    stage: str
+    step: int | None
+    stage_seconds: float
+    age_seconds: float
+    has_stack: bool
+
+
+class RankList(TypedDict):
+    """All ranks of a run."""
+
+    run_id: str
+    ranks: list[RankEntry]
+
+
+class AlertEntry(TypedDict):
+    """One alert that is on: its name, since when, and a sentence with the values."""
+
+    name: str
+    since: float
+    sentence: str
+
+
+class AlertList(TypedDict):
+    """The alerts that are on now."""
+
+    run_id: str
+    alerts: list[AlertEntry]
+
+
+class Problem(TypedDict):
+    """A refusal: `application/problem+json` (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class Alive(TypedDict):
+    """The process answers."""
+
+    alive: bool
+
+
+class Ready(TypedDict):
+    """Commands can be obeyed."""
+
+    ready: bool

@@ -18,7 +18,7 @@ PREFIX = "LEITSTAND_"
 FOR_OTHERS = frozenset({"LEITSTAND_URL", "LEITSTAND_TOKEN", "LEITSTAND_CONFIG", "LEITSTAND_METRIC_IMAGES"})
 """Variables with our prefix that are not settings of a run: the client's, the launcher's and the tests'."""
 
-SECRET = frozenset({"api_token"})
+SECRET = frozenset({"api_token", "store_url", "webhook_secret", "webhook_url"})
 NAMES = tuple(item.name.upper() for item in fields(RunConfig))
 
 

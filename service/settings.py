@@ -82,6 +82,7 @@ class RunConfig:
     dataset_root: Path = setting(_DEFAULT_DATA, "patch set: `{Patches,Val}/{GT,LR}/*.png`; only ever read")
     video_root: str = setting("", "folder of your own videos, from which `leitstand up` makes the patch set once")
     clips: str = setting("small", "real clips fetched where VIDEO_ROOT is empty", choices=("small", "film"))
+    store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
 
     # Network
     workload: str = setting("ddp.vsr.workload", "import path of the workload: model, losses, data, quality")
@@ -149,10 +150,25 @@ class RunConfig:
     threads_per_rank: int = setting(1, "CPU threads of one rank", 1, 256)
     stall_seconds: float = setting(60.0, "seconds in one stage after which a rank counts as stalled", 0.1, 10**6)
 
+    # What is reported beside records
+    tensorboard: bool = setting(False, "write scalars for TensorBoard into DATA_ROOT/tensorboard")
+    tensorboard_images: bool = setting(False, "write the preview pictures there too")
+    webhook_url: str = setting("", "address that gets a signed POST whenever an alert begins or ends")
+    webhook_secret: str = setting("", "key of the signature of these POSTs")
+    alert_record_seconds: float = setting(86400.0, "seconds without a new record that raise an alert; 0 never", 0, 1e9)
+    alert_disk_gib: float = setting(2.0, "free GiB in DATA_ROOT below which there is an alert", 0, 1e6)
+
     # The API
-    api_host: str = setting("127.0.0.1", "address the API listens on; any other than loopback needs API_TOKEN")
+    api_host: str = setting("127.0.0.1", "address the API listens on; any other than loopback needs a token")
     api_port: int = setting(5050, "port the API listens on", 1, 65535)
-    api_token: str = setting("", "token that requests must bear; empty means loopback only, without a token")
+    api_token: str = setting("", "token that requests must bear; without any token, loopback only")
+    api_tokens: str = setting("", "file of hashed tokens with scopes, made by `leitstand token`")
+    api_hosts: str = setting("", "names, with commas between, by which the API may be asked; empty: any, given a token")
+    api_proxies: int = setting(0, "reverse proxies in front whose X-Forwarded headers are believed", 0, 10)
+    api_streams: int = setting(32, "event streams open at a time", 0, 48)
+    api_commands_per_minute: int = setting(300, "commands that one token or address may give a minute", 1, 10**6)
+    api_reads_per_minute: int = setting(30_000, "other requests that one token or address may send a minute", 1, 10**9)
+    run_roots: str = setting("", "run directories, or folders of some, served too; separated by `:`")
 
     def __post_init__(self) -> None:
         for item in fields(self):
