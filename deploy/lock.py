@@ -23,6 +23,8 @@ MEANINGS = {
     "train": "training processes",
     "api": "the HTTP process",
     "perceptual": "features for the perceptual loss",
+    "postgres": "a store that many runs share",
+    "tensorboard": "scalars and pictures for TensorBoard",
     "test": "tests",
     "lint": "lint and types",
 }
