@@ -10,6 +10,7 @@ from flask import Flask, Response, request
 
 from api.problems import ProblemError
 from service.addresses import is_loopback
+from service.settings import RunConfig
 
 OPEN_ENDPOINTS = frozenset({"health.livez", "page.index", "page.record_schema", "static"})
 """What can be asked without the token: nothing of a run is in it."""
@@ -28,8 +29,9 @@ SECURITY_HEADERS = {
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]+)?")
 
 
-def register(app: Flask, token: str) -> None:
-    """Check every request of `app`; an empty `token` means that only this machine may ask."""
+def register(app: Flask, config: RunConfig) -> None:
+    """Check every request of `app`; without a token only this machine may ask."""
+    token = config.api_token
 
     @app.before_request
     def check_access() -> None:

@@ -1,18 +1,36 @@
 """The application factory: which parts the HTTP process has, and nothing else.
 
-    request ─> access (host, origin, token) ─> one blueprint ─> Reader ─> store and run directory
+    request ─> access (host, origin, token, rate) ─> contract (parameters) ─> one view ─> Reader ─> store, run directory
                           └──────────── anything refused ────────────> problem+json
 
-A request only reads, or queues a command; the trainer is never waited for. Importing this module does nothing.
+Every route of a run is there twice: as `/state` for the default run, as `/runs/<run>/state` for any. A request only
+reads, or queues a command; the trainer is never waited for. Importing this module does nothing.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask, current_app, g, request
 
-from api import access, controls, health, live_settings, metrics, page, problems, ranks, records, series, states
-from api.reader import Reader
+from api import (
+    access,
+    contract,
+    controls,
+    health,
+    live_settings,
+    metrics,
+    page,
+    problems,
+    ranks,
+    records,
+    runs,
+    series,
+    states,
+)
+from api.reader import PREFIX
+from api.room import Room
 from service.addresses import require_safe_address
 from service.config import load_config
 from service.settings import RunConfig
@@ -21,10 +39,10 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 def create_app(settings: RunConfig | None = None) -> Flask:
-    """The WSGI application for one run directory.
+    """The WSGI application for the runs of a room.
 
     Without `settings` they are read as everywhere: file named by LEITSTAND_CONFIG, then the environment. Raises
-    `SettingError` for a wrong setting, and when API_HOST can be reached from elsewhere but there is no API_TOKEN.
+    `SettingError` for a wrong setting, and when API_HOST can be reached from elsewhere but there is no token.
     """
     config = settings_from_environment() if settings is None else settings
     require_safe_address(config)
@@ -32,13 +50,17 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the record's order of keys is part of the contract
     app.url_map.merge_slashes = False
-    reader = Reader(config)
-    app.extensions["leitstand"] = reader
+    app.extensions["leitstand"] = Room(config)
     problems.register(app)
-    access.register(app, config.api_token)
-    for part in (controls, live_settings, states, ranks, records, series, health, page):
-        app.register_blueprint(part.blueprint)
-    app.register_blueprint(metrics.create_blueprint(reader))
+    access.register(app, config)
+    app.before_request(_check_contract)
+    app.url_value_preprocessor(_take_run)
+    app.url_defaults(_give_run)
+    for part in (runs.blueprint, health.blueprint, page.blueprint):
+        app.register_blueprint(part)
+    for part in _of_a_run():
+        app.register_blueprint(part)
+        app.register_blueprint(part, url_prefix="/runs/<run>", name=PREFIX + part.name)
     return app
 
 
@@ -46,3 +68,27 @@ def settings_from_environment() -> RunConfig:
     """The settings of this process; raises `SettingError`."""
     path = os.environ.get("LEITSTAND_CONFIG")
     return load_config(Path(path) if path else None, (), os.environ).config
+
+
+def _of_a_run() -> Iterator[Blueprint]:
+    for part in (controls, live_settings, states, ranks, records, series):
+        yield part.blueprint
+    yield metrics.create_blueprint()
+
+
+def _check_contract() -> None:
+    wanted = contract.operation_of(current_app, request.endpoint)
+    if wanted is not None:
+        contract.check_parameters(wanted)
+
+
+def _take_run(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Views need not know which run they speak of: `current_reader` does."""
+    if values is not None and "run" in values:
+        g.run_id = values.pop("run")
+
+
+def _give_run(endpoint: str, values: dict[str, Any]) -> None:
+    """Links stay below the prefix that the request came by."""
+    if endpoint.startswith(PREFIX) and "run_id" in g:
+        values.setdefault("run", g.run_id)

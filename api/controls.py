@@ -108,8 +108,11 @@ def _require_possible(reader: Reader, run: RunRow, asked: Submission) -> None:
 
 
 def _require_checkpoint(reader: Reader, wanted: str) -> None:
+    if reader.place is None:
+        return
+    saved = reader.place.saved_states
     try:
-        found, names = reader.saved_states.find(wanted), reader.saved_states.names()
+        found, names = saved.find(wanted), saved.names()
     except OSError as error:
         raise ProblemError(
             "storage-unavailable", f"The checkpoints cannot be read ({error.strerror}); try again."
@@ -134,7 +137,7 @@ def _acceptance(run: RunRow, asked: Submission) -> dict[str, Any]:
 def _answer(command: Command) -> Response:
     """200 with a command that has ended, else 202 with where it stands and where to look again."""
     response = jsonify(command.as_dict())
-    response.headers["Location"] = url_for("controls.show", command_id=command.id)
+    response.headers["Location"] = url_for(".show", command_id=command.id)
     if not command.state.is_final:
         response.status_code = 202
         response.headers["Retry-After"] = "1"

@@ -10,14 +10,11 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from api.metric_table import METRICS, MetricRow, Scrape
-from api.reader import Reader
+from api.reader import current_reader
 
 
 class RunCollector(Collector):
     """The current run as metric families."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
 
     def collect(self) -> Iterator[Metric]:
         """One family for every row of the table that has a value. Raises `StoreUnavailableError`."""
@@ -28,19 +25,20 @@ class RunCollector(Collector):
                 yield family
 
     def _scrape(self) -> Scrape:
-        run = self._reader.find_run()
-        commands = self._reader.store.commands(run.id) if run else []
+        reader = current_reader()
+        run = reader.find_run()
+        commands = reader.store.commands(run.id) if run else []
         try:
-            record_count = self._reader.records.count()
+            record_count = reader.place.records.count() if reader.place else None
         except OSError:
             record_count = None
         return Scrape(run, commands, record_count, time.time())
 
 
-def create_blueprint(reader: Reader) -> Blueprint:
+def create_blueprint() -> Blueprint:
     """The route, with a registry of its own: nothing global is registered or shown."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(RunCollector(reader))
+    registry.register(RunCollector())
     blueprint = Blueprint("metrics", __name__)
 
     @blueprint.get("/metrics")

@@ -35,19 +35,24 @@ PROBLEMS: dict[str, ProblemType] = {
     "bad-request": ProblemType(400, "The request cannot be understood"),
     "not-json": ProblemType(400, "The body is not JSON"),
     "unauthorized": ProblemType(401, "A token is needed"),
+    "insufficient-scope": ProblemType(403, "The token does not allow this"),
     "foreign-origin": ProblemType(403, "Another web page may not steer a training"),
     "not-found": ProblemType(404, "There is no such thing here"),
     "method-not-allowed": ProblemType(405, "The route does not take this method"),
     "run-ended": ProblemType(409, "The run has ended"),
     "command-begun": ProblemType(409, "The command is not queued any more"),
+    "precondition-failed": ProblemType(412, "It has changed meanwhile"),
     "body-too-large": ProblemType(413, "The body is too large"),
     "unsupported-media-type": ProblemType(415, "The body must be JSON"),
     "range-not-satisfiable": ProblemType(416, "The file has no such range"),
     "wrong-host": ProblemType(421, "The Host header names another server"),
     "invalid-argument": ProblemType(422, "An argument is not allowed"),
+    "key-reused": ProblemType(422, "The Idempotency-Key was used for another request"),
+    "too-many-requests": ProblemType(429, "Too many requests"),
     "internal-error": ProblemType(500, "The server met a defect"),
     "no-run": ProblemType(503, "There is no run yet"),
     "no-trainer": ProblemType(503, "No trainer is alive"),
+    "too-many-streams": ProblemType(503, "All event streams are taken"),
     "storage-unavailable": ProblemType(503, "The store or the run directory cannot be used now"),
 }
 
@@ -124,7 +129,7 @@ def _sentence(error: HTTPException, slug: str) -> str:
     if slug == "not-found" and request.method == "POST":
         return f"There is no command {path}; there are: {', '.join(POSTED)} and PATCH /settings."
     if slug == "not-found":
-        return f"There is no {path}; docs/api.md lists all routes."
+        return f"There is no {path}; /docs lists all routes."
     if isinstance(error, MethodNotAllowed):
         return f"{path} does not take {request.method}, but: {', '.join(sorted(error.valid_methods or ()))}."
     if slug == "internal-error":

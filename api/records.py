@@ -16,8 +16,9 @@ blueprint = Blueprint("records", __name__)
 def list_all() -> RecordList:
     """All saved records, by step as a number."""
     reader = current_reader()
+    assert reader.place is not None
     try:
-        return reader.records.listing()
+        return reader.place.records.listing()
     except OSError as error:
         raise _unavailable(error) from None
 
@@ -26,8 +27,9 @@ def list_all() -> RecordList:
 def download(name: str) -> Response:
     """One record, or the one of the highest step under the name `latest`."""
     reader = current_reader()
+    assert reader.place is not None
     try:
-        file = reader.records.find(name)
+        file = reader.place.records.find(name)
     except OSError as error:
         raise _unavailable(error) from None
     if file is None:

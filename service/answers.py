@@ -133,7 +133,7 @@ class Series(TypedDict):
 
 
 class EnvelopeSeries(TypedDict):
-    """One value's history in stretches of steps: of each the mean, and the lowest and highest value with their steps."""
+    """One value's history in stretches of steps: the means, the lowest and highest values with their steps."""
 
     steps: list[int]
     last_steps: list[int]
