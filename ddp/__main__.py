@@ -14,6 +14,7 @@ from logging.handlers import QueueListener
 from pathlib import Path
 
 from ddp.assembly import Start, build_parts, open_workload, possession, watching
+from ddp.extras import require_extras
 from ddp.logs import console_log
 from ddp.parts import Parts
 from ddp.signals import EXIT_CODE, LeaveRequest, die_of_signals
@@ -63,6 +64,7 @@ def run_rank(place: Place, start: Start, listener: QueueListener) -> int:
     config = start.loaded.config
     world = World.join(place, config.device, config.threads_per_rank)
     try:
+        require_extras(world, config)
         workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
         leave = LeaveRequest()
         leave.install()

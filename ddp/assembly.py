@@ -3,20 +3,22 @@
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from logging.handlers import QueueListener
-from typing import Any
 
 from ddp.adaptive.controller import Controller
 from ddp.bad_steps import BadSteps
 from ddp.checkpoint import CheckpointFolder
 from ddp.composer import Composer
 from ddp.control import Control, Inbox
+from ddp.extras import open_viewer
+from ddp.fact_source import FactSource
 from ddp.feed import Feed
 from ddp.generators import seed_generators
 from ddp.ledger import Ledger
 from ddp.logs import also_to_file
+from ddp.opening import Opening, open_run
 from ddp.parts import Parts
 from ddp.progress import Progress
 from ddp.recorder import Recorder
@@ -37,7 +39,7 @@ from service.record import Record
 from service.run_directory import Claim, RunDirectory, claim, write_config
 from service.run_state import RunState
 from service.settings import RunConfig
-from service.store import Store, StoreUnavailableError
+from service.store import StoreUnavailableError, open_store
 
 RESTART_PATIENCE_SECONDS = 60.0
 SHAPE = ("workload", "n_feats", "n_blocks", "n_frames", "scale")
@@ -87,18 +89,20 @@ def possession(world: World, start: Start, listener: QueueListener) -> Iterator[
     if claimed is not None:
         also_to_file(listener, directory.log)
     try:
-        yield world.from_main(_possession(directory, claimed.run_id) if claimed else Possession(""))
+        config = start.loaded.config
+        yield world.from_main(_possession(config, claimed.run_id) if claimed else Possession(""))
     finally:
         if claimed is not None:
             claimed.lock.close()
 
 
-def _possession(directory: RunDirectory, run_id: str) -> Possession:
+def _possession(config: RunConfig, run_id: str) -> Possession:
     try:
-        run = Store(directory.store).current_run()
-    except StoreUnavailableError:  # there is none yet, or it is damaged, which is said when it is opened
+        with closing(open_store(config)) as store:
+            run = store.run(run_id)
+    except StoreUnavailableError:  # there is none yet, or it cannot be used, which is said when it is opened
         run = None
-    return Possession(run_id, run.state, run.reason) if run is not None and run.id == run_id else Possession(run_id)
+    return Possession(run_id) if run is None else Possession(run_id, run.state, run.reason)
 
 
 def open_workload(world: World, config: RunConfig) -> Workload:
@@ -147,7 +151,7 @@ def build_parts(world: World, start: Start, run_id: str, leave: LeaveRequest, wo
     records = _resume(world, saver, standing, controller)
     inbox = Inbox()
     control = Control(world, inbox, lambda: leave.is_set, first_check_step=standing.progress.step + 1)
-    recorder = _open_recorder(world, start, run_id, standing, inbox, workload)
+    recorder = _open_recorder(world, start, run_id, standing, inbox, workload, saver)
     recorder.take_over_records(records)
     if world.is_main:
         _say_start(recorder, world, workload, standing.progress)
@@ -208,14 +212,14 @@ def _resume(world: World, saver: Saver, standing: Standing, controller: Controll
 
 
 def _open_recorder(
-    world: World, start: Start, run_id: str, standing: Standing, inbox: Inbox, workload: Workload
+    world: World, start: Start, run_id: str, standing: Standing, inbox: Inbox, workload: Workload, saver: Saver
 ) -> Recorder | SilentRecorder:
     """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
     recorder: Recorder | None = None
     problem: UserError | None = None
     if world.is_main:
         try:
-            recorder = _make_recorder(start.loaded, run_id, standing, inbox, workload)
+            recorder = _make_recorder(start.loaded, run_id, standing, inbox, workload, saver)
         except UserError as error:
             problem = error
         except OSError as error:
@@ -228,29 +232,23 @@ def _unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
     return RunDirectoryError(f"DATA_ROOT {directory.root} cannot be written ({error.strerror}); make room there.")
 
 
-def _make_recorder(loaded: LoadedConfig, run_id: str, standing: Standing, inbox: Inbox, workload: Workload) -> Recorder:
-    directory, progress = RunDirectory(loaded.config.data_root), standing.progress
-    store = _open_store(directory, run_id, write_config(directory, loaded), progress)
-    store.update_run(run_id, facts={"has_perceptual": workload.has_perceptual})
+def _make_recorder(
+    loaded: LoadedConfig, run_id: str, standing: Standing, inbox: Inbox, workload: Workload, saver: Saver
+) -> Recorder:
+    config, directory, progress = loaded.config, RunDirectory(loaded.config.data_root), standing.progress
+    opening = Opening(run_id, write_config(directory, loaded), progress.step)
+    store, before = open_run(config, opening)
+    facts = FactSource(directory, before or {}, workload.has_perceptual, saver.facts)
     for path in directory.archive_records_after(progress.last_recorded_step):
         logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
-    recorder = Recorder(store, directory, run_id, inbox)
+    viewer = open_viewer(config, directory)
+    recorder = Recorder(store, directory, run_id, inbox, others_facts=facts.now, viewer=viewer)
+    if before is None:
+        recorder.open_later(opening.in_store)
     recorder.mark_step(progress.step)
     recorder.show_settings(standing.live)
     recorder.start()
     return recorder
-
-
-def _open_store(directory: RunDirectory, run_id: str, settings: dict[str, Any], progress: Progress) -> Store:
-    try:
-        store = Store(directory.store, create=True, keep_open=True)
-        store.open_run(run_id, settings)
-        store.forget_after(run_id, progress.step)
-    except StoreUnavailableError as error:
-        raise RunDirectoryError(
-            f"The store cannot be opened ({error}); free it, or move {directory.store.name} away: records are safe."
-        ) from None
-    return store
 
 
 def _say_start(recorder: Recorder | SilentRecorder, world: World, workload: Workload, progress: Progress) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddp.checkpoint import CheckpointFolder, Reason, checkpoint_name
+from service.facts import Facts
 
 MOST_WAITING = 2
 _NICENESS = 10
@@ -59,6 +60,7 @@ class CheckpointWriter:
         """`keep` gives the number of states that pruning leaves, asked anew each time; 0 keeps all."""
         self.last_written_step: int | None = None
         self.last_write_seconds: float | None = None
+        self._facts: Facts = {"checkpoints_written": 0, "checkpoint_failures": 0}
         self._folder = folder
         self._keep = keep
         self._changed = threading.Condition()
@@ -82,6 +84,10 @@ class CheckpointWriter:
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._is_writing)
             return self._problem
+
+    def facts(self) -> Facts:
+        """What was written last, and how often that worked and failed; from any thread."""
+        return self._facts
 
     def close(self) -> None:
         """Write what waits and end the thread."""
@@ -127,17 +133,31 @@ class CheckpointWriter:
     def _write(self, snapshot: Snapshot) -> str | None:
         name, began = checkpoint_name(snapshot.step), time.monotonic()
         try:
-            self._folder.save(snapshot.step, snapshot.build(), reason=snapshot.reason, is_best=snapshot.is_best)
+            state, is_best = snapshot.build(), snapshot.is_best
+            size_bytes = self._folder.save(snapshot.step, state, reason=snapshot.reason, is_best=is_best).size_bytes()
         except OSError as error:
             problem = f"{name} could not be written ({error.strerror or error})"
             logger.warning("Checkpoint %s; the one before stays and training goes on.", problem)
-            return problem
         except Exception as error:
             logger.exception("Checkpoint %s could not be written; the one before stays and training goes on.", name)
-            return f"{name} could not be written ({type(error).__name__}: {error})"
-        self.last_written_step = snapshot.step
-        self.last_write_seconds = time.monotonic() - began
-        return None
+            problem = f"{name} could not be written ({type(error).__name__}: {error})"
+        else:
+            self._note_written(snapshot.step, time.monotonic() - began, size_bytes)
+            return None
+        self._facts = {**self._facts, "checkpoint_failures": self._facts["checkpoint_failures"] + 1}
+        return problem
+
+    def _note_written(self, step: int, seconds: float, size_bytes: int) -> None:
+        self.last_written_step = step
+        self.last_write_seconds = seconds
+        self._facts = {
+            **self._facts,
+            "checkpoint_step": step,
+            "checkpoint_time": time.time(),
+            "checkpoint_seconds": seconds,
+            "checkpoint_bytes": size_bytes,
+            "checkpoints_written": self._facts["checkpoints_written"] + 1,
+        }
 
 
 def _with_newer(waiting: list[_Waiting], snapshot: Snapshot) -> list[_Waiting]:

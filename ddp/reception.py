@@ -20,13 +20,13 @@ LEAD_STEPS_AT_FIRST = 1000
 
 
 class Reception:
-    """Looks for queued commands. A look costs one `stat` unless somebody wrote to the store, or a time has come."""
+    """Looks for queued commands. A look costs no query unless somebody wrote to the store, or a time has come."""
 
     def __init__(self, store: Store, run_id: str, inbox: Inbox) -> None:
         self._store = store
         self._run_id = run_id
         self._inbox = inbox
-        self._watch = ChangeWatch(store)
+        self._watch = ChangeWatch(store, run_id)
         self._waiting: list[Command] = []
         self._pace = _Pace()
 
@@ -37,10 +37,12 @@ class Reception:
         has_time_come = any(self._is_near(item, step) or _is_over(item, now) for item in self._waiting)
         if not self._watch.is_due(time.monotonic()) and not has_time_come:
             return
-        if any(_is_over(item, now) for item in self._store.commands(self._run_id, CommandState.QUEUED)):
+        queued = self._store.commands(self._run_id, CommandState.QUEUED)
+        if any(_is_over(item, now) for item in queued):
             self._store.expire_commands(self._run_id, now)
+            queued = self._store.commands(self._run_id, CommandState.QUEUED)
         self._waiting = []
-        for command in self._store.commands(self._run_id, CommandState.QUEUED):
+        for command in queued:
             if not self._is_near(command, step):
                 self._waiting.append(command)
             elif self._store.begin_command(command.id):

@@ -8,18 +8,21 @@ it is kept and tried again. Either is said once, and training goes on.
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ddp.control import Inbox
+from ddp.pulse import Pulse
 from ddp.reception import Reception
 from ddp.record_writer import RecordWriter, UnsavedRecord, Waiting
 from ddp.store_queue import StoreQueue
 from ddp.validation import Preview
+from ddp.viewer import Viewer
 from ddp.watchdog import RankStatus, Stall
 from service.commands import Command, CommandState
+from service.facts import Facts
 from service.live import LiveSettings
 from service.rank_rows import replace_ranks
 from service.record import Record, record_name
@@ -28,7 +31,6 @@ from service.run_state import RunState
 from service.store import SeriesRow, Store, StoreUnavailableError
 
 POLL_SECONDS = 0.02
-HEARTBEAT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 LAST_CHANCE_SECONDS = 10.0
 
@@ -38,7 +40,17 @@ logger = logging.getLogger(__name__)
 class Recorder:
     """Everything rank 0 writes but checkpoints. Public methods are for the training thread and return at once."""
 
-    def __init__(self, store: Store, directory: RunDirectory, run_id: str, inbox: Inbox) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: RunDirectory,
+        run_id: str,
+        inbox: Inbox,
+        *,
+        others_facts: Callable[[], Facts] | None = None,
+        viewer: Viewer | None = None,
+    ) -> None:
+        """`others_facts` gives what other parts have to tell with every heartbeat; it is called on the thread."""
         self._store = store
         self._directory = directory
         self._run_id = run_id
@@ -47,22 +59,30 @@ class Recorder:
         self._records = RecordWriter(directory, self._confirm, self._fail_waiting)
         # From the training thread
         self.step = 0
-        self._progress_at = time.time()
-        self._writings = StoreQueue(store)
+        self._pulse = Pulse(store, run_id, self._facts)
+        self._writings = StoreQueue(store, run_id)
+        self._viewer = viewer or Viewer()
         self._snapshot: Record | None = None
         # From the watchdog's thread
         self._rank_statuses: tuple[RankStatus, ...] = ()
+        self._stalls = 0
         # Of the recorder thread
+        self._others_facts = others_facts or Facts
         self._store_is_down = False
+        self._store_outages = 0
         self._store_retry_at = 0.0
-        self._heartbeat_at = 0.0
         self._unanswered_reason: str | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
         """Begin to write and to listen."""
+        self._viewer.start(self.step)
         self._thread.start()
+
+    def open_later(self, open_run: Callable[[Store], object]) -> None:
+        """Open the run once the store is within reach, before anything else is told. To be called before `start`."""
+        self._writings.add(open_run)
 
     def close(self, state: RunState, reason: str | None = None) -> None:
         """Write everything that waits, then the run's last state; gives up after a while if the store stays away."""
@@ -83,36 +103,33 @@ class Recorder:
         self._ending.set()
         self._thread.join()
         self._store.close()
+        self._viewer.close()
 
     def mark_progress(self) -> None:
         """Something moved that is not a step: an image validated, a file saved."""
-        self._progress_at = time.time()
+        self._pulse.mark_progress()
 
     def mark_step(self, step: int) -> None:
         """A step is done."""
         self.step = step
-        self._progress_at = time.time()
+        self._pulse.mark_progress()
 
     def log_point(self, step: int, values: Mapping[str, Any], snapshot: Record) -> None:
-        """Append to the series and publish the live snapshot."""
-        row = SeriesRow(step, time.time(), dict(values))
-        self._writings.add(lambda store: store.add_series(self._run_id, [row]), is_log_point=True)
-        self.show(snapshot)
+        """Append to the series and publish the live snapshot. Both mappings are handed over: they change no more."""
+        run_id, at = self._run_id, time.time()
+        self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, values)]), is_log_point=True)
+        self._viewer.log_point(step, at, snapshot)
+        self._snapshot = snapshot
 
     def show(self, snapshot: Record) -> None:
         """Publish the live snapshot. Only the latest is of interest."""
         self._snapshot = snapshot
 
-    def record(
-        self,
-        record: Record,
-        series: Mapping[str, Any],
-        previews: Sequence[Preview],
-        waiting: Waiting,
-    ) -> None:
+    def record(self, record: Record, series: Mapping[str, Any], previews: Sequence[Preview], waiting: Waiting) -> None:
         """Save a record as its file, its pictures, and its values; then finish the commands that waited for it."""
-        row = SeriesRow(record["step_current"], time.time(), dict(series))
-        self._writings.add(lambda store: store.add_series(self._run_id, [row]), is_log_point=True)
+        run_id, step, at = self._run_id, record["step_current"], time.time()
+        self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, series)]), is_log_point=True)
+        self._viewer.validation(step, at, record, previews)
         self.show(record)
         self._records.add(UnsavedRecord(record, previews, waiting))
 
@@ -156,6 +173,7 @@ class Recorder:
     def note_stall(self, stall: Stall) -> None:
         """A rank stalls, or goes on again; from the watchdog's thread."""
         (logger.info if stall.is_over else logger.warning)("%s", stall.sentence)
+        self._stalls += not stall.is_over
         details = {"rank": stall.rank, "stage": stall.stage.value, "seconds": stall.seconds, "reason": stall.sentence}
         self.event("going on" if stall.is_over else "stalled", details)
         self._update(reason=None if stall.is_over else stall.sentence)
@@ -174,6 +192,7 @@ class Recorder:
         except OSError as error:
             logger.warning("What lies beyond step %d could not be moved to %s: %s", step, archive, error)
         self._writings.add(lambda store: store.branch_off(self._run_id, step, archive.name))
+        self._viewer.go_on_at(step)
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
         """Publish what the run is doing."""
@@ -191,6 +210,7 @@ class Recorder:
             except Exception:  # the boundary of the thread: a defect here must not end the heartbeat
                 logger.exception("The recorder met an unexpected error; it goes on.")
         deadline = time.monotonic() + LAST_CHANCE_SECONDS
+        self._pulse.hasten()  # the last heartbeat tells of the last checkpoint
         while self._has_something_to_write and time.monotonic() < deadline:
             self._store_retry_at = 0.0
             self._records.retry_now()
@@ -218,22 +238,28 @@ class Recorder:
         try:
             self._writings.write()
             self._write_latest()
-            self._beat(now)
+            self._pulse.beat(now, self.step)
             if not self._ending.is_set():
                 self._reception.look(self.step)
         except StoreUnavailableError as error:
             self._store_retry_at = now + RETRY_SECONDS
             if not self._store_is_down:
                 logger.warning("The store cannot be reached (%s); training goes on, and writing will catch up.", error)
+                self._store_outages += 1
             self._store_is_down = True
         else:
             self._say_store_is_back()
 
-    def _beat(self, now: float) -> None:
-        if now < self._heartbeat_at + HEARTBEAT_SECONDS:
-            return
-        self._store.update_run(self._run_id, heartbeat_at=time.time(), progress_at=self._progress_at, step=self.step)
-        self._heartbeat_at = now
+    def _facts(self) -> Facts:
+        return {
+            **self._others_facts(),
+            "log_points_dropped": self._writings.dropped,
+            "unsaved_records": len(self._records.unsaved()),
+            "waiting_writings": len(self._writings),
+            "store_outages": self._store_outages,
+            "stalls": self._stalls,
+            "viewer_events_dropped": self._viewer.dropped,
+        }
 
     def _write_latest(self) -> None:
         """Of what replaces itself only the newest is written; it is kept until that has worked."""

@@ -61,6 +61,10 @@ class SavedState:
     step: int
     folder: Path
 
+    def size_bytes(self) -> int:
+        """The size of the state's file. Raises `OSError`."""
+        return (self.folder / STATE_FILE).stat().st_size
+
 
 @dataclass(frozen=True)
 class LoadedState:

@@ -17,6 +17,7 @@ from ddp.checkpoint_writer import CheckpointWriter, Snapshot
 from ddp.generators import generators_state, restore_generators
 from ddp.world import World
 from service.errors import RunDirectoryError, UserError
+from service.facts import Facts
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,10 @@ class Saver:
     def drain(self) -> str | None:
         """Wait until everything is written; the last problem, the same on every rank, or None."""
         return self._world.from_main(self._writer.drain() if self._writer else None)
+
+    def facts(self) -> Facts:
+        """What rank 0 wrote last; from any thread."""
+        return self._writer.facts() if self._writer else {}
 
     def close(self) -> None:
         """Write what waits and end the thread."""

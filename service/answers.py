@@ -3,7 +3,9 @@
 Times are Unix seconds, `url`s are paths on the same server.
 """
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict  # pydantic reads these before Python 3.12
 
 
 class CommandAnswer(TypedDict):
@@ -48,12 +50,23 @@ class ChangeableSetting(TypedDict):
     meaning: str
 
 
+class PendingChange(TypedDict):
+    """A change of settings that is accepted and not carried out yet."""
+
+    command_id: str
+    changes: dict[str, int | float | bool | str]
+    apply_at_step: int | None
+
+
 class SettingsAnswer(TypedDict):
-    """The settings in force, what was changed since the start, what is held against the controller, what can change."""
+    """The settings in force, what was changed since the start, what is held against the controller, what is about to
+    change, and what can be changed.
+    """
 
     settings: dict[str, int | float | bool | str]
     changes: dict[str, int | float | bool | str]
     pins: dict[str, float]
+    pending: list[PendingChange]
     changeable: list[ChangeableSetting]
 
 
@@ -65,7 +78,11 @@ class CommandList(TypedDict):
 
 
 class RunEntry(TypedDict):
-    """One run of the control room. `directory` is None where it is not on the server's machine."""
+    """One run of the control room. `directory` is None where it is not on the server's machine.
+
+    Routes without `/runs/<run>` speak of the one that `is_default`: the run in DATA_ROOT, or where that does not exist
+    or is a folder of run directories, the one that started last.
+    """
 
     run_id: str
     run_state: str
@@ -80,10 +97,18 @@ class RunEntry(TypedDict):
     url: str
 
 
+class SkippedDirectory(TypedDict):
+    """A run directory whose run is not in the list, and why: it is damaged, or a copy of another."""
+
+    directory: str
+    reason: str
+
+
 class RunList(TypedDict):
-    """The runs, the one that started last first; it is the one that routes without `/runs/<run>` speak of."""
+    """The runs, the one that started last first, and the run directories that show none."""
 
     runs: list[RunEntry]
+    skipped: list[SkippedDirectory]
 
 
 class RecordEntry(TypedDict):
@@ -111,9 +136,9 @@ class UnreadableFile(TypedDict):
 
 
 class RecordList(TypedDict):
-    """A page of the saved records by step as a number; `count` is how many there are in all.
+    """A page of the saved records by step as a number; `count` is how many files are named as records in all.
 
-    `unreadable` are the files of this page's stretch of steps that are no records.
+    `unreadable` are the files of this page's stretch of steps that are no records, or are not named as one.
     """
 
     records: list[RecordEntry]
@@ -146,7 +171,11 @@ class EnvelopeSeries(TypedDict):
 
 
 class Envelope(TypedDict):
-    """The history of values reduced to about `points` stretches; `stretch_steps` is how many steps one covers."""
+    """The history of values reduced to about `points` stretches of equal width, on the same grid for all values.
+
+    `first_step` and `last_step` are the first and the last with a value, `stretch_steps` how many steps a stretch has
+    at most from its first value to its last: 1 where each is one log point.
+    """
 
     run_id: str
     names: list[str]
@@ -249,7 +278,7 @@ class Problem(TypedDict):
     title: str
     status: int
     detail: str
-    instance: str
+    instance: NotRequired[str]  # none where the request could not be read
 
 
 class Alive(TypedDict):

@@ -73,6 +73,7 @@ class Command:
     """One row of the audit: what, who, when, at which step, with which outcome. Times are Unix seconds.
 
     It is carried out at the end of `apply_at_step`, rejected when that is over, and not begun after `expires_at`.
+    Who asked twice under one `idempotency_key` gets the same command; `fingerprint` tells whether it was the same wish.
     """
 
     id: str
@@ -90,6 +91,8 @@ class Command:
     reason: str | None = None
     apply_at_step: int | None = None
     expires_at: float | None = None
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The command as plain JSON values, as the API shows it."""
@@ -110,14 +113,6 @@ class Command:
             "result": None if self.result is None else dict(self.result),
             "reason": self.reason,
         }
-
-
-def parse_kind(text: str) -> Kind:
-    """The kind of command with this name; raises `CommandError` listing the right ones."""
-    try:
-        return Kind(text)
-    except ValueError:
-        raise CommandError(f"Unknown command {text!r}; there are: {', '.join(Kind)}.") from None
 
 
 def check_arguments(kind: Kind, arguments: Any) -> dict[str, Any]:
@@ -144,10 +139,12 @@ def _changes(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checkpoint(arguments: Mapping[str, Any]) -> str:
-    """The checkpoint's name as it was given; a whole number is a step."""
+    """The checkpoint's name as it was given; a whole number is a step, which JSON may also write as 500.0."""
     if others := sorted(arguments.keys() - {"checkpoint"}):
         raise CommandError(f"rollback takes only `checkpoint`, but got: {', '.join(others)}.")
     given = arguments.get("checkpoint", LATEST)
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)
     name = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
     if not _CHECKPOINT.fullmatch(name):
         raise CommandError(

@@ -15,7 +15,9 @@ from service.errors import SettingError
 from service.settings import RENAMED, WITHOUT_EFFECT, RunConfig, Value
 
 PREFIX = "LEITSTAND_"
-FOR_OTHERS = frozenset({"LEITSTAND_URL", "LEITSTAND_TOKEN", "LEITSTAND_CONFIG", "LEITSTAND_METRIC_IMAGES"})
+FOR_OTHERS = frozenset(
+    {"LEITSTAND_URL", "LEITSTAND_TOKEN", "LEITSTAND_RUN", "LEITSTAND_CA", "LEITSTAND_CONFIG", "LEITSTAND_METRIC_IMAGES"}
+)
 """Variables with our prefix that are not settings of a run: the client's, the launcher's and the tests'."""
 
 SECRET = frozenset({"api_token", "store_url", "webhook_secret", "webhook_url"})

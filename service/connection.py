@@ -1,63 +1,61 @@
-"""One connection to the API: requests and answers, refusals as sentences, the token; knows no routes."""
+"""One connection to the API: requests and answers, what is sent again, the token, TLS; knows no routes."""
 
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.auth import AuthBase
 
+from service import __version__
+from service.attempts import FAILURES, Attempts
 from service.errors import UserError
+from service.refusals import ApiError, BadAnswerError, given_up, refusal
 
 DEFAULT_URL = "http://127.0.0.1:5050"
+CONNECT_SECONDS = 5.0
 TIMEOUT_SECONDS = 10.0
-GET_PAUSES_SECONDS = (0.1, 0.4, 0.0)
-"""Pauses after each unsuccessful GET; after the last there is no further attempt."""
+KEY_HEADER = "Idempotency-Key"
 
-_EXIT_CODES = {int(HTTPStatus.SERVICE_UNAVAILABLE): 3, int(HTTPStatus.CONFLICT): 1}
-
-
-class ApiError(UserError):
-    """The server refused; its sentence is the text. `status` is the HTTP status."""
-
-    def __init__(self, text: str, status: int) -> None:
-        super().__init__(text)
-        self.status = status
-        self.exit_code = _EXIT_CODES.get(status, 2 if status < 500 else 1)
-
-
-class ServerUnreachableError(UserError):
-    """Nothing answers at the server's address."""
-
-    exit_code = 3
+_SAFE = frozenset({"GET", "HEAD", "DELETE"})
+"""Methods that can be sent twice: the second time changes nothing more."""
 
 
 class Connection:
     """A session with one server; use it as a context manager. Not for use from several threads.
 
-    `actor` and `source` (`api`, `cli` or `web`) are what the audit of commands shows beside the address.
+    `run` is the id of the run that is meant, None the one that started last. `ca_file` holds the certificates that a
+    server with TLS is checked against, None those of this machine. `timeout_seconds` is how long an answer may be
+    silent. `actor` and `source` (`api`, `cli` or `web`) are what the audit of commands shows beside the address.
     """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         token: str | None = None,
+        run: str | None = None,
         *,
+        ca_file: Path | str | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         actor: str | None = None,
         source: str = "api",
     ) -> None:
-        """Connects only when asked something. Raises `UserError` when `url` or `token` cannot be sent."""
+        """Connects only when asked something. Raises `UserError` when an argument cannot be used."""
         self._url = _checked_url(url)
+        self._prefix = f"/runs/{quote(run, safe='')}" if run else ""
+        self._verify = _checked_ca_file(ca_file) if ca_file else True
         self._timeout_seconds = timeout_seconds
         self._session = requests.Session()
         # A proxy from the environment cannot reach this machine's loopback.
         self._session.trust_env = urlsplit(self._url).hostname not in {"127.0.0.1", "localhost", "::1"}
         self._session.auth = _Bearer(token)
-        self._session.headers.update({"X-Leitstand-Source": source, "Accept": "application/json"})
+        self._session.headers.update(
+            {"User-Agent": f"leitstand/{__version__}", "X-Leitstand-Source": source, "Accept": "application/json"}
+        )
         if actor:
             self._session.headers["X-Leitstand-Actor"] = _sendable(actor)
 
@@ -73,8 +71,13 @@ class Connection:
         """Give back the connection."""
         self._session.close()
 
-    def _get_object(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return self._json_object(self._send("GET", path, query))
+    def _get_object(
+        self, path: str, query: Mapping[str, Any] | None = None, *, room_wide: bool = False
+    ) -> dict[str, Any]:
+        return self._json_object(self._send("GET", path, query, room_wide=room_wide))
+
+    def _get_text(self, path: str, query: Mapping[str, Any] | None = None, *, accept: str = "text/plain") -> str:
+        return self._send("GET", path, query, headers={"Accept": accept}).content.decode(errors="replace")
 
     def _json_object(self, response: requests.Response) -> dict[str, Any]:
         try:
@@ -82,39 +85,55 @@ class Connection:
         except requests.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict):
-            raise ApiError(f"{self._url} does not answer as Leitstand's API does; check the address.", 502)
+            raise BadAnswerError(f"{self._url} does not answer as Leitstand's API does; check the address.")
         return answer
 
     def _send(
-        self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        silence_seconds: float = 0.0,
+        stream: bool = False,
+        room_wide: bool = False,
+        has_no_effect: bool = False,
     ) -> requests.Response:
-        """The answer to one request; a GET is tried again when the connection fails, nothing else ever is."""
-        url, timeout = self._url + path, self._timeout_seconds
-        for pause_seconds in GET_PAUSES_SECONDS if method == "GET" else (0.0,):
-            try:
-                response = self._session.request(
-                    method, url, params=query, json=body or None, timeout=timeout, allow_redirects=False
-                )
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                failure = error
-                time.sleep(pause_seconds)
-            else:
-                return self._checked(response)
-        raise ServerUnreachableError(self._unreachable_text(method, failure))
+        """The answer to one request; sent again only where that is safe: without an effect, or under a key.
 
-    def _unreachable_text(self, method: str, failure: requests.RequestException) -> str:
-        if isinstance(failure, requests.ReadTimeout):
-            doubt = "" if method == "GET" else " and may or may not have taken the command"
-            return f"{self._url} did not answer within {self._timeout_seconds:g} s{doubt}; look at the server's output."
-        return (
-            f"Nothing answers at {self._url}: start it with `leitstand up` or `leitstand serve`, "
-            "or give its address (--url, LEITSTAND_URL)."
-        )
+        The server may be silent `silence_seconds` longer than usual. Raises `ApiError`, `ServerUnreachableError`,
+        `UntrustedServerError` or `BadAnswerError`.
+        """
+        read_seconds = self._timeout_seconds + silence_seconds
+        exchange = partial(
+            self._session.request, method, self._url + ("" if room_wide else self._prefix) + path, params=query,
+            json=body or None, headers=dict(headers or {}), timeout=(min(CONNECT_SECONDS, read_seconds), read_seconds),
+            verify=self._verify, stream=stream, allow_redirects=False,
+        )  # fmt: skip
+        has_effect = method not in _SAFE and not has_no_effect
+        attempts = Attempts(may_repeat=not has_effect or KEY_HEADER in (headers or {}))
+        final: UserError
+        while True:
+            try:
+                return self._checked(exchange())
+            except ApiError as refused:
+                pause, final = attempts.after_refusal(refused), refused
+            except FAILURES as failure:
+                pause = attempts.after_failure(failure)
+                final = given_up(self._url, failure, read_seconds, attempts.was_reached, has_effect=has_effect)
+            except requests.RequestException as error:
+                raise BadAnswerError(f"The answer of {self._url} cannot be read ({error}).") from None
+            if pause is None:
+                raise final from None
+            time.sleep(pause)
 
     def _checked(self, response: requests.Response) -> requests.Response:
         if response.status_code < 300:
             return response
-        raise ApiError(_refusal(self._url, response), response.status_code)
+        with response:
+            raise refusal(self._url, response)
 
 
 class _Bearer(AuthBase):
@@ -122,7 +141,7 @@ class _Bearer(AuthBase):
 
     def __init__(self, token: str | None) -> None:
         if token and not (token.isascii() and token.isprintable()):
-            raise UserError("The token holds characters that HTTP cannot carry; give it as it stands in API_TOKEN.")
+            raise UserError("The token holds characters that HTTP cannot carry; give it as it was made.")
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -143,19 +162,13 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _checked_ca_file(ca_file: Path | str) -> str:
+    """The file's path; raises `UserError` when there is none: `requests` would complain only when asked."""
+    if not Path(ca_file).is_file():
+        raise UserError(f"There is no file {ca_file} of certificates; give an existing one (--ca, LEITSTAND_CA).")
+    return str(ca_file)
+
+
 def _sendable(actor: str) -> str:
     """A name as the server takes it: at most 64 printable ASCII characters."""
     return "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in actor)[:64]
-
-
-def _refusal(url: str, response: requests.Response) -> str:
-    """The server's own sentence, or what it answered instead of one."""
-    try:
-        problem = response.json()
-    except requests.JSONDecodeError:
-        problem = None
-    text = (problem.get("detail") or problem.get("title")) if isinstance(problem, dict) else None
-    if isinstance(text, str):
-        return text
-    answer = f"{response.status_code} {response.reason}"
-    return f"{url} answered {answer}; check that this is the address of Leitstand's API."

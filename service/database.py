@@ -1,6 +1,6 @@
-"""The store's file: one SQLite database in WAL mode, its transactions, and what an earlier version's file lacks.
+"""The store's transactions, whichever database holds it.
 
-One writer never blocks readers. Every method of the store is one short transaction; a locked or lost database raises
+Every method of the store is one short transaction; a locked, lost or unreachable database raises
 `StoreUnavailableError`, and callers decide what waits.
 """
 
@@ -8,56 +8,98 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, StatementError
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from service.tables import metadata
+from service.backend import Backend, StoreUnavailableError
+from service.errors import UserError
+from service.sqlite_file import SqliteFile
+
+__all__ = ["Database", "StoreUnavailableError"]
 
 BUSY_SECONDS = 5.0
 
 
-class StoreUnavailableError(Exception):
-    """The store cannot be used now: absent, locked too long, damaged, or the disk is full."""
-
-
 class Database:
-    """Transactions on one file; safe to use from several threads.
+    """Transactions on one database; safe to use from several threads.
 
     Values that JSON cannot hold raise `ValueError`, everything else that goes wrong `StoreUnavailableError`.
     """
 
     def __init__(
-        self, path: Path, *, create: bool = False, keep_open: bool = False, busy_seconds: float = BUSY_SECONDS
+        self,
+        location: Path | str,
+        *,
+        create: bool = False,
+        keep_open: bool = False,
+        busy_seconds: float = BUSY_SECONDS,
     ) -> None:
-        """Connect to the store at `path`; with `create`, make file and tables. Raises `StoreUnavailableError`.
+        """Connect to the SQLite file at a path, or to the PostgreSQL server of a `postgresql://` text.
 
-        `keep_open` keeps the connection between transactions (the trainer); otherwise each one opens the file that
-        lies there now, also after a fresh start replaced it (the API, the command line).
+        With `create`, make file and tables; raises `StoreUnavailableError`. A server is first asked at the first
+        transaction, and tables are made there by whoever comes first. `keep_open` keeps the connection to a file
+        between transactions (the trainer); otherwise each one opens the file that lies there now, also after a fresh
+        start replaced it (the API, the command line). Raises `UserError` for a text that names no server, or when
+        the driver is not installed.
         """
-        self._path = path
         self._held = threading.local()
-        self._known_file: int | None = None
-        pool = sa.pool.QueuePool if keep_open else sa.pool.NullPool
-        self._engine = sa.create_engine(f"sqlite:///{path}", poolclass=pool, connect_args={"timeout": busy_seconds})
-        sa.event.listen(self._engine, "connect", _configure_connection)
+        self._backend = _backend(location, keep_open, busy_seconds)
         if create:
-            with _as_unavailable(path), self._engine.begin() as connection:
-                _complete(connection)
+            with self._explained():
+                self._backend.create()
+
+    @property
+    def place(self) -> str:
+        """Where the store is, for sentences; never with a password."""
+        return self._backend.place
+
+    def exists(self) -> bool:
+        """Whether there is a store to ask; false only of a file that is not there."""
+        return self._backend.exists()
+
+    def answers(self) -> bool:
+        """Whether waiting would not help where the store cannot be used: a server is there, or it is a file."""
+        return self._backend.answers()
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """A connection for one transaction: all of it is kept, or nothing. Within `together`, a part of that one."""
         held: sa.Connection | None = getattr(self._held, "connection", None)
-        with _as_unavailable(self._path):
+        with self._explained():
             if held is not None:
                 yield held
             else:
-                self._look_at_file()
-                with self._engine.begin() as connection:
+                self._backend.prepare()
+                with self._backend.engine.begin() as connection:
                     yield connection
+
+    @contextmanager
+    def change(self, run_id: str) -> Iterator[sa.Connection]:
+        """A transaction of whose end those are told who watch this run."""
+        with self.transaction() as connection:
+            self._backend.announce(connection, run_id)
+            yield connection
+
+    @contextmanager
+    def turn(self, run_id: str) -> Iterator[sa.Connection]:
+        """A change that nobody else's turn on the same run overlaps, from its first statement to its end.
+
+        What reads before it writes, and the journal, is written in turns.
+        """
+        with self.transaction() as connection:
+            self._backend.take_turn(connection, run_id)
+            yield connection
+
+    @contextmanager
+    def moment(self) -> Iterator[sa.Connection]:
+        """A transaction for reading, all of it as of one moment. Within `together`, a part of that one."""
+        is_alone = getattr(self._held, "connection", None) is None
+        with self.transaction() as connection:
+            if is_alone:
+                self._backend.hold_still(connection)
+            yield connection
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -72,67 +114,37 @@ class Database:
 
     def close(self) -> None:
         """Give back kept connections."""
-        self._engine.dispose()
+        self._backend.close()
 
-    def change_stamp(self) -> tuple[int, int]:
-        """A value that differs once any process writes to the store, a little before what it wrote can be read."""
+    @property
+    def shows_writes_early(self) -> bool:
+        """Whether `change_stamp` differs a little before what was written can be read."""
+        return self._backend.shows_writes_early
+
+    def change_stamp(self, run_id: str | None = None) -> tuple[int, int]:
+        """A value that differs once any process writes to the store; with `run_id`, perhaps only to that run."""
+        return self._backend.change_stamp(run_id)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            status = self._path.with_name(f"{self._path.name}-wal").stat()
-        except OSError:
-            return (0, 0)
-        return (status.st_mtime_ns, status.st_size)
-
-    def _look_at_file(self) -> None:
-        """Never make a file by looking; complete one that an earlier version made, once for each file."""
-        try:
-            file = self._path.stat().st_ino
-        except OSError:
-            raise StoreUnavailableError(f"there is no store {self._path}") from None
-        if file != self._known_file:
-            with self._engine.begin() as connection:
-                if sa.inspect(connection).has_table("runs"):
-                    _complete(connection)
-            self._known_file = file
+            yield
+        except DBAPIError as error:
+            raise self._backend.explain(error) from error
+        except StatementError as error:  # the values are at fault, not the store
+            raise ValueError(str(error.orig)) from error
+        except PoolTimeoutError as error:
+            raise StoreUnavailableError(f"store {self.place}: all connections are busy") from error
 
 
-@contextmanager
-def _as_unavailable(path: Path) -> Iterator[None]:
+def _backend(location: Path | str, keep_open: bool, busy_seconds: float) -> Backend:
+    if isinstance(location, Path):
+        return SqliteFile(location, keep_open=keep_open, busy_seconds=busy_seconds)
     try:
-        yield
-    except DBAPIError as error:
-        raise StoreUnavailableError(f"store {path}: {error.orig}") from error
-    except StatementError as error:  # the values are at fault, not the store
-        raise ValueError(f"not storable: {error.orig}") from error
-
-
-def _complete(connection: sa.Connection) -> None:
-    """Add the tables and the columns that this version has and the file lacks; columns added later are nullable."""
-    if not _lacks(connection):
-        return
-    connection.exec_driver_sql("BEGIN IMMEDIATE")  # two processes must not both add a column
-    metadata.create_all(connection)
-    quoted = connection.dialect.identifier_preparer.format_table
-    for column in _missing_columns(connection):
-        definition = CreateColumn(column).compile(dialect=connection.dialect)
-        connection.exec_driver_sql(f"ALTER TABLE {quoted(column.table)} ADD COLUMN {definition}")
-
-
-def _lacks(connection: sa.Connection) -> bool:
-    present = sa.inspect(connection).get_table_names()
-    return not set(metadata.tables) <= set(present) or bool(_missing_columns(connection))
-
-
-def _missing_columns(connection: sa.Connection) -> list[sa.Column[Any]]:
-    """The columns that tables in the file lack."""
-    inspector = sa.inspect(connection)
-    present = {name: {item["name"] for item in inspector.get_columns(name)} for name in inspector.get_table_names()}
-    tables = [table for table in metadata.sorted_tables if table.name in present]
-    return [column for table in tables for column in table.columns if column.name not in present[table.name]]
-
-
-def _configure_connection(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # An acknowledged command must survive a power cut; NORMAL may lose the last transactions of a WAL.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
+        from service.postgres import PostgresServer  # only who has such a store needs its driver
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"STORE_URL names a PostgreSQL store, but {error.name} is not installed; "
+            "install the extra leitstand[postgres]."
+        ) from None
+    return PostgresServer(location, keep_open=keep_open, busy_seconds=busy_seconds)

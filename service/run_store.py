@@ -1,15 +1,16 @@
-"""What the store keeps of a run: its row, its series, its records and its events. Times are Unix seconds."""
+"""What the store keeps of a run: its row and its records. Times are Unix seconds."""
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 
-from service.database import Database
-from service.run_state import RunState, derive_state
-from service.tables import events, records, runs, series
+from service.journal import Journal, append_event
+from service.record import record_name
+from service.run_state import RunState, derive_state, stall_seconds_of
+from service.tables import records, runs
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,26 @@ class RunRow:
 
     def reported_state(self, now: float) -> RunState:
         """The state to show at the Unix time `now`."""
-        return derive_state(self.state, now - self.heartbeat_at, now - self.progress_at)
+        stall_seconds = stall_seconds_of(self.config, self.live)
+        return derive_state(self.state, now - self.heartbeat_at, now - self.progress_at, stall_seconds)
 
 
 @dataclass(frozen=True)
-class SeriesRow:
-    """The values of one log point or validation at one step."""
+class RecordRow:
+    """The copy of a record that the store keeps: `sha256` is of the bytes of its file."""
 
     step: int
     time: float
-    values: Mapping[str, float | None]
+    sha256: str
+    record: Mapping[str, Any]
 
 
-class RunStore(Database):
-    """The tables `runs`, `series`, `records` and `events`."""
+RECORD_HEADLINES = ("trigger", "quality_ki_value", "quality_lr_value", "psnr_ki_db", "validation_loss_value")
+"""What the journal tells of a record."""
+
+
+class RunStore(Journal):
+    """The tables `runs` and `records`."""
 
     def _start_run(self, run_id: str, config: Mapping[str, Any], now: float) -> None:
         row = {
@@ -58,80 +65,88 @@ class RunStore(Database):
             "state": RunState.STARTING.value,
             "reason": None,
         }
-        with self.transaction() as connection:
+        with self.change(run_id) as connection:
             if connection.execute(sa.update(runs).where(runs.c.id == run_id).values(row)).rowcount == 0:
                 connection.execute(sa.insert(runs).values(id=run_id, step=0, **row))
 
     def update_run(self, run_id: str, **values: Any) -> None:
         """Write some of a run's columns: state, step, heartbeat_at, progress_at, snapshot, reason, live, facts..."""
-        with self.transaction() as connection:
+        with self.change(run_id) as connection:
             connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))
 
     def current_run(self) -> RunRow | None:
         """The run that started last, or None in an empty store."""
         with self.transaction() as connection:
-            row = connection.execute(sa.select(runs).order_by(runs.c.started_at.desc()).limit(1)).first()
-        return None if row is None else RunRow(**{**row._asdict(), "state": RunState(row.state)})
+            row = connection.execute(sa.select(*_RUN_COLUMNS).order_by(runs.c.started_at.desc()).limit(1)).first()
+        return None if row is None else _as_run(row)
 
-    # Series, records, events
-
-    def add_series(self, run_id: str, rows: Iterable[SeriesRow]) -> None:
-        """Append log points; a point of the same step is merged into the one that is there."""
+    def run(self, run_id: str) -> RunRow | None:
+        """One run, or None."""
         with self.transaction() as connection:
-            for row in rows:
-                key = (series.c.run_id == run_id) & (series.c.step == row.step)
-                earlier = connection.execute(sa.select(series.c["values"]).where(key)).scalar()
-                merged = {"time": row.time, "values": {**(earlier or {}), **row.values}}
-                if earlier is None:
-                    connection.execute(sa.insert(series).values(run_id=run_id, step=row.step, **merged))
-                else:
-                    connection.execute(sa.update(series).where(key).values(merged))
+            row = connection.execute(sa.select(*_RUN_COLUMNS).where(runs.c.id == run_id)).first()
+        return None if row is None else _as_run(row)
 
-    def series(self, run_id: str, first_step: int = 0, last_step: int | None = None) -> list[SeriesRow]:
-        """Log points of a run in step order, both ends included."""
-        chosen = (series.c.run_id == run_id) & (series.c.step >= first_step)
-        if last_step is not None:
-            chosen &= series.c.step <= last_step
-        query = sa.select(series.c.step, series.c.time, series.c["values"]).where(chosen).order_by(series.c.step)
+    def runs(self) -> list[RunRow]:
+        """All runs, the one that started last first."""
+        query = sa.select(*_RUN_COLUMNS).order_by(runs.c.started_at.desc())
         with self.transaction() as connection:
-            return [SeriesRow(*row) for row in connection.execute(query)]
+            return [_as_run(row) for row in connection.execute(query)]
+
+    def note_written(self, run_id: str, mark: str) -> None:
+        """Leave a mark in a transaction by which it can be known again."""
+        with self.transaction() as connection:
+            connection.execute(sa.update(runs).where(runs.c.id == run_id).values(last_writing=mark))
+
+    def has_written(self, run_id: str, mark: str) -> bool:
+        """Whether the last transaction that left a mark has left this one."""
+        query = sa.select(runs.c.last_writing).where(runs.c.id == run_id)
+        with self.transaction() as connection:
+            return bool(connection.execute(query).scalar() == mark)
+
+    # Records
 
     def add_record(self, run_id: str, step: int, record: Mapping[str, Any], sha256: str) -> None:
-        """Keep a copy of a record beside its file; a later one of the same step replaces it."""
-        key = (records.c.run_id == run_id) & (records.c.step == step)
-        with self.transaction() as connection:
-            connection.execute(sa.delete(records).where(key))
-            row = {"run_id": run_id, "step": step, "time": time.time(), "record": dict(record), "sha256": sha256}
+        """Keep a copy of a record beside its file, and tell of it; a later one of the same step replaces it."""
+        row = {"run_id": run_id, "step": step, "time": time.time(), "record": dict(record), "sha256": sha256}
+        headlines = {name: record.get(name) for name in RECORD_HEADLINES}
+        details = {"step": step, "name": record_name(step), "sha256": sha256, **headlines}
+        with self.turn(run_id) as connection:
+            connection.execute(sa.delete(records).where((records.c.run_id == run_id) & (records.c.step == step)))
             connection.execute(sa.insert(records).values(row))
+            append_event(connection, run_id, step, "record", details)
 
-    def records(self, run_id: str) -> list[tuple[int, str, Mapping[str, Any]]]:
-        """(step, sha256, record) of a run in step order."""
-        query = sa.select(records.c.step, records.c.sha256, records.c.record)
+    def record_rows(self, run_id: str, *, after_step: int = -1, limit: int) -> list[RecordRow]:
+        """The first `limit` records beyond `after_step`, in step order."""
+        chosen = (records.c.run_id == run_id) & (records.c.step > after_step)
+        query = sa.select(*_RECORD_COLUMNS).where(chosen).order_by(records.c.step).limit(limit)
         with self.transaction() as connection:
-            rows = connection.execute(query.where(records.c.run_id == run_id).order_by(records.c.step))
-            return [(row.step, row.sha256, row.record) for row in rows]
+            return [RecordRow(*row) for row in connection.execute(query)]
 
-    def forget_after(self, run_id: str, step: int) -> None:
-        """Drop series and records beyond `step`: a resume walks those steps again."""
-        with self.transaction() as connection:
-            for table in (series, records):
-                connection.execute(sa.delete(table).where((table.c.run_id == run_id) & (table.c.step > step)))
+    def record(self, run_id: str, step: int) -> RecordRow | None:
+        """The record of one step, or None."""
+        chosen = (records.c.run_id == run_id) & (records.c.step == step)
+        return self._one_record(sa.select(*_RECORD_COLUMNS).where(chosen))
 
-    def branch_off(self, run_id: str, step: int, name: str) -> None:
-        """Keep series and records beyond `step` under the run id `name`: the run goes on from there another way."""
-        with self.transaction() as connection:
-            for table in (series, records):
-                beyond = (table.c.run_id == run_id) & (table.c.step > step)
-                connection.execute(sa.update(table).where(beyond).values(run_id=name))
+    def last_record(self, run_id: str) -> RecordRow | None:
+        """The record of the highest step, or None."""
+        query = sa.select(*_RECORD_COLUMNS).where(records.c.run_id == run_id)
+        return self._one_record(query.order_by(records.c.step.desc()).limit(1))
 
-    def add_event(self, run_id: str, step: int, kind: str, details: Mapping[str, Any]) -> None:
-        """Append one event of the run's history."""
-        row = {"run_id": run_id, "time": time.time(), "step": step, "kind": kind, "details": dict(details)}
+    def record_count(self, run_id: str) -> int:
+        """How many records there are."""
+        query = sa.select(sa.func.count()).select_from(records).where(records.c.run_id == run_id)
         with self.transaction() as connection:
-            connection.execute(sa.insert(events).values(row))
+            return connection.execute(query).scalar_one()
 
-    def events(self, run_id: str) -> list[dict[str, Any]]:
-        """The run's history in order."""
-        query = sa.select(events).where(events.c.run_id == run_id).order_by(events.c.id)
+    def _one_record(self, query: sa.Select[Any]) -> RecordRow | None:
         with self.transaction() as connection:
-            return [row._asdict() for row in connection.execute(query)]
+            row = connection.execute(query).first()
+        return None if row is None else RecordRow(*row)
+
+
+_RUN_COLUMNS = [runs.c[column.name] for column in fields(RunRow)]
+_RECORD_COLUMNS = (records.c.step, records.c.time, records.c.sha256, records.c.record)
+
+
+def _as_run(row: sa.Row[Any]) -> RunRow:
+    return RunRow(**{**row._asdict(), "state": RunState(row.state)})

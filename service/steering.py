@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.commands import Command, CommandState, Kind
+from service.errors import RunDirectoryError
 from service.outcome import outcome_text
 from service.run_state import RunState
 from service.store import RunRow, Store, StoreUnavailableError
@@ -20,8 +21,12 @@ _KINDS = {"v": Kind.VALIDATE, "c": Kind.CHECKPOINT}
 class Steering:
     """Submits what a key means, and says in one line how it ended."""
 
-    def __init__(self, store: Path, say: Callable[[str], None], actor: str) -> None:
+    def __init__(
+        self, store: Path | str, say: Callable[[str], None], actor: str, run_id: Callable[[], str | None] | None = None
+    ) -> None:
+        """`run_id` tells which run of a store of many is meant; without it there is one."""
         self._store = Store(store, busy_seconds=BUSY_SECONDS)
+        self._run_id = run_id
         self._say = say
         self._actor = actor
         self._awaited: list[Command] = []
@@ -32,7 +37,7 @@ class Steering:
             self._say(LEGEND)
             return
         try:
-            run = self._store.current_run()
+            run = self._run()
             if run is None or not run.reported_state(time.time()).has_trainer:
                 self._say("No training is under way yet that could take a command.")
                 return
@@ -65,10 +70,20 @@ class Steering:
     def run_since(self, unix_seconds: float) -> RunRow | None:
         """The run that a trainer opened since then; None when there is none, or the store cannot be read."""
         try:
-            run = self._store.current_run()
+            run = self._run()
         except StoreUnavailableError:
             return None
         return run if run is not None and run.started_at >= unix_seconds else None
+
+    def _run(self) -> RunRow | None:
+        """The run that this launcher keeps, never another one of the store."""
+        if self._run_id is None:
+            return self._store.current_run()
+        try:
+            run_id = self._run_id()
+        except (OSError, RunDirectoryError):  # its trainer says so
+            return None
+        return None if run_id is None else self._store.run(run_id)
 
     def _pause_or_resume(self, run: RunRow) -> Kind:
         """The opposite of what is in force, or of what was asked for last, for now, and is not carried out yet."""

@@ -42,16 +42,20 @@ class Timing:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to keep together. `serve_on`: after a training that ended well, serve until somebody leaves."""
+    """What to keep together. `serve_on`: after a training that ended well, serve until somebody leaves.
+
+    `store` is where the training reports: its own file, or a server of many runs, of which `run_id` tells the one.
+    """
 
     trainer: Program
     api: Program
     preparation: Program | None
-    store: Path
+    store: Path | str
     log: Path
     url: str
     actor: str
     serve_on: bool
+    run_id: Callable[[], str | None] | None = None
 
 
 class ApiKeeper:
@@ -105,7 +109,7 @@ class Supervisor:
         self._keyboard = Keyboard(keyboard)
         self._keyboard_descriptor = keyboard
         self._interrupts = Interrupts()
-        self._steering = Steering(plan.store, self._say, plan.actor)
+        self._steering = Steering(plan.store, self._say, plan.actor, plan.run_id)
         self._api = ApiKeeper(self._start_api, self._say, self._timing)
         self._orphans: Orphans | None = None
         self._children: list[Child] = []

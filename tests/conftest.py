@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import postgres as postgres  # fixtures for every test
+from tests.postgres import store_url as store_url
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

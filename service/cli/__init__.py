@@ -1,7 +1,8 @@
 """The command line `leitstand`: starts trainings, and watches and steers them over the API.
 
 Exit codes: 0 done · 1 the command failed, was rejected or expired · 2 bad input · 3 no server, or no trainer ·
-124 the time given to --wait is over · 130 Ctrl-C. Errors are one sentence on stderr.
+124 the time given to --wait is over · 130 Ctrl-C. Errors are one sentence on stderr, with --json one object there:
+`slug`, `status`, `detail`, `exit_code` (wrong usage stays a sentence).
 """
 
 import sys
@@ -10,7 +11,25 @@ from collections.abc import Sequence
 import click
 
 from service import __version__
-from service.cli import control, doctor, prepare, ranks, serve, state, stats, train, up
+from service.cli import (
+    alerts,
+    checkpoints,
+    commands,
+    control,
+    doctor,
+    events,
+    log,
+    prepare,
+    ranks,
+    runs,
+    series,
+    serve,
+    state,
+    stats,
+    token,
+    train,
+    up,
+)
 from service.errors import UserError
 
 INTERRUPTED = 130
@@ -23,8 +42,9 @@ def leitstand() -> None:
 
 
 for _command in (
-    up.up, train.train, serve.serve, *control.COMMANDS, state.state, ranks.ranks, stats.stats, prepare.prepare,
-    doctor.doctor,
+    up.up, train.train, serve.serve, *control.COMMANDS, state.state, runs.runs, commands.commands, ranks.ranks,
+    alerts.alerts, events.events, log.log, stats.stats, series.series, checkpoints.checkpoints, prepare.prepare,
+    token.token, doctor.doctor,
 ):  # fmt: skip
     leitstand.add_command(_command)
 

@@ -1,13 +1,12 @@
 """`leitstand validate`, `pause`, `set`, `rollback`, …, `settings`, `cancel`: ask something of the running training."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from service.answers import ChangeableSetting, CommandAnswer, SettingsAnswer
-from service.cli.options import json_option, server_options
+from service.cli.options import as_json_text, json_option, server_options
 from service.cli.table import table
 from service.client import Client, is_final
 from service.commands import LATEST, CommandState, Kind
@@ -40,6 +39,7 @@ _CONDITIONS: tuple[Option, ...] = (
         "--expires", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
         help="Let it expire unless it begins within this time.",
     ),
+    click.option("--key", metavar="TEXT", help="Give the command at most once under this key, however often you ask."),
     click.option("--dry-run", is_flag=True, help="Only check whether it would be accepted."),
 )  # fmt: skip
 
@@ -52,16 +52,21 @@ def _command_for(
     @json_option
     @server_options
     def command(
-        client: Client, wait: bool, timeout: float, at: int | None, expires: float | None, dry_run: bool, as_json: bool,
-        **given: Any,
+        client: Client, wait: bool, timeout: float, at: int | None, expires: float | None, dry_run: bool,
+        key: str | None, as_json: bool, **given: Any,
     ) -> int:  # fmt: skip
         arguments = arguments_of(**given)
         if dry_run:
             acceptance = client.submit(kind, arguments, apply_at_step=at, expires_in=expires, dry_run=True)
-            click.echo(_as_json(acceptance) if as_json else acceptance_text(kind, at))
+            click.echo(as_json_text(acceptance) if as_json else acceptance_text(kind, at))
             return 0
-        answer = client.submit(kind, arguments, apply_at_step=at, expires_in=expires)
-        return _show(client.wait(answer["id"], timeout) if wait else answer, as_json)
+        if wait:
+            answer = client.carry_out(
+                kind, arguments, apply_at_step=at, expires_in=expires, timeout_seconds=timeout, idempotency_key=key
+            )
+        else:
+            answer = client.submit(kind, arguments, apply_at_step=at, expires_in=expires, idempotency_key=key)
+        return _show(answer, as_json)
 
     for option in reversed((*parameters, *_CONDITIONS)):
         command = option(command)
@@ -88,7 +93,7 @@ def _changes(pairs: Sequence[str]) -> dict[str, Any]:
 def cancel(client: Client, command_id: str, as_json: bool) -> None:
     """Take back a command that is still queued."""
     answer = client.cancel(command_id)
-    click.echo(_as_json(answer) if as_json else f"{answer['kind']} cancelled")
+    click.echo(as_json_text(answer) if as_json else f"{answer['kind']} cancelled")
 
 
 @click.command
@@ -97,7 +102,7 @@ def cancel(client: Client, command_id: str, as_json: bool) -> None:
 def settings(client: Client, as_json: bool) -> None:
     """Show the settings that can change while it runs."""
     answer = client.settings()
-    click.echo(_as_json(answer) if as_json else settings_table(answer))
+    click.echo(as_json_text(answer) if as_json else settings_table(answer))
 
 
 COMMANDS = (
@@ -118,7 +123,9 @@ def settings_table(answer: SettingsAnswer) -> str:
 def _row(setting: ChangeableSetting, answer: SettingsAnswer) -> tuple[str, ...]:
     name = setting["name"]
     mark = "held" if name in answer["pins"] else "changed" if name in answer["changes"] else ""
-    return name, _plain(setting["value"]), _plain(setting["start_value"]), setting["range"], mark
+    coming = [f"soon {_plain(change['changes'][name])}" for change in answer["pending"] if name in change["changes"]]
+    marks = ", ".join([mark, *coming] if mark else coming)
+    return name, _plain(setting["value"]), _plain(setting["start_value"]), setting["range"], marks
 
 
 def _plain(value: Any) -> str:
@@ -130,7 +137,7 @@ def _show(answer: CommandAnswer, as_json: bool) -> int:
     succeeded = not is_final(answer) or answer["state"] == CommandState.DONE
     text = outcome_text(answer["kind"], answer["state"], answer["step"], answer["result"], answer["reason"])
     if as_json:
-        click.echo(_as_json(answer))
+        click.echo(as_json_text(answer))
     elif not is_final(answer):
         click.echo(f"{text}{_moment(answer)} as command {answer['id']}")
     else:
@@ -142,7 +149,3 @@ def _moment(answer: CommandAnswer) -> str:
     """For which step a command waits; a server of an earlier version does not say."""
     step = answer.get("apply_at_step")
     return "" if step is None else f" for step {step}"
-
-
-def _as_json(answer: Any) -> str:
-    return json.dumps(answer, indent=2, ensure_ascii=False)

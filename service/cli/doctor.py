@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from service.addresses import require_safe_address
-from service.cli.options import settings_options
+from service.cli.options import as_json_text, json_option, settings_options
 from service.cli.table import table
 from service.errors import UserError
 from service.launch import SettingsSource, require_patches, usable_devices
@@ -26,15 +26,21 @@ Check = Callable[[RunConfig], str]
 
 
 @click.command
+@json_option
 @settings_options
-def doctor(source: SettingsSource) -> int:
+def doctor(source: SettingsSource, as_json: bool) -> int:
     """Check this machine and the settings.
 
     Exit code 1 when something would not work.
     """
     config = source.load(os.environ).config
     results = [_result(name, check, config) for name, check in CHECKS.items()]
-    click.echo(table(("check", "", "finding"), results, left=frozenset({0, 1, 2})))
+    if as_json:
+        click.echo(
+            as_json_text({"checks": [dict(zip(("check", "mark", "finding"), row, strict=True)) for row in results]})
+        )
+    else:
+        click.echo(table(("check", "", "finding"), results, left=frozenset({0, 1, 2})))
     return 1 if any(mark == "FAIL" for _, mark, _ in results) else 0
 
 

@@ -1,5 +1,6 @@
 """Options that several commands share: where settings come from, and which server to talk to."""
 
+import json
 import os
 from collections.abc import Callable
 from functools import wraps
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from service.client import DEFAULT_URL, Client
+from service.errors import UserError
 from service.launch import SettingsSource
 from service.steering import login_name
 
@@ -27,17 +30,46 @@ def settings_options(function: Command) -> Command:
     return with_source
 
 
-def server_options(function: Command) -> Command:
-    """Adds --url and --token; the command gets an open client as `client`."""
+_SERVER_OPTIONS = (
+    click.option("--url", envvar="LEITSTAND_URL", default=DEFAULT_URL, show_default=True, help="Address of the API."),
+    click.option("--token", envvar="LEITSTAND_TOKEN", help="Token of the API; better given as LEITSTAND_TOKEN."),
+    click.option("--token-file", type=click.Path(path_type=Path), help="File that holds the token alone."),
+    click.option("--run", envvar="LEITSTAND_RUN", metavar="RUN", help="The run that is meant; the latest without it."),
+    click.option(
+        "--ca", envvar="LEITSTAND_CA", type=click.Path(path_type=Path), metavar="FILE",
+        help="Certificates to check a server with TLS against.",
+    ),
+)  # fmt: skip
 
-    @click.option("--url", envvar="LEITSTAND_URL", default=DEFAULT_URL, show_default=True, help="Address of the API.")
-    @click.option("--token", envvar="LEITSTAND_TOKEN", help="Token of the API; better given as LEITSTAND_TOKEN.")
+
+def server_options(function: Command) -> Command:
+    """Adds --url, --token, --token-file, --run and --ca; the command gets an open client as `client`."""
+
     @wraps(function)
-    def with_client(url: str, token: str | None, **others: Any) -> Any:
-        with Client(url, token, actor=login_name(), source="cli") as client:
+    def with_client(
+        url: str, token: str | None, token_file: Path | None, run: str | None, ca: Path | None, **others: Any
+    ) -> Any:
+        known = token if token_file is None else _token_in(token_file)
+        with Client(url, known, run, ca_file=ca, actor=login_name(), source="cli") as client:
             return function(client=client, **others)
 
-    return with_client
+    command: Command = with_client
+    for option in reversed(_SERVER_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _token_in(path: Path) -> str:
+    """The token in a file. Raises `UserError` when there is none; one on the command line contradicts it."""
+    if click.get_current_context().get_parameter_source("token") is ParameterSource.COMMANDLINE:
+        raise UserError("--token and --token-file exclude each other; give one.")
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The token file {path} cannot be read ({error}); give another with --token-file.") from None
+    if not token:
+        raise UserError(f"The token file {path} is empty; write the token into it.")
+    return token
 
 
 def ranks_options(function: Command) -> Command:
@@ -56,7 +88,36 @@ def ranks_options(function: Command) -> Command:
     return decorated
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="The server's answer as JSON.")
+def json_option(function: Command) -> Command:
+    """Adds --json as `as_json`; above all other options, so that errors become JSON too, one object on stderr."""
+
+    @click.option("--json", "as_json", is_flag=True, help="The answer as JSON, errors on stderr too.")
+    @wraps(function)
+    def with_json(as_json: bool, **others: Any) -> Any:
+        try:
+            return function(as_json=as_json, **others)
+        except UserError as error:
+            if not as_json:
+                raise
+            click.echo(json.dumps(problem(error), ensure_ascii=False), err=True)
+            return error.exit_code
+
+    return with_json
+
+
+def problem(error: UserError) -> dict[str, Any]:
+    """An error as JSON: `slug` is its stable name, `status` the HTTP status or None where the server said nothing."""
+    return {
+        "slug": getattr(error, "slug", "") or "bad-input",
+        "status": getattr(error, "status", None),
+        "detail": str(error),
+        "exit_code": error.exit_code,
+    }
+
+
+def as_json_text(answer: Any) -> str:
+    """An answer as people read JSON: indented, no escapes."""
+    return json.dumps(answer, indent=2, ensure_ascii=False)
 
 
 def become(command: tuple[str, ...], environment: Any) -> None:

@@ -1,12 +1,9 @@
 """`leitstand ranks`: what every rank is doing, and where one of them hangs."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
-from service.cli.options import json_option, server_options
+from service.answers import RankEntry
+from service.cli.options import as_json_text, json_option, server_options
 from service.cli.table import MISSING, duration, table
 from service.client import Client
 
@@ -27,14 +24,14 @@ def ranks(client: Client, rank: int | None, as_json: bool) -> None:
         return
     answer = client.ranks()
     if as_json:
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        click.echo(as_json_text(answer))
     elif answer["ranks"]:
         click.echo(table(HEADINGS, [_row(entry) for entry in answer["ranks"]], left=TEXTS))
     else:
         click.echo("No rank has reported yet: they do within seconds of the start.")
 
 
-def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(entry: RankEntry) -> tuple[str, ...]:
     known = {name: MISSING if value is None else str(value) for name, value in entry.items()}
     return (
         known["rank"],

@@ -1,12 +1,11 @@
 """`leitstand state`: what the training is doing now."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from service.cli.options import json_option, server_options
+from service.cli.options import as_json_text, json_option, server_options
 from service.cli.table import MISSING, duration, number, pairs
 from service.client import Client
 
@@ -17,7 +16,7 @@ from service.client import Client
 def state(client: Client, as_json: bool) -> None:
     """Show what the training is doing now."""
     snapshot = client.state()
-    click.echo(json.dumps(snapshot, indent=2, ensure_ascii=False) if as_json else summary(snapshot))
+    click.echo(as_json_text(snapshot) if as_json else summary(snapshot))
 
 
 def summary(snapshot: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from service.listening import address_text, require_free_port
 from service.run_directory import RunDirectory, require_writable
 from service.settings import RunConfig
 from service.steering import login_name
+from service.store import store_location
 from service.supervisor import Plan, Supervisor
 
 
@@ -50,11 +51,12 @@ def _plan(source: SettingsSource, config: RunConfig, ranks: str, restarts: int, 
         trainer=trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts),
         api=api_program(source, os.environ),
         preparation=_preparation(config),
-        store=directory.store,
+        store=store_location(config),
         log=directory.log,
         url=address_text(config.api_host, config.api_port),
         actor=login_name(),
         serve_on=serve_on,
+        run_id=directory.run_id if config.store_url else None,
     )
 
 

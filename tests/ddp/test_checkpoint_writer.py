@@ -90,6 +90,22 @@ def test_a_state_is_durable_and_verified_when_its_writer_says_so(desk: Desk) -> 
     assert desk.writer.last_write_seconds > 0
 
 
+def test_the_facts_tell_of_the_last_state_and_count_what_failed(desk: Desk) -> None:
+    assert desk.writer.facts() == {"checkpoints_written": 0, "checkpoint_failures": 0}
+    for step in (5, 10):
+        desk.submit(step)
+        desk.writer.drain()
+    desk.submit(15, build=lambda: {"path": Path("no plain value")})
+    desk.writer.drain()
+
+    facts = desk.writer.facts()
+    state = desk.folder.find("10").saved.folder / "state.pt"
+    assert (facts["checkpoints_written"], facts["checkpoint_failures"]) == (2, 1)
+    assert (facts["checkpoint_step"], facts["checkpoint_bytes"]) == (10, state.stat().st_size)
+    assert facts["checkpoint_seconds"] == desk.writer.last_write_seconds
+    assert facts["checkpoint_time"] >= state.stat().st_mtime
+
+
 def test_submitting_returns_while_a_state_is_being_written(desk: Desk) -> None:
     desk.hold(1)
     desk.submit(2)

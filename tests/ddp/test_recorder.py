@@ -14,6 +14,8 @@ import torch
 from ddp.control import Inbox
 from ddp.recorder import Recorder
 from ddp.report import NOT_YET_VALIDATED
+from ddp.stages import Stage
+from ddp.stalls import Stall
 from service.commands import CommandState, Kind
 from service.record import KEYS
 from service.run_directory import RunDirectory
@@ -33,8 +35,12 @@ class Bench:
         self.store = Store(self.directory.store, create=True)
         self.store.open_run(RUN, {})
         writing = Store(self.directory.store, keep_open=True, busy_seconds=0.1)
-        self.recorder = Recorder(writing, self.directory, RUN, self.inbox)
+        self.recorder = Recorder(writing, self.directory, RUN, self.inbox, others_facts=lambda: {"disk_free_bytes": 5})
         self.recorder.start()
+
+    def facts(self) -> dict[str, Any]:
+        run = self.store.current_run()
+        return dict((run and run.facts) or {})
 
     def submit(self, kind: Kind) -> str:
         return self.store.submit(RUN, kind, {}, actor="me", source="api").id
@@ -92,7 +98,7 @@ def test_a_record_is_on_disk_before_its_command_is_done(bench: Bench, eventually
     )  # fmt: skip
     assert json.loads((bench.directory.root / "Statistik_7.json").read_text())["step_current"] == 7
     assert (bench.directory.previews / "step_7" / "val_0.webp").stat().st_size > 0
-    eventually(lambda: bench.store.records(RUN), what="the copy in the store")
+    eventually(lambda: bench.store.record_count(RUN), what="the copy in the store")
 
 
 def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_written_later(
@@ -148,9 +154,12 @@ def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     recorder.start()
     recorder.close(RunState.FINISHED)
 
-    assert recorder._writings.dropped == 15
+    run = store.current_run()
+    assert run is not None
+    assert run.facts is not None
+    assert run.facts["log_points_dropped"] == 15
     assert len(store.series(RUN)) == 10
-    assert len(store.events(RUN)) == 25
+    assert len(store.events_after(RUN, 0, 100)) == 25
 
 
 def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
@@ -188,7 +197,29 @@ def test_what_cannot_be_stored_is_dropped_and_named_and_what_follows_is_written(
     bench.recorder.event("before", {})
     bench.recorder.event("bad", {"a set": {1, 2}})
     bench.recorder.event("after", {})
-    eventually(lambda: len(bench.store.events(RUN)) == 2, what="both good events")
+    eventually(lambda: len(bench.store.events_after(RUN, 0, 100)) == 2, what="both good events")
 
-    assert [event["kind"] for event in bench.store.events(RUN)] == ["before", "after"]
+    assert [event.kind for event in bench.store.events_after(RUN, 0, 100)] == ["before", "after"]
     assert "is not storable and was dropped" in caplog.text
+
+
+def test_the_heartbeat_tells_what_the_parts_know(
+    bench: Bench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddp.recorder.RETRY_SECONDS", 0.05)
+    obstacle = bench.directory.root / "Statistik_7.json"
+    obstacle.mkdir()
+    locker = sqlite3.connect(bench.directory.store, isolation_level=None)
+    locker.execute("BEGIN EXCLUSIVE")
+    bench.recorder.event("something", {})
+    bench.recorder.record(record(7), {}, [], [])
+    bench.recorder.note_stall(Stall(1, Stage.DATA, 61.0, "Rank 1 hangs.", "Rank 1"))
+    eventually(lambda: bench.recorder._store_outages, what="the outage")
+    locker.execute("ROLLBACK")
+    locker.close()
+    eventually(lambda: bench.facts().get("store_outages") == 1, what="a heartbeat after the outage")
+
+    assert bench.facts() == {
+        "log_points_dropped": 0, "unsaved_records": 1, "waiting_writings": 0, "store_outages": 1, "stalls": 1,
+        "viewer_events_dropped": 0, "disk_free_bytes": 5,
+    }  # fmt: skip

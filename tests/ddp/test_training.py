@@ -67,7 +67,7 @@ def test_a_run_is_steered_stopped_and_resumed_with_every_record_whole(
     check_records(training.root)
     log = (training.root / "training.log").read_text()
     assert f"📊 Statistics saved: Statistik_{first.step}.json" in log
-    history = [event["kind"] for event in training.store.events(ended.id)]
+    history = [event["kind"] for event in training.history()]
     assert [kind for kind in history if kind in {"started", "paused", "resumed"}] == ["started", "paused", "resumed"]
 
     resume_and_finish(train, training, stopped.step or 0, manual["run_id"])

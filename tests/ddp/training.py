@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Training:
         """The events of the run."""
         run = self.run()
         assert run is not None
-        return self.store.events(run.id)
+        return [asdict(event) for event in self.store.events_after(run.id, 0, 10_000)]
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The events of one kind."""

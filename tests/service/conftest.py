@@ -12,7 +12,7 @@ from tests.service.stand_in import StandIn, serving
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests reaches them."""
-    for name in (*NAMES, *RENAMED, "URL", "TOKEN", "CONFIG"):
+    for name in (*NAMES, *RENAMED, "URL", "TOKEN", "RUN", "CA", "CONFIG"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"LEITSTAND_{name}", raising=False)
 

@@ -51,6 +51,18 @@ def test_a_later_change_is_looked_at_without_a_pause(store: Store) -> None:
     assert not watch.is_due(500.6)
 
 
+def test_a_store_that_tells_of_what_can_be_read_is_looked_into_once_and_then_rarely(store: Store) -> None:
+    class Told(Store):
+        shows_writes_early = False
+
+    told = Told(Path(store.place))
+    watch = ChangeWatch(told)
+
+    assert looks(watch, 0, 400) == [0, 100, 200, 300]
+    store.add_event("run-1", 1, "something", {})
+    assert looks(watch, 400, 700) == [400, 500, 600]
+
+
 def test_a_store_that_is_absent_is_looked_for_as_rarely(tmp_path: Path) -> None:
     watch = ChangeWatch(Store(tmp_path / "absent.db"))
 

@@ -1,8 +1,10 @@
 """The state that is reported, from what was written and how long ago."""
 
+from typing import Any
+
 import pytest
 
-from service.run_state import RunState, derive_state
+from service.run_state import STALLED_AFTER_SECONDS, RunState, derive_state, stall_seconds_of
 
 ENDED = {RunState.FINISHED, RunState.STOPPED, RunState.FAILED}
 
@@ -39,3 +41,26 @@ def test_a_clock_that_was_set_back_makes_nothing_old() -> None:
 def test_a_trainer_is_there_unless_the_run_has_ended_or_is_lost(state: RunState) -> None:
     assert state.has_ended == (state in ENDED)
     assert state.has_trainer == (state not in ENDED | {RunState.LOST})
+
+
+@pytest.mark.parametrize(("stall_seconds", "still_running"), [(600.0, 599.0), (7.5, 7.4), (0.1, 5.0)])
+def test_a_run_stalls_after_its_own_stall_seconds_but_never_faster_than_progress_is_told(
+    stall_seconds: float, still_running: float
+) -> None:
+    assert derive_state(RunState.RUNNING, 1.0, still_running, stall_seconds) is RunState.RUNNING
+    assert derive_state(RunState.RUNNING, 1.0, still_running + 1.1, stall_seconds) is RunState.STALLED
+
+
+@pytest.mark.parametrize(
+    ("config", "live", "expected"),
+    [
+        ({"STALL_SECONDS": 30.0}, None, 30.0),
+        ({"STALL_SECONDS": 30.0}, {"changes": {"STALL_SECONDS": 90}, "replaced": {"STALL_SECONDS": 30.0}}, 90.0),
+        ({"STALL_SECONDS": 30.0}, {"changes": {"MAX_LR": 0.1}}, 30.0),
+        ({}, {}, STALLED_AFTER_SECONDS),
+    ],
+)
+def test_the_stall_seconds_in_force_are_the_latest(
+    config: dict[str, Any], live: dict[str, Any] | None, expected: float
+) -> None:
+    assert stall_seconds_of(config, live) == expected

@@ -1,12 +1,14 @@
 """Keys that become commands in the store."""
 
 import getpass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.commands import CommandState, Kind
 from service.outcome import outcome_text
+from service.run_directory import RunDirectory
 from service.run_state import RunState
 from service.steering import LEGEND, Steering, login_name
 from service.store import Store
@@ -196,3 +198,36 @@ def test_an_outcome_is_one_line(
     state: str, step: int | None, result: dict[str, object] | None, reason: str | None, text: str
 ) -> None:
     assert outcome_text("pause", state, step, result, reason) == text
+
+
+@pytest.fixture
+def shared(store_url: str) -> Iterator[Store]:
+    """A store of two running trainings, of which somebody else's started last."""
+    store = Store(store_url, create=True)
+    for run_id, started_at in (("ours", 1.0), ("theirs", 2.0)):
+        store.open_run(run_id, {})
+        store.update_run(run_id, state=RunState.RUNNING.value, started_at=started_at)
+    yield store
+    store.close()
+
+
+def test_in_a_store_of_many_runs_keys_steer_the_one_in_our_run_directory(
+    shared: Store, store_url: str, tmp_path: Path, said: list[str]
+) -> None:
+    directory = RunDirectory(tmp_path)
+    steering = Steering(store_url, said.append, "eva", directory.run_id)
+    steering.press("v")
+    directory.identity.write_text('{"run_id')
+    steering.press("v")
+    directory.identity.write_text('{"run_id": "ours"}')
+    steering.press("c")
+
+    assert said == [*["No training is under way yet that could take a command."] * 2, "checkpoint asked for"]
+    assert [command.kind for command in shared.commands("ours")] == [Kind.CHECKPOINT]
+    assert shared.commands("theirs") == []
+    assert steering.run_since(3.0) is None
+    shared.update_run("ours", started_at=4.0, state=RunState.FINISHED.value)
+    run = steering.run_since(3.0)
+    assert run is not None
+    assert run.id == "ours"
+    steering._store.close()

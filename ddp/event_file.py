@@ -1,0 +1,85 @@
+"""Files of events as TensorBoard reads them: framed records, only ever appended, each batch whole or not at all."""
+
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from io import FileIO
+from pathlib import Path
+
+from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
+from tensorboardX.record_writer import masked_crc32c  # type: ignore[import-untyped]
+
+FORMAT = "brain.Event:2"
+"""From this version on TensorBoard heeds what says that a run began anew at a step."""
+
+_NAME = re.compile(r"events\.out\.tfevents\.([0-9]{10,12})\..*")
+
+
+class EventFile:
+    """Appends to a file of its own in a folder. TensorBoard reads the files of a folder in the order of their names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: FileIO | None = None
+        self._size = 0
+
+    def append(self, content: bytes) -> None:
+        """Append framed events. Raises `OSError`, and then none of them is there."""
+        if self._file is None or os.fstat(self._file.fileno()).st_nlink == 0:
+            self.close()
+            self._file = self._open()
+            self._size = 0
+        if self._size == 0:
+            content = framed([Event(wall_time=time.time(), file_version=FORMAT)]) + content
+        try:
+            _write_all(self._file, content)
+        except OSError:
+            self._take_back(self._file)
+            raise
+        self._size += len(content)
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> FileIO:
+        """A new file whose name comes after those of all others, also when the clock was set back."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        matches = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
+        latest = max((int(match[1]) for match in matches if match), default=0)
+        number = max(int(time.time()), latest + 1)
+        name = f"events.out.tfevents.{number:010d}.{socket.gethostname()}.{os.getpid()}"
+        return FileIO(self._folder / name, "xb")
+
+    def _take_back(self, file: FileIO) -> None:
+        """Half of a record would hide everything behind it; if it cannot be cut off, another file goes on."""
+        try:
+            file.truncate(self._size)
+            file.seek(self._size)
+        except OSError:
+            self.close()
+
+
+def framed(events: Iterable[Event]) -> bytes:
+    """Events as records: length, its checksum, content, its checksum (TFRecord)."""
+    pieces = []
+    for event in events:
+        content = event.SerializeToString()
+        length = struct.pack("<Q", len(content))
+        pieces += [length, _checksum(length), content, _checksum(content)]
+    return b"".join(pieces)
+
+
+def _checksum(content: bytes) -> bytes:
+    return struct.pack("<I", masked_crc32c(content))
+
+
+def _write_all(file: FileIO, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]

@@ -1,0 +1,86 @@
+"""Under which tags TensorBoard shows the record's keys: groups before the slash, units in the names."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+TRAINING_TAGS: Mapping[str, str] = {
+    "total_loss_value": "loss/total",
+    "l1_loss_value": "loss/l1",
+    "ms_loss_value": "loss/ms",
+    "gradient_loss_value": "loss/gradient",
+    "perceptual_loss_value": "loss/perceptual",
+    "l1_weight_current": "weight/l1",
+    "ms_weight_current": "weight/ms",
+    "gradient_weight_current": "weight/gradient",
+    "perceptual_weight_current": "weight/perceptual",
+    "learning_rate_value": "train/learning_rate",
+    "gradient_clip_val": "train/grad_clip",
+    "grad_norm": "train/grad_norm",
+    "adam_momentum_avg": "train/adam_momentum",
+    "samples_seen": "train/samples",
+    "epoch_num": "train/epoch",
+    "epoch_step_current": "train/epoch_step",
+    "epoch_step_total": "train/epoch_steps",
+    "skipped_steps": "train/skipped_steps",
+    "branch_id": "train/branch",
+    "adaptive_cooldown_remaining": "adaptive/cooldown_steps",
+    "adaptive_plateau_counter": "adaptive/plateau_steps",
+    "adaptive_perceptual_trend": "adaptive/perceptual_trend",
+    "iteration_duration": "speed/step_seconds",
+    "samples_per_second": "speed/samples_per_second",
+    "data_wait_ratio": "speed/data_wait_ratio",
+    "vram_usage_gb": "speed/peak_memory_gib",
+}
+"""What every log point measures."""
+
+VALIDATION_TAGS: Mapping[str, str] = {
+    "quality_ki_value": "quality/ki",
+    "quality_lr_value": "quality/lr",
+    "quality_ema_value": "quality/ema",
+    "quality_improvement_value": "quality/improvement",
+    "quality_ki_to_gt_value": "quality/ki_to_gt",
+    "quality_lr_to_gt_value": "quality/lr_to_gt",
+    "best_quality_ever": "quality/best",
+    "validation_loss_value": "validation/loss",
+    "validation_loss_ema_value": "validation/loss_ema",
+    "psnr_ki_db": "validation/psnr_ki_db",
+    "psnr_lr_db": "validation/psnr_lr_db",
+    "psnr_ema_db": "validation/psnr_ema_db",
+    "psnr_y_ki_db": "validation/psnr_y_ki_db",
+    "psnr_y_lr_db": "validation/psnr_y_lr_db",
+    "psnr_y_ema_db": "validation/psnr_y_ema_db",
+    "ssim_ki": "validation/ssim_ki",
+    "ssim_lr": "validation/ssim_lr",
+    "ssim_ema": "validation/ssim_ema",
+    "validation_image_count": "validation/images",
+    "validation_duration": "validation/seconds",
+    "layer_activity_peak_value": "activity/strongest",
+}
+"""What only a validation measures."""
+
+RANK_TAGS: Mapping[str, str] = {
+    "step_duration": "step_seconds",
+    "own_duration": "own_seconds",
+    "data_wait": "data_wait_seconds",
+    "memory": "memory_gib",
+}
+"""Below `rank/<n>/`."""
+
+Scalar = tuple[str, float]
+
+
+def training_scalars(snapshot: Mapping[str, Any]) -> Iterator[Scalar]:
+    """What a log point shows; values that are not known are left out."""
+    yield from _numbers((tag, snapshot.get(key)) for key, tag in TRAINING_TAGS.items())
+    for row in snapshot.get("per_rank") or ():
+        yield from _numbers((f"rank/{row['rank']}/{tag}", row.get(key)) for key, tag in RANK_TAGS.items())
+
+
+def validation_scalars(record: Mapping[str, Any]) -> Iterator[Scalar]:
+    """What a validation shows; values that are not known are left out."""
+    yield from _numbers((tag, record.get(key)) for key, tag in VALIDATION_TAGS.items())
+    yield from _numbers((f"activity/{layer}", mean) for layer, mean in record["layer_activity_raw_map"].items())
+
+
+def _numbers(pairs: Iterator[tuple[str, Any]]) -> Iterator[Scalar]:
+    return ((tag, float(value)) for tag, value in pairs if value is not None)

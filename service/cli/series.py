@@ -1,0 +1,63 @@
+"""`leitstand series`: the history of values, point by point or in stretches."""
+
+import click
+
+from service.answers import Envelope, EnvelopeSeries, Series
+from service.cli.options import as_json_text, json_option, server_options
+from service.cli.table import moment, number, table
+from service.client import Client
+
+PATTERN = ".6g"
+STRETCH_HEADINGS = ("value", "from", "to", "points", "mean", "lowest", "at", "highest", "at")
+
+
+@click.command
+@click.argument("names", nargs=-1, required=True)
+@click.option("--points", type=click.IntRange(1), metavar="N", help="About N stretches, each with mean and extremes.")
+@click.option("--from", "first_step", type=click.IntRange(0), metavar="STEP", help="The first step.")
+@click.option("--to", "last_step", type=click.IntRange(0), metavar="STEP", help="The last step.")
+@json_option
+@server_options
+def series(
+    client: Client, names: tuple[str, ...], points: int | None, first_step: int | None, last_step: int | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Show the history of values.
+
+    NAMES are numeric keys of a record, such as total_loss_value.
+    """
+    wanted = [name for text in names for name in text.split(",") if name]
+    if points is None:
+        log_points = client.series(wanted, first_step, last_step)
+        click.echo(as_json_text(log_points) if as_json else points_table(log_points))
+    else:
+        envelope = client.envelope(wanted, points, first_step, last_step)
+        click.echo(as_json_text(envelope) if as_json else stretches_table(envelope))
+
+
+def points_table(answer: Series) -> str:
+    """A line for each log point."""
+    columns = [[number(value, PATTERN) for value in answer["values"][name]] for name in answer["names"]]
+    times = [moment(at) for at in answer["times"]]
+    rows = zip(map(str, answer["steps"]), times, *columns, strict=True)
+    return table(("step", "at", *answer["names"]), rows, left=frozenset({1}))
+
+
+def stretches_table(answer: Envelope) -> str:
+    """A line for each stretch of each value."""
+    found = answer["series"].items()
+    rows = [(name, *_stretch(values, place)) for name, values in found for place in range(len(values["steps"]))]
+    return table(STRETCH_HEADINGS, rows)
+
+
+def _stretch(values: EnvelopeSeries, place: int) -> tuple[str, ...]:
+    return (
+        str(values["steps"][place]),
+        str(values["last_steps"][place]),
+        str(values["counts"][place]),
+        number(values["means"][place], PATTERN),
+        number(values["lows"][place], PATTERN),
+        str(values["low_steps"][place]),
+        number(values["highs"][place], PATTERN),
+        str(values["high_steps"][place]),
+    )

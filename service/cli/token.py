@@ -1,0 +1,92 @@
+"""`leitstand token`: make, list and revoke the tokens of the API, in the file that API_TOKENS names."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import click
+
+from service.cli.options import settings_options
+from service.cli.table import moment, table
+from service.errors import SettingError
+from service.launch import SettingsSource
+from service.tokens import Token, TokenScope, create_token, file_of, read_tokens, revoke_token
+
+DAY_SECONDS = 24 * 3600.0
+LONGEST_DAYS = 3650
+
+
+@click.group
+def token() -> None:
+    """Make and revoke the tokens that requests must bear.
+
+    They are kept, hashed, in the file named by the setting API_TOKENS.
+    """
+
+
+@token.command
+@click.argument("name")
+@click.option(
+    "--scope", type=click.Choice([scope.value for scope in TokenScope]), required=True, help="What it allows."
+)
+@click.option(
+    "--expires", type=click.FloatRange(0, LONGEST_DAYS, min_open=True), metavar="DAYS", help="Days until it ends."
+)
+@settings_options
+def create(source: SettingsSource, name: str, scope: str, expires: float | None) -> None:
+    """Make the token NAME and print it, this one time."""
+    lifetime_seconds = None if expires is None else expires * DAY_SECONDS
+    text = create_token(_file(source), name, TokenScope(scope), lifetime_seconds=lifetime_seconds)
+    click.echo(text)
+    click.echo("Keep it now: it is shown this once. Clients take it from LEITSTAND_TOKEN.", err=True)
+
+
+@token.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@settings_options
+def list_tokens(source: SettingsSource, as_json: bool) -> None:
+    """List the tokens; what they are is not known."""
+    tokens, now = read_tokens(_file(source)), time.time()
+    if as_json:
+        click.echo(json.dumps({"tokens": [_entry(known, now) for known in tokens]}, indent=2))
+    elif tokens:
+        rows = [_row(known, now) for known in tokens]
+        click.echo(table(("token", "scope", "made at", "ends at", ""), rows, left=frozenset(range(5))))
+    else:
+        click.echo("No token yet: make one with `leitstand token create NAME --scope read`.")
+
+
+@token.command
+@click.argument("name")
+@settings_options
+def revoke(source: SettingsSource, name: str) -> None:
+    """Revoke the token NAME: a server that runs refuses it from its next request on."""
+    revoke_token(_file(source), name)
+    click.echo(f"token {name} revoked")
+
+
+def _file(source: SettingsSource) -> Path:
+    """The file of tokens; raises `SettingError` when none is named."""
+    file = file_of(source.load(os.environ).config)
+    if file is None:
+        raise SettingError(
+            "API_TOKENS names no file of tokens: give one, the same as the server's, "
+            "for example with --set API_TOKENS=tokens.json."
+        )
+    return file
+
+
+def _entry(known: Token, now: float) -> dict[str, str | float | bool | None]:
+    return {
+        "name": known.name,
+        "scope": known.scope.value,
+        "created_at": known.created_at,
+        "expires_at": known.expires_at,
+        "has_expired": known.has_expired(now),
+    }
+
+
+def _row(known: Token, now: float) -> tuple[str, ...]:
+    end = "never" if known.expires_at is None else moment(known.expires_at)
+    return known.name, known.scope.value, moment(known.created_at), end, "expired" if known.has_expired(now) else ""

@@ -1,0 +1,102 @@
+"""Stretches of a value's history: how they are told in few numbers, and how several become one."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import NamedTuple
+
+POINTS = ""
+"""The name under which the log points themselves are counted; no value is called so."""
+
+Point = tuple[int, Mapping[str, float | None]]
+"""A step and the values logged there; None is no value."""
+
+
+class Stretch(NamedTuple):
+    """What one value did over some steps: `low` and `high` were logged at `low_step` and `high_step`.
+
+    `first_step` and `last_step` are the first and the last with this value, `count` is how many there are.
+    """
+
+    first_step: int
+    last_step: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks
+    low: float
+    low_step: int
+    high: float
+    high_step: int
+    total: float
+
+    @property
+    def mean(self) -> float:
+        """The mean, which rounding must not carry out of the bounds."""
+        return min(max(self.total / self.count, self.low), self.high)
+
+    def with_other(self, other: "Stretch") -> "Stretch":
+        """Both together, in whichever order; of equal extremes the earlier counts."""
+        low, low_step = min((self.low, self.low_step), (other.low, other.low_step))
+        high, minus_step = max((self.high, -self.high_step), (other.high, -other.high_step))
+        return Stretch(
+            min(self.first_step, other.first_step),
+            max(self.last_step, other.last_step),
+            self.count + other.count,
+            low,
+            low_step,
+            high,
+            -minus_step,
+            self.total + other.total,
+        )
+
+
+class Stretches:
+    """Gathers what several values did into stretches of a given width in steps; without a width, into one each."""
+
+    def __init__(self, width: int | None = None) -> None:
+        self._width = width
+        self._found: dict[str, dict[int, Stretch]] = {}
+
+    def add(self, name: str, stretch: Stretch) -> None:
+        """Add a stretch that lies within one of the width."""
+        of_name = self._found.setdefault(name, {})
+        place = self._place(stretch.first_step)
+        earlier = of_name.get(place)
+        of_name[place] = stretch if earlier is None else earlier.with_other(stretch)
+
+    def add_points(self, points: Iterable[Point]) -> None:
+        """Add log points in step order."""
+        for _, group in groupby(points, key=lambda point: self._place(point[0])):
+            for name, stretch in _summed_up(group):
+                self.add(name, stretch)
+
+    def count(self, name: str) -> int:
+        """How many values there are in all stretches."""
+        return sum(stretch.count for stretch in self._found.get(name, {}).values())
+
+    def of(self, name: str) -> list[Stretch]:
+        """The stretches of one value in step order."""
+        return [stretch for _, stretch in sorted(self._found.get(name, {}).items())]
+
+    def __iter__(self) -> Iterator[tuple[str, Stretch]]:
+        for name, of_name in self._found.items():
+            for stretch in of_name.values():
+                yield name, stretch
+
+    def _place(self, step: int) -> int:
+        return step // self._width if self._width else 0
+
+
+def _summed_up(points: Iterable[Point]) -> Iterator[tuple[str, Stretch]]:
+    """Each value over all points, and the points themselves under their own name."""
+    columns: dict[str, tuple[list[int], list[float]]] = {POINTS: ([], [])}
+    for step, values in points:
+        for name, value in ((POINTS, 0.0), *values.items()):
+            if value is None:
+                continue
+            if name not in columns:
+                columns[name] = ([], [])
+            steps, column = columns[name]
+            steps.append(step)
+            column.append(value)
+    for name, (steps, column) in columns.items():
+        low, high = min(column), max(column)
+        low_step, high_step = steps[column.index(low)], steps[column.index(high)]
+        yield name, Stretch(steps[0], steps[-1], len(steps), low, low_step, high, high_step, sum(column))

@@ -1,0 +1,41 @@
+"""What the trainer's parts tell with every heartbeat, gathered; and what of it outlives the trainer."""
+
+import shutil
+from pathlib import Path
+
+from ddp.fact_source import FactSource, known_before
+from service.facts import Facts
+from service.run_directory import RunDirectory
+from service.store import Store
+
+
+def test_the_parts_facts_and_the_disk_are_told_together(tmp_path: Path) -> None:
+    told: Facts = {"checkpoint_step": 5, "checkpoints_written": 1}
+    facts = FactSource(RunDirectory(tmp_path), {}, True, lambda: told).now()
+
+    assert facts["has_perceptual"] is True
+    assert (facts["checkpoint_step"], facts["checkpoints_written"]) == (5, 1)
+    assert facts["disk_bytes"] == shutil.disk_usage(tmp_path).total
+    assert 0 < facts["disk_free_bytes"] <= facts["disk_bytes"]
+
+
+def test_the_last_checkpoint_of_an_earlier_trainer_stays_the_last_until_there_is_another(tmp_path: Path) -> None:
+    store = Store(tmp_path / "leitstand.db", create=True)
+    assert known_before(store, "run") == {}
+    store.open_run("run", {})
+    store.update_run("run", facts={"checkpoint_step": 5, "checkpoints_written": 3, "has_perceptual": True})
+    own: Facts = {"checkpoints_written": 0}
+    source = FactSource(RunDirectory(tmp_path), known_before(store, "run"), False, lambda: own)
+    store.close()
+
+    assert source.now()["checkpoint_step"] == 5
+    assert source.now()["checkpoints_written"] == 0
+    assert source.now()["has_perceptual"] is False
+    own["checkpoint_step"] = 10
+    assert source.now()["checkpoint_step"] == 10
+
+
+def test_a_directory_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+    facts = FactSource(RunDirectory(tmp_path / "gone"), {}, False, lambda: {"checkpoint_step": 5}).now()
+
+    assert facts == {"has_perceptual": False, "checkpoint_step": 5}

@@ -1,0 +1,145 @@
+"""A real PostgreSQL server on a free port of loopback: one for all tests, each with a database of its own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+PASSWORD = "geheim/w@rt:7"  # signs that a URL must quote
+START_SECONDS = 60.0
+
+
+class PostgresService:
+    """A server with its data in a folder; it may be stopped, killed and started again."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs = programs
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        folder.chmod(0o755)
+        # The server refuses to run as root.
+        self._account: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+        if self._account:
+            shutil.chown(folder, **self._account)
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        access = ["--username=leitstand", "--auth=scram-sha-256", f"--pwfile={secret}"]
+        self._run("initdb", f"--pgdata={folder / 'data'}", "--encoding=UTF8", "--locale=C", *access)
+
+    def url(self, database: str, password: str = PASSWORD) -> str:
+        """The address of one database, as STORE_URL takes it."""
+        return f"postgresql://leitstand:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it unless it runs, and wait until it answers."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        options = ["-D", "data", "-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=16MB"]
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", *options, "-k", str(self._folder)],
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                **self._account,
+            )
+        self._await_answer()
+
+    def stop(self) -> None:
+        """End it in order; connections are cut."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End it as a crash would: what was committed is found again at the next start."""
+        self._end(signal.SIGQUIT)
+
+    def new_database(self) -> str:
+        """Make an empty database; returns its address."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{url.rpartition("/")[2]}" WITH (FORCE)'.encode())
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(START_SECONDS)
+            self._process = None
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._programs / program, *arguments], cwd=self._folder, check=True, capture_output=True, **self._account
+        )
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=3).close()
+            except psycopg.OperationalError:
+                log = (self._folder / "server.log").read_text(errors="replace")
+                assert self._process is not None
+                assert self._process.poll() is None, f"PostgreSQL ended at once:\n{log}"
+                assert time.monotonic() < deadline, f"PostgreSQL does not answer:\n{log}"
+                time.sleep(0.05)
+            else:
+                return
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _programs() -> Path | None:
+    """The folder of the newest server's programs: in PATH, or where Debian puts them."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(folders, key=lambda folder: int(folder.parent.name), default=None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresService]:
+    """The server of all tests. One that stops it starts it again."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's server programs are not installed (Debian: postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="leitstand-postgres-"))
+    service = PostgresService(programs, folder)
+    try:
+        service.start()
+        yield service
+    finally:
+        service.kill()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def store_url(postgres: PostgresService) -> Iterator[str]:
+    """The address of an empty database of this test's own, as STORE_URL takes it."""
+    postgres.start()
+    url = postgres.new_database()
+    yield url
+    postgres.start()
+    postgres.drop_database(url)
