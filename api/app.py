@@ -16,12 +16,19 @@ from flask import Blueprint, Flask, current_app, g, request
 
 from api import (
     access,
+    alerts,
+    checkpoints,
+    comparison,
     contract,
     controls,
+    documents,
+    events,
     health,
     live_settings,
+    logs,
     metrics,
     page,
+    previews,
     problems,
     ranks,
     records,
@@ -50,13 +57,16 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the record's order of keys is part of the contract
     app.url_map.merge_slashes = False
-    app.extensions["leitstand"] = Room(config)
+    app.extensions["leitstand"] = room = Room(config)
     problems.register(app)
     access.register(app, config)
     app.before_request(_check_contract)
     app.url_value_preprocessor(_take_run)
     app.url_defaults(_give_run)
-    for part in (runs.blueprint, health.blueprint, page.blueprint):
+    documents.register(app)
+    events.register(app, room, config.api_streams)
+    alerts.register(app)
+    for part in (runs.blueprint, health.blueprint, documents.blueprint):
         app.register_blueprint(part)
     for part in _of_a_run():
         app.register_blueprint(part)
@@ -71,7 +81,21 @@ def settings_from_environment() -> RunConfig:
 
 
 def _of_a_run() -> Iterator[Blueprint]:
-    for part in (controls, live_settings, states, ranks, records, series):
+    for part in (
+        page,
+        controls,
+        live_settings,
+        states,
+        ranks,
+        records,
+        comparison,
+        series,
+        previews,
+        checkpoints,
+        logs,
+        events,
+        alerts,
+    ):
         yield part.blueprint
     yield metrics.create_blueprint()
 

@@ -42,9 +42,11 @@ class Answer:
     status: int = 200
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Name and meaning of the headers that matter to a client."""
+    """Name and meaning of the headers that matter to a client; the answer always has them."""
+    optional_headers: Mapping[str, str] = field(default_factory=dict)
+    """The same of those that it has at times."""
     schema: Mapping[str, Any] | None = None
-    """A JSON Schema instead of a shape."""
+    """A JSON Schema instead of a shape; of an event stream, that of an event."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Body:
     schema: Mapping[str, Any]
     is_required: bool = False
     example: Any = None
+    media_types: tuple[str, ...] = ("application/json",)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Operation:
     body: Body | None = None
 
     def names(self, place: str) -> list[str]:
-        """The declared parameters `in` this place: `query` or `header`."""
+        """The declared parameters `in` this place: `query`, `header` or `path`."""
         return [parameter.name for parameter in self.parameters if parameter.place == place]
 
 
@@ -103,7 +106,8 @@ def check_parameters(wanted: Operation) -> None:
         if len(request.args.getlist(name)) > 1:
             raise ProblemError("invalid-argument", f"{name} is given twice; give it once.")
     for parameter in wanted.parameters:
-        parameter.value()
+        if parameter.place != "path":
+            parameter.value()
 
 
 def _advice(name: str, known: Sequence[str]) -> str:

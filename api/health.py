@@ -4,20 +4,28 @@ import time
 
 from flask import Blueprint
 
+from api.contract import Answer, Scope, operation
 from api.problems import ProblemError
 from api.reader import current_reader
+from service.answers import Alive, Ready
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/livez")
-def livez() -> dict[str, bool]:
+@operation(Scope.OPEN, answers=[Answer(Alive, "this process answers")])
+def livez() -> Alive:
     """Always 200: restarting the API would not help a trainer."""
     return {"alive": True}
 
 
 @blueprint.get("/readyz")
-def readyz() -> dict[str, bool]:
+@operation(
+    Scope.READ,
+    answers=[Answer(Ready, "commands can be obeyed")],
+    problems=["no-run", "no-trainer", "storage-unavailable"],
+)
+def readyz() -> Ready:
     """200 while commands can be obeyed, otherwise 503."""
     reader = current_reader()
     state = reader.run().reported_state(time.time())

@@ -1,62 +1,86 @@
 """`/metrics`: what Prometheus scrapes, made from the store once per scrape. The trainer is never asked."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from flask import Blueprint, Response, request
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.metric_table import METRICS, MetricRow, Scrape
-from api.reader import current_reader
+from api.contract import Answer, Scope, operation
+from api.metric_rows.row import Histogram, MetricRow, Scrape, Value
+from api.metric_table import METRICS, RUN_METRICS
+from api.reader import PREFIX, current_reader
+from api.scraping import scrape_run
+from api.traffic import Traffic
+
+TEXT = Answer(media_type="text/plain", description="the metrics in Prometheus' text format")
+OPEN_METRICS = Answer(media_type="application/openmetrics-text", description="the same as OpenMetrics, where accepted")
 
 
-class RunCollector(Collector):
-    """The current run as metric families."""
+class RowCollector(Collector):
+    """Rows of the table as metric families."""
+
+    def __init__(self, rows: Sequence[MetricRow], scrape: Callable[[], Scrape]) -> None:
+        self._rows = rows
+        self._scrape = scrape
 
     def collect(self) -> Iterator[Metric]:
-        """One family for every row of the table that has a value. Raises `StoreUnavailableError`."""
+        """One family for every row that has a value. Raises `StoreUnavailableError`."""
         scrape = self._scrape()
-        for row in METRICS:
+        for row in self._rows:
             family = _family(row, scrape)
             if family.samples:
                 yield family
 
-    def _scrape(self) -> Scrape:
-        reader = current_reader()
-        run = reader.find_run()
-        commands = reader.store.commands(run.id) if run else []
-        try:
-            record_count = reader.place.records.count() if reader.place else None
-        except OSError:
-            record_count = None
-        return Scrape(run, commands, record_count, time.time())
-
 
 def create_blueprint() -> Blueprint:
-    """The route, with a registry of its own: nothing global is registered or shown."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(RunCollector())
+    """The route, with registries of its own: nothing global is registered or shown.
+
+    At `/metrics` the default run and the API itself, at `/runs/<run>/metrics` that run.
+    """
+    traffic = Traffic()
+    everything, one_run = CollectorRegistry(auto_describe=False), CollectorRegistry(auto_describe=False)
+    everything.register(RowCollector(METRICS, lambda: scrape_run(current_reader(), traffic.counts())))
+    ProcessCollector(registry=everything)
+    PlatformCollector(registry=everything)
+    one_run.register(RowCollector(RUN_METRICS, lambda: scrape_run(current_reader(), None)))
     blueprint = Blueprint("metrics", __name__)
+    blueprint.record_once(lambda state: traffic.watch(state.app))
 
     @blueprint.get("/metrics")
+    @operation(Scope.READ, answers=[TEXT, OPEN_METRICS], problems=["not-found", "storage-unavailable"])
     def show() -> Response:
-        """Prometheus text, or OpenMetrics where the scraper accepts it."""
+        """Everything that Prometheus may want to know of a run, and at `/metrics` of the API itself."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(registry), content_type=content_type)
+        is_below = (request.blueprint or "").startswith(PREFIX)
+        return Response(encode(one_run if is_below else everything), content_type=content_type)
 
     return blueprint
 
 
 def _family(row: MetricRow, scrape: Scrape) -> Metric:
-    family: CounterMetricFamily | GaugeMetricFamily
-    if row.name.endswith("_total"):
-        family = CounterMetricFamily(row.name.removesuffix("_total"), row.meaning, labels=row.labels)
-    else:
-        family = GaugeMetricFamily(row.name, row.meaning, labels=row.labels)
+    family = _empty_family(row)
     for labels, value in row.read(scrape):
         if value is not None:
-            family.add_metric(labels, value)
+            _add(family, labels, value)
     return family
+
+
+def _empty_family(row: MetricRow) -> Metric:
+    if row.is_histogram:
+        return HistogramMetricFamily(row.name, row.meaning, labels=row.labels)
+    if row.kind == "counter":
+        return CounterMetricFamily(row.name.removesuffix("_total"), row.meaning, labels=row.labels)
+    return GaugeMetricFamily(row.name, row.meaning, labels=row.labels)
+
+
+def _add(family: Metric, labels: Sequence[str], value: Value) -> None:
+    if isinstance(family, HistogramMetricFamily):
+        assert isinstance(value, Histogram)
+        buckets = [(str(float(bound)), float(count)) for bound, count in zip(value.bounds, value.counts, strict=True)]
+        family.add_metric(labels, [*buckets, ("+Inf", float(value.count))], sum_value=value.total)
+    elif isinstance(family, CounterMetricFamily | GaugeMetricFamily):
+        assert isinstance(value, float | int)
+        family.add_metric(labels, value)

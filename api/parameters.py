@@ -17,12 +17,12 @@ LARGEST = 10**18 - 1
 T_co = TypeVar("T_co", covariant=True)
 
 _TRUTH = {"": True, "1": True, "true": True, "0": False, "false": False}
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,32}(\.[0-9]{1,32})?([eE][+-]?[0-9]{1,4})?")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 class Parameter(Generic[T_co]):
-    """One parameter in the query string, or in a header (`place`).
+    """One parameter, `place` says where: in the query string, a header, or the path.
 
     `schema` is the JSON Schema of an allowed value, `default` what holds where the parameter is absent.
     """
@@ -44,6 +44,13 @@ class Parameter(Generic[T_co]):
 
     def _refusal(self, text: str, must_be: str) -> ProblemError:
         return ProblemError("invalid-argument", f"{self.name} is {text!r}, but must be {must_be}.")
+
+
+class InPath(Parameter[None]):
+    """A part of the path, only described here: the view judges it, since it knows what there is (404, not 422)."""
+
+    def __init__(self, name: str, meaning: str, schema: Mapping[str, Any]) -> None:
+        super().__init__(name, meaning, schema, None, "path")
 
 
 class WholeNumber(Parameter[int]):
@@ -81,7 +88,7 @@ class Seconds(Parameter[float | None]):
         self._most, self._is_open_at_zero = most, is_open_at_zero
 
     def _parse(self, text: str) -> float:
-        is_number = bool(_SECONDS.fullmatch(text))
+        is_number = bool(_NUMBER.fullmatch(text))
         if not is_number or float(text) > self._most or (self._is_open_at_zero and float(text) == 0):
             least = "above 0" if self._is_open_at_zero else "from 0"
             raise self._refusal(text, f"seconds {least} to {self._most:g}")

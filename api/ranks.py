@@ -1,19 +1,28 @@
 """`/ranks`: what every rank is doing, and where in the program it is: the place to look when a training hangs."""
 
 import time
-from typing import Any
 
 from flask import Blueprint, Response
 
+from api.contract import Answer, Scope, operation
+from api.parameters import InPath
 from api.problems import ProblemError
 from api.reader import current_reader
+from service.answers import RankEntry, RankList
 from service.rank_rows import RankRow, rank_rows
+
+RANK = InPath("rank", "a rank, from 0", {"type": "integer", "minimum": 0})
 
 blueprint = Blueprint("ranks", __name__)
 
 
 @blueprint.get("/ranks")
-def list_all() -> dict[str, Any]:
+@operation(
+    Scope.READ,
+    answers=[Answer(RankList, "the ranks, none before the first report")],
+    problems=["no-run", "storage-unavailable"],
+)
+def list_all() -> RankList:
     """All ranks of the current run, as rank 0's watchdog last saw them; none before its first report."""
     reader = current_reader()
     run = reader.run()
@@ -22,6 +31,12 @@ def list_all() -> dict[str, Any]:
 
 
 @blueprint.get("/ranks/<rank>/stack")
+@operation(
+    Scope.READ,
+    RANK,
+    answers=[Answer(media_type="text/plain", description="the stack, innermost call last")],
+    problems=["not-found", "no-run", "storage-unavailable"],
+)
 def show_stack(rank: str) -> Response:
     """The Python stack of a rank's training thread, below one line that says when it was taken."""
     reader = current_reader()
@@ -31,7 +46,7 @@ def show_stack(rank: str) -> Response:
     return Response(f"{_heading(row, row.stacked_at, time.time())}\n{row.stack}", mimetype="text/plain")
 
 
-def _entry(row: RankRow, now: float) -> dict[str, Any]:
+def _entry(row: RankRow, now: float) -> RankEntry:
     return {
         "rank": row.rank,
         "host": row.host,

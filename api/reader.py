@@ -3,28 +3,18 @@
 Every question opens the store anew, so a fresh start or a restart of either process needs no reconnection.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+from urllib.parse import quote
+
 from flask import current_app, g, request
 
+from api.place import Place
 from api.problems import ProblemError
-from api.record_files import RecordFiles
-from api.saved_states import SavedStates
 from service.run_directory import RunDirectory
 from service.store import RunRow, Store
 
-BUSY_SECONDS = 2.0
-"""How long a command waits for a locked store before the answer is 503; reading never waits."""
 PREFIX = "run:"
 """Before the names of blueprints whose routes begin with `/runs/<run>`."""
-
-
-class Place:
-    """A run directory on this machine, with what is kept of it between requests; safe to use from several threads."""
-
-    def __init__(self, directory: RunDirectory) -> None:
-        self.directory = directory
-        self.store = Store(directory.store, busy_seconds=BUSY_SECONDS)
-        self.records = RecordFiles(directory.root)
-        self.saved_states = SavedStates(directory.checkpoints)
 
 
 class Reader:
@@ -41,6 +31,10 @@ class Reader:
         """Where the run's files lie; None when that is not on this machine."""
         return None if self.place is None else self.place.directory
 
+    def together(self) -> AbstractContextManager[None]:
+        """Ask the store everything within over one connection, and keep all changes or none."""
+        return self.store.together() if self.store.exists() else nullcontext()
+
     def find_run(self) -> RunRow | None:
         """The run, or None while there is none. Raises `StoreUnavailableError`."""
         if not self.store.exists():
@@ -51,6 +45,8 @@ class Reader:
         """The run; raises `ProblemError` (no-run) or `StoreUnavailableError`."""
         run = self.find_run()
         if run is None:
+            if self._run_id is not None:
+                raise ProblemError("no-run", f"Run {self._run_id} has not reported to its store yet; look at its log.")
             raise ProblemError("no-run", "There is no run yet in DATA_ROOT: start one with `leitstand up`.")
         return run
 
@@ -58,13 +54,20 @@ class Reader:
 def current_reader() -> Reader:
     """The run that the present request speaks of: the one in its path, or the room's default."""
     if "reader" not in g:
-        g.reader = current_app.extensions["leitstand"].reader(g.get("run_id"))
+        g.reader = current_app.extensions["leitstand"].reader(named_run())
     reader = g.reader
     assert isinstance(reader, Reader)
     return reader
 
 
+def named_run() -> str | None:
+    """The id of the run in the present request's path, None where the default one is meant."""
+    run_id = g.get("run_id")
+    assert run_id is None or isinstance(run_id, str)
+    return run_id
+
+
 def run_path(path: str) -> str:
     """A path as links in the present answer give it: below `/runs/<run>` if the request came that way."""
     is_below = (request.blueprint or "").startswith(PREFIX)
-    return f"/runs/{g.run_id}{path}" if is_below else path
+    return f"/runs/{quote(g.run_id, safe='')}{path}" if is_below else path

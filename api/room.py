@@ -1,27 +1,31 @@
 """The control room: every run that this process serves, from run directories on this machine and from a shared store.
 
 A run directory holds its own store unless STORE_URL names a PostgreSQL database into which many trainers report.
+
+The default run, of which routes without `/runs/<run>` speak, is the one in DATA_ROOT: what was started here is steered
+from here, whoever else reports into the same store. Only where DATA_ROOT is no place for one run, because it does not
+exist or is a folder of run directories, it is the run that started last.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from urllib.parse import quote
 
 from flask import current_app
 
+from api.place import BUSY_SECONDS, Place
+from api.places import Places, skipped_directory
 from api.problems import ProblemError
-from api.reader import BUSY_SECONDS, Place, Reader
-from api.run_folders import RunFolders
-from service.answers import RunEntry
-from service.errors import RunDirectoryError
-from service.run_directory import RunDirectory
+from api.reader import Reader
+from service.answers import RunEntry, SkippedDirectory
+from service.commands import Command
+from service.run_folders import holds_run_directories
 from service.settings import RunConfig
 from service.store import RunRow, Store, StoreUnavailableError
 
 KEPT_SECONDS = 1.0
-"""How long the choice of the default run among several stores is kept: each costs a look into its file."""
+"""How long the choice of the run that started last is kept: it costs a look into every store."""
 
 
 @dataclass(frozen=True)
@@ -41,84 +45,97 @@ class Room:
     """All runs; safe to use from several threads. Places are kept for what they remember between requests."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._folders = RunFolders.of(config)
-        self._home = config.data_root
+        self._places = Places(config)
         self._shared = Store(config.store_url, busy_seconds=BUSY_SECONDS) if config.store_url else None
-        self._places: dict[Path, Place] = {}
-        self._lock = threading.Lock()
-        self._default: tuple[float, KnownRun | None] = (float("-inf"), None)
+        self._seen_in_shared: set[str] = set()
+        self._latest: tuple[float, KnownRun | None] = (float("-inf"), None)
 
     def runs(self) -> list[KnownRun]:
-        """Every run, the one that started last first. Raises `StoreUnavailableError` if nothing can be read."""
-        return sorted(self._known(), key=lambda known: known.row.started_at, reverse=True)
+        """Every run, the one that started last first; raises `StoreUnavailableError` for the shared store alone."""
+        return self.survey()[0]
+
+    def survey(self) -> tuple[list[KnownRun], list[SkippedDirectory]]:
+        """Every run as `runs` has it, and the directories that show none: one that is damaged hides no other."""
+        places, skipped = self._places.survey()
+        shared = {} if self._shared is None else {row.id: row for row in self._shared.runs()}
+        known = []
+        for run_id, place in places.items():
+            store, row = self._store_of(place), shared.pop(run_id, None)
+            try:
+                row = row if store is self._shared else place.row()
+            except StoreUnavailableError as error:
+                skipped.append(skipped_directory(place, str(error)))
+                continue
+            known += [KnownRun(row, store, place)] if row else []
+        known += [KnownRun(row, self._shared, None) for row in shared.values() if self._shared]
+        known.sort(key=lambda found: found.row.started_at, reverse=True)
+        self._latest = (time.monotonic(), next(iter(known), None))
+        return known, skipped
 
     def reader(self, run_id: str | None = None) -> Reader:
         """Access to a run, or without `run_id` to the default one; raises `ProblemError` (not-found)."""
         if run_id is None:
             return self._default_reader()
-        for known in self._known(run_id):
-            return known.reader()
-        raise ProblemError("not-found", f"There is no run {run_id!r} here; /runs lists all.")
+        place = self._places.of_run(run_id, is_expected=run_id not in self._seen_in_shared)
+        if place is not None:
+            return Reader(self._store_of(place), run_id, place)
+        if self._shared is None or not self._is_in(self._shared, run_id):
+            raise ProblemError("not-found", f"There is no run {run_id!r} here; /runs lists all.")
+        return Reader(self._shared, run_id, None)
+
+    def command(self, command_id: str) -> tuple[Store, Command] | None:
+        """A command of any run, and the store that it is in; None where there is none.
+
+        A damaged directory has none; raises `StoreUnavailableError` for the shared store alone.
+        """
+        for store in self._stores():
+            try:
+                command = store.command(command_id)
+            except StoreUnavailableError:
+                if store is self._shared:
+                    raise
+                continue
+            if command is not None:
+                return store, command
+        return None
+
+    def close(self) -> None:
+        """Give back kept connections; the next question makes new ones."""
+        if self._shared is not None:
+            self._shared.close()
 
     def _default_reader(self) -> Reader:
-        """The run of DATA_ROOT where nothing else is served, else the one that started last."""
-        home = self._place(self._home)
-        if self._shared is None and self._folders.roots == (self._home,):
-            return Reader(home.store, None, home)
-        chosen = self._newest()
-        return Reader(self._shared or home.store, None, home) if chosen is None else chosen.reader()
+        home = self._places.home()
+        if home.is_in_use:
+            store, run_id = self._store_of(home), home.run_id()
+            is_shared = store is self._shared and run_id is not None
+            return Reader(store, run_id, home) if is_shared else Reader(home.store, None, home)
+        root = home.directory.root
+        if root.is_dir() and not holds_run_directories(root):
+            return Reader(home.store, None, home)  # a run is to come here
+        latest = self._started_last()
+        return Reader(self._shared or home.store, None, home) if latest is None else latest.reader()
 
-    def _newest(self) -> KnownRun | None:
-        chosen_at, chosen = self._default
+    def _started_last(self) -> KnownRun | None:
+        chosen_at, chosen = self._latest
         if chosen is None or time.monotonic() > chosen_at + KEPT_SECONDS:
-            chosen = next(iter(self.runs()), None)
-            self._default = (time.monotonic(), chosen)
-        return chosen
+            self.survey()
+        return self._latest[1]
 
-    def _known(self, run_id: str | None = None) -> Iterator[KnownRun]:
-        """All runs or the one with this id, each once: the shared store's first, then those with a store of their own.
+    def _store_of(self, place: Place) -> Store:
+        return place.store if self._shared is None or place.has_own_store else self._shared
 
-        A directory whose store cannot be read hides no other.
-        """
-        seen = set()
-        places = {path: self._place(path) for path in self._folders.all()}
+    def _is_in(self, shared: Store, run_id: str) -> bool:
+        """Whether the shared store knows a run, which it never forgets. Raises `StoreUnavailableError`."""
+        if run_id not in self._seen_in_shared and shared.run(run_id) is not None:
+            self._seen_in_shared.add(run_id)
+        return run_id in self._seen_in_shared
+
+    def _stores(self) -> Iterator[Store]:
         if self._shared is not None:
-            homes = {found: place for place in places.values() if (found := _identity(place))}
-            for row in _rows(self._shared, run_id):
-                seen.add(row.id)
-                yield KnownRun(row, self._shared, homes.get(row.id))
-        for place in places.values():
-            for row in _rows_of(place, run_id):
-                if row.id not in seen:
-                    seen.add(row.id)
-                    yield KnownRun(row, place.store, place)
-
-    def _place(self, path: Path) -> Place:
-        with self._lock:
-            if path not in self._places:
-                self._places[path] = Place(RunDirectory(path))
-            return self._places[path]
-
-
-def _rows(store: Store, run_id: str | None) -> list[RunRow]:
-    if run_id is None:
-        return store.runs()
-    row = store.run(run_id)
-    return [] if row is None else [row]
-
-
-def _rows_of(place: Place, run_id: str | None) -> list[RunRow]:
-    try:
-        return _rows(place.store, run_id) if place.store.exists() else []
-    except StoreUnavailableError:
-        return []
-
-
-def _identity(place: Place) -> str | None:
-    try:
-        return place.directory.run_id()
-    except (OSError, RunDirectoryError):
-        return None
+            yield self._shared
+        places, _ = self._places.survey()
+        yield from (place.store for place in places.values())
 
 
 def entry(known: KnownRun, now: float, *, is_default: bool) -> RunEntry:
@@ -135,7 +152,7 @@ def entry(known: KnownRun, now: float, *, is_default: bool) -> RunEntry:
         "age_seconds": max(0.0, now - row.heartbeat_at),
         "directory": None if known.place is None else str(known.place.directory.root),
         "is_default": is_default,
-        "url": f"/runs/{row.id}/",
+        "url": f"/runs/{quote(row.id, safe='')}/",
     }
 
 

@@ -5,8 +5,10 @@ import time
 from flask import Blueprint
 
 from api.contract import Answer, Scope, operation
-from api.room import current_room, entry
+from api.problems import ProblemError
+from api.room import Room, current_room, entry
 from service.answers import RunList
+from service.store import StoreUnavailableError
 
 blueprint = Blueprint("runs", __name__)
 
@@ -18,9 +20,15 @@ blueprint = Blueprint("runs", __name__)
 def list_all() -> RunList:
     """List the runs; each has all routes of the default one below its `url`."""
     room, now = current_room(), time.time()
-    default = room.reader().find_run()
-    return {
-        "runs": [
-            entry(known, now, is_default=default is not None and known.row.id == default.id) for known in room.runs()
-        ]
-    }
+    known, skipped = room.survey()
+    default = _default_id(room)
+    return {"runs": [entry(run, now, is_default=run.row.id == default) for run in known], "skipped": skipped}
+
+
+def _default_id(room: Room) -> str | None:
+    """The id of the default run; None where there is none, or it cannot be read."""
+    try:
+        default = room.reader().find_run()
+    except (ProblemError, StoreUnavailableError):
+        return None
+    return None if default is None else default.id

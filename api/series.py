@@ -1,35 +1,55 @@
-"""`/series`: the history of values over steps."""
+"""`/series`: the history of values over steps, as it was logged or reduced to stretches of steps."""
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from flask import Blueprint, request
+from flask import Blueprint
 
-from api.arguments import LARGEST, whole_number
+from api.contract import Answer, Scope, operation
+from api.names import Names
+from api.paging import Count
+from api.parameters import LARGEST, WholeNumber
 from api.problems import ProblemError
 from api.reader import current_reader
-from service.answers import Series
+from service.answers import Envelope, EnvelopeSeries, Series
 from service.record_fields import FIELDS
-from service.store import SeriesRow
+from service.series_store import SeriesRow
+from service.store import Store
+from service.stretches import Stretch
 
 NUMBERS = tuple(field.name for field in FIELDS if field.kind in {"number", "integer"})
 """The record's keys that can have a history, in the record's order."""
+MOST_POINTS = 10_000
+"""Log points that are answered as they are."""
+BATCH = 1000
+"""Log points asked of the store at a time."""
+
+NAMES = Names("names", "numeric keys of a record; without it all that have values", NUMBERS)
+FIRST_STEP = WholeNumber("from", "the first step", default=0)
+LAST_STEP = WholeNumber("to", "the last step, included", default=LARGEST)
+POINTS = Count("points", "reduce the history to about so many stretches of equal width", least=10, most=5000)
 
 blueprint = Blueprint("series", __name__)
 
 
 @blueprint.get("/series")
-def show() -> Series:
-    """The current run's values by step, between two steps, both included."""
+@operation(
+    Scope.READ, NAMES, FIRST_STEP, LAST_STEP, POINTS,
+    answers=[Answer(Series | Envelope, "the log points, or with `points` their stretches")],
+    problems=["invalid-argument", "no-run", "storage-unavailable"],
+)  # fmt: skip
+def show() -> Series | Envelope:
+    """Show values between two steps, both included: log by log, or the mean, lowest and highest of each stretch."""
     reader = current_reader()
-    wanted = _names()
-    first_step = whole_number("from", default=0)
-    last_step = whole_number("to", default=LARGEST)
     run = reader.run()
-    rows = reader.store.series(run.id, first_step, last_step)
-    names = wanted or _present(rows)
+    points = POINTS.value()
+    return _logged(reader.store, run.id) if points is None else _reduced(reader.store, run.id, points)
+
+
+def _logged(store: Store, run_id: str) -> Series:
+    rows = _rows(store, run_id, FIRST_STEP.value(), LAST_STEP.value())
+    names = list(NAMES.value() or _known({name for row in rows for name in row.values}))
     return {
-        "run_id": run.id,
+        "run_id": run_id,
         "names": names,
         "steps": [row.step for row in rows],
         "times": [row.time for row in rows],
@@ -37,17 +57,53 @@ def show() -> Series:
     }
 
 
-def _names() -> list[str]:
-    """The names asked for, each once; empty for all."""
-    names = list(dict.fromkeys(name for name in request.args.get("names", "").split(",") if name))
-    for name in names:
-        if name not in NUMBERS:
-            near = difflib.get_close_matches(name, NUMBERS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else "docs/api.md lists all names."
-            raise ProblemError("invalid-argument", f"There is no series {name!r}; {hint}")
-    return names
+def _rows(store: Store, run_id: str, first_step: int, last_step: int) -> list[SeriesRow]:
+    """Log points between two steps, both included; raises `ProblemError` (invalid-argument) when there are too many."""
+    rows: list[SeriesRow] = []
+    after_step = first_step - 1
+    while (limit := min(BATCH, last_step - after_step)) > 0:
+        batch = store.series_after(run_id, after_step, limit)
+        rows += (row for row in batch if row.step <= last_step)
+        if len(rows) > MOST_POINTS:
+            raise ProblemError(
+                "invalid-argument",
+                f"There are more than {MOST_POINTS} log points between these steps; "
+                "ask for fewer steps with from= and to=, or for an envelope with points=1000.",
+            )
+        if len(batch) < limit:
+            break
+        after_step = batch[-1].step
+    return rows
 
 
-def _present(rows: Sequence[SeriesRow]) -> list[str]:
-    found = {name for row in rows for name in row.values}
-    return [name for name in NUMBERS if name in found]
+def _known(names: Collection[str]) -> list[str]:
+    """Those that are keys of a record, in its order."""
+    return [name for name in NUMBERS if name in names]
+
+
+def _reduced(store: Store, run_id: str, points: int) -> Envelope:
+    first_step = FIRST_STEP.value()
+    names = NAMES.value() or _known(store.series_names(run_id))
+    found = store.envelope(run_id, names, first_step, LAST_STEP.value(), points)
+    stretches = [stretch for of_name in found.values() for stretch in of_name]
+    return {
+        "run_id": run_id,
+        "names": list(names),
+        "first_step": min((stretch.first_step for stretch in stretches), default=first_step),
+        "last_step": max((stretch.last_step for stretch in stretches), default=first_step),
+        "stretch_steps": max((stretch.last_step - stretch.first_step + 1 for stretch in stretches), default=1),
+        "series": {name: _columns(of_name) for name, of_name in found.items()},
+    }
+
+
+def _columns(stretches: Sequence[Stretch]) -> EnvelopeSeries:
+    return {
+        "steps": [stretch.first_step for stretch in stretches],
+        "last_steps": [stretch.last_step for stretch in stretches],
+        "means": [stretch.mean for stretch in stretches],
+        "lows": [stretch.low for stretch in stretches],
+        "low_steps": [stretch.low_step for stretch in stretches],
+        "highs": [stretch.high for stretch in stretches],
+        "high_steps": [stretch.high_step for stretch in stretches],
+        "counts": [stretch.count for stretch in stretches],
+    }

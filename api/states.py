@@ -5,18 +5,45 @@ from typing import Any
 
 from flask import Blueprint
 
+from api.contract import Answer, Scope, operation
 from api.reader import current_reader
 from service.record import KEYS
+from service.record_fields import record_schema
 from service.run_state import RunState
 from service.store import RunRow
 
 blueprint = Blueprint("states", __name__)
 
 _MAKES_STEPS = frozenset({RunState.RUNNING, RunState.STALLED})
+FLAGS = ("training_active", "validation_running", "training_paused")
+
 _MAY_VALIDATE = _MAKES_STEPS | {RunState.PAUSED}
 
 
+def state_schema() -> dict[str, Any]:
+    """The JSON Schema of the answer: the record's keys, each null before the first log point, and the run's state."""
+    record = record_schema()["properties"]
+    snapshot = {key: {"anyOf": [record[key], {"type": "null"}]} for key in KEYS}
+    number, text = {"type": "number", "minimum": 0}, {"type": "string"}
+    own = {
+        "run_state": {"type": "string", "enum": [state.value for state in RunState]},
+        "run_reason": {"anyOf": [text, {"type": "null"}]},
+        "age_seconds": {**number, "description": "seconds since the trainer's last sign of life"},
+        "progress_age_seconds": {**number, "description": "seconds since the trainer last moved on"},
+        "started_at": number,
+        "step_live": {"type": "integer", "minimum": 0, "description": "the last step done; the keys may lag behind"},
+    }
+    of_the_run = {"run_id": text, **{flag: {"type": "boolean"} for flag in FLAGS}}
+    properties = {**snapshot, **of_the_run, **own}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
 @blueprint.get("/state")
+@operation(
+    Scope.READ,
+    answers=[Answer(schema=state_schema(), description="the live snapshot and the run's state")],
+    problems=["no-run", "storage-unavailable"],
+)
 def show() -> dict[str, Any]:
     """What the current run is doing."""
     reader = current_reader()

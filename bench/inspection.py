@@ -45,7 +45,7 @@ class RunInspector:
         store = Store(self.root / "leitstand.db")
         try:
             run = store.current_run()
-            stored = {step for step, _, _ in store.records(run_id)} if run_id else set()
+            stored = {row.step for row in store.record_rows(run_id, limit=1_000_000)} if run_id else set()
         except StoreUnavailableError as error:
             return [f"the store cannot be read: {error}"]
         finally:

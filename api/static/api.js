@@ -2,6 +2,8 @@
 
 const TOKEN_KEY = "leitstand-token";
 const TIMEOUT_MS = 8000;
+// Below `/runs/<run>/` the page speaks of that run; paths that the server gave have this at their head already.
+const BASE = document.body.dataset.base ?? "";
 
 /** Why a request failed. `status` is 0 when nothing answered; `slug` is the problem's stable type. */
 export class ApiError extends Error {
@@ -42,9 +44,10 @@ async function send(method, path, read) {
   const headers = { "X-Leitstand-Source": "web" };
   const token = sessionStorage.getItem(TOKEN_KEY);
   if (token) headers.Authorization = `Bearer ${token}`;
+  const whole = path.startsWith(`${BASE}/`) ? path : BASE + path;
   let response;
   try {
-    response = await fetch(path, { method, headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    response = await fetch(whole, { method, headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (response.ok) return await read(response);
   } catch {
     const doubt = method === "GET" ? "" : " The command may or may not have been taken.";

@@ -72,7 +72,7 @@ class Dashboard {
     const isNew = stamp !== this.stamp;
     if (state) await this.commands.follow(isNew);
     if (!isNew) return;
-    await updateRecords();
+    await updateRecords(state?.best_quality_ever);
     if (state) await this.history.update(`${state.run_id} ${state.started_at}`);
     else this.history.begin(null);
     this.lossChart.show(this.history.columns(["total_loss_value", "validation_loss_value"]));

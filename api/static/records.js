@@ -4,23 +4,27 @@ import { ApiError, get, hasToken, saveFile } from "./api.js";
 import { fixed, moment, signed, whole } from "./format.js";
 import { cell, element, fill, head } from "./panels.js";
 
-/** Fetch and show the list. */
-export async function updateRecords() {
-  const answer = await get("/statistics");
-  const records = [...answer.records].reverse();
+const MOST_SHOWN = 500;
+
+/** Fetch and show the newest ones. `bestQuality` is the run's best so far; an older record may hold it. */
+export async function updateRecords(bestQuality) {
+  const answer = await get(`/statistics?order=desc&limit=${MOST_SHOWN}`);
+  const { records } = answer;
   const best = records.reduce((found, row) => ((row.quality_ki_value ?? -1) > (found?.quality_ki_value ?? -1) ? row : found), null);
+  const isBest = (record) => record === best && !(bestQuality > record.quality_ki_value);
   fill(
     document.getElementById("records"),
-    records.map((record) => ({ ...record, isBest: record === best })),
+    records.map((record) => ({ ...record, isBest: isBest(record) })),
     cellsOf,
     "No record yet: the first validation saves one.",
   );
   document.getElementById("records-note").textContent = noteOf(answer);
 }
 
-function noteOf({ count, unreadable }) {
+function noteOf({ records, count, unreadable }) {
   const spoilt = unreadable.length ? ` · ${unreadable.length} unreadable: ${unreadable.map(({ name }) => name).join(", ")}` : "";
-  return count || spoilt ? `${count} saved, newest first${spoilt}` : "";
+  const shown = records.length < count ? `the newest ${records.length} of ${whole(count)} saved` : `${count} saved, newest first`;
+  return count || spoilt ? `${shown}${spoilt}` : "";
 }
 
 function cellsOf(record) {

@@ -42,11 +42,11 @@ def browser_is_installed() -> bool:
 
 
 @contextmanager
-def browsing(profile: Path) -> Iterator[Chrome]:
-    """A browser with a fresh profile; ended in any case, together with its driver."""
+def browsing(profile: Path, *flags: str) -> Iterator[Chrome]:
+    """A browser with a fresh profile and these flags besides; ended in any case, together with its driver."""
     options = Options()
     options.binary_location = str(shutil.which("chromium"))
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*FLAGS, f"--user-data-dir={profile}", *flags):
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(profile / "downloads")})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

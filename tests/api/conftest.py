@@ -11,6 +11,7 @@ from api.app import create_app
 from service.config import NAMES
 from service.settings import RENAMED, RunConfig
 from service.store import Store
+from tests.api.conforming import Contract
 from tests.api.example_run import RUN_ID, write_run
 from tests.api.serving import Server, serving
 
@@ -23,6 +24,20 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*NAMES, *RENAMED, "URL", "TOKEN", "CONFIG"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"LEITSTAND_{name}", raising=False)
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """The published contract."""
+    return Contract()
+
+
+@pytest.fixture(autouse=True)
+def _held_to_the_contract(contract: Contract) -> Iterator[None]:
+    """No answer that a test of this folder gets from an application in its process may break the contract."""
+    with contract.watching() as complaints:
+        yield
+    assert complaints == []
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import requests
 
@@ -27,35 +29,45 @@ class Server:
     url: str
     port: int
     process: subprocess.Popen[str]
+    log: IO[str]
+
+    def said(self) -> str:
+        """What the server has written to its log so far."""
+        return said(self.log)
 
 
 @contextmanager
 def serving(root: Path, *, at_port: int | None = None, **settings: str) -> Iterator[Server]:
     """Serve the run directory `root`; ended in any case."""
     port = at_port or free_port()
-    process = start({"DATA_ROOT": str(root), "API_PORT": str(port), **settings})
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _await_life(process, url)
-        yield Server(url, port, process)
-    finally:
-        process.terminate()
+    # A file takes whatever is logged; a pipe that nobody reads would stop the server once it is full.
+    with tempfile.TemporaryFile("w+") as log:
+        process = start({"DATA_ROOT": str(root), "API_PORT": str(port), **settings}, log)
         try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+            url = f"http://127.0.0.1:{port}"
+            _await_life(process, url, log)
+            yield Server(url, port, process, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def start(settings: dict[str, str]) -> subprocess.Popen[str]:
+def start(settings: dict[str, str], log: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
     """gunicorn with these settings and no others."""
     foreign = {*NAMES, *RENAMED}
     environment = {
         key: value for key, value in os.environ.items() if key not in foreign and not key.startswith("LEITSTAND_")
     }
-    return subprocess.Popen(COMMAND, env={**environment, **settings}, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(COMMAND, env={**environment, **settings}, cwd=REPOSITORY, stderr=log, text=True)
+
+
+def said(log: IO[str]) -> str:
+    """What is in a log that another process writes, whose place in the file is left alone."""
+    return os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
 
 
 def free_port() -> int:
@@ -76,10 +88,10 @@ def raw_answer(port: int, request: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _await_life(process: subprocess.Popen[str], url: str) -> None:
+def _await_life(process: subprocess.Popen[str], url: str, log: IO[str]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
-        assert process.poll() is None, f"gunicorn ended: {process.stderr.read() if process.stderr else ''}"
+        assert process.poll() is None, f"gunicorn ended: {said(log)}"
         try:
             requests.get(f"{url}/livez", timeout=5).raise_for_status()
         except requests.ConnectionError:

@@ -1,6 +1,7 @@
 """POST /validate … and GET /commands."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from service.run_state import RunState
 from service.store import Store
 from tests.api.checkpoints import write_checkpoint
 from tests.api.example_run import RUN_ID, write_run
+
+MakeClient = Callable[..., FlaskClient]
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -47,6 +50,49 @@ def test_commands_are_listed_newest_first_up_to_a_limit(client: FlaskClient, sto
 
     assert [row["kind"] for row in client.get("/commands").get_json()["commands"]] == ["validate", "resume", "pause"]
     assert [row["kind"] for row in client.get("/commands?limit=1").get_json()["commands"]] == ["validate"]
+
+
+def test_pages_lead_through_all_commands_while_new_ones_arrive(client: FlaskClient, store: Store) -> None:
+    ids = [client.post("/validate").get_json()["id"] for _ in range(7)]
+
+    seen, path = [], "/commands?limit=3&kind=validate"
+    while path:
+        answer = client.get(path)
+        seen += [row["id"] for row in answer.get_json()["commands"]]
+        assert (answer.get_json()["next_cursor"] is None) == ("Link" not in answer.headers)
+        link = answer.headers.get("Link", "")
+        assert link == "" or link.endswith('; rel="next"')
+        path = link.partition(">")[0].removeprefix("<")
+        client.post("/validate")
+
+    assert seen == ids[::-1]
+
+
+@pytest.mark.parametrize(
+    ("query", "kinds"),
+    [
+        ("kind=pause", ["pause"]),
+        ("state=cancelled", ["checkpoint"]),
+        ("actor=eva@127.0.0.1", ["checkpoint", "pause"]),
+        ("actor=eva@127.0.0.1&state=queued", ["pause"]),
+        ("actor=nobody", []),
+    ],
+)
+def test_commands_are_listed_by_kind_state_and_actor(
+    client: FlaskClient, store: Store, query: str, kinds: list[str]
+) -> None:
+    client.post("/validate")
+    client.post("/pause", headers={"X-Leitstand-Actor": "eva"})
+    client.delete(client.post("/checkpoint", headers={"X-Leitstand-Actor": "eva"}).headers["Location"])
+
+    assert [row["kind"] for row in client.get(f"/commands?{query}").get_json()["commands"]] == kinds
+
+
+@pytest.mark.parametrize("query", ["kind=explode", "state=lost", "cursor=", "cursor=MTIz*", "cursor=YWJj", "sort=asc"])
+def test_a_filter_or_cursor_that_is_none_is_refused(client: FlaskClient, store: Store, query: str) -> None:
+    answer = client.get(f"/commands?{query}")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "ten", "1.5", "1e3", "９", "9" * 5000])
@@ -89,6 +135,8 @@ def test_a_command_cannot_be_given_by_get(client: FlaskClient, store: Store) -> 
         (b"{", "application/json", 400, "not-json"),
         (b"\xff\xfe", "application/json", 400, "not-json"),
         (b"[" * 50_000, "application/json", 400, "not-json"),
+        (b'{"a": 1, "a": 2}', "application/json", 400, "not-json"),
+        (b"{}", "application/merge-patch+json", 415, "unsupported-media-type"),
         (b"{}", "text/plain", 415, "unsupported-media-type"),
         (b"kind=stop", "application/x-www-form-urlencoded", 415, "unsupported-media-type"),
         (b"{}", None, 415, "unsupported-media-type"),
@@ -172,12 +220,26 @@ def test_the_audit_says_who_asked_from_where_and_by_what(client: FlaskClient, st
     assert (named["actor"], named["source"]) == ("Jürgen@127.0.0.1", "cli")
 
 
+def test_a_name_may_also_come_as_latin_1(client: FlaskClient, store: Store) -> None:
+    assert client.post("/validate", headers={"X-Leitstand-Actor": "Jürgen"}).get_json()["actor"] == "Jürgen@127.0.0.1"
+
+
+def test_the_audit_of_a_token_holder_shows_the_name_that_is_proved(make_client: MakeClient, store: Store) -> None:
+    client = make_client(api_token="geheim")
+    bearer = {"Authorization": "Bearer geheim"}
+
+    said = client.post("/validate", headers={**bearer, "X-Leitstand-Actor": "eva"}).get_json()
+    silent = client.post("/validate", headers=bearer).get_json()
+
+    assert (said["actor"], silent["actor"]) == ("eva (API_TOKEN)@127.0.0.1", "API_TOKEN@127.0.0.1")
+
+
 @pytest.mark.parametrize(
     "headers",
     [
         {"X-Leitstand-Actor": "a" * 65},
         {"X-Leitstand-Actor": "tab\there"},
-        {"X-Leitstand-Actor": "\xff"},
+        {"X-Leitstand-Actor": "\x9f"},
         {"X-Leitstand-Source": "robot"},
     ],
 )

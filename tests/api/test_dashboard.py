@@ -11,11 +11,12 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from service.commands import CommandState
+from service.record import encode_record, record_name
 from service.run_state import RunState
 from service.store import SeriesRow, Store
 from tests.api.browsing import browser_is_installed, browsing, complaints, count_pixels, text_of
 from tests.api.conftest import keep_alive
-from tests.api.example_run import RECORD_STEPS, RUN_ID, curves, example_record, save_record, write_run
+from tests.api.example_run import LAST_STEP, RECORD_STEPS, RUN_ID, curves, example_record, save_record, write_run
 from tests.api.serving import serving
 
 pytestmark = pytest.mark.skipif(not browser_is_installed(), reason="Chromium or its driver is not installed")
@@ -98,6 +99,59 @@ def test_records_are_listed_newest_first_each_with_its_download(page: Chrome) ->
     assert [link.text for link in links] == newest_first
     assert [str(link.get_attribute("href")).rpartition("/")[2] for link in links] == newest_first
     assert "best" in page.find_element(By.CSS_SELECTOR, "#records tr").text
+
+
+def test_of_many_records_the_newest_are_listed(
+    root: Path, living: Store, browser: Chrome, eventually: Eventually
+) -> None:
+    steps = range(10_000, 10_600)
+    for step in steps:
+        record = example_record(step, time.time(), quality_ki_value=0.5)
+        (root / record_name(step)).write_bytes(encode_record(record))
+    with serving(root) as server:
+        browser.get(server.url)
+        eventually(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#records a")) == 500, what="500 records")
+        assert text_of(browser, "#records a") == f"Statistik_{steps[-1]}.json"
+        assert text_of(browser, "#records-note") == f"the newest 500 of {600 + len(RECORD_STEPS)} saved"
+        best = browser.find_elements(By.CSS_SELECTOR, "#records .best")
+        assert best == [], "an older record, which is not listed, is better"
+
+
+COLUMNS = """
+const [names, done] = arguments;
+import("/static/history.js").then(async ({ History }) => {
+  const history = new History();
+  await history.update("a");
+  done(history.columns(names));
+}).catch((error) => done(String(error)));
+"""
+
+
+def test_a_long_history_keeps_its_spikes_and_its_end(root: Path, living: Store, browser: Chrome) -> None:
+    first, count = LAST_STEP + 1, 12_000
+    losses = {step: 0.02 + 1e-6 * (step % 7) for step in range(first, first + count)}
+    losses[first + 7000] = 5.0
+    qualities = {step: {"quality_ki_value": 0.6, "quality_lr_value": 0.5} for step in range(first, first + count, 5)}
+    rows = [
+        SeriesRow(step, time.time(), {"total_loss_value": loss, **qualities.get(step, {})})
+        for step, loss in losses.items()
+    ]
+    living.add_series(RUN_ID, rows)
+    living.update_run(RUN_ID, step=first + count - 1)
+    with serving(root) as server:
+        browser.get(server.url)
+        steps, values = browser.execute_async_script(COLUMNS, ["total_loss_value"])
+        compared = browser.execute_async_script(COLUMNS, ["quality_ki_value", "quality_lr_value"])
+
+    drawn = dict(zip(steps, values, strict=True))
+    assert drawn[first + 7000] == 5.0
+    assert list(drawn) == sorted(drawn)
+    assert len(drawn) < count / 2
+    assert max(drawn) == first + count - 1
+    assert all(losses[step] == value for step, value in drawn.items() if step in losses)
+    pairs = [pair for step, *pair in zip(*compared, strict=True) if step >= first and None not in pair]
+    assert len(pairs) > 100
+    assert set(map(tuple, pairs)) == {(0.6, 0.5)}
 
 
 def test_a_new_record_appears_by_itself(page: Chrome, living: Store, root: Path, eventually: Eventually) -> None:

@@ -1,12 +1,16 @@
 """GET and PATCH /settings."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from flask.testing import FlaskClient
 
+from api.bodies import body_of
+from service.commands import CommandState, Kind
 from service.config import as_text
 from service.live import CHANGEABLE, PINNABLE, LiveSettings
 from service.settings import RunConfig
@@ -35,7 +39,7 @@ def test_settings_are_those_of_the_start_until_something_changes(
 
     assert answer["settings"] == as_text(start)
     assert answer["settings"]["API_TOKEN"] == "(set)"
-    assert (answer["changes"], answer["pins"]) == ({}, {})
+    assert (answer["changes"], answer["pins"], answer["pending"]) == ({}, {}, [])
     assert [row["name"] for row in answer["changeable"]] == [*CHANGEABLE, *PINNABLE]
 
 
@@ -51,6 +55,120 @@ def test_settings_show_what_changed_and_what_is_held(client: FlaskClient, store:
         "name": "MAX_LR", "value": 1e-3, "start_value": 1e-4, "range": "between 1e-09 and 1",
         "meaning": "learning rate at the end of the warm-up",
     }  # fmt: skip
+
+
+def test_a_change_under_way_is_shown_until_it_is_in_force(client: FlaskClient, store: Store, start: RunConfig) -> None:
+    later = client.patch("/settings?apply_at_step=5000", json={"LOG_EVERY": 7}).get_json()["id"]
+    soon = client.patch("/settings", json={"LR_SCALE": 0.5}).get_json()["id"]
+    client.post("/pause")
+    store.begin_command(soon)
+
+    pending = client.get("/settings").get_json()["pending"]
+    set_live(store, start, LR_SCALE=0.5)
+    store.finish_command(soon, CommandState.DONE, step=4201)
+
+    assert pending == [
+        {"command_id": later, "changes": {"LOG_EVERY": 7}, "apply_at_step": 5000},
+        {"command_id": soon, "changes": {"LR_SCALE": 0.5}, "apply_at_step": None},
+    ]
+    assert [row["command_id"] for row in client.get("/settings").get_json()["pending"]] == [later]
+
+
+def test_the_tag_is_that_of_all_that_is_shown(client: FlaskClient, store: Store, start: RunConfig) -> None:
+    first = client.get("/settings")
+    tag = first.headers["ETag"]
+    store.update_run(RUN_ID, step=LAST_STEP + 1, heartbeat_at=1.0, reason="nothing of the settings")
+    same = client.get("/settings", headers={"If-None-Match": tag})
+    set_live(store, start, LR_SCALE=0.5)
+    other = client.get("/settings", headers={"If-None-Match": tag})
+
+    assert tag == f'"{hashlib.sha256(first.get_data()).hexdigest()}"'
+    assert (same.status_code, same.get_data(), same.headers["ETag"]) == (304, b"", tag)
+    assert (other.status_code, other.headers["ETag"]) == (200, f'"{hashlib.sha256(other.get_data()).hexdigest()}"')
+
+
+def test_a_change_on_the_strength_of_the_present_settings_is_taken(
+    client: FlaskClient, store: Store, start: RunConfig
+) -> None:
+    tag = client.get("/settings").headers["ETag"]
+
+    for condition in (tag, f'"another", {tag}', "*"):
+        answer = client.patch("/settings", json={"LR_SCALE": 0.5}, headers={"If-Match": condition})
+        store.reject_queued(RUN_ID, "for the next one")
+        assert answer.status_code == 202
+
+
+def test_a_change_on_the_strength_of_other_settings_is_refused_with_the_present_tag(
+    client: FlaskClient, store: Store, start: RunConfig
+) -> None:
+    old = client.get("/settings").headers["ETag"]
+    set_live(store, start, LR_SCALE=0.25)
+    present = client.get("/settings").headers["ETag"]
+
+    for query in ("", "?dry_run=true"):
+        answer = client.patch(f"/settings{query}", json={"LR_SCALE": 0.5}, headers={"If-Match": old})
+        assert (answer.status_code, answer.get_json()["type"]) == (412, "/problems/precondition-failed")
+        assert answer.headers["ETag"] == present
+    assert store.commands(RUN_ID) == []
+
+
+def test_a_weak_tag_never_matches(client: FlaskClient, store: Store, start: RunConfig) -> None:
+    weak = f"W/{client.get('/settings').headers['ETag']}"
+
+    assert client.patch("/settings", json={"LR_SCALE": 0.5}, headers={"If-Match": weak}).status_code == 412
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_change_that_is_not_in_force_yet_counts_as_one(
+    client: FlaskClient, store: Store, start: RunConfig, is_begun: bool
+) -> None:
+    condition = {"If-Match": client.get("/settings").headers["ETag"]}
+    first = client.patch("/settings", json={"LR_SCALE": 0.5}, headers=condition)
+    if is_begun:
+        store.begin_command(first.get_json()["id"])
+
+    assert client.patch("/settings", json={"LR_SCALE": 0.25}, headers=condition).status_code == 412
+    assert client.patch("/settings", json={"LR_SCALE": 0.25}).status_code == 202
+
+
+def test_a_change_that_was_taken_back_counts_as_none(client: FlaskClient, store: Store, start: RunConfig) -> None:
+    condition = {"If-Match": client.get("/settings").headers["ETag"]}
+    client.delete(client.patch("/settings", json={"LR_SCALE": 0.5}, headers=condition).headers["Location"])
+
+    assert client.patch("/settings", json={"LR_SCALE": 0.25}, headers=condition).status_code == 202
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/merge-patch+json"])
+def test_a_change_is_json_or_a_merge_patch(
+    client: FlaskClient, store: Store, start: RunConfig, content_type: str
+) -> None:
+    answer = client.patch("/settings", data=b'{"L1_WEIGHT": null}', content_type=content_type)
+
+    assert (answer.status_code, answer.get_json()["arguments"]) == (202, {"L1_WEIGHT": "adaptive"})
+
+
+def test_another_kind_of_patch_is_refused_with_those_that_are_taken(client: FlaskClient, store: Store) -> None:
+    answer = client.patch("/settings", data=b"[]", content_type="application/json-patch+json")
+
+    assert answer.status_code == 415
+    assert answer.headers["Accept-Patch"] == "application/json, application/merge-patch+json"
+
+
+def test_the_published_body_holds_every_setting_that_can_change_with_its_range() -> None:
+    schema = body_of(Kind.SET).schema
+
+    assert tuple(schema["properties"]) == (*CHANGEABLE, *PINNABLE)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for good in (
+        {"LR_SCALE": 0.5},
+        {"SAVE_BEST": False},
+        {"L1_WEIGHT": "adaptive"},
+        {"L1_WEIGHT": None, "LOG_EVERY": 3},
+    ):
+        jsonschema.validate(good, schema)
+    for bad in ({}, {"N_FEATS": 8}, {"LR_SCALE": 101}, {"SAVE_BEST": 1}, {"LOG_EVERY": 0.5}, {"LR_SCALE": "adaptive"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, schema)
 
 
 def test_settings_of_a_run_that_a_previous_version_began_are_shown(client: FlaskClient, store: Store) -> None:

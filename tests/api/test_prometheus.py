@@ -1,17 +1,15 @@
 """A real Prometheus scrapes the real server and answers questions about the run."""
 
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from tests.api.example_run import LAST_STEP, RUN_ID
-from tests.api.serving import Server, free_port, serving
+from tests.api.prometheus_process import prometheus, query_result
+from tests.api.serving import Server, serving
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
 
@@ -21,38 +19,6 @@ def ask(tmp_path: Path, server: Server) -> Iterator[Callable[[str], list[dict[st
     """Ask a Prometheus that scrapes the server: the result of a query."""
     with prometheus(tmp_path, server.port) as url:
         yield lambda query: query_result(url, query)
-
-
-@contextmanager
-def prometheus(folder: Path, target_port: int, extra: str = "") -> Iterator[str]:
-    """Prometheus on loopback, its storage in `folder`, scraping one target; yields its URL."""
-    port = free_port()
-    (folder / "prometheus.yml").write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-        "scrape_configs:\n"
-        f"  - job_name: leitstand\n{extra}"
-        f"    static_configs: [{{targets: ['127.0.0.1:{target_port}']}}]\n"
-    )
-    command = [
-        "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
-    ]  # fmt: skip
-    with (folder / "prometheus.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()
-
-
-def query_result(url: str, query: str) -> list[dict[str, Any]]:
-    """The result of an instant query; empty while Prometheus is not up yet."""
-    try:
-        answer = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=20)
-    except requests.ConnectionError:
-        return []
-    return answer.json()["data"]["result"] if answer.status_code == 200 else []
 
 
 def test_prometheus_knows_the_step_the_quality_and_the_ranks(

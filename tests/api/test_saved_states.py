@@ -1,5 +1,7 @@
-"""The names of checkpoints, and POST /rollback."""
+"""GET /checkpoints, the names of checkpoints, and POST /rollback."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,113 @@ def test_a_folder_that_is_none_is_unavailable(client: FlaskClient, store: Store,
     answer = client.post("/rollback")
 
     assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/storage-unavailable")
+
+
+def test_checkpoints_are_listed_with_what_points_to_them(client: FlaskClient, store: Store, root: Path) -> None:
+    write_checkpoint(root, 12_000_000, "latest")
+    write_checkpoint(root, 500, "best", state=b"heavy weights")
+
+    answer = client.get("/checkpoints").get_json()
+
+    assert answer["unreadable"] == []
+    assert [(entry["name"], entry["links"]) for entry in answer["checkpoints"]] == [
+        ("step_0000500", ["best"]), ("step_12000000", ["latest"]),
+    ]  # fmt: skip
+    assert answer["checkpoints"][0] == {
+        "name": "step_0000500", "step": 500, "size_bytes": 13, "saved_at": 1_795_000_000.5,
+        "sha256": hashlib.sha256(b"heavy weights").hexdigest(), "links": ["best"],
+    }  # fmt: skip
+
+
+def test_before_anything_was_saved_the_list_is_empty(client: FlaskClient, store: Store) -> None:
+    assert client.get("/checkpoints").get_json() == {"checkpoints": [], "unreadable": []}
+
+
+def without_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def with_damaged_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{")
+
+
+def with_manifest_of_a_list(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[]")
+
+
+def with_huge_manifest(folder: Path) -> None:
+    with (folder / "manifest.json").open("wb") as file:
+        file.truncate(10**9)
+
+
+def of_another_step(folder: Path) -> None:
+    change_manifest(folder, step=7)
+
+
+def without_a_time(folder: Path) -> None:
+    change_manifest(folder, saved_at=float("nan"))
+
+
+def with_an_odd_digest(folder: Path) -> None:
+    change_manifest(folder, sha256=5)
+
+
+def without_state(folder: Path) -> None:
+    (folder / "state.pt").unlink()
+
+
+def half_copied(folder: Path) -> None:
+    (folder / "state.pt").write_bytes(b"wei")
+
+
+def under_another_name(folder: Path) -> None:
+    folder.rename(folder.with_name("step_00000600"))
+
+
+def as_a_file(folder: Path) -> None:
+    folder.rename(folder.with_name("aside"))
+    folder.touch()
+
+
+def as_a_link(folder: Path) -> None:
+    folder.rename(folder.with_name("aside"))
+    folder.symlink_to("aside")
+
+
+def change_manifest(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (without_manifest, "it has no manifest.json"), (with_damaged_manifest, "its manifest.json is damaged"),
+        (with_manifest_of_a_list, "its manifest.json holds no JSON object"),
+        (with_huge_manifest, "its manifest.json is damaged (it has 1000000000 bytes)"),
+        (of_another_step, "its manifest.json is of step 7"), (without_a_time, "its manifest.json has the saved_at nan"),
+        (with_an_odd_digest, "its manifest.json has the sha256 5"), (without_state, "its state.pt cannot be read"),
+        (half_copied, "its state.pt has 3 bytes, not 7"), (under_another_name, "its name is none of step_<step>"),
+        (as_a_file, "it is no folder"), (as_a_link, "it is no folder"),
+    ],
+)  # fmt: skip
+def test_a_broken_checkpoint_is_named_with_its_reason_and_hides_no_other(
+    client: FlaskClient, store: Store, root: Path, spoil: Any, reason: str
+) -> None:
+    write_checkpoint(root, 500)
+    spoil(write_checkpoint(root, 600))
+
+    answer = client.get("/checkpoints").get_json()
+
+    assert [entry["name"] for entry in answer["checkpoints"]] == ["step_0000500"]
+    (broken,) = answer["unreadable"]
+    assert broken["name"] in {"step_0000600", "step_00000600"}
+    assert broken["reason"].startswith(reason)
+
+
+def test_a_folder_of_checkpoints_that_is_none_is_a_problem_not_a_crash(
+    client: FlaskClient, store: Store, root: Path
+) -> None:
+    (root / "checkpoints").write_text("in the way")
+
+    assert client.get("/checkpoints").get_json()["type"] == "/problems/storage-unavailable"

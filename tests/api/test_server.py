@@ -29,7 +29,7 @@ def test_the_answers_carry_the_headers_promised(server: Server) -> None:
     assert state.headers["Content-Type"] == "application/json"
     assert state.headers["Cache-Control"] == "no-store"
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self';")
 
 
 def test_a_record_comes_whole_with_its_hash_as_etag(server: Server, served_root: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_command_without_conditions_has_none(client: FlaskClient, store: Store
     ("name", "value"),
     [
         *(("apply_at_step", value) for value in ("", "-1", "1.5", "soon", "９", "9" * 19)),
-        *(("expires_in", value) for value in ("", "0", "0.0", "-1", "604800.1", "1e3", "nan", "inf", "soon")),
+        *(("expires_in", value) for value in ("", "0", "0.0", "-1", "604800.1", "1e6", "1e", "nan", "inf", "soon")),
         *(("wait", value) for value in ("", "60.1", "-1", "nan", "long")),
         *(("dry_run", value) for value in ("yes", "2", "null")),
     ],
@@ -93,21 +93,31 @@ def test_a_dry_run_is_refused_as_the_command_would_be(client: FlaskClient, store
 def test_a_queued_command_is_cancelled_with_who_did_it(client: FlaskClient, store: Store) -> None:
     location = client.post("/validate").headers["Location"]
 
-    answer = client.delete(location, headers={"X-Leitstand-Actor": "eva"})
+    answer = client.delete(location, headers={"X-Leitstand-Actor": "eva", "X-Leitstand-Source": "cli"})
 
     assert answer.status_code == 200
-    assert (answer.get_json()["state"], answer.get_json()["reason"]) == ("cancelled", "cancelled by eva@127.0.0.1")
+    assert (answer.get_json()["state"], answer.get_json()["reason"]) == (
+        "cancelled",
+        "cancelled by eva@127.0.0.1 (cli)",
+    )
     assert client.get(location).get_json() == answer.get_json()
     assert store.commands(RUN_ID, CommandState.QUEUED) == []
 
 
-@pytest.mark.parametrize("state", ["running", "done", "cancelled"])
+def test_cancelling_twice_is_answered_as_the_first_time(client: FlaskClient, store: Store) -> None:
+    location = client.post("/validate").headers["Location"]
+
+    first = client.delete(location, headers={"X-Leitstand-Actor": "eva"})
+    second = client.delete(location, headers={"X-Leitstand-Actor": "otto"})
+
+    assert (second.status_code, second.get_json()) == (200, first.get_json())
+    assert second.get_json()["reason"] == "cancelled by eva@127.0.0.1 (api)"
+
+
+@pytest.mark.parametrize("state", ["running", "done"])
 def test_a_command_that_has_begun_or_ended_is_not_cancelled(client: FlaskClient, store: Store, state: str) -> None:
     command_id = client.post("/validate").get_json()["id"]
-    if state == "cancelled":
-        client.delete(f"/commands/{command_id}")
-    else:
-        store.begin_command(command_id)
+    store.begin_command(command_id)
     if state == "done":
         store.finish_command(command_id, CommandState.DONE, step=4300)
     before = store.command(command_id)

@@ -1,10 +1,11 @@
 """`?wait`: an answer once the command has ended."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,41 @@ def test_with_all_places_taken_the_next_is_answered_at_once_and_the_server_lives
     assert {answer.result().json()["state"] for answer in answers} == {"rejected"}
 
 
+@pytest.mark.parametrize("has_gone", [True, False])
+def test_who_hangs_up_while_waiting_frees_the_place_at_once(
+    server: Server, served_store: Store, eventually: Eventually, has_gone: bool
+) -> None:
+    with ExitStack() as opened:
+        hanging = [opened.enter_context(_ask_raw(server.port)) for _ in range(waiting.MOST_WAITING)]
+        eventually(lambda: len(queued(served_store)) == waiting.MOST_WAITING, what="all commands are queued")
+        eventually(lambda: _is_answered_at_once(server, served_store), what="all places are taken")
+        for connection in [] if has_gone else hanging:
+            connection.shutdown(socket.SHUT_WR)
+            # Who has only closed the sending half is answered how things stand.
+            assert connection.recv(65536).startswith(b"HTTP/1.1 202 ")
+
+    eventually(lambda: not _is_answered_at_once(server, served_store), what="a place is free")
+    count = len(queued(served_store))
+    with asking(server, "wait=50") as (answer,):
+        eventually(lambda: len(queued(served_store)) > count, what="the command is queued")
+        assert not answer.done()
+        served_store.finish_command(queued(served_store)[-1], CommandState.DONE)
+
+    assert answer.result().json()["state"] == "done"
+
+
+def _ask_raw(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection.sendall(b"POST /validate?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return connection
+
+
 def _is_answered_at_once(server: Server, store: Store) -> bool:
-    """Whether the server says 202 to one more that would wait a second; a place may not be taken yet."""
+    """Whether the server says 202 to one more that would wait two seconds; a place may not be taken yet."""
     before = time.monotonic()
-    reply = requests.post(f"{server.url}/pause?wait=5", timeout=20)
+    reply = requests.post(f"{server.url}/pause?wait=2", timeout=20)
     assert reply.status_code == 202
-    return time.monotonic() - before < 5
+    return time.monotonic() - before < 2
 
 
 def test_places_are_given_back(client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

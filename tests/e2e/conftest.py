@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ import pytest
 
 from service.client import Client
 from service.errors import UserError
+from tests.api.serving import serving
+from tests.ddp.launching import write_pair
+from tests.e2e.tiny_run import TinyRun
 
 LEITSTAND = str(Path(sys.executable).parent / "leitstand")
 
@@ -120,3 +123,27 @@ def wait_for_training(room: Room) -> bool:
         assert time.monotonic() < deadline, room.output.read_text()
         time.sleep(0.2)
     return True
+
+
+@pytest.fixture
+def unserved_run(tmp_path: Path, eventually: Callable[..., None]) -> Iterator[TinyRun]:
+    """A tiny patch set and two ranks that the test starts; nothing serves it."""
+    for index in range(8):
+        write_pair(tmp_path / "Patches", f"train_{index}", 36, 36, seed=index)
+    for index in range(2):
+        write_pair(tmp_path / "Val", f"val_{index}", 36, 36, seed=100 + index)
+    run = TinyRun(tmp_path, eventually)
+    run.root.mkdir()
+    try:
+        yield run
+    finally:
+        if run.processes and run.processes[-1].poll() is None:
+            run.kill_all()
+
+
+@pytest.fixture
+def run(unserved_run: TinyRun) -> Iterator[TinyRun]:
+    """The same with the API before it."""
+    with serving(unserved_run.root, API_COMMANDS_PER_MINUTE="1000000") as server:
+        unserved_run.url = server.url
+        yield unserved_run

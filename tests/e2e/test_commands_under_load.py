@@ -1,121 +1,23 @@
 """What a command promises, held over real HTTP while many people steer at once, and across the death of all ranks."""
 
 import json
-import os
-import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import psutil
-import pytest
-
 from service.answers import CommandAnswer
-from service.client import ApiError, Client, is_final
+from service.client import Client, is_final
 from service.commands import Kind
-from service.store import Store
-from tests.api.serving import serving
-from tests.ddp.launching import settings, torchrun, write_pair
 from tests.e2e.crowd import CLIENTS, NEVER, ROUNDS, Crowd
+from tests.e2e.tiny_run import RARE, TinyRun
 
 Eventually = Callable[..., None]
 Commands = dict[str, CommandAnswer]
-RARE = 10**6
 
 
-class Run:
-    """Two ranks at work on a tiny patch set and the API before them."""
-
-    def __init__(self, folder: Path, eventually: Eventually) -> None:
-        self.root, self._folder, self._eventually = folder / "run", folder, eventually
-        self.validation_gate = folder / "validation gate"
-        self.processes: list[subprocess.Popen[str]] = []
-        self.url = ""
-
-    def start(self, *flags: str, **values: object) -> "subprocess.Popen[str]":
-        """Start the ranks; their validations wait for the gate."""
-        rhythm = {"MAX_STEPS": RARE, "CHECKPOINT_EVERY": 20, "VAL_STEP_EVERY": 25, "LOG_EVERY": 5, "PATCH_SIZE": 8}
-        chosen = {"DATASET_ROOT": self._folder, "DATA_ROOT": self.root, **rhythm, **values}
-        gated = settings(WORKLOAD="tests.ddp.gated_workload", KEEP_CHECKPOINTS=0, **chosen)
-        environment = {"OMP_NUM_THREADS": "1", "TEST_VALIDATION_GATE": str(self.validation_gate)}
-        with self._output_path(len(self.processes)).open("w") as file:
-            process = subprocess.Popen(
-                torchrun(2, "-m", "ddp", *flags, *gated), stdout=file, stderr=subprocess.STDOUT, text=True,
-                env={**os.environ, **environment}, start_new_session=True,
-            )  # fmt: skip
-        self.processes.append(process)
-        return process
-
-    def output(self) -> str:
-        return "\n".join(self._output_path(number).read_text() for number in range(len(self.processes)))
-
-    def _output_path(self, number: int) -> Path:
-        return self._folder / f"output {number}.txt"
-
-    def client(self) -> Client:
-        return Client(self.url, actor="tester")
-
-    def wait_for_step(self, client: Client, step: int) -> None:
-        """Wait until the ranks that were started last are at work and have made this step."""
-
-        def is_there() -> bool:
-            assert self.processes[-1].poll() is None, self.output()
-            try:
-                state = client.state()
-            except ApiError:  # no store yet
-                return False
-            return bool(state["run_state"] == "running" and state["step_live"] >= step)
-
-        self._eventually(is_there, seconds=60, what=f"step {step}")
-
-    def kill_all(self) -> None:
-        """No rank gets a chance to write or say anything more."""
-        launcher = psutil.Process(self.processes[-1].pid)
-        everything = [*launcher.children(recursive=True), launcher]
-        for process in everything:
-            process.kill()
-        self.processes[-1].wait()
-        psutil.wait_procs(everything, timeout=10)
-
-    def store(self) -> Store:
-        return Store(self.root / "leitstand.db")
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.store().events(self._run_id()) if event["kind"] == kind]
-
-    def command_ids(self) -> set[str]:
-        return {command.id for command in self.store().commands(self._run_id())}
-
-    def _run_id(self) -> str:
-        run = self.store().current_run()
-        assert run is not None
-        return run.id
-
-    def records(self) -> list[tuple[Path, dict[str, Any]]]:
-        """All records there are, also those that a rollback left behind."""
-        paths = [*self.root.glob("Statistik_*.json"), *self.root.glob("archive/*/Statistik_*.json")]
-        return [(path, json.loads(path.read_text())) for path in paths]
-
-
-@pytest.fixture
-def run(tmp_path: Path, eventually: Eventually) -> Iterator[Run]:
-    for index in range(8):
-        write_pair(tmp_path / "Patches", f"train_{index}", 36, 36, seed=index)
-    for index in range(2):
-        write_pair(tmp_path / "Val", f"val_{index}", 36, 36, seed=100 + index)
-    run = Run(tmp_path, eventually)
-    run.root.mkdir()
-    try:
-        with serving(run.root) as server:
-            run.url = server.url
-            yield run
-    finally:
-        if run.processes and run.processes[-1].poll() is None:
-            run.kill_all()
-
-
-def test_every_accepted_command_ends_once_and_what_it_says_is_what_happened(run: Run, eventually: Eventually) -> None:
+def test_every_accepted_command_ends_once_and_what_it_says_is_what_happened(
+    run: TinyRun, eventually: Eventually
+) -> None:
     run.validation_gate.touch()
     process = run.start()
     with run.client() as client:
@@ -181,7 +83,7 @@ def boundary_of(command: CommandAnswer) -> Any:
     return (command["result"] or {}).get("from_step", command["step"])
 
 
-def check_events(run: Run, ended: Commands) -> None:
+def check_events(run: TinyRun, ended: Commands) -> None:
     """Every change and every rollback of the run's history was asked for exactly once, and none is missing."""
     done = [command for command in ended.values() if command["state"] == "done"]
     asked = Counter((c["step"], json.dumps(c["arguments"], sort_keys=True)) for c in done if c["kind"] == Kind.SET)
@@ -202,7 +104,7 @@ def check_events(run: Run, ended: Commands) -> None:
         assert Counter(e["step"] for e in run.events(event)) <= steps
 
 
-def check_validations(run: Run, ended: Commands) -> None:
+def check_validations(run: TinyRun, ended: Commands) -> None:
     """Every validation that is done has its record, and no step of a branch has two."""
     records = run.records()
     places = Counter((record["branch_id"], record["step_current"]) for _, record in records)
@@ -220,7 +122,7 @@ def check_validations(run: Run, ended: Commands) -> None:
     assert len(manual) == len(set(began.values())) < len(own)
 
 
-def check_checkpoints(run: Run, ended: Commands) -> None:
+def check_checkpoints(run: TinyRun, ended: Commands) -> None:
     """What is said to be saved is there, if not where it was saved, then where a rollback put it."""
     folders = [*run.root.glob("checkpoints/step_*"), *run.root.glob("archive/*/checkpoints/step_*")]
     names = {folder.name for folder in folders if (folder / "manifest.json").exists()}
@@ -233,7 +135,7 @@ def states(client: Client, commands: list[str]) -> set[str]:
 
 
 def test_what_runs_when_all_ranks_are_killed_is_interrupted_and_never_runs_again(
-    run: Run, eventually: Eventually
+    run: TinyRun, eventually: Eventually
 ) -> None:
     rare = {"VAL_STEP_EVERY": RARE, "CHECKPOINT_EVERY": 5, "SAVE_BEST": "false"}
     run.start(**rare)

@@ -1,0 +1,130 @@
+"""Delivers the alerts of all runs to the receiver of the webhooks: each until it is taken, in order, at least once.
+
+What is still to be delivered is told by the store, so a receiver that is away costs no memory, and a restart of this
+process forgets nothing.
+"""
+
+import logging
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from api.webhooks import Attempt, Outcome, Receiver, event_name, post
+from service.deliveries import Outbox
+from service.journal import Event
+from service.store import Store, StoreUnavailableError
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
+"""Pauses between attempts double from the first to the second of these, each shortened at random by up to a half."""
+GIVE_UP_SECONDS = 7200.0
+"""An alert that could not be delivered for so long is dropped, as is one that is so old when this process starts."""
+REST_SECONDS = 5.0
+"""Before it is tried again what another process is at, or what cannot be read now."""
+TICK_SECONDS = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class Courier:
+    """One thread; nothing that happens to it disturbs anything else."""
+
+    def __init__(self, receiver: Receiver, is_ending: Callable[[], bool]) -> None:
+        """It ends once `is_ending` is true."""
+        self._receiver = receiver
+        self._is_ending = is_ending
+        self._holder = f"{socket.gethostname()} {uuid.uuid4().hex}"
+        self._not_before = time.time() - GIVE_UP_SECONDS
+        # Shared: by run, the last alert that was told of, and the last one up to which all are delivered
+        self._changed = threading.Condition()
+        self._told: dict[str, tuple[Store, int]] = {}
+        self._done: dict[str, int] = {}
+        # Of the thread
+        self._failures = 0
+        self._failing: tuple[str, float] = ("", 0.0)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        threading.Thread(target=self._run, name="courier", daemon=True).start()
+
+    def tell(self, store: Store, run_id: str, event_id: int) -> None:
+        """There may be alerts of a run to deliver, up to this event; returns at once."""
+        with self._changed:
+            if event_id > self._done.get(run_id, 0):
+                self._told[run_id] = (store, event_id)
+                self._changed.notify()
+
+    # The thread
+
+    def _run(self) -> None:
+        while not self._is_ending():
+            with self._changed:
+                if not self._told:
+                    self._changed.wait(TICK_SECONDS)
+                waiting = list(self._told.items())
+            for run_id, (store, event_id) in waiting:
+                self._deliver_safely(store, run_id, event_id)
+
+    def _deliver_safely(self, store: Store, run_id: str, event_id: int) -> None:
+        try:
+            is_done = self._deliver(Outbox(store, run_id, self._receiver.id, self._holder))
+        except StoreUnavailableError as error:
+            logger.debug("The alerts of run %s cannot be delivered now: %s", run_id, error)
+            is_done = self._rest(REST_SECONDS)
+        except Exception:  # the boundary of the thread
+            logger.exception("The alerts of run %s cannot be delivered; this is tried again.", run_id)
+            is_done = self._rest(LONGEST_PAUSE_SECONDS)
+        if is_done:
+            self._forget(run_id, event_id)
+
+    def _deliver(self, outbox: Outbox) -> bool:
+        """Deliver what waits, one by one; False when it has to be gone on with later."""
+        while not self._is_ending():
+            if not outbox.hold(time.time()):
+                return self._rest(REST_SECONDS)
+            event = outbox.next(self._not_before)
+            if event is None:
+                outbox.release()
+                return True
+            attempt = post(self._receiver, event, int(time.time()))
+            if not self._is_settled(event, attempt):
+                return self._rest(self._pause_seconds(attempt))
+            outbox.done(event.id)
+        return False
+
+    def _is_settled(self, event: Event, attempt: Attempt) -> bool:
+        """Whether this alert need not be tried again; says so where it was not taken."""
+        name, now = event_name(event), time.monotonic()
+        if attempt.outcome is Outcome.AWAY:
+            if self._failing[0] != name:
+                self._failing = (name, now)
+            if now - self._failing[1] < GIVE_UP_SECONDS:
+                if self._failures == 0:
+                    logger.warning("The webhook at %s is tried again: %s.", self._receiver.host, attempt.why)
+                self._failures += 1
+                return False
+        if attempt.outcome is not Outcome.TAKEN:
+            said = (event.details["name"], event.run_id, self._receiver.host, attempt.why)
+            logger.warning("The alert %s of run %s is not delivered to the webhook at %s: %s.", *said)
+        self._failures = 0
+        return True
+
+    def _pause_seconds(self, attempt: Attempt) -> float:
+        doubled = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30), LONGEST_PAUSE_SECONDS)
+        return max(doubled * random.uniform(0.5, 1.0), min(attempt.wait_seconds, LONGEST_PAUSE_SECONDS))
+
+    def _rest(self, seconds: float) -> bool:
+        """Wait, unless the process ends; returns False, which is what is to be said of the delivery."""
+        deadline = time.monotonic() + seconds
+        while not self._is_ending() and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, TICK_SECONDS))
+        return False
+
+    def _forget(self, run_id: str, event_id: int) -> None:
+        """All alerts of a run up to this event are delivered."""
+        with self._changed:
+            self._done[run_id] = event_id
+            if self._told[run_id][1] <= event_id:
+                del self._told[run_id]

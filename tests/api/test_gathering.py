@@ -1,0 +1,102 @@
+"""When a request counts as whole: for every way to cut it into pieces, never earlier and never later than it ends."""
+
+import pytest
+
+from api.gathering import MOST_BODY_BYTES, MOST_CHUNKED_BYTES, MOST_HEAD_BYTES, Gathering
+
+HEAD = b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+WHOLE = [
+    b"GET /state HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET / HTTP/1.0\r\n\r\n",
+    HEAD + b"Content-Length: 2\r\n\r\n{}",
+    HEAD + b"content-LENGTH:   3  \r\n\r\n{ }",
+    HEAD + b"Content-Length: 4\r\n\r\n\r\n\r\n",
+    CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
+    CHUNKED + b"1;name=value\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+    CHUNKED + b"A\r\n\r\n0\r\n\r\n123\r\n0\r\n\r\n",
+    CHUNKED + b"2\r\n{}\r\n0\r\nTrailer: value\r\n\r\n",
+]
+
+ODD = [
+    b"GET / HTTP/1.1\n",
+    b"GET / HTTP/1.1\r\nHost: a\n",
+    HEAD + b"Content-Length: -5\r\n\r\n",
+    HEAD + b"Content-Length: \xb2\r\n\r\n",
+    HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+    HEAD + b"Transfer-Encoding: gzip\r\n\r\n",
+    CHUNKED + b"xyz\r\n",
+    CHUNKED + b"\r\n",
+]
+"""What gunicorn's parser refuses without reading on."""
+
+
+def gathered(*pieces: bytes) -> Gathering:
+    request = Gathering()
+    for piece in pieces:
+        request.add(piece)
+    return request
+
+
+@pytest.mark.parametrize("content", WHOLE + ODD)
+def test_a_request_is_whole_with_its_last_byte_and_not_before(content: bytes) -> None:
+    request = Gathering()
+    for place in range(len(content)):
+        assert not request.is_settled, content[:place]
+        request.add(content[place : place + 1])
+
+    assert request.is_whole
+    assert bytes(request.data) == content
+
+
+@pytest.mark.parametrize("content", WHOLE)
+def test_it_does_not_matter_where_a_request_is_cut(content: bytes) -> None:
+    for place in range(1, len(content)):
+        assert gathered(content[:place], content[place:]).is_whole, place
+
+
+@pytest.mark.parametrize("content", WHOLE)
+def test_what_follows_a_request_is_kept_for_the_next(content: bytes) -> None:
+    request = gathered(content + b"GET /next")
+
+    assert request.is_whole
+    assert bytes(request.data) == content + b"GET /next"
+
+
+@pytest.mark.parametrize("size", [b"65537", b"9" * 18, b"9" * 5000])
+def test_a_body_that_would_be_too_large_is_not_waited_for(size: bytes) -> None:
+    request = gathered(HEAD + b"Content-Length: " + size + b"\r\n\r\n")
+
+    assert (request.refusal, request.is_whole) == ("body-too-large", False)
+
+
+def test_the_largest_body_is_taken() -> None:
+    assert gathered(HEAD + b"Content-Length: 65536\r\n\r\n", b"x" * MOST_BODY_BYTES).is_whole
+
+
+def test_a_head_without_end_is_refused() -> None:
+    request = gathered(b"GET /" + b"a" * (MOST_HEAD_BYTES - 5))
+    assert not request.is_settled
+
+    request.add(b"a")
+
+    assert request.refusal == "head-too-large"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"1\r\nx\r\n" * (MOST_CHUNKED_BYTES // 6 + 1),
+        b"fffffff\r\n",
+        b"1;" + b"a" * 9000,
+        b"0\r\n" + b"Trailer: " + b"a" * 9000,
+    ],
+)
+def test_chunks_without_end_are_refused(content: bytes) -> None:
+    assert gathered(CHUNKED, content).refusal == "body-too-large"
+
+
+def test_a_sender_that_waits_to_be_told_to_go_on_is_noticed() -> None:
+    assert gathered(HEAD + b"Content-Length: 2\r\nExpect: 100-Continue\r\n\r\n").awaits_continue
+    assert not gathered(HEAD + b"Content-Length: 2\r\n\r\n").awaits_continue

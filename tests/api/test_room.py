@@ -1,0 +1,367 @@
+"""Many runs in one room: which there are, where each is found, and which one is meant where none is named."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api import place
+from api.app import create_app
+from service.commands import CommandState
+from service.config import as_text
+from service.run_state import RunState
+from service.settings import RunConfig
+from service.store import Store
+
+Listed = dict[str, dict[str, Any]]
+MakeRoom = Callable[..., FlaskClient]
+MakeRun = Callable[..., Store]
+
+
+@pytest.fixture
+def make_run() -> Iterator[MakeRun]:
+    """Makes a run that is alive, in a directory of its own; returns its store."""
+    stores = []
+
+    def make(root: Path, run_id: str, *, started_at: float = 1000.0, store_url: str = "") -> Store:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "run.json").write_text(json.dumps({"run_id": run_id}))
+        config = as_text(RunConfig(data_root=root, store_url=store_url))
+        (root / "config.json").write_text(json.dumps({"settings": config, "origins": {}}))
+        stores.append(store := Store(store_url or root / "leitstand.db", create=True))
+        store.open_run(run_id, config)
+        ahead = time.time() + 3600
+        alive = {"heartbeat_at": ahead, "progress_at": ahead, "state": RunState.RUNNING.value}
+        store.update_run(run_id, started_at=started_at, step=10, **alive)
+        return store
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for run directories."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def make_room() -> Iterator[MakeRoom]:
+    """Makes the API of DATA_ROOT, given first, and RUN_ROOTS; returns a client that asks it."""
+    apps = []
+
+    def make(home: Path, *roots: Path, store_url: str = "") -> FlaskClient:
+        config = RunConfig(data_root=home, run_roots=":".join(map(str, roots)), store_url=store_url)
+        apps.append(app := create_app(config))
+        return app.test_client()
+
+    yield make
+    for app in apps:
+        app.extensions["leitstand"].close()
+
+
+@pytest.fixture
+def room(folder: Path, make_room: MakeRoom) -> FlaskClient:
+    """Asks the API of everything in `folder`."""
+    folder.mkdir()
+    return make_room(folder)
+
+
+def runs(client: FlaskClient) -> Listed:
+    """The list's entries by their ids, in its order."""
+    answer = client.get("/runs")
+    assert answer.status_code == 200
+    return {entry["run_id"]: entry for entry in answer.get_json()["runs"]}
+
+
+def skipped(client: FlaskClient) -> dict[str, str]:
+    """Why directories show no run, by their names."""
+    return {Path(entry["directory"]).name: entry["reason"] for entry in client.get("/runs").get_json()["skipped"]}
+
+
+def default(client: FlaskClient) -> str:
+    """The id of the run that routes without a run speak of, also said in the list."""
+    run_id = str(client.get("/state").get_json()["run_id"])
+    assert [key for key, entry in runs(client).items() if entry["is_default"]] == [run_id]
+    return run_id
+
+
+def test_runs_are_listed_with_the_one_that_started_last_first(
+    room: FlaskClient, folder: Path, make_run: MakeRun
+) -> None:
+    for number, run_id in enumerate(("bbb", "aaa", "ccc")):
+        make_run(folder / run_id, run_id, started_at=float(number))
+
+    listed = runs(room)
+
+    assert list(listed) == ["ccc", "aaa", "bbb"]
+    entry = listed["aaa"]
+    assert (entry["run_state"], entry["step"], entry["url"]) == ("running", 10, "/runs/aaa/")
+    assert entry["directory"] == str(folder / "aaa")
+
+
+def test_every_route_of_a_run_is_below_its_url(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+    stores = {run_id: make_run(folder / run_id, run_id) for run_id in ("aaa", "bbb")}
+
+    queued = room.post("/runs/aaa/validate")
+
+    assert queued.status_code == 202
+    assert queued.headers["Location"] == f"/runs/aaa/commands/{queued.get_json()['id']}"
+    assert room.get(queued.headers["Location"]).get_json() == queued.get_json()
+    assert [len(store.commands(run_id)) for run_id, store in stores.items()] == [1, 0]
+    for path in ("state", "settings", "commands", "ranks", "statistics", "series", "metrics", "checkpoints"):
+        assert room.get(f"/runs/bbb/{path}").status_code == 200
+
+
+def test_a_command_of_another_run_is_not_found_below_a_run(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+    for run_id in ("aaa", "bbb"):
+        make_run(folder / run_id, run_id)
+    command_id = room.post("/runs/aaa/validate").get_json()["id"]
+
+    assert room.get(f"/runs/bbb/commands/{command_id}").status_code == 404
+    assert room.delete(f"/runs/bbb/commands/{command_id}").status_code == 404
+    assert room.get(f"/runs/aaa/commands/{command_id}").get_json()["state"] == "queued"
+
+
+def test_a_commands_address_holds_though_another_run_is_the_default_now(
+    room: FlaskClient, folder: Path, make_run: MakeRun
+) -> None:
+    make_run(folder / "aaa", "aaa", started_at=1.0)
+    location = room.post("/validate").headers["Location"]
+    make_run(folder / "bbb", "bbb", started_at=2.0)
+
+    assert location.startswith("/commands/")
+    assert room.get(location).get_json()["run_id"] == "aaa"
+    assert room.delete(location).get_json()["state"] == "cancelled"
+
+
+def test_an_unknown_run_is_not_found(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+    make_run(folder / "aaa", "aaa")
+
+    for path in ("/runs/nobody/state", "/runs/nobody/metrics", "/runs/../state", "/runs/%00/state"):
+        assert room.get(path).status_code == 404
+    assert room.post("/runs/nobody/stop").get_json()["type"] == "/problems/not-found"
+
+
+def test_runs_that_come_and_go_are_noticed(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+    assert (runs(room), room.get("/state").status_code) == ({}, 503)
+
+    make_run(folder / "aaa", "aaa")
+    assert room.get("/runs/aaa/state").status_code == 200
+    assert list(runs(room)) == ["aaa"]
+
+    (folder / "aaa").rename(folder / "renamed")
+    assert room.get("/runs/aaa/state").status_code == 200
+    assert runs(room)["aaa"]["directory"] == str(folder / "renamed")
+
+    shutil.rmtree(folder / "renamed")
+    assert room.get("/runs/aaa/state").status_code == 404
+    assert runs(room) == {}
+
+
+def test_a_directory_that_a_fresh_start_gave_to_another_run_is_that_runs(
+    room: FlaskClient, folder: Path, make_run: MakeRun
+) -> None:
+    make_run(folder / "one", "old", started_at=1.0).close()
+    assert runs(room)["old"]["directory"] == str(folder / "one")
+    archived = folder / "one" / "archive" / "old"
+    archived.mkdir(parents=True)
+    for path in [path for path in (folder / "one").iterdir() if path.is_file()]:
+        path.rename(archived / path.name)
+    make_run(folder / "one", "new", started_at=2.0)
+
+    assert room.get("/runs/new/state").get_json()["run_id"] == "new"
+    assert room.get("/runs/old/state").get_json()["run_id"] == "old"
+    listed = runs(room)
+    assert {run_id: entry["directory"] for run_id, entry in listed.items()} == {
+        "new": str(folder / "one"), "old": str(archived),
+    }  # fmt: skip
+
+
+def test_a_quiet_store_is_read_again_once_somebody_writes_to_it(
+    room: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch, make_run: MakeRun
+) -> None:
+    monkeypatch.setattr(place, "QUIET_SECONDS", -1.0)
+    store = make_run(folder / "aaa", "aaa")
+    store.close()
+
+    for step in (11, 12, 13):
+        assert runs(room)["aaa"]["step"] == step - 1
+        assert runs(room)["aaa"]["step"] == step - 1
+        store.update_run("aaa", step=step)
+
+
+def test_damaged_directories_are_named_and_hide_no_other(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+    for name in ("good", "bad store", "bad both", "bad name", "begun"):
+        make_run(folder / name, name.replace(" ", "-")).close()
+    for name in ("bad store", "bad both"):
+        (folder / name / "leitstand.db").write_bytes(b"no database at all, but long enough for one" * 40)
+    for name in ("bad both", "bad name"):
+        (folder / name / "run.json").write_text('{"run_id')
+    (folder / "begun" / "leitstand.db").unlink()
+    (folder / "neither").mkdir()
+    (folder / "neither" / "run.json").write_text("[]")
+
+    listed, reasons = runs(room), skipped(room)
+
+    assert set(listed) == {"good", "bad-name"}
+    assert set(reasons) == {"bad store", "bad both", "neither"}
+    assert "file is not a database" in reasons["bad store"]
+    assert "run.json is damaged" in reasons["neither"]
+    assert room.get("/runs/good/state").status_code == 200
+    damaged = room.get("/runs/bad-store/state")
+    assert (damaged.status_code, damaged.get_json()["type"]) == (503, "/problems/storage-unavailable")
+    begun = room.get("/runs/begun/state")
+    assert (begun.status_code, begun.get_json()["type"]) == (503, "/problems/no-run")
+    assert room.get("/commands/nonsense").status_code == 404
+
+
+def test_of_two_directories_with_the_same_run_the_livelier_one_counts(
+    room: FlaskClient, folder: Path, make_run: MakeRun
+) -> None:
+    store = make_run(folder / "original", "aaa")
+    store.close()
+    shutil.copytree(folder / "original", folder / "a copy")
+    assert (runs(room)["aaa"]["directory"], list(skipped(room))) == (str(folder / "a copy"), ["original"])
+
+    store.update_run("aaa", heartbeat_at=time.time() + 7200, step=20)
+
+    assert runs(room)["aaa"]["directory"] == str(folder / "original")
+    assert skipped(room) == {"a copy": f"it holds run aaa, as {folder / 'original'} does, which is served"}
+    assert room.get("/runs/aaa/state").get_json()["step_live"] == 20
+
+
+def test_without_a_name_the_run_in_data_root_is_meant(
+    tmp_path: Path, folder: Path, make_room: MakeRoom, make_run: MakeRun
+) -> None:
+    make_run(tmp_path / "home", "home", started_at=1.0)
+    make_run(folder / "newer", "newer", started_at=2.0)
+
+    assert default(make_room(tmp_path / "home", folder)) == "home"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_where_data_root_is_no_run_directory_the_run_that_started_last_is_meant(
+    tmp_path: Path, folder: Path, make_room: MakeRoom, is_there: bool, make_run: MakeRun
+) -> None:
+    make_run(folder / "older", "older", started_at=1.0)
+    make_run(folder / "newer", "newer", started_at=2.0)
+
+    assert default(make_room(folder) if is_there else make_room(tmp_path / "absent", folder)) == "newer"
+
+
+def test_a_run_that_is_to_come_in_data_root_is_not_mistaken_for_another(
+    tmp_path: Path, folder: Path, make_room: MakeRoom, make_run: MakeRun
+) -> None:
+    make_run(folder / "other", "other")
+    (tmp_path / "home" / "archive").mkdir(parents=True)
+    make_run(tmp_path / "home" / "archive" / "earlier", "earlier")
+    client = make_room(tmp_path / "home", folder)
+
+    assert client.post("/stop").get_json()["type"] == "/problems/no-run"
+    assert [entry["is_default"] for entry in runs(client).values()] == [False, False]
+    make_run(tmp_path / "home", "home")
+    assert default(client) == "home"
+
+
+def test_a_newer_run_elsewhere_becomes_the_default_soon(
+    room: FlaskClient, folder: Path, eventually: Callable[..., None], make_run: MakeRun
+) -> None:
+    make_run(folder / "older", "older", started_at=1.0)
+    assert default(room) == "older"
+    make_run(folder / "newer", "newer", started_at=2.0)
+
+    eventually(lambda: room.get("/state").get_json()["run_id"] == "newer", what="the newer run is the default")
+
+
+# Runs of a shared store
+
+
+def test_runs_of_the_shared_store_are_served_with_and_without_their_directories(
+    tmp_path: Path, folder: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun
+) -> None:
+    make_run(folder / "mounted", "mounted", store_url=store_url)
+    make_run(tmp_path / "elsewhere", "elsewhere", store_url=store_url)
+    make_run(folder / "own", "own")
+    client = make_room(folder, store_url=store_url)
+
+    directories = {run_id: entry["directory"] for run_id, entry in runs(client).items()}
+
+    assert directories == {"mounted": str(folder / "mounted"), "own": str(folder / "own"), "elsewhere": None}
+    for run_id in directories:
+        assert client.get(f"/runs/{run_id}/state").get_json()["run_id"] == run_id
+        assert client.post(f"/runs/{run_id}/validate").status_code == 202
+
+
+def test_the_checkpoint_of_a_run_elsewhere_is_left_to_its_trainer(
+    tmp_path: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun
+) -> None:
+    store = make_run(tmp_path / "elsewhere", "elsewhere", store_url=store_url)
+    client = make_room(tmp_path / "absent", store_url=store_url)
+
+    answer = client.post("/runs/elsewhere/rollback", json={"checkpoint": 500})
+
+    assert answer.status_code == 202
+    assert [command.arguments for command in store.commands("elsewhere")] == [{"checkpoint": "500"}]
+
+
+def test_data_roots_run_is_the_default_though_others_report_into_the_same_store(
+    tmp_path: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun
+) -> None:
+    make_run(tmp_path / "elsewhere", "elsewhere", started_at=2.0, store_url=store_url)
+    client = make_room(tmp_path / "home", store_url=store_url)
+    assert default(client) == "elsewhere"
+
+    (tmp_path / "home").mkdir()  # as a start does first
+    assert client.get("/state").get_json()["type"] == "/problems/no-run"
+    (tmp_path / "home" / "run.json").write_text('{"run_id": "home"}')
+    assert client.get("/state").get_json()["type"] == "/problems/no-run"
+    make_run(tmp_path / "home", "home", started_at=1.0, store_url=store_url)
+    assert default(client) == "home"
+
+
+def test_a_run_that_moved_to_the_shared_store_is_read_there(
+    tmp_path: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun
+) -> None:
+    make_run(tmp_path, "aaa").close()
+    client = make_room(tmp_path, store_url=store_url)
+    assert client.get("/state").get_json()["step_live"] == 10
+
+    make_run(tmp_path, "aaa", store_url=store_url).update_run("aaa", step=20)
+
+    assert client.get("/state").get_json()["step_live"] == 20
+    assert [(entry["run_id"], entry["step"]) for entry in client.get("/runs").get_json()["runs"]] == [("aaa", 20)]
+
+
+def test_a_shared_store_that_is_away_is_said_and_leaves_other_runs_alone(
+    tmp_path: Path, folder: Path, make_room: MakeRoom, make_run: MakeRun
+) -> None:
+    make_run(folder / "own", "own")
+    client = make_room(folder, store_url="postgresql://nobody:secret@127.0.0.1:1/nothing")
+
+    for path in ("/runs", "/runs/elsewhere/state", "/state", "/commands/nonsense"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/storage-unavailable")
+        assert "secret" not in answer.get_data(as_text=True)
+    assert client.get("/runs/own/state").status_code == 200
+    assert client.post("/runs/own/validate").status_code == 202
+    assert client.get("/livez").status_code == 200
+
+
+def test_a_command_of_any_run_is_found_in_the_shared_store(
+    tmp_path: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun
+) -> None:
+    store = make_run(tmp_path / "older", "older", started_at=1.0, store_url=store_url)
+    client = make_room(tmp_path / "absent", store_url=store_url)
+    command_id = client.post("/validate").get_json()["id"]
+    make_run(tmp_path / "newer", "newer", started_at=2.0, store_url=store_url)
+    store.finish_command(command_id, CommandState.DONE, step=12)
+
+    assert client.get(f"/commands/{command_id}").get_json()["state"] == "done"
+    assert client.get(f"/runs/newer/commands/{command_id}").status_code == 404

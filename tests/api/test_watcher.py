@@ -1,0 +1,226 @@
+"""Watching a run: one thread and one look for all who listen, and none when nobody does."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from api import mailbox, watcher
+from api.happenings import Happening
+from api.mailbox import Mailbox
+from api.place import Place
+from api.problems import ProblemError
+from api.reader import Reader
+from api.watcher import Watcher, Watchers
+from service.following import Position
+from service.run_directory import RunDirectory
+from service.run_state import RunState
+from service.store import RunRow, Store, StoreUnavailableError
+from tests.api.conftest import keep_alive
+from tests.api.example_run import RUN_ID, write_run
+
+Eventually = Callable[..., None]
+
+
+class CountingReader(Reader):
+    """Counts the looks into the store."""
+
+    looks = 0
+
+    def find_run(self) -> RunRow | None:
+        type(self).looks += 1
+        return super().find_run()
+
+
+@pytest.fixture
+def store(root: Path) -> Iterator[Store]:
+    store = write_run(root)
+    keep_alive(store)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def watched(root: Path) -> Iterator[Watcher]:
+    CountingReader.looks = 0
+    place = Place(RunDirectory(root))
+    ending = threading.Event()
+    yield Watcher(lambda: CountingReader(place.store, None, place), ending.is_set)
+    ending.set()
+
+
+def text_of(box: Mailbox, seconds: float = 20.0) -> list[str]:
+    """The kinds of what comes first into an empty mailbox, states included."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        delivery = box.take(0.05)
+        found = [happening.kind for happening in delivery.happenings] + ["state"] * (delivery.state is not None)
+        if found:
+            return found
+    return []
+
+
+def threads() -> int:
+    return sum(thread.name == "watcher" for thread in threading.enumerate())
+
+
+def test_a_mailbox_has_the_present_state_at_once(watched: Watcher, store: Store) -> None:
+    box = watched.open()
+
+    delivery = box.take(0)
+    assert delivery.state is not None
+    assert f'"run_id":"{RUN_ID}"' in delivery.state
+    assert box.position == Position(RUN_ID, 6, 4201)
+
+
+def test_all_mailboxes_get_the_same_from_one_look(watched: Watcher, store: Store, eventually: Eventually) -> None:
+    boxes = [watched.open() for _ in range(32)]
+    for box in boxes:
+        box.take(0)
+    store.add_event(RUN_ID, 1, "paused", {})
+
+    taken = [box for box in boxes if text_of(box) == ["event"]]
+    assert len(taken) == 32
+    assert threads() == 1
+    assert CountingReader.looks < 32
+
+
+def test_who_is_silent_costs_no_looks(watched: Watcher, store: Store, eventually: Eventually) -> None:
+    """A store that does not change is looked into once a second, whoever listens."""
+    boxes = [watched.open() for _ in range(32)]
+    eventually(lambda: CountingReader.looks >= 8, what="the looks that follow a change")
+
+    assert CountingReader.looks < 32
+    assert len(boxes) == 32
+
+
+def test_the_thread_lives_only_while_somebody_listens(watched: Watcher, store: Store, eventually: Eventually) -> None:
+    for _ in range(3):
+        first, second = watched.open(), watched.open()
+        watched.close(first)
+        assert watched.is_watching
+        watched.close(second)
+        eventually(lambda: not watched.is_watching, what="the end of the watching")
+    eventually(lambda: threads() == 0, what="the end of all threads")
+
+
+def test_the_end_is_told_to_everybody(root: Path, store: Store, eventually: Eventually) -> None:
+    ending = threading.Event()
+    place = Place(RunDirectory(root))
+    watched = Watcher(lambda: Reader(place.store, None, place), ending.is_set)
+    boxes = [watched.open() for _ in range(3)]
+    ending.set()
+
+    eventually(lambda: all(box.take(0).is_over for box in boxes), what="the end")
+    assert not watched.is_watching
+
+
+def test_who_comes_first_to_a_run_that_is_not_there_is_told_so(watched: Watcher, root: Path) -> None:
+    with pytest.raises(ProblemError):
+        watched.open()
+    root.mkdir()
+    (root / "leitstand.db").write_bytes(b"no database at all, but some bytes")
+    with pytest.raises(StoreUnavailableError):
+        watched.open()
+    assert not watched.is_watching
+
+
+def test_a_defect_does_not_silence_the_streams(
+    watched: Watcher,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    eventually: Eventually,
+) -> None:
+    real, broken = watcher.read_happenings, threading.Event()
+
+    def read(of: Store, position: Position) -> tuple[list[Happening], bool]:
+        if broken.is_set():
+            raise RuntimeError("a defect")
+        return real(of, position)
+
+    monkeypatch.setattr(watcher, "read_happenings", read)
+    box = watched.open()
+    broken.set()
+    store.add_event(RUN_ID, 1, "paused", {})
+    eventually(lambda: "a defect" in caplog.text, what="the log")
+    broken.clear()
+
+    eventually(lambda: "event" in text_of(box), what="the event")
+
+
+def test_states_are_some_time_apart_and_the_last_is_never_left_out(
+    watched: Watcher, store: Store, eventually: Eventually
+) -> None:
+    box = watched.open()
+    states = [str(box.take(0).state)]
+
+    def collect() -> bool:
+        if (state := box.take(0.01).state) is not None:
+            states.append(state)
+        return '"step_live":5040' in states[-1]
+
+    writer = threading.Thread(target=lambda: [store.update_run(RUN_ID, step=5000 + step) for step in range(41)])
+    began = time.monotonic()
+    writer.start()
+    eventually(collect, what="the last state")
+    writer.join()
+
+    assert len(states) <= 2 + (time.monotonic() - began) / watcher.STATE_SECONDS
+
+
+def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: Watcher, store: Store) -> None:
+    store.update_run(RUN_ID, state=RunState.PAUSED)
+    box = watched.open()
+    box.take(0)
+    for _ in range(5):
+        keep_alive(store)
+
+    assert text_of(box, seconds=1.5) == []
+
+
+def test_a_mailbox_is_bounded(store: Store) -> None:
+    box = Mailbox(Position(RUN_ID, 0, 0), "{}")
+    one = Happening("event", b"x", Position(RUN_ID, 1, 0))
+    box.put([one] * mailbox.MOST_WAITING)
+    assert not box._has_lost
+    for _ in range(1000):
+        box.put([one])
+        box.show("{}")
+        box.tell("note")
+
+    assert box._happenings == []
+    assert box.take(0).has_lost
+    box.begin_at(Position(RUN_ID, 2000, 0))
+    box.put([one])
+    delivery = box.take(0)
+    assert (len(delivery.happenings), delivery.state, delivery.note) == (1, "{}", "note")
+
+
+def test_taking_wakes_up_when_something_comes() -> None:
+    box = Mailbox(Position(RUN_ID, 0, 0), "{}")
+    box.take(0)
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(box.take, 60)
+        box.tell("note")
+
+        assert taken.result(20).note == "note"
+
+
+def test_places_are_counted_and_watchers_are_shared(root: Path, store: Store, eventually: Eventually) -> None:
+    place = Place(RunDirectory(root))
+    watchers = Watchers(lambda run_id: Reader(place.store, run_id, place), 2)
+
+    assert [watchers.take_place() for _ in range(3)] == [True, True, False]
+    watchers.give_place_back()
+    assert (watchers.taken, watchers.take_place()) == (1, True)
+
+    box = watchers.of(None).open()
+    assert watchers.of(None) is watchers.of(None)
+    for number in range(50):
+        watchers.of(f"run-{number}")
+    assert len(watchers._watchers) == 2, "those that nobody listens to are forgotten"
+    watchers.of(None).close(box)

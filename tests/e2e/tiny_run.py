@@ -1,0 +1,91 @@
+"""A tiny training on two real ranks with the API before it, for tests that steer it hard."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from service.client import ApiError, Client
+from service.store import Store
+from tests.ddp.launching import settings, torchrun
+
+Eventually = Callable[..., None]
+RARE = 10**6
+
+
+class TinyRun:
+    """Two ranks at work on a tiny patch set and the API before them."""
+
+    def __init__(self, folder: Path, eventually: Eventually) -> None:
+        self.root, self._folder, self._eventually = folder / "run", folder, eventually
+        self.validation_gate = folder / "validation gate"
+        self.processes: list[subprocess.Popen[str]] = []
+        self.url = ""
+
+    def start(self, *flags: str, **values: object) -> "subprocess.Popen[str]":
+        """Start the ranks; their validations wait for the gate."""
+        rhythm = {"MAX_STEPS": RARE, "CHECKPOINT_EVERY": 20, "VAL_STEP_EVERY": 25, "LOG_EVERY": 5, "PATCH_SIZE": 8}
+        chosen = {"DATASET_ROOT": self._folder, "DATA_ROOT": self.root, **rhythm, **values}
+        gated = settings(WORKLOAD="tests.ddp.gated_workload", KEEP_CHECKPOINTS=0, **chosen)
+        environment = {"OMP_NUM_THREADS": "1", "TEST_VALIDATION_GATE": str(self.validation_gate)}
+        with self._output_path(len(self.processes)).open("w") as file:
+            process = subprocess.Popen(
+                torchrun(2, "-m", "ddp", *flags, *gated), stdout=file, stderr=subprocess.STDOUT, text=True,
+                env={**os.environ, **environment}, start_new_session=True,
+            )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def output(self) -> str:
+        return "\n".join(self._output_path(number).read_text() for number in range(len(self.processes)))
+
+    def _output_path(self, number: int) -> Path:
+        return self._folder / f"output {number}.txt"
+
+    def client(self) -> Client:
+        return Client(self.url, actor="tester")
+
+    def wait_for_step(self, client: Client, step: int) -> None:
+        """Wait until the ranks that were started last are at work and have made this step."""
+
+        def is_there() -> bool:
+            assert self.processes[-1].poll() is None, self.output()
+            try:
+                state = client.state()
+            except ApiError:  # no store yet
+                return False
+            return bool(state["run_state"] == "running" and state["step_live"] >= step)
+
+        self._eventually(is_there, seconds=60, what=f"step {step}")
+
+    def kill_all(self) -> None:
+        """No rank gets a chance to write or say anything more."""
+        launcher = psutil.Process(self.processes[-1].pid)
+        everything = [*launcher.children(recursive=True), launcher]
+        for process in everything:
+            process.kill()
+        self.processes[-1].wait()
+        psutil.wait_procs(everything, timeout=10)
+
+    def store(self) -> Store:
+        return Store(self.root / "leitstand.db")
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.store().events(self._run_id()) if event["kind"] == kind]
+
+    def command_ids(self) -> set[str]:
+        return {command.id for command in self.store().commands(self._run_id())}
+
+    def _run_id(self) -> str:
+        run = self.store().current_run()
+        assert run is not None
+        return run.id
+
+    def records(self) -> list[tuple[Path, dict[str, Any]]]:
+        """All records there are, also those that a rollback left behind."""
+        paths = [*self.root.glob("Statistik_*.json"), *self.root.glob("archive/*/Statistik_*.json")]
+        return [(path, json.loads(path.read_text())) for path in paths]
