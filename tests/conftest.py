@@ -11,6 +11,8 @@ from tests.postgres import postgres as postgres  # fixtures for every test
 from tests.postgres import store_url as store_url
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+WITH_RANKS = ("ddp", "e2e")
+"""Folders of tests that start training processes: these go one after another, beside all others."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,3 +37,12 @@ def eventually() -> Callable[..., None]:
             time.sleep(0.02)
 
     return wait
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With two workers, one takes everything that trains, so that never two trainings share two cores."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            path = item.path.relative_to(REPOSITORY / "tests")
+            group = "ranks" if path.parts[0] in WITH_RANKS else str(path)
+            item.add_marker(pytest.mark.xdist_group(group))

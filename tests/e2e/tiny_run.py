@@ -75,7 +75,8 @@ class TinyRun:
         return Store(self.root / "leitstand.db")
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.store().events(self._run_id()) if event["kind"] == kind]
+        journal = self.store().events_after(self._run_id(), 0, limit=100_000)
+        return [{"step": event.step, "details": event.details} for event in journal if event.kind == kind]
 
     def command_ids(self) -> set[str]:
         return {command.id for command in self.store().commands(self._run_id())}
