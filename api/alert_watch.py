@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from api.alerts import AlertBooks, free_bytes
 from api.room import KnownRun, Room
@@ -45,10 +45,11 @@ class AlertWatch:
     def look(self) -> None:
         """Look once at every run that is of interest."""
         self._survey(time.monotonic())
-        for known in list(self._runs.values()):
+        for known in self._runs.values():
             if self._is_ending():
                 return
             self._look_at_safely(known)
+        self._runs = self._of_interest(self._runs.values())
 
     def _run(self) -> None:
         while not self._is_ending():
@@ -70,11 +71,11 @@ class AlertWatch:
             if self._is_new("survey", error):
                 logger.exception("The runs cannot be listed, so new ones are not watched for alerts.")
         else:
-            wall_clock = time.time()
-            self._runs = {known.row.id: known for known in found if self._is_of_interest(known.row, wall_clock)}
+            self._runs = self._of_interest(found)
 
-    def _is_of_interest(self, run: RunRow, now: float) -> bool:
-        return run.id not in self._settled or is_news(run, now)
+    def _of_interest(self, runs: Iterable[KnownRun]) -> dict[str, KnownRun]:
+        now = time.time()
+        return {known.row.id: known for known in runs if known.row.id not in self._settled or is_news(known.row, now)}
 
     def _look_at_safely(self, known: KnownRun) -> None:
         try:

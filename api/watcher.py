@@ -39,7 +39,7 @@ class View:
         self.reader = find()
         self.run = self.reader.run()
         self.position = present_position(self.reader.store, self.run.id)
-        self._watch = ChangeWatch(self.reader.store)
+        self._watch = ChangeWatch(self.reader.store, self.run.id)
 
     def is_due(self, now: float) -> bool:
         """Whether to look into the store at `now`, of a monotonic clock."""
@@ -56,6 +56,7 @@ class View:
             return
         if run.id != self.run.id:
             self.position = start_position(self.reader.store, run)
+            self._watch = ChangeWatch(self.reader.store, run.id)
             yield [run_change(run, self.run.id, self.position)]
         self.run = run
         is_all = False
@@ -73,7 +74,7 @@ class View:
         """The default run may have become another, in another store."""
         reader = self._find()
         if reader.store is not self.reader.store:
-            self._watch = ChangeWatch(reader.store)
+            self._watch = ChangeWatch(reader.store, self.run.id)
         self.reader = reader
 
 

@@ -12,6 +12,7 @@ FINAL_REFUSALS = frozenset({"no-run", "no-trainer"})
 """Refusals with status 503 that asking again in a moment does not change."""
 
 _EXIT_CODES = {
+    int(HTTPStatus.REQUEST_TIMEOUT): 1,
     int(HTTPStatus.CONFLICT): 1,
     int(HTTPStatus.PRECONDITION_FAILED): 1,
     int(HTTPStatus.TOO_MANY_REQUESTS): 1,
@@ -20,7 +21,13 @@ _EXIT_CODES = {
     int(HTTPStatus.GATEWAY_TIMEOUT): 3,
 }
 _PASSING = frozenset(
-    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
 )
 
 

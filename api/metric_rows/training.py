@@ -75,6 +75,6 @@ ROWS: tuple[MetricRow, ...] = (
     plain("leitstand_train_samples_per_second", "Samples of all ranks per second", "samples_per_second"),
     plain("leitstand_train_data_wait_ratio", "Share of the time spent waiting for data", "data_wait_ratio"),
     plain(
-        "leitstand_train_peak_memory_bytes", "Highest GPU memory of any rank; 0 on CPU", "vram_usage_gb", BYTES_PER_GIB
+        "leitstand_train_peak_memory_bytes", "Highest GPU memory of any rank, 0 on CPU", "vram_usage_gb", BYTES_PER_GIB
     ),
 )

@@ -23,10 +23,12 @@ NO_ROUTE = {401, 403, 404, 405, 413, 421, 429}
 
 
 class Contract:
-    """The document, made when the first answer is looked at; the same for all applications of this code."""
+    """The document as the server publishes it, the same for all applications of this code."""
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
+        with tempfile.TemporaryDirectory() as folder:
+            self.document = build(create_app(RunConfig(data_root=Path(folder))))
 
     @contextmanager
     def watching(self) -> Iterator[list[str]]:
@@ -37,12 +39,6 @@ class Contract:
             yield self.complaints
         finally:
             request_finished.disconnect(self._look)
-
-    @cached_property
-    def document(self) -> dict[str, Any]:
-        """As the server publishes it."""
-        with tempfile.TemporaryDirectory() as folder:
-            return build(create_app(RunConfig(data_root=Path(folder))))
 
     @cached_property
     def _operations(self) -> dict[str, dict[str, Any]]:

@@ -48,7 +48,7 @@ def test_a_refusal_has_the_shape_of_rfc_9457(client: FlaskClient) -> None:
         "type": "/problems/not-found",
         "title": PROBLEMS["not-found"].title,
         "status": 404,
-        "detail": "There is no /no/such%20thing; docs/api.md lists all routes.",
+        "detail": "There is no /no/such%20thing; /docs lists all routes.",
         "instance": "/no/such%20thing",
     }
 

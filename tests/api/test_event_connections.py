@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
 from api.event_stream import ENDS, HEARTBEAT_SECONDS
 from api.waiting import MOST_WAITING
+from service.client import Client
 from service.commands import CommandState
 from service.store import Store
 from tests.api.conftest import keep_alive
@@ -122,3 +124,18 @@ def test_a_run_in_a_shared_store_is_followed(store_url: str, tmp_path: Path, eve
         shared.add_event("far", 1, "resumed", {})
         assert follower.await_kind("event")["kind"] == "resumed"
     shared.close()
+
+
+def test_our_client_misses_nothing_while_the_server_is_killed_and_started_again(root: Path, store: Store) -> None:
+    with serving(root) as server:
+        found = Client(server.url).events(["event"], last_event_id=f"6-4201-{RUN_ID}")
+        store.add_event(RUN_ID, 1, "paused", {})
+        assert next(found).data["kind"] == "paused"
+        master = psutil.Process(server.process.pid)
+        for process in [master, *master.children()]:
+            process.kill()
+        store.add_event(RUN_ID, 2, "resumed", {})
+    with serving(root, at_port=server.port):
+        assert next(found).data["kind"] == "resumed"
+        store.add_event(RUN_ID, 3, "set", {})
+        assert next(found).data["kind"] == "set"

@@ -54,11 +54,13 @@ def guarded_server(living_run: Path, tokens: Path) -> Iterator[Server]:
         yield server
 
 
-def play(server: Server, folder: Path, *options: str) -> None:
+def play(server: Server, folder: Path, *options: str, token: str = "") -> None:
     """Let schemathesis ask; fails with its report when one check does, or when the server met a defect."""
-    command = (Path(sys.executable).with_name("schemathesis"), "--no-color", "--config-file", CONFIG, "run")
+    config = folder / "fuzzing.toml"
+    config.write_text(CONFIG.read_text() + (f'[auth.openapi.token]\nbearer = "{token}"\n' if token else ""))
+    command = (Path(sys.executable).with_name("schemathesis"), "--no-color", "--config-file", config, "run")
     location = f"{server.url}/openapi.json"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TOKEN_IS_NEEDED": str(int("--header" in options))}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TOKEN_IS_NEEDED": str(int(token != ""))}
     # In a folder of its own: hypothesis leaves files where it works.
     played = subprocess.run([*command, location, *options], cwd=folder, env=environment, capture_output=True, text=True)
     assert played.returncode == 0, played.stdout + played.stderr
@@ -86,7 +88,7 @@ def test_with_a_token_that_may_steer_the_same_holds_and_without_it_nothing_is_an
 ) -> None:
     token = create_token(tokens, "fuzzing.control", TokenScope.CONTROL)
 
-    play(guarded_server, tmp_path, "--header", f"Authorization: Bearer {token}", "--max-examples", "5")
+    play(guarded_server, tmp_path, "--max-examples", "5", token=token)
 
 
 def test_with_a_token_that_may_read_whatever_steers_is_refused_as_the_contract_says(
@@ -96,4 +98,4 @@ def test_with_a_token_that_may_read_whatever_steers_is_refused_as_the_contract_s
 
     # Routes that answer nothing but 403 are what this token is for, so no warning of them.
     options = ("--phases", "examples,fuzzing", "--max-examples", "5", "--warnings", "off")
-    play(guarded_server, tmp_path, "--header", f"Authorization: Bearer {token}", *options)
+    play(guarded_server, tmp_path, *options, token=token)

@@ -70,6 +70,7 @@ def trap(root: Path, store: Store) -> Iterator[list[Path]]:
     (root.parent / "outside.txt").write_text(SECRET)
     (root / "link.json").symlink_to(root.parent / "outside.txt")
     write_checkpoint(root, 700)
+    create_app(RunConfig(data_root=root)).test_client().get("/state")  # what watches all answers prepares itself
     touched: list[Path] = []
     _touched.append(touched)
     yield touched

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,22 @@ def test_the_heartbeat_tells_what_the_parts_know(
         "log_points_dropped": 0, "unsaved_records": 1, "waiting_writings": 0, "store_outages": 1, "stalls": 1,
         "viewer_events_dropped": 0, "disk_free_bytes": 5,
     }  # fmt: skip
+
+
+def test_nothing_is_lost_or_doubled_while_several_threads_tell_at_once(bench: Bench, eventually: Eventually) -> None:
+    def tell(teller: int) -> None:
+        for number in range(300):
+            bench.recorder.event("told", {"teller": teller, "number": number})
+
+    with ThreadPoolExecutor(3) as pool:
+        told = [pool.submit(tell, teller) for teller in range(3)]
+        for step in range(1, 301):
+            bench.recorder.log_point(step, {"total_loss_value": 1.0}, record(step))
+        for done in told:
+            done.result(60)
+    eventually(lambda: len(bench.store.events_after(RUN, 0, 1000)) == 900, what="all events")
+    eventually(lambda: len(bench.store.series(RUN)) == 300, what="all log points")
+
+    found = [event.details for event in bench.store.events_after(RUN, 0, 1000)]
+    for teller in range(3):
+        assert [it["number"] for it in found if it["teller"] == teller] == list(range(300))

@@ -9,6 +9,7 @@ import pytest
 
 from ddp import assembly
 from service.commands import Kind
+from service.tables import metadata
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_every_module_that_is_named_exists(page: str, repository: Path) -> None:
 
 def test_every_class_and_method_that_is_named_exists(page: str, repository: Path) -> None:
     known: set[str] = set()
-    for path in (repository / "ddp").rglob("*.py"):
+    for path in (path for folder in ("api", "ddp", "service") for path in (repository / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 known |= {node.name, *(f"{node.name}.{item.name}" for item in node.body if hasattr(item, "name"))}
@@ -33,6 +34,13 @@ def test_every_class_and_method_that_is_named_exists(page: str, repository: Path
     assert {"Control.send", "Ledger.turn"} <= named
 
     assert named <= known
+
+
+def test_every_table_of_the_store_has_one_row(page: str) -> None:
+    _, _, rest = page.partition("| table | one row per |\n")
+    rows = re.findall(r"^\| `([a-z_]+)` \|", rest.partition("\n\n")[0], re.MULTILINE)
+
+    assert rows == list(metadata.tables)
 
 
 def test_order_of_commands_within_one_boundary_is_that_of_the_code(page: str) -> None:

@@ -42,7 +42,7 @@ ASKING: dict[str, tuple[str, str]] = {
 """What a person types, and what it asks first."""
 
 REFUSALS = [
-    (401, "unauthorized", 2), (403, "forbidden", 2), (404, "not-found", 2), (409, "run-ended", 1),
+    (401, "unauthorized", 2), (403, "insufficient-scope", 2), (404, "not-found", 2), (409, "run-ended", 1),
     (412, "precondition-failed", 1), (422, "invalid-argument", 2), (429, "too-many-requests", 1),
     (500, "internal-error", 1), (502, "", 3), (503, "no-run", 3), (503, "no-trainer", 3),
     (503, "storage-unavailable", 3),

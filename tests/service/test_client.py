@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service import __version__
-from service.client import ApiError, BadAnswerError, Client, WaitTimeoutError
+from service.client import ApiError, BadAnswerError, Client
 from service.errors import UserError
 from tests.service.stand_in import Answer, StandIn, command, problem
 
@@ -81,8 +81,8 @@ def test_an_address_that_is_none_is_refused_with_an_example(url: str) -> None:
 @pytest.mark.parametrize(
     ("status", "exit_code"),
     [
-        (400, 2), (401, 2), (403, 2), (404, 2), (409, 1), (412, 1), (422, 2), (429, 1), (500, 1), (502, 3), (503, 3),
-        (504, 3), (599, 1),
+        (400, 2), (401, 2), (403, 2), (404, 2), (408, 1), (409, 1), (412, 1), (422, 2), (429, 1), (500, 1), (502, 3),
+        (503, 3), (504, 3), (599, 1),
     ],
 )  # fmt: skip
 def test_a_refusal_carries_the_servers_sentence_status_slug_and_exit_code(
@@ -140,32 +140,6 @@ def test_a_redirect_is_not_followed(server: StandIn) -> None:
         client.submit("validate")
 
     assert len(server.requests) == 1
-
-
-def test_wait_returns_the_command_once_it_is_final(server: StandIn) -> None:
-    done = command("done", step=12, result={"record": "Statistik_12.json"})
-    server.on("GET", "/commands/c0ffee", Answer(command()), Answer(command("running")), Answer(done))
-
-    with Client(server.url) as client:
-        assert client.wait("c0ffee", timeout_seconds=20) == done
-
-    assert len(server.requests) == 3
-
-
-def test_wait_takes_an_unknown_state_for_final(server: StandIn) -> None:
-    server.on("GET", "/commands/c0ffee", Answer(command("postponed")))
-
-    with Client(server.url) as client:
-        assert client.wait("c0ffee", timeout_seconds=20)["state"] == "postponed"
-
-
-def test_wait_gives_up_in_time_and_says_that_the_command_goes_on(server: StandIn) -> None:
-    server.on("GET", "/commands/c0ffee", Answer(command("running")))
-
-    with Client(server.url) as client, pytest.raises(WaitTimeoutError, match=r"within 0\.2 s; it goes on") as late:
-        client.wait("c0ffee", timeout_seconds=0.2)
-
-    assert late.value.exit_code == 124
 
 
 def test_ids_and_names_cannot_leave_their_route(server: StandIn) -> None:

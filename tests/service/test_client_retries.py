@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -10,7 +9,6 @@ from email.utils import format_datetime
 import pytest
 
 from service import attempts
-from service import client as client_module
 from service.attempts import Attempts
 from service.client import ApiError, Client, ServerUnreachableError
 from service.refusals import FINAL_REFUSALS
@@ -23,7 +21,6 @@ Eventually = Callable[..., None]
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that was reached is waited for a moment only."""
     monkeypatch.setattr(attempts, "ABSENCE_SECONDS", 0.5)
-    monkeypatch.setattr(client_module, "ABSENCE_SECONDS", 0.1)
 
 
 def keys(server: StandIn) -> list[str | None]:
@@ -167,7 +164,14 @@ def test_a_server_that_hangs_is_given_up(ask: str, sentence: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "slug"),
-    [(429, "too-many-requests"), (502, "test"), (503, "storage-unavailable"), (503, "test"), (504, "test")],
+    [
+        (408, "request-timeout"),
+        (429, "too-many-requests"),
+        (502, "test"),
+        (503, "storage-unavailable"),
+        (503, "test"),
+        (504, "test"),
+    ],
 )
 @pytest.mark.parametrize("ask", ["state", "submit"])
 def test_what_is_refused_for_the_moment_is_asked_again_when_the_server_says(
@@ -234,66 +238,3 @@ def test_a_pause_is_a_number_a_date_or_the_usual_one() -> None:
     assert 20 < (paused(soon) or 0) <= 30
     assert paused("Mon, 01 Jan 2024 00:00:00 GMT") == 0
     assert paused(None) == paused("soon") == attempts.USUAL_PAUSE_SECONDS
-
-
-def test_wait_survives_a_restart_of_the_server(monkeypatch: pytest.MonkeyPatch, eventually: Eventually) -> None:
-    monkeypatch.setattr(client_module, "POLL_SECONDS", (0.02, 0.05))
-    first, second = StandIn(), StandIn()
-    first.on("GET", "/commands/c0ffee", Answer(command("running")))
-    second.on("GET", "/commands/c0ffee", Answer(command("done")))
-    results: list[str] = []
-    with serving(first) as url:
-        waiting = threading.Thread(target=lambda: results.append(Client(url).wait("c0ffee", 30)["state"]))
-        waiting.start()
-        eventually(lambda: first.requests, what="the first look")
-    with serving(second, int(url.rpartition(":")[2])):
-        waiting.join(20)
-
-    assert results == ["done"]
-
-
-def test_wait_survives_a_store_that_is_locked_for_long(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "MOST_REFUSALS", 1)
-    locked = problem(503, "The store is locked.", "storage-unavailable", Retry_After="0")
-    server.on("GET", "/commands/c0ffee", Answer(command()), *[locked] * 6, Answer(command("done")))
-
-    with Client(server.url) as client:
-        assert client.wait("c0ffee", timeout_seconds=30)["state"] == "done"
-
-
-@pytest.mark.usefixtures("_impatient")
-def test_wait_does_not_wait_for_a_server_that_stays_away() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ServerUnreachableError):
-        client.wait("c0ffee", timeout_seconds=30)
-
-
-def test_carry_out_lets_the_server_wait_and_returns_the_ended_command(server: StandIn) -> None:
-    done = command("done", step=12)
-    server.on("POST", "/validate", Answer(done))
-
-    with Client(server.url) as client:
-        assert client.carry_out("validate", timeout_seconds=600, expires_in=9) == done
-
-    assert server.targets == ["/validate?expires_in=9&wait=30.000"]
-
-
-def test_carry_out_looks_again_where_the_server_has_answered_early(server: StandIn) -> None:
-    server.on("POST", "/validate", Answer(command("running"), 202))
-    server.on("GET", "/commands/c0ffee", Answer(command("running")), Answer(command("done")))
-
-    with Client(server.url) as client:
-        assert client.carry_out("validate", timeout_seconds=20)["state"] == "done"
-
-    assert server.targets[1:] == ["/commands/c0ffee"] * 2
-
-
-def test_a_server_may_be_silent_for_as_long_as_it_was_asked_to_wait() -> None:
-    def answer_late(peer: object) -> None:
-        time.sleep(0.4)
-        body = json.dumps(command("done")).encode()
-        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))  # type: ignore[attr-defined]
-
-    with slamming_server(answer_late) as (url, asked), Client(url, timeout_seconds=0.2) as client:
-        assert client.carry_out("validate", timeout_seconds=10)["state"] == "done"
-
-    assert len(asked) == 1
