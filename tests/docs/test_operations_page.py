@@ -1,12 +1,18 @@
 """docs/operations.md: every state, key, command, file and variable that it names exists, and none is left out."""
 
+import json
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+from api import courier, webhooks
 from api.app import create_app
+from api.problems import PROBLEMS
+from api.rates import WRONG_TOKENS_PER_MINUTE
 from ddp import record_writer, recorder, store_queue, trainer
 from ddp.checkpoint import verify
 from ddp.logs import ForgivingFile
@@ -16,7 +22,9 @@ from ddp.signals import EXIT_CODE, SAME_WISH_SECONDS
 from ddp.slowness import WINDOWS_IN_A_ROW
 from ddp.window import SLOW_FACTOR, SLOW_STEPS
 from ddp.world import COLLECTIVE_TIMEOUT
+from service import alerts, postgres
 from service.cli import leitstand
+from service.journal import Event
 from service.live import LiveSettings
 from service.run_directory import RunDirectory
 from service.run_state import LEFT_BY_SIGNAL, LOST_AFTER_SECONDS, STALLED_AFTER_SECONDS, RunState
@@ -92,6 +100,53 @@ def test_numbers_are_those_of_the_code(page: str) -> None:
     assert recorder.RETRY_SECONDS == record_writer.RETRY_SECONDS == 2
     assert "every two seconds" in page
     assert str(EXIT_CODE) in section(page, "## Exit codes")
+
+
+def test_every_alert_has_one_row_with_the_numbers_of_the_code(page: str) -> None:
+    text = section(page, "## Alerts")
+
+    assert re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE) == list(alerts.NAMES)
+    assert f"no sign of life for {alerts.LOST_SECONDS:.0f} s" in text
+    assert f"skipped in the last {alerts.NON_FINITE_SECONDS / 60:.0f} minutes" in text
+    assert f"the same one for {alerts.SLOW_SECONDS / 60:.0f} minutes" in text
+
+
+def test_webhooks_are_as_they_are_described(page: str) -> None:
+    text = section(page, "### Webhooks")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    told = {"name": "stalled", "is_on": True, "since": 1.0, "sentence": "No progress."}
+
+    assert list(json.loads(example)) == list(webhooks.payload(Event(118, "a", 1.0, 5120, "alert", told), 2))
+    assert f"`{webhooks.EVENT_ID}`" in text
+    assert f"after {courier.FIRST_PAUSE_SECONDS:.0f} s at first" in text
+    assert f"up to {courier.LONGEST_PAUSE_SECONDS / 60:.0f} minutes" in text
+    assert f"for {courier.GIVE_UP_SECONDS / 3600:.0f} hours" in text
+
+
+def test_the_receiver_of_webhooks_that_is_shown_knows_genuine_ones(page: str) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", section(page, "### Webhooks"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    is_genuine, now = names["is_genuine"], int(time.time())
+
+    assert is_genuine("secret", webhooks.signature("secret", now, b"{}"), b"{}")
+    assert not is_genuine("secret", webhooks.signature("other", now, b"{}"), b"{}")
+    assert not is_genuine("secret", webhooks.signature("secret", now, b"{}"), b"{ }")
+    assert not is_genuine("secret", webhooks.signature("secret", now - 3600, b"{}"), b"{}")
+
+
+def test_refusals_that_are_explained_are_those_of_the_code(page: str) -> None:
+    rows = re.findall(r"^\| (\d+) \*([a-z-]+)\* \|", section(page, "### Requests are refused"), re.MULTILINE)
+    assert rows
+
+    assert [(int(status), slug) for status, slug in rows] == [(PROBLEMS[slug].status, slug) for _, slug in rows]
+    assert f"{WRONG_TOKENS_PER_MINUTE} wrong tokens" in section(page, "## Security")
+
+
+def test_connections_to_a_shared_store_are_those_of_the_code(page: str) -> None:
+    pool = postgres.POOL_OF_MANY
+
+    assert f"an API up to {pool['pool_size'] + pool['max_overflow']}" in page
 
 
 def test_numbers_of_a_slow_rank_are_those_of_the_code(page: str) -> None:

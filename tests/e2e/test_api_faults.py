@@ -84,7 +84,7 @@ def test_after_a_death_between_post_and_answer_the_key_finds_the_command(
         run.url = first.url
         run.wait_for_step(client, 2)
         asked = {"url": f"{first.url}/checkpoint", "params": {"apply_at_step": 10**7, "wait": 60}}
-        key = {"Idempotency-Key": "from a script"}
+        key = {"Idempotency-Key": "from-a-script"}
         failures: list[Exception] = []
 
         def ask() -> None:
