@@ -29,7 +29,7 @@ run: setup
 	@exec $(BIN)/leitstand up --config deploy/demo.toml $(SETTINGS) $(ARGS)
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 2 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -81,18 +81,16 @@ class Courier:
 
     def _deliver(self, outbox: Outbox) -> bool:
         """Deliver what waits, one by one; False when it has to be gone on with later."""
-        while not self._is_ending():
-            if not outbox.hold(time.time()):
-                return self._rest(REST_SECONDS)
-            event = outbox.next(self._not_before)
-            if event is None:
-                outbox.release()
-                return True
+        if not outbox.hold(time.time()):
+            return self._rest(REST_SECONDS)
+        while not self._is_ending() and (event := outbox.next(self._not_before)) is not None:
             attempt = post(self._receiver, event, int(time.time()))
             if not self._is_settled(event, attempt):
+                outbox.release()
                 return self._rest(self._pause_seconds(attempt))
-            outbox.done(event.id)
-        return False
+            outbox.done(event.id, time.time())
+        outbox.release()
+        return not self._is_ending()
 
     def _is_settled(self, event: Event, attempt: Attempt) -> bool:
         """Whether this alert need not be tried again; says so where it was not taken."""

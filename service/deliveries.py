@@ -6,8 +6,9 @@ from service.journal import Event
 from service.store import Store
 from service.tables import deliveries, events
 
-HOLD_SECONDS = 60.0
-"""Who delivers keeps others from it for so long at a time, if he does not say that he is through."""
+HOLD_SECONDS = 20.0
+"""Who delivers keeps others from it for so long at a time, if he does not say that he is through; longer than an attempt
+takes."""
 
 
 class Outbox:
@@ -46,10 +47,11 @@ class Outbox:
             row = connection.execute(query).first()
         return None if row is None else Event(**row._asdict())
 
-    def done(self, event_id: int) -> None:
-        """This one, and all before it, need not be delivered any more."""
+    def done(self, event_id: int, now: float) -> None:
+        """This one, and all before it, need not be delivered any more; go on to hold at the Unix time `now`."""
+        values = {"event_id": event_id, "held_until": now + HOLD_SECONDS}
         with self._store.turn(self._run_id) as connection:
-            connection.execute(sa.update(deliveries).where(self._key).values(event_id=event_id))
+            connection.execute(sa.update(deliveries).where(self._key).values(**values))
 
     def release(self) -> None:
         """Let others deliver."""

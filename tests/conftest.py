@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.postgres import postgres as postgres  # fixtures for every test
 from tests.postgres import store_url as store_url
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WITH_RANKS = ("ddp", "e2e")
+WITH_RANKS = ("tests/ddp/", "tests/e2e/")
 """Folders of tests that start training processes: these go one after another, beside all others."""
 
 
@@ -39,10 +41,15 @@ def eventually() -> Callable[..., None]:
     return wait
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With two workers, one takes everything that trains, so that never two trainings share two cores."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            path = item.path.relative_to(REPOSITORY / "tests")
-            group = "ranks" if path.parts[0] in WITH_RANKS else str(path)
-            item.add_marker(pytest.mark.xdist_group(group))
+class Sharing(LoadScopeScheduling):
+    """Of two workers, one takes everything that trains, so that never two trainings share two cores."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Tests with the same answer go to one worker: those with ranks, or else those of one file."""
+        path = nodeid.partition("::")[0]
+        return "ranks" if path.startswith(WITH_RANKS) else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
+    return Sharing(config, log)
