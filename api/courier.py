@@ -83,7 +83,9 @@ class Courier:
         """Deliver what waits, one by one; False when it has to be gone on with later."""
         if not outbox.hold(time.time()):
             return self._rest(REST_SECONDS)
-        while not self._is_ending() and (event := outbox.next(self._not_before)) is not None:
+        # The clock may have been ahead when this process started.
+        not_before = min(self._not_before, time.time() - GIVE_UP_SECONDS)
+        while not self._is_ending() and (event := outbox.next(not_before)) is not None:
             attempt = post(self._receiver, event, int(time.time()))
             if not self._is_settled(event, attempt):
                 outbox.release()

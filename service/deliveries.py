@@ -7,8 +7,7 @@ from service.store import Store
 from service.tables import deliveries, events
 
 HOLD_SECONDS = 20.0
-"""Who delivers keeps others from it for so long at a time, if he does not say that he is through; longer than an attempt
-takes."""
+"""Who delivers keeps others from it for so long at a time, unless he is through earlier. No attempt takes longer."""
 
 
 class Outbox:

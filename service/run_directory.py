@@ -86,7 +86,12 @@ class RunDirectory:
             return None
         target = self._archive_folder(self._archived_id())
         for path in belongings:
-            path.rename(target / path.name)
+            try:
+                path.rename(target / path.name)
+            except FileNotFoundError:
+                # SQLite takes its companion files away when the last reader, such as an API, leaves.
+                if path.name not in STORE_COMPANIONS:
+                    raise
         sync_folder(target)
         sync_folder(self.root)
         return target

@@ -163,6 +163,21 @@ def test_old_alerts_are_nobodys_concern_when_webhooks_are_switched_on(
         eventually(lambda: received(hook) == ["new"], what="the new one alone")
 
 
+def test_a_clock_that_was_ahead_at_the_start_silences_nothing(
+    store: Store, hook: StandIn, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as ahead:
+        real = time.time
+        ahead.setattr(time, "time", lambda: real() + 86400)
+        at_work = Courier(Receiver(f"{hook.url}/hook", ""), lambda: False)
+
+    number = alert(store, "a")
+    at_work.tell(store, RUN_ID, number)
+    at_work._deliver_safely(store, RUN_ID, number)
+
+    assert received(hook) == ["a"]
+
+
 def test_another_receiver_is_told_of_its_own(store: Store, hook: StandIn, eventually: Eventually) -> None:
     hook.on("POST", "/other", OK)
     number = alert(store, "a")

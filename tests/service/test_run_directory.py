@@ -209,3 +209,23 @@ def test_a_run_that_never_made_a_step_leaves_everything_but_records_where_it_is(
 
     assert sorted(path.name for path in moved) == ["Statistik_0.json", "Statistik_5.json"]
     assert {path.name for path in tmp_path.iterdir()} == {"leitstand.db", "run.json", ".lock", "archive"}
+
+
+def test_a_stores_companion_that_sqlite_takes_away_meanwhile_does_not_stop_the_archive(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(directory.root, CONTENT)
+    rename = Path.rename
+
+    def rename_after_a_reader_left(path: Path, target: Path) -> Path:
+        if path.name == "leitstand.db":
+            directory.root.joinpath("leitstand.db-wal").unlink(missing_ok=True)
+            directory.root.joinpath("leitstand.db-shm").unlink(missing_ok=True)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_after_a_reader_left)
+
+    archive = directory.archive()
+
+    assert archive is not None
+    assert (archive / "leitstand.db").read_bytes() == CONTENT["leitstand.db"]
