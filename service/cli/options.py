@@ -34,7 +34,7 @@ _SERVER_OPTIONS = (
     click.option("--url", envvar="LEITSTAND_URL", default=DEFAULT_URL, show_default=True, help="Address of the API."),
     click.option("--token", envvar="LEITSTAND_TOKEN", help="Token of the API; better given as LEITSTAND_TOKEN."),
     click.option("--token-file", type=click.Path(path_type=Path), help="File that holds the token alone."),
-    click.option("--run", envvar="LEITSTAND_RUN", metavar="RUN", help="The run that is meant; without it the default one."),
+    click.option("--run", envvar="LEITSTAND_RUN", metavar="RUN", help="The run that is meant, if not the default."),
     click.option(
         "--ca", envvar="LEITSTAND_CA", type=click.Path(path_type=Path), metavar="FILE",
         help="Certificates to check a server with TLS against.",
