@@ -19,8 +19,9 @@ WITH_RANKS = ("tests/ddp/", "tests/e2e/")
 
 @pytest.fixture(scope="session", autouse=True)
 def _hang_up_as_usual() -> None:
-    """A suite started under nohup inherits that SIGHUP is ignored, and so would every program it starts."""
+    """A suite in the background inherits that SIGHUP or SIGINT is ignored, and so would every program it starts."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
