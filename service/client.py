@@ -11,13 +11,12 @@ makes two commands; a downloaded file is written whole or not at all.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast, overload
-from urllib.parse import quote
 from uuid import uuid4
 
 from service.answers import Acceptance, AlertList, CommandAnswer, RankList, RunList, SettingsAnswer
 from service.attempts import ABSENCE_SECONDS
 from service.commands import CommandState, Kind
-from service.connection import DEFAULT_URL, KEY_HEADER
+from service.connection import DEFAULT_URL, KEY_HEADER, path_part
 from service.history_client import PAGE_SIZE, HistoryClient
 from service.refusals import ApiError, BadAnswerError, ServerUnreachableError, UntrustedServerError, WaitTimeoutError
 from service.streams import HEARTBEAT_SECONDS, LiveEvent, follow
@@ -141,11 +140,11 @@ class Client(HistoryClient):
 
     def command(self, command_id: str) -> CommandAnswer:
         """The present state of a command. Raises `ApiError` (404: there is no such command)."""
-        return cast(CommandAnswer, self._get_object(f"/commands/{quote(command_id, safe='')}"))
+        return cast(CommandAnswer, self._get_object(f"/commands/{path_part(command_id)}"))
 
     def cancel(self, command_id: str) -> CommandAnswer:
         """Take back a command that is queued. Raises `ApiError` (409: it has begun or ended, 404: there is none)."""
-        answer = self._json_object(self._send("DELETE", f"/commands/{quote(command_id, safe='')}"))
+        answer = self._json_object(self._send("DELETE", f"/commands/{path_part(command_id)}"))
         return cast(CommandAnswer, answer)
 
     def wait(self, command_id: str, timeout_seconds: float) -> CommandAnswer:
@@ -172,7 +171,8 @@ class Client(HistoryClient):
         or falls silent. Raises `UserError` when the server refuses, or stays away for minutes.
         """
         silence_seconds = max(0.0, HEARTBEAT_SECONDS - self._timeout_seconds)
-        return follow(self._asking("/events", {"kinds": ",".join(kinds) or None}, silence_seconds), last_event_id)
+        asked = {"kinds": ",".join(kinds) or None}
+        return follow(self._asking("/events", asked, "text/event-stream", silence_seconds), last_event_id)
 
     def metrics(self) -> str:
         """The metrics in Prometheus' text format."""
@@ -197,7 +197,7 @@ class Client(HistoryClient):
 
     def schema(self, name: str = "statistik") -> dict[str, Any]:
         """The JSON Schema of a record, or of an answer by its name in the OpenAPI document, such as `RecordList`."""
-        return self._get_object(f"/schema/{quote(name, safe='')}.json", room_wide=True)
+        return self._get_object(f"/schema/{path_part(name)}.json", room_wide=True)
 
     def _ask_for(
         self,
@@ -209,7 +209,7 @@ class Client(HistoryClient):
         silence_seconds: float = 0.0,
     ) -> dict[str, Any]:
         """The answer to one request for a command; sent again under its key where an answer is lost."""
-        method, path = ("PATCH", "/settings") if kind == Kind.SET else ("POST", f"/{quote(kind, safe='')}")
+        method, path = ("PATCH", "/settings") if kind == Kind.SET else ("POST", f"/{path_part(kind)}")
         given = {KEY_HEADER: key, "If-Match": if_match or ""}
         response = self._send(
             method, path, query, arguments, headers={name: value for name, value in given.items() if value},

@@ -14,7 +14,7 @@ from requests.auth import AuthBase
 from service import __version__
 from service.attempts import FAILURES, Attempts
 from service.errors import UserError
-from service.refusals import ApiError, BadAnswerError, given_up, refusal
+from service.refusals import ApiError, BadAnswerError, given_up, no_api, refusal
 
 DEFAULT_URL = "http://127.0.0.1:5050"
 CONNECT_SECONDS = 5.0
@@ -28,7 +28,7 @@ _SAFE = frozenset({"GET", "HEAD", "DELETE"})
 class Connection:
     """A session with one server; use it as a context manager. Not for use from several threads.
 
-    `run` is the id of the run that is meant, None the one that started last. `ca_file` holds the certificates that a
+    `run` is the id of the run that is meant, None the server's default run. `ca_file` holds the certificates that a
     server with TLS is checked against, None those of this machine. `timeout_seconds` is how long an answer may be
     silent. `actor` and `source` (`api`, `cli` or `web`) are what the audit of commands shows beside the address.
     """
@@ -46,7 +46,7 @@ class Connection:
     ) -> None:
         """Connects only when asked something. Raises `UserError` when an argument cannot be used."""
         self._url = _checked_url(url)
-        self._prefix = f"/runs/{quote(run, safe='')}" if run else ""
+        self._prefix = f"/runs/{path_part(run)}" if run else ""
         self._verify = _checked_ca_file(ca_file) if ca_file else True
         self._timeout_seconds = timeout_seconds
         self._session = requests.Session()
@@ -76,8 +76,8 @@ class Connection:
     ) -> dict[str, Any]:
         return self._json_object(self._send("GET", path, query, room_wide=room_wide))
 
-    def _get_text(self, path: str, query: Mapping[str, Any] | None = None, *, accept: str = "text/plain") -> str:
-        return self._send("GET", path, query, headers={"Accept": accept}).content.decode(errors="replace")
+    def _get_text(self, path: str, query: Mapping[str, Any] | None = None) -> str:
+        return self._send("GET", path, query, accept="text/plain").content.decode(errors="replace")
 
     def _json_object(self, response: requests.Response) -> dict[str, Any]:
         try:
@@ -85,7 +85,7 @@ class Connection:
         except requests.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict):
-            raise BadAnswerError(f"{self._url} does not answer as Leitstand's API does; check the address.")
+            raise no_api(self._url)
         return answer
 
     def _send(
@@ -95,6 +95,7 @@ class Connection:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         *,
+        accept: str = "",
         headers: Mapping[str, str] | None = None,
         silence_seconds: float = 0.0,
         stream: bool = False,
@@ -103,21 +104,23 @@ class Connection:
     ) -> requests.Response:
         """The answer to one request; sent again only where that is safe: without an effect, or under a key.
 
-        The server may be silent `silence_seconds` longer than usual. Raises `ApiError`, `ServerUnreachableError`,
-        `UntrustedServerError` or `BadAnswerError`.
+        With `accept` the answer must be of this media type: a router's page is none. The server may be silent
+        `silence_seconds` longer than usual. Raises `ApiError`, `ServerUnreachableError`, `UntrustedServerError` or
+        `BadAnswerError`, and `UserError` for a header that cannot be sent.
         """
+        sent_headers = _checked_headers({**(headers or {}), **({"Accept": accept} if accept else {})})
         read_seconds = self._timeout_seconds + silence_seconds
         exchange = partial(
             self._session.request, method, self._url + ("" if room_wide else self._prefix) + path, params=query,
-            json=body or None, headers=dict(headers or {}), timeout=(min(CONNECT_SECONDS, read_seconds), read_seconds),
+            json=body or None, headers=sent_headers, timeout=(min(CONNECT_SECONDS, read_seconds), read_seconds),
             verify=self._verify, stream=stream, allow_redirects=False,
         )  # fmt: skip
         has_effect = method not in _SAFE and not has_no_effect
-        attempts = Attempts(may_repeat=not has_effect or KEY_HEADER in (headers or {}))
+        attempts = Attempts(may_repeat=not has_effect or KEY_HEADER in sent_headers)
         final: UserError
         while True:
             try:
-                return self._checked(exchange())
+                return self._checked(exchange(), accept)
             except ApiError as refused:
                 pause, final = attempts.after_refusal(refused), refused
             except FAILURES as failure:
@@ -129,18 +132,19 @@ class Connection:
                 raise final from None
             time.sleep(pause)
 
-    def _checked(self, response: requests.Response) -> requests.Response:
-        if response.status_code < 300:
+    def _checked(self, response: requests.Response, accept: str) -> requests.Response:
+        is_refusal = response.status_code >= 300
+        if not is_refusal and response.headers.get("Content-Type", "").startswith(accept.removesuffix("*")):
             return response
         with response:
-            raise refusal(self._url, response)
+            raise refusal(self._url, response) if is_refusal else no_api(self._url)
 
 
 class _Bearer(AuthBase):
     """Sets the token itself, or nothing: otherwise a `.netrc` entry would replace it."""
 
     def __init__(self, token: str | None) -> None:
-        if token and not (token.isascii() and token.isprintable()):
+        if token and not _can_be_sent(token):
             raise UserError("The token holds characters that HTTP cannot carry; give it as it was made.")
         self._token = token
 
@@ -150,16 +154,43 @@ class _Bearer(AuthBase):
         return request
 
 
+def path_part(text: str) -> str:
+    """`text` as one part of a path; raises `UserError` for `.` and `..`, which would lead to another one."""
+    if text in {".", ".."}:
+        raise UserError(f"Nothing is named {text!r}; give a name or an id.")
+    return quote(text, safe="")
+
+
+def _can_be_sent(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _can_be_sent(value):
+            raise UserError(f"{name} {value!r} holds characters that HTTP cannot carry; use plain ASCII.")
+    return headers
+
+
 def _checked_url(url: str) -> str:
-    """`url` without a trailing slash; raises `UserError` when it is not an HTTP address."""
+    """`url` without a trailing slash; raises `UserError` when it is not an HTTP address and nothing more."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        # A password would show in every error, and a query would swallow the paths.
+        usable = usable and not (parts.username or parts.password or parts.query or parts.fragment)
+        requests.Request("GET", url).prepare()  # whether `requests` would take it, too
+    except (ValueError, requests.RequestException):
         usable = False
     if not usable:
-        raise UserError(f"The server's address is {url!r}, but must look like {DEFAULT_URL}.")
+        raise UserError(f"The server's address is {_shown(url)!r}, but must look like {DEFAULT_URL}.")
     return url.rstrip("/")
+
+
+def _shown(url: str) -> str:
+    """`url` without what may be a password."""
+    scheme, found, rest = url.rpartition("//")
+    return scheme + found + rest.rpartition("@")[2]
 
 
 def _checked_ca_file(ca_file: Path | str) -> str:

@@ -19,7 +19,7 @@ PIECE_BYTES = 64 * 1024
 RESUMABLE_BYTES = 4 * 1024
 """Pieces of a download that can be resumed: where it breaks off, the piece on its way is lost."""
 MOST_BREAKS = 5
-"""How often a download may break off without a byte in between."""
+"""How often a download may break off without getting farther."""
 PLAIN = {"Accept-Encoding": "identity"}
 """Compression on the way would count other bytes than the file's, and weaken its ETag."""
 
@@ -29,7 +29,15 @@ Ask = Callable[[Mapping[str, str]], requests.Response]
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` at the end, durably; after an error nothing is left of it."""
+    """A file to write that takes the place of `path` at the end, durably; after an error nothing is left of it.
+
+    A link keeps its place, what it leads to is replaced. A device or a pipe is written as it is.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as special:
+            yield special
+        return
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -88,16 +96,15 @@ class _Received:
 def _receive(ask: Ask, response: requests.Response, file: IO[bytes]) -> _Received:
     """Write the body to `file`, asking for the rest where it breaks off; a file that changed begins anew."""
     received = _Received(response.headers.get("ETag", ""))
-    breaks = 0
+    breaks, farthest = 0, 0
     while True:
-        size_before = received.size
         with response:
             try:
                 for piece in response.iter_content(RESUMABLE_BYTES):
                     file.write(piece)
                     received.add(piece)
             except FAILURES:
-                breaks = 1 if received.size > size_before else breaks + 1
+                breaks, farthest = (1, received.size) if received.size > farthest else (breaks + 1, farthest)
             else:
                 return received
         if breaks > MOST_BREAKS:

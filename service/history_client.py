@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import quote
 
 import requests
 
 from service.answers import CheckpointList, Comparison, Envelope, PreviewEntry, RecordEntry, RecordList, Series
-from service.connection import Connection
+from service.connection import Connection, path_part
 from service.downloads import Ask, pieces, save_record, whole_file
 from service.record import record_name
 
@@ -63,7 +62,8 @@ class HistoryClient(Connection):
 
     def export(self, file_format: Format) -> Iterator[bytes]:
         """All records in one table, piece by piece: `csv` with a heading, or `jsonl`, a record a line."""
-        return pieces(self._send("GET", "/statistics", {"format": file_format}, headers=_ANYTHING, stream=True))
+        accept = _MEDIA_TYPES[file_format]
+        return pieces(self._send("GET", "/statistics", {"format": file_format}, accept=accept, stream=True))
 
     def save_export(self, file_format: Format, path: Path) -> None:
         """Save all records in one file, whole or not at all. Raises `UserError` or `OSError`."""
@@ -109,7 +109,7 @@ class HistoryClient(Connection):
 
     def preview(self, step: int, name: str) -> bytes:
         """One preview picture. Raises `ApiError` (404: there is none)."""
-        return self._send("GET", f"/previews/{step}/{quote(name, safe='')}", headers=_ANYTHING).content
+        return self._send("GET", f"/previews/{step}/{path_part(name)}", accept="image/*").content
 
     def checkpoints(self) -> CheckpointList:
         """The saved states by step, with the links that point to them, and folders that are none."""
@@ -128,14 +128,18 @@ class HistoryClient(Connection):
             if not cursor:
                 return
 
-    def _asking(self, path: str, query: Mapping[str, Any] | None = None, silence_seconds: float = 0.0) -> Ask:
+    def _asking(
+        self, path: str, query: Mapping[str, Any] | None = None, accept: str = "", silence_seconds: float = 0.0
+    ) -> Ask:
         def ask(headers: Mapping[str, str]) -> requests.Response:
-            return self._send("GET", path, query, headers=headers, stream=True, silence_seconds=silence_seconds)
+            return self._send(
+                "GET", path, query, accept=accept, headers=headers, stream=True, silence_seconds=silence_seconds
+            )
 
         return ask
 
 
-_ANYTHING = {"Accept": "*/*"}
+_MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv", "jsonl": "application/jsonl"}
 
 
 def _name_of(name: str | int) -> str:
@@ -144,7 +148,7 @@ def _name_of(name: str | int) -> str:
 
 
 def _record_path(name: str | int) -> str:
-    return f"/statistics/{quote(_name_of(name), safe='')}"
+    return f"/statistics/{path_part(_name_of(name))}"
 
 
 def _stretch(names: Sequence[str], first_step: int | None, last_step: int | None) -> dict[str, Any]:

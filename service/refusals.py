@@ -94,6 +94,11 @@ def refusal(url: str, response: requests.Response) -> ApiError:
     return ApiError(text, response.status_code, slug, _pause_asked_for(response.headers.get("Retry-After")))
 
 
+def no_api(url: str) -> BadAnswerError:
+    """The error for an answer that is no refusal and not what was asked for."""
+    return BadAnswerError(f"{url} does not answer as Leitstand's API does; check the address.")
+
+
 def given_up(
     url: str, failure: requests.RequestException, read_seconds: float, was_reached: bool, *, has_effect: bool
 ) -> UserError:

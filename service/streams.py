@@ -86,7 +86,7 @@ def _again(ask: Ask, parser: EventParser, absence_seconds: float) -> requests.Re
 
 def _headers(parser: EventParser) -> dict[str, str]:
     place = {"Last-Event-ID": parser.last_event_id} if parser.last_event_id else {}
-    return {**PLAIN, "Accept": "text/event-stream", **place}
+    return {**PLAIN, **place}
 
 
 def _lines(response: requests.Response) -> Iterator[str]:

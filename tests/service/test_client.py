@@ -72,10 +72,39 @@ def test_a_token_that_http_cannot_carry_is_refused_without_being_shown() -> None
     assert "geheim" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:5050", "ftp://host", "http://", "http://host:port", "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "127.0.0.1:5050", "ftp://host", "http://", "http://host:port", "http://[::1", "http://a box:5050",
+        "http://*.lan", "https://eva:geheim@box", "http://box/?run=a", "http://box/#a",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused_with_an_example(url: str) -> None:
-    with pytest.raises(UserError, match=r"must look like http://127\.0\.0\.1:5050"):
+    with pytest.raises(UserError, match=r"must look like http://127\.0\.0\.1:5050") as refused:
         Client(url)
+
+    assert "geheim" not in str(refused.value)
+
+
+def test_what_http_cannot_carry_is_refused_by_name_before_anything_is_sent(server: StandIn) -> None:
+    with Client(server.url) as client:
+        with pytest.raises(UserError, match=r"^Idempotency-Key 'für heute\\n' holds characters"):
+            client.submit("validate", idempotency_key="für heute\n")
+        with pytest.raises(UserError, match=r"^Last-Event-ID '€' holds characters"):
+            next(client.events(last_event_id="€"))
+
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_never_leads_to_another_path(server: StandIn, name: str) -> None:
+    """`/runs/../stop` is `/stop` to everyone on the way."""
+    with pytest.raises(UserError, match="Nothing is named"):
+        Client(server.url, run=name)
+    with Client(server.url) as client, pytest.raises(UserError, match="Nothing is named"):
+        client.cancel(name)
+
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What the client writes into files: whole or not at all, checked, resumed where the connection broke off."""
 
 import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ TAG = f'"{hashlib.sha256(RECORD).hexdigest()}"'
 WHOLE = Answer(RECORD, headers={"ETag": TAG})
 NAME = "Statistik_500.json"
 PATH = f"/statistics/{NAME}"
+TABLES = {"csv": {"Content-Type": "text/csv; charset=utf-8"}, "jsonl": {"Content-Type": "application/jsonl"}}
 
 
 def broken(sent: bytes, promised: int, tag: str = TAG, status: int = 200) -> Answer:
@@ -90,8 +93,9 @@ def test_a_record_that_was_written_anew_meanwhile_is_fetched_from_its_start(serv
         assert client.download(NAME, tmp_path).read_bytes() == RECORD
 
 
-def test_a_download_that_never_gets_on_is_given_up(server: StandIn, tmp_path: Path) -> None:
-    server.on("GET", PATH, broken(b"", len(RECORD)))
+@pytest.mark.parametrize("sent", [b"", RECORD[:9]], ids=["nothing", "always the beginning"])
+def test_a_download_that_never_gets_on_is_given_up(server: StandIn, tmp_path: Path, sent: bytes) -> None:
+    server.on("GET", PATH, broken(sent, len(RECORD)))
 
     with Client(server.url) as client, pytest.raises(ServerUnreachableError, match="broke off several times"):
         client.download(NAME, tmp_path)
@@ -116,17 +120,47 @@ def test_a_record_is_parsed(server: StandIn) -> None:
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
 def test_an_export_is_streamed_to_a_file(server: StandIn, tmp_path: Path, file_format: str) -> None:
     content = b"step,value\n" * 100_000
-    server.on("GET", "/statistics", Answer(content))
+    server.on("GET", "/statistics", Answer(content, headers=TABLES[file_format]))
 
     with Client(server.url) as client:
         client.save_export(file_format, tmp_path / "all")  # type: ignore[arg-type]
 
     assert (tmp_path / "all").read_bytes() == content
     assert server.targets == [f"/statistics?format={file_format}"]
+    assert TABLES[file_format]["Content-Type"].startswith(server.requests[0].headers["Accept"])
+
+
+def test_an_export_to_a_pipe_is_written_into_it_and_through_a_link_to_where_it_leads(
+    server: StandIn, tmp_path: Path
+) -> None:
+    server.on("GET", "/statistics", Answer(b"step,value\n", headers=TABLES["csv"]))
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("kept.csv")
+
+    with ThreadPoolExecutor(1) as pool, Client(server.url) as client:
+        read = pool.submit(pipe.read_bytes)
+        client.save_export("csv", pipe)
+        client.save_export("csv", link)
+
+    assert read.result() == b"step,value\n"
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert (tmp_path / "kept.csv").read_bytes() == b"step,value\n"
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_a_page_that_is_no_table_is_never_saved_as_one(server: StandIn, tmp_path: Path, file_format: str) -> None:
+    server.on("GET", "/statistics", Answer(b"<html>log in first", headers={"Content-Type": "text/html"}))
+
+    with Client(server.url) as client, pytest.raises(BadAnswerError, match="not answer as Leitstand's API does"):
+        client.save_export(file_format, tmp_path / "all")  # type: ignore[arg-type]
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_that_breaks_off_leaves_the_earlier_file(server: StandIn, tmp_path: Path) -> None:
-    server.on("GET", "/statistics", Answer(b"step,va", headers={"Content-Length": "900"}))
+    server.on("GET", "/statistics", Answer(b"step,va", headers={**TABLES["csv"], "Content-Length": "900"}))
     (tmp_path / "all.csv").write_bytes(b"earlier")
 
     with Client(server.url) as client, pytest.raises(ServerUnreachableError, match="broke off before its end"):

@@ -11,6 +11,7 @@ from service.streams import EventParser
 from tests.service.stand_in import Answer, StandIn, free_port, problem, serving, slamming_server
 
 STREAM = {"Content-Type": "text/event-stream"}
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +52,7 @@ def test_an_event_arrives_before_the_stream_goes_on(server: StandIn) -> None:
 
     def react(peer: object) -> None:
         piece = event(1).encode()
-        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        peer.sendall(head + b"%x\r\n%s\r\n" % (len(piece), piece))  # type: ignore[attr-defined]
+        peer.sendall(HEAD + b"%x\r\n%s\r\n" % (len(piece), piece))  # type: ignore[attr-defined]
         released.wait(20)
 
     with slamming_server(react) as (url, _), Client(url) as client:
@@ -88,12 +88,11 @@ def test_a_stream_outlives_a_restart_of_the_server() -> None:
 def test_a_stream_that_falls_silent_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.client.HEARTBEAT_SECONDS", 0.2)
     released = threading.Event()
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     bodies = iter([event(1).encode(), event(2).encode()])
 
     def react(peer: object) -> None:
         piece = next(bodies)
-        peer.sendall(head + b"%x\r\n%s\r\n" % (len(piece), piece))  # type: ignore[attr-defined]
+        peer.sendall(HEAD + b"%x\r\n%s\r\n" % (len(piece), piece))  # type: ignore[attr-defined]
         if b": 1" in piece:
             # Closed by the client, who has waited long enough.
             peer.settimeout(20)  # type: ignore[attr-defined]
@@ -131,6 +130,18 @@ def test_a_refusal_is_final_at_the_start_and_later(server: StandIn, status: int,
             next(client.events())
 
 
+def test_a_page_that_is_no_stream_is_said_at_the_start_and_later(server: StandIn) -> None:
+    page = Answer(b"<html>\n\n", headers={"Content-Type": "text/html"})
+    server.on("GET", "/events", stream(event(1)), page)
+
+    with Client(server.url) as client:
+        found = client.events()
+        assert next(found).id == "1"
+        for asked in (found, client.events()):
+            with pytest.raises(BadAnswerError, match="not answer as Leitstand's API does"):
+                next(asked)
+
+
 def test_a_server_that_is_not_there_is_said_at_once() -> None:
     with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ServerUnreachableError):
         next(client.events())
@@ -153,8 +164,7 @@ def test_closing_the_iterator_closes_the_connection() -> None:
     piece = event(1).encode()
 
     def react(peer: object) -> None:
-        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        peer.sendall(head + b"%x\r\n%s\r\n" % (len(piece), piece))  # type: ignore[attr-defined]
+        peer.sendall(HEAD + b"%x\r\n%s\r\n" % (len(piece), piece))  # type: ignore[attr-defined]
         peer.settimeout(20)  # type: ignore[attr-defined]
         if peer.recv(1) == b"":  # type: ignore[attr-defined]
             closed.set()
