@@ -7,6 +7,7 @@ Exit codes: 0 done · 1 the command failed, was rejected or expired · 2 bad inp
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import click
 
@@ -51,6 +52,10 @@ for _command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A sign that the terminal cannot show, or half of a file's name, must not end the command.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(exit_code(arguments))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from service.cli.options import json_option, server_options
+from service.cli.options import json_option, needs_escapes, server_options
 from service.cli.table import moment, number
 from service.client import Client, LiveEvent
 from service.outcome import outcome_text
@@ -33,7 +33,7 @@ def line(event: LiveEvent) -> str:
 
 
 def _json_line(event: LiveEvent) -> str:
-    return json.dumps({"id": event.id, "kind": event.kind, "data": event.data}, ensure_ascii=False)
+    return json.dumps({"id": event.id, "kind": event.kind, "data": event.data}, ensure_ascii=needs_escapes())
 
 
 def _state(data: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -99,7 +100,7 @@ def json_option(function: Command) -> Command:
         except UserError as error:
             if not as_json:
                 raise
-            click.echo(json.dumps(problem(error), ensure_ascii=False), err=True)
+            click.echo(json.dumps(problem(error), ensure_ascii=needs_escapes()), err=True)
             return error.exit_code
 
     return with_json
@@ -116,8 +117,13 @@ def problem(error: UserError) -> dict[str, Any]:
 
 
 def as_json_text(answer: Any) -> str:
-    """An answer as people read JSON: indented, no escapes."""
-    return json.dumps(answer, indent=2, ensure_ascii=False)
+    """An answer as people read JSON: indented, and without escapes where the output can show every sign."""
+    return json.dumps(answer, indent=2, ensure_ascii=needs_escapes())
+
+
+def needs_escapes() -> bool:
+    """Whether the output is in an encoding that lacks signs."""
+    return "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower()
 
 
 def become(command: tuple[str, ...], environment: Any) -> None:

@@ -18,9 +18,8 @@ TEXTS = frozenset({1, 3, 4})
 def ranks(client: Client, rank: int | None, as_json: bool) -> None:
     """Show what every rank is doing now."""
     if rank is not None:
-        if as_json:
-            raise click.UsageError("--stack shows plain text; leave out --json.")
-        click.echo(client.stack(rank), nl=False)
+        stack = client.stack(rank)
+        click.echo(as_json_text({"rank": rank, "stack": stack}) if as_json else stack, nl=as_json)
         return
     answer = client.ranks()
     if as_json:

@@ -66,18 +66,20 @@ def get(client: Client, name: str, folder: Path, as_json: bool) -> None:
 
 @stats.command
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@json_option
 @server_options
-def csv(client: Client, file: Path | None) -> None:
+def csv(client: Client, file: Path | None, as_json: bool) -> None:
     """Write all records as one table, to FILE or the output."""
-    _export(client, "csv", file)
+    _export(client, "csv", file, as_json)
 
 
 @stats.command
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@json_option
 @server_options
-def jsonl(client: Client, file: Path | None) -> None:
+def jsonl(client: Client, file: Path | None, as_json: bool) -> None:
     """Write all records as JSON, one a line, to FILE or the output."""
-    _export(client, "jsonl", file)
+    _export(client, "jsonl", file, as_json)
 
 
 @stats.command
@@ -116,13 +118,15 @@ def _step(text: str | None) -> int | Literal["latest"] | None:
     return int(text)
 
 
-def _export(client: Client, file_format: Format, file: Path | None) -> None:
-    if file is not None and str(file) != "-":
-        with _writing(file):
-            client.save_export(file_format, file)
+def _export(client: Client, file_format: Format, file: Path | None, as_json: bool) -> None:
+    if file is None or str(file) == "-":
+        for piece in client.export(file_format):
+            click.echo(piece, nl=False)
         return
-    for piece in client.export(file_format):
-        click.echo(piece, nl=False)
+    with _writing(file):
+        client.save_export(file_format, file)
+    if as_json:
+        click.echo(as_json_text({"path": str(file)}))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The command line as a whole: its commands, its errors, its exit codes; over a real HTTP server."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -152,12 +153,27 @@ def test_output_that_nobody_reads_any_more_is_no_traceback(server: StandIn) -> N
 
 
 def test_a_long_table_that_nobody_reads_to_its_end_is_no_traceback(server: StandIn) -> None:
-    server.on("GET", "/statistics", Answer(b"step,value\n" * 200_000))
+    server.on("GET", "/statistics", Answer(b"step,value\n" * 200_000, headers={"Content-Type": "text/csv"}))
     command_line = f"{Path(sys.executable).with_name('leitstand')} stats csv --url {server.url} | head -n 1"
 
     answer = subprocess.run(["bash", "-c", command_line], capture_output=True, text=True, check=True)
 
     assert (answer.stdout, answer.stderr) == ("step,value\n", "")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_any_terminal_shows_an_answer_and_json_stays_json(server: StandIn, encoding: str) -> None:
+    """Signs that it lacks, and halves of signs, which names of foreign files can hold."""
+    server.on("GET", "/state", Answer({"run_id": "läuft 📊 \udcff", "run_state": "running"}))
+    command_line = [Path(sys.executable).with_name("leitstand"), "state", "--url", server.url]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    text = subprocess.run(command_line, env=environment, capture_output=True, check=True)
+    found = subprocess.run([*command_line, "--json"], env=environment, capture_output=True, check=True)
+
+    assert text.stdout.startswith(b"run ")
+    assert json.loads(found.stdout.decode(encoding))["run_id"] == "läuft 📊 \udcff"
+    assert text.stderr + found.stderr == b""
 
 
 def test_the_group_is_a_click_group() -> None:

@@ -62,11 +62,6 @@ def options(command: click.Command) -> set[str]:
     return {option for parameter in command.params for option in parameter.opts}
 
 
-def takes_json(line: str) -> bool:
-    found = [command for name, command in leaves(leitstand) if line == name or line.startswith(f"{name} ")]
-    return "--json" in options(found[-1]) and "--stack" not in line
-
-
 def test_the_table_names_every_command_that_asks_a_server() -> None:
     asking = {name for name, command in leaves(leitstand) if "--url" in options(command)}
 
@@ -76,13 +71,7 @@ def test_the_table_names_every_command_that_asks_a_server() -> None:
 def test_every_command_that_asks_a_server_can_be_told_which_and_how() -> None:
     for name, command in leaves(leitstand):
         if "--url" in options(command):
-            assert {"--token", "--token-file", "--run", "--ca"} <= options(command), name
-
-
-def test_every_command_that_prints_an_answer_can_print_json() -> None:
-    plain = {name for name, command in leaves(leitstand) if "--url" in options(command) and not takes_json(name)}
-
-    assert plain == {"log", "stats csv", "stats jsonl"}, "these print what is a text already"
+            assert {"--token", "--token-file", "--run", "--ca", "--json"} <= options(command), name
 
 
 @pytest.mark.parametrize("line", ASKING)
@@ -108,7 +97,7 @@ def test_a_refusal_has_one_code_and_the_servers_sentence(
         assert capsys.readouterr() == ("", "Error: It cannot be.\n")
 
 
-@pytest.mark.parametrize("line", [line for line in ASKING if takes_json(line)])
+@pytest.mark.parametrize("line", ASKING)
 def test_with_json_an_error_is_one_object_on_stderr(
     server: StandIn, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +113,7 @@ def test_with_json_an_error_is_one_object_on_stderr(
     ("options", "slug", "code"),
     [
         (["--url", "ftp://x"], "bad-input", 2),
+        (["--url", "{url}", "--run", ".."], "bad-input", 2),
         (["--url", "https://127.0.0.1:{free}"], "server-unreachable", 3),
         (["--url", "{url}"], "bad-answer", 1),
     ],
@@ -145,8 +135,10 @@ def test_with_json_an_error_of_this_machine_is_one_too(
 
 def test_a_page_that_is_not_the_apis_is_1(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     for line, asked in ASKING.items():
-        if takes_json(line) and line not in {"events", "stats get latest"}:
-            server.on(*asked, Answer(b"<html>a router's page</html>"))
+        server.on(*asked, Answer(b"<html>a router's page</html>", headers={"Content-Type": "text/html"}))
 
-            assert exit_code([*line.split(), "--url", server.url]) == 1, line
-            assert "does not answer as Leitstand's API does" in capsys.readouterr().err
+        assert exit_code([*line.split(), "--url", server.url]) == 1, line
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        sentence = "sent no name" if line == "stats get latest" else "does not answer as Leitstand's API does"
+        assert sentence in printed.err, line

@@ -9,6 +9,8 @@ import pytest
 from service.cli import exit_code
 from tests.service.stand_in import Answer, StandIn, page
 
+MEDIA_TYPES = {"csv": "text/csv", "jsonl": "application/jsonl"}
+
 
 def test_stats_list_is_an_aligned_table(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     entry = {
@@ -108,14 +110,16 @@ def test_all_records_are_one_table_on_the_output_or_in_a_file(
     server: StandIn, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], file_format: str
 ) -> None:
     content = "trigger,größe\n".encode() * 10_000
-    server.on("GET", "/statistics", Answer(content))
+    server.on("GET", "/statistics", Answer(content, headers={"Content-Type": MEDIA_TYPES[file_format]}))
 
     assert exit_code(["stats", file_format, "--url", server.url]) == 0
     assert exit_code(["stats", file_format, "-", "--url", server.url]) == 0
     assert exit_code(["stats", file_format, str(tmp_path / "all"), "--url", server.url]) == 0
     assert capfdbinary.readouterr().out == 2 * content
     assert (tmp_path / "all").read_bytes() == content
-    assert server.targets == [f"/statistics?format={file_format}"] * 3
+    assert exit_code(["stats", file_format, str(tmp_path / "all"), "--json", "--url", server.url]) == 0
+    assert json.loads(capfdbinary.readouterr().out) == {"path": str(tmp_path / "all")}
+    assert server.targets == [f"/statistics?format={file_format}"] * 4
 
 
 @pytest.mark.parametrize("line", [["stats", "csv", "{}/none/all.csv"], ["stats", "get", "500", "{}/file"]])
@@ -123,7 +127,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
     server: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: list[str]
 ) -> None:
     (tmp_path / "file").touch()
-    server.on("GET", "/statistics", Answer(b"a\n"))
+    server.on("GET", "/statistics", Answer(b"a\n", headers={"Content-Type": "text/csv"}))
     server.on("GET", "/statistics/Statistik_500.json", Answer(b"a\n"))
 
     assert exit_code([*(text.format(tmp_path) for text in line), "--url", server.url]) == 2

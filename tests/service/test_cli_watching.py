@@ -9,6 +9,8 @@ from service.cli import exit_code
 from service.cli.table import duration
 from tests.service.stand_in import Answer, StandIn, command, problem
 
+STREAM = {"Content-Type": "text/event-stream"}
+
 
 def test_state_is_a_calm_aligned_summary(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     snapshot = {
@@ -119,7 +121,9 @@ def test_the_log_is_printed_as_it_is(server: StandIn, capsys: pytest.CaptureFixt
 
     assert exit_code(["log", "--tail", "2", "--url", server.url]) == 0
     assert capsys.readouterr().out == "📊 Statistics saved\nlast"
-    assert server.targets == ["/logs?tail=2"]
+    assert exit_code(["log", "--json", "--url", server.url]) == 0
+    assert json.loads(capsys.readouterr().out) == {"log": "📊 Statistics saved\nlast"}
+    assert server.targets == ["/logs?tail=2", "/logs?tail=200"]
 
 
 def test_a_series_is_a_line_for_each_log_point(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +177,7 @@ def streaming(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     """A stream of all kinds of events, and then no more."""
     monkeypatch.setattr(streams, "USUAL_PAUSE_SECONDS", 0.02)
     texts = [f"id: {at}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for at, (kind, data, _) in enumerate(EVENTS)]
-    server.on("GET", "/events", Answer("".join(texts).encode()), problem(404, "The run is gone."))
+    server.on("GET", "/events", Answer("".join(texts).encode(), headers=STREAM), problem(404, "The run is gone."))
     return server
 
 
