@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def nothing(_folder: Path) -> Iterator[Log]:
 
 @contextmanager
 def leitstand(folder: Path, *, with_tensorboard: bool = False) -> Iterator[Log]:
-    """Rank 0's recorder with its store."""
+    """Rank 0's recorder with its store, and with TENSORBOARD on if wanted."""
     from ddp.control import Inbox
     from ddp.extras import open_viewer
     from ddp.recorder import Recorder
@@ -67,33 +68,9 @@ def leitstand(folder: Path, *, with_tensorboard: bool = False) -> Iterator[Log]:
 
 
 @contextmanager
-def leitstand_tensorboard(folder: Path) -> Iterator[Log]:
-    """The same with TENSORBOARD on."""
-    with leitstand(folder, with_tensorboard=True) as log:
-        yield log
-
-
-@contextmanager
-def tensorboard(folder: Path) -> Iterator[Log]:
-    """torch's SummaryWriter, one `add_scalar` per value."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(folder))
-
-    def log(step: int, values: Values) -> None:
-        for name, value in values.items():
-            writer.add_scalar(name, value, step)
-
-    yield log
-    writer.close()
-
-
-@contextmanager
-def tensorboard_x(folder: Path) -> Iterator[Log]:
-    """tensorboardX's SummaryWriter, one `add_scalar` per value."""
-    from tensorboardX import SummaryWriter
-
-    writer = SummaryWriter(str(folder))
+def summary_writer(folder: Path, *, module: str) -> Iterator[Log]:
+    """TensorBoard's SummaryWriter, one `add_scalar` per value."""
+    writer = import_module(module).SummaryWriter(str(folder))
 
     def log(step: int, values: Values) -> None:
         for name, value in values.items():
@@ -115,13 +92,6 @@ def mlflow(folder: Path, *, synchronous: bool = True) -> Iterator[Log]:
 
 
 @contextmanager
-def mlflow_async(folder: Path) -> Iterator[Log]:
-    """The same with `synchronous=False`."""
-    with mlflow(folder, synchronous=False) as log:
-        yield log
-
-
-@contextmanager
 def trackio(folder: Path) -> Iterator[Log]:
     """`trackio.log`, local, without any upload."""
     os.environ.update({"TRACKIO_DIR": str(folder), "HF_HUB_OFFLINE": "1"})
@@ -135,11 +105,11 @@ def trackio(folder: Path) -> Iterator[Log]:
 ENTRIES: dict[str, Callable[[Path], AbstractContextManager[Log]]] = {
     "nothing": nothing,
     "leitstand": leitstand,
-    "leitstand/tensorboard": leitstand_tensorboard,
-    "tensorboard": tensorboard,
-    "tensorboardX": tensorboard_x,
+    "leitstand/tensorboard": partial(leitstand, with_tensorboard=True),
+    "tensorboard": partial(summary_writer, module="torch.utils.tensorboard"),
+    "tensorboardX": partial(summary_writer, module="tensorboardX"),
     "trackio": trackio,
-    "mlflow/async": mlflow_async,
+    "mlflow/async": partial(mlflow, synchronous=False),
     "mlflow": mlflow,
 }
 
