@@ -6,6 +6,7 @@ sent after the last backward of a step and awaited at the step's end, so it trav
 sent at most four times a second: the word itself names the next check, and the steps between have no collective.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -172,4 +173,4 @@ class Control:
         if step <= last_step or now <= last_time:
             return 1
         seconds_per_step = (now - last_time) / (step - last_step)
-        return max(1, round(CHECK_SECONDS / seconds_per_step))
+        return max(1, math.ceil(CHECK_SECONDS / seconds_per_step))

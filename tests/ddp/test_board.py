@@ -1,6 +1,5 @@
 """The board between real processes, and what becomes of it when the store goes."""
 
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -96,14 +95,14 @@ def test_waiting_for_a_frozen_store_leaves_other_threads_alone() -> None:
     with serving_store() as server:
         board = store_board(server.port, rank=0, size=1)
         board.post("here")
-        server.process.send_signal(signal.SIGSTOP)
+        server.freeze()
         reader = threading.Thread(target=lambda: answers.append(board.read_all()), daemon=True)
         reader.start()
         try:
             reader.join(0.3)  # this thread runs on meanwhile, or the test would never end
             assert answers == []
         finally:
-            server.process.send_signal(signal.SIGCONT)
+            server.thaw()
         reader.join()
 
     assert answers == [["here"]]

@@ -1,9 +1,12 @@
 """Commands between the recorder thread and the step boundary; agreement itself is tested with real ranks."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
 import torch
 
+from ddp import control as control_module
 from ddp.control import Control, Inbox
 from ddp.world import Place, World
 from service.commands import Command, CommandState, Kind, Operation
@@ -119,6 +122,20 @@ def test_checks_of_fast_steps_are_spread_over_at_least_a_quarter_of_a_second() -
         control.receive()
 
     assert checked < 20  # two thousand steps of some microseconds
+
+
+def test_slower_steps_are_checked_no_more_than_four_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 0.2 * step)
+    step = 1
+    monkeypatch.setattr(control_module, "time", clock)
+    control = Control(world_of_one(), Inbox(), lambda: False, first_check_step=1)
+    checks = []
+    for step in range(1, 40):
+        control.send(step)
+        checks += [step] if control._sent is not None else []
+        control.receive()
+
+    assert checks[3:] == list(range(checks[3], 40, 2))  # of steps that take 0.2 s, every second one
 
 
 def test_a_paused_rank_gets_a_command_at_once() -> None:

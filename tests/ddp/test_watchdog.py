@@ -485,12 +485,12 @@ def test_a_frozen_store_holds_up_nobodys_end(repository: Path, eventually: Calla
     with serving_store() as server, other_rank(server.port, repository) as other:
         with Watch(store_board(server.port, 0, 2), StageMarker()) as watch:
             eventually(lambda: makes_steps(watch, 1), what="rank 1 on the board")
-            server.process.send_signal(signal.SIGSTOP)
+            server.freeze()
             try:
                 other.communicate("", timeout=60)
                 watch.dog.close()
             finally:
-                server.process.send_signal(signal.SIGCONT)
+                server.thaw()
 
         assert other.returncode == 0
 
