@@ -1,11 +1,12 @@
 """What a crowd costs: 64 clients and 32 event streams for half a minute, beside a real training.
 
-    python -m bench.load [--seconds N] [--clients N] [--streams N] [--rounds N]
+    python -m bench.load [--seconds N] [--clients N] [--streams N] [--pause N] [--rounds N]
 
 One rank trains on its own core; the API and the crowd share the other (`taskset`), so that what is seen in the step
 time is what they do to each other through store, disk and memory, not that a small machine has two cores. Quiet and
 loaded stretches alternate; the step time of a stretch is its seconds over its steps. Requests alternate between
-GET /state and POST /validate?dry_run.
+GET /state and POST /validate?dry_run. Without `--pause` every client asks again at once, so that the times say how much
+one core can do; with `--pause 1` they are those of 64 open dashboards.
 """
 
 import argparse
@@ -48,6 +49,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--streams", type=int, default=32)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between an answer and the next request")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
@@ -88,7 +90,13 @@ def _measure(url: str, client: Client, options: argparse.Namespace) -> None:
 
 
 def _crowd(url: str, options: argparse.Namespace) -> Tally:
-    return traffic(url, clients=options.clients, streams=options.streams, seconds=options.seconds)
+    return traffic(
+        url,
+        clients=options.clients,
+        streams=options.streams,
+        seconds=options.seconds,
+        pause_seconds=options.pause,
+    )
 
 
 def _step_seconds(client: Client, act: object) -> float:

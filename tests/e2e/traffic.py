@@ -1,5 +1,6 @@
 """Many clients at once: threads that ask and time the answers, and open event streams that read along."""
 
+import random
 import threading
 import time
 from collections import Counter, defaultdict
@@ -44,16 +45,25 @@ class Ask:
 ASKS = (Ask("GET", "/state"), Ask("POST", "/validate?dry_run=true"))
 
 
-def traffic(url: str, *, clients: int, streams: int, seconds: float, headers: dict[str, str] | None = None) -> Tally:
+def traffic(
+    url: str,
+    *,
+    clients: int,
+    streams: int,
+    seconds: float,
+    pause_seconds: float = 0.0,
+    headers: dict[str, str] | None = None,
+) -> Tally:
     """Let `clients` ask in turn for `seconds`, while `streams` are open; returns what all of them saw.
 
-    A stream that the server refuses or ends counts as a failure.
+    A client waits `pause_seconds` between an answer and its next request; without, the server is never idle and the
+    times say how much it can do. A stream that the server refuses or ends counts as a failure.
     """
     total, lock, ending = Tally(), threading.Lock(), threading.Event()
     with _streaming(url, streams, ending, headers or {}) as seen:
         deadline = time.monotonic() + seconds
         threads = [
-            threading.Thread(target=_ask_until, args=(url, deadline, headers or {}, number, total, lock))
+            threading.Thread(target=_ask_until, args=(url, deadline, pause_seconds, headers or {}, number, total, lock))
             for number in range(clients)
         ]
         for thread in threads:
@@ -65,9 +75,10 @@ def traffic(url: str, *, clients: int, streams: int, seconds: float, headers: di
 
 
 def _ask_until(
-    url: str, deadline: float, headers: dict[str, str], number: int, total: Tally, lock: threading.Lock
+    url: str, deadline: float, pause: float, headers: dict[str, str], number: int, total: Tally, lock: threading.Lock
 ) -> None:
     own = Tally()
+    time.sleep(pause * random.random())  # clients come when they like
     with requests.Session() as session:
         session.headers.update(headers)
         turn = number
@@ -82,6 +93,7 @@ def _ask_until(
                 continue
             own.seconds[ask.path].append(time.perf_counter() - started_at)
             own.statuses[answer.status_code] += 1
+            time.sleep(pause)
     with lock:
         total.merge(own)
 
