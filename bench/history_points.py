@@ -43,7 +43,7 @@ def main() -> None:
         _measure_writing(store, options.values, options.spacing)
         _fill(store, options.points, options.values, options.spacing)
         _print_size(store, file)
-        _ask(store, options.points * options.spacing)
+        _ask(store, options.points * options.spacing, options.values)
         store.close()
 
 
@@ -90,8 +90,8 @@ def _print_size(store: Store, file: Path) -> None:
         print(f"{file.stat().st_size / 1e6:.0f} MB in all")  # noqa: T201
 
 
-def _ask(store: Store, steps: int) -> None:
-    for names in (1, 4):
+def _ask(store: Store, steps: int, count: int) -> None:
+    for names in (1, 4, count):
         for share, first, last in _ranges(steps):
             wanted = [f"value_number_{number:02}" for number in range(names)]
             found, times = 0, []

@@ -1,6 +1,6 @@
 """The history of a run's values, reduced to few stretches without reading every log point.
 
-Summaries of 32, 128, 512 … steps lie beside the log points (`service/summaries.py` makes them). Steps with few log
+Summaries of 32, 64, 128 … steps lie beside the log points (`service/summaries.py` makes them). Steps with few log
 points have none: these are read themselves, as are those too new to be summarised, so that what comes out is always
 what one would compute from the log points alone.
 """
@@ -10,11 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.stretches import POINTS, Point, Stretch, Stretches
+from service.stretches import POINTS, Point, Stretches, unpacked
 from service.tables import series, series_progress, series_summaries
 
-SIZES = tuple(32 * 4**power for power in range(15))
-"""How many steps a summary of level 1, 2, 3 … covers."""
+SIZES = tuple(32 * 2**power for power in range(30))
+"""How many steps a summary of level 1, 2, 3 … covers; so fine a choice that no two need be joined for an answer."""
 FEWEST_POINTS = 16
 """As many steps with fewer log points have no summary."""
 BRIDGED_POINTS = 64
@@ -74,22 +74,16 @@ class History:
     def _add_whole(self, found: Stretches, whole: range, level: int) -> None:
         """Add the summaries of these numbers, and the log points where there is none."""
         size, counts = SIZES[level - 1], {}
-        for name, bucket, *fields in self._connection.execute(self._summaries(whole, level)):
-            found.add(name, stretch := Stretch(*fields))
-            if name == POINTS:
-                counts[bucket] = stretch.count
+        wanted = None if self._names is None else {POINTS, *self._names}
+        key = {"run": self._run_id, "of_level": level, "start": whole.start, "stop": whole.stop}
+        for bucket, names, content in self._connection.execute(_SUMMARIES, key):
+            for name, stretch in unpacked(names, content, wanted):
+                found.add(name, stretch)
+                if name == POINTS:
+                    counts[bucket] = stretch.count
         for gap in _gaps(whole, counts):
             points = self._points(gap.start * size, gap.stop * size - 1)
             found.add_points(point for point in points if point[0] // size not in counts)
-
-    def _summaries(self, whole: range, level: int) -> sa.Select[Any]:
-        """Name, number and fields of the summaries with these numbers, in their order."""
-        table = series_summaries.c
-        fields = [table[field] for field in Stretch._fields]
-        numbers = (table.bucket >= whole.start) & (table.bucket < whole.stop)
-        chosen = (table.run_id == self._run_id) & (table.level == level) & numbers
-        query = sa.select(table.name, table.bucket, *fields).where(chosen).order_by(table.bucket)
-        return query if self._names is None else query.where(table.name.in_([POINTS, *self._names]))
 
     def _points(self, first: int, last: int) -> Iterator[Point]:
         """The log points between two steps, both included, in order."""
@@ -110,6 +104,16 @@ class History:
 
     def _between(self, first: int, last: int) -> sa.ColumnElement[bool]:
         return (series.c.run_id == self._run_id) & (series.c.step >= first) & (series.c.step <= last)
+
+
+# Asked for many times in one answer, so it is built only once.
+_within = (series_summaries.c.bucket >= sa.bindparam("start")) & (series_summaries.c.bucket < sa.bindparam("stop"))
+_of_level = (series_summaries.c.run_id == sa.bindparam("run")) & (series_summaries.c.level == sa.bindparam("of_level"))
+_SUMMARIES = (
+    sa.select(series_summaries.c.bucket, series_summaries.c.names, series_summaries.c.stretches)
+    .where(_of_level & _within)
+    .order_by(series_summaries.c.bucket)
+)
 
 
 def _can_be_picked(name: str) -> bool:

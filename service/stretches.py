@@ -1,6 +1,7 @@
 """Stretches of a value's history: how they are told in few numbers, and how several become one."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -45,6 +46,23 @@ class Stretch(NamedTuple):
             -minus_step,
             self.total + other.total,
         )
+
+
+_FIELDS = struct.Struct("<qqqdqdqd")
+
+
+def packed(stretches: Iterable[Stretch]) -> bytes:
+    """The stretches as the store keeps them: to read a million numbers out of columns or JSON takes seconds."""
+    return b"".join(_FIELDS.pack(*stretch) for stretch in stretches)
+
+
+def unpacked(
+    names: Sequence[str], content: bytes, wanted: Collection[str] | None = None
+) -> Iterator[tuple[str, Stretch]]:
+    """The stretches of these names as they were packed, or only those that are `wanted`."""
+    for name, fields in zip(names, _FIELDS.iter_unpack(content), strict=True):
+        if wanted is None or name in wanted:
+            yield name, Stretch._make(fields)
 
 
 class Stretches:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.history import FEWEST_POINTS, SIZES, History
-from service.stretches import POINTS, Point, Stretches
+from service.stretches import POINTS, Point, Stretches, packed
 from service.tables import series, series_progress, series_summaries
 
 POINTS_TOGETHER = 64
@@ -117,10 +117,10 @@ class Summaries:
         else:
             first, last = bucket * SIZES[level - 1], (bucket + 1) * SIZES[level - 1] - 1
             History(self._connection, self._run_id).add_to(found, first, last, level - 1, last + 1)
-        key = {"run_id": self._run_id, "level": level, "bucket": bucket}
-        rows = [{**key, "name": name, **stretch._asdict()} for name, stretch in found]
         if found.count(POINTS) >= FEWEST_POINTS:
-            self._connection.execute(_INSERT, rows)
+            names, stretches = zip(*found, strict=True)
+            values = {"names": names, "stretches": packed(stretches)}
+            self._connection.execute(_INSERT, {"run_id": self._run_id, "level": level, "bucket": bucket, **values})
 
     def _points_from(self, step: int, most: int) -> list[Point]:
         chosen = self._is_mine(series) & (series.c.step >= step)

@@ -63,23 +63,15 @@ series_progress = sa.Table(
     sa.Column("names", sa.JSON, nullable=False),
 )
 
-# One row per value and stretch of steps; the row with the empty name counts the stretch's log points.
+# One row per stretch of steps: the values' names, and what each did there (`service/stretches.py` packs that).
 series_summaries = sa.Table(
     "series_summaries",
     metadata,
     sa.Column("run_id", Text, primary_key=True),
     sa.Column("level", sa.Integer, primary_key=True),
     sa.Column("bucket", Whole, primary_key=True),
-    sa.Column("name", Text, primary_key=True),
-    sa.Column("first_step", Whole, nullable=False),
-    sa.Column("last_step", Whole, nullable=False),
-    sa.Column("count", Whole, nullable=False),
-    sa.Column("low", sa.Double, nullable=False),
-    sa.Column("low_step", Whole, nullable=False),
-    sa.Column("high", sa.Double, nullable=False),
-    sa.Column("high_step", Whole, nullable=False),
-    sa.Column("total", sa.Double, nullable=False),
-    sqlite_with_rowid=False,
+    sa.Column("names", sa.JSON, nullable=False),
+    sa.Column("stretches", sa.LargeBinary, nullable=False),
 )
 
 records = sa.Table(
