@@ -1,9 +1,9 @@
 """What the list shows of a record, and of the latest thousands of files asked for, kept until a file changes."""
 
 import json
-import math
 import os
 import reprlib
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +20,8 @@ MOST_BYTES = 32 * 1024 * 1024
 """No record is larger; what is named like one and is, is never read into memory."""
 MOST_KEPT = 4096
 """Some megabytes; more than the largest page."""
+MOST_LEVELS = 16
+"""Objects and lists within each other; a record has 3, and what can be read deep down cannot always be written."""
 GRAIN_SECONDS = 2.0
 """A file may change again within this time without a trace in its times; until then nothing of it is kept."""
 HEADLINES = (
@@ -86,6 +88,7 @@ def parsed(file: RecordFile) -> Record:
         raise NoRecordError(str(error)) from None
     if not isinstance(record, dict):
         raise NoRecordError("it holds no JSON object")
+    _require_few_levels(record)
     require_record(file.name, record)
     return record
 
@@ -125,12 +128,24 @@ def _require_number(record: Mapping[str, Any], key: str) -> None:
     value = record[key]
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= sys.float_info.max:
         raise NoRecordError(f"its {key} is {reprlib.repr(value)}")
+
+
+def _require_few_levels(record: Record) -> None:
+    level: list[Any] = [record]
+    for _ in range(MOST_LEVELS):
+        rows = [box.values() if type(box) is dict else box for box in level]
+        level = [item for row in rows for item in row if type(item) in _NESTING]
+        if not level:
+            return
+    raise NoRecordError(f"it is nested deeper than {MOST_LEVELS} levels")
 
 
 def _refuse_constant(text: str) -> None:
     raise NoRecordError(f"it holds {text}, which JSON does not know")
 
 
+_NESTING = {dict, list}
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -128,11 +128,15 @@ def test_a_wrong_condition_is_refused(both: FlaskClient, query: str, named: str)
     assert named in answer.get_json()["detail"]
 
 
-def test_what_is_no_record_is_left_out(both: FlaskClient, root: Path) -> None:
-    (root / "Statistik_1400.json").write_bytes(b"{")
+NESTED = encode_record({**example_record(1400, 1.0), "per_rank": "+"}).replace(b'"+"', b"[" * 600 + b"]" * 600)
 
-    at_step = both.get(f"/statistics/compare?runs={RUN_ID}&step=1400").get_json()
-    over_all = both.get(f"/statistics/compare?runs={RUN_ID}").get_json()
+
+@pytest.mark.parametrize("content", [b"{", NESTED])
+def test_what_is_no_record_is_left_out(both: FlaskClient, root: Path, content: bytes) -> None:
+    (root / "Statistik_1400.json").write_bytes(content)
+
+    at_step = both.get(f"/statistics/compare?runs={RUN_ID}&step=1400&names=per_rank").get_json()
+    over_all = both.get(f"/statistics/compare?runs={RUN_ID}&names=per_rank").get_json()
 
     assert at_step["records"] == []
     assert 1400 not in [row["step"] for row in over_all["records"]]

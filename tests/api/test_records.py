@@ -79,6 +79,8 @@ def test_an_absent_run_directory_lists_nothing(client: FlaskClient) -> None:
         (encode_record(example_record(9, 1.0)).replace(b"0.21,", b"NaN,"), "NaN"),
         (encode_record(example_record(9, 1.0)).replace(b'"psnr_ki_db": ', b'"psnr_ki_db": 1e999'), "not a record"),
         (b"", "not a record"),
+        (encode_record({**example_record(9, 1.0), "psnr_ki_db": 10**400}), "psnr_ki_db is 1000"),
+        (b'{"step_current": 9, "per_rank": ' + b"[" * 600 + b"]" * 600 + b"}", "nested deeper than 16 levels"),
     ],
 )
 def test_a_spoilt_file_is_named_with_its_reason_and_hides_no_other(
@@ -93,6 +95,8 @@ def test_a_spoilt_file_is_named_with_its_reason_and_hides_no_other(
     assert [row["name"] for row in answer["unreadable"]] == ["Statistik_9.json"]
     assert reason in answer["unreadable"][0]["reason"]
     assert answer["count"] == 2
+    for path in ("/latest", "?format=csv", "?format=jsonl"):
+        assert client.get(f"/statistics{path}").status_code == 200
 
 
 def test_a_null_headline_stays_null(client: FlaskClient, root: Path) -> None:
