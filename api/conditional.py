@@ -40,10 +40,10 @@ class Representation:
 
     @property
     def last_modified(self) -> datetime | None:
-        """To the second, and never later than now."""
+        """To the second, never later than now, nor before 1970, where a calendar may end."""
         if self.modified_at is None:
             return None
-        return datetime.fromtimestamp(int(min(self.modified_at, time.time())), UTC)
+        return datetime.fromtimestamp(int(min(max(self.modified_at, 0.0), time.time())), UTC)
 
 
 def respond(found: Representation) -> Response:
@@ -128,7 +128,7 @@ def _part(text: str, size: int) -> slice | None:
     match = _RANGE.fullmatch(text)
     if match is None or not any(match.groups()):
         return None
-    first, last = (None if group == "" else int(group[:_MOST_DIGITS]) for group in match.groups())
+    first, last = (None if group == "" else int(group.lstrip("0")[:_MOST_DIGITS] or 0) for group in match.groups())
     if first is None:
         return slice(max(0, size - (last or 0)), size) if last else None
     stop = size if last is None else min(size, last + 1)

@@ -23,7 +23,7 @@ EXPORTS = {"csv": "text/csv", "jsonl": "application/jsonl"}
 MOST_EXPORTS = 4
 """Tables that may be on their way at a time: each takes a thread, and one that is read slowly takes it for long."""
 PIECE_CHARACTERS = 64 * 1024
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _places = threading.BoundedSemaphore(MOST_EXPORTS)
 
@@ -39,7 +39,9 @@ def export(
     response = Response(mimetype=EXPORTS[table])
     response.headers["Content-Disposition"] = f"attachment; filename=Statistik.{table}"
     response.vary.add("Accept")
-    if request.method != "HEAD":  # whose body nobody would close
+    if request.method == "HEAD":  # whose body nobody would close, and whose length is not 0
+        response.response = iter(())
+    else:
         response.response = _Pieces(lambda: _lines(source, table, after, limit, newest_first=newest_first))
     return response
 

@@ -101,6 +101,7 @@ def test_latest_names_the_record_that_it_is(server: Server, served_root: Path) -
         ("bytes=0-9", 0, 9), ("bytes=100-", 100, None), ("bytes=-20", -20, None), ("bytes=0-0", 0, 0),
         ("bytes=5-99999999", 5, None), ("bytes=-99999999", 0, None), ("Bytes=3-4", 3, 4), ("bytes= 3-4 ", 3, 4),
         ("bytes=,3-4,", 3, 4), ("bytes=1-99999999999999999999999999", 1, None),
+        ("bytes=00000000000000000000003-00000000000000000000004", 3, 4),
     ],
 )  # fmt: skip
 def test_a_range_is_that_part_of_the_file(url: str, content: bytes, wanted: str, first: int, last: int | None) -> None:
