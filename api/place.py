@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from api.preview_files import PreviewFiles
 from api.record_files import RecordFiles
 from api.saved_states import SavedStates
 from service.errors import RunDirectoryError
@@ -30,6 +31,7 @@ class Place:
         self.store = Store(directory.store, busy_seconds=BUSY_SECONDS)
         self.records = RecordFiles(directory.root)
         self.saved_states = SavedStates(directory.checkpoints)
+        self.previews = PreviewFiles(directory.previews)
         self._written_id = Reading(directory.identity, lambda: _written_id(directory))
         self._reports_elsewhere = Reading(directory.config, lambda: _names_a_server(directory.config))
         self._row: tuple[tuple[Stamp, Stamp], RunRow | None] | None = None

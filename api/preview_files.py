@@ -10,7 +10,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePath
 
 from api.ordinary_files import NotOrdinaryError, OrdinaryFile, read_ordinary
@@ -19,8 +18,6 @@ from api.watched_folder import WatchedFolder
 MEDIA_TYPES = {".webp": "image/webp", ".png": "image/png"}
 MOST_BYTES = 64 * 1024 * 1024
 """No preview is larger."""
-MOST_FOLDERS = 256
-"""Runs whose folders of previews are remembered."""
 
 _FOLDERS = re.compile(r"/step_(0|[1-9][0-9]{0,17})(?=/)")
 
@@ -88,12 +85,6 @@ class PreviewFiles:
             yield descriptor
         finally:
             os.close(descriptor)
-
-
-@lru_cache(MOST_FOLDERS)
-def preview_files(folder: Path) -> PreviewFiles:
-    """The pictures in a folder, with what is remembered of it."""
-    return PreviewFiles(folder)
 
 
 def media_type(name: str) -> str | None:

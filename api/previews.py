@@ -9,7 +9,7 @@ from api.conditional import NOT_MODIFIED, PRECONDITIONS, RANGE, Representation, 
 from api.contract import Answer, Scope, operation
 from api.paging import Count, Cursor, cursor_text, next_link
 from api.parameters import LARGEST, InPath, Step
-from api.preview_files import MEDIA_TYPES, Picture, PreviewFiles, media_type, preview_files
+from api.preview_files import MEDIA_TYPES, Picture, PreviewFiles, media_type
 from api.problems import ProblemError
 from api.reader import current_reader, run_path
 from service.answers import PreviewEntry, PreviewList
@@ -75,10 +75,10 @@ def show(step: int, name: str) -> Response:
 
 
 def _files() -> PreviewFiles:
-    directory = current_reader().directory
-    if directory is None:
+    place = current_reader().place
+    if place is None:
         raise ProblemError("not-found", "The run's directory is not on this machine, so its previews cannot be shown.")
-    return preview_files(directory.previews)
+    return place.previews
 
 
 def _entry(picture: Picture) -> PreviewEntry:

@@ -12,18 +12,9 @@ from api.metric_rows.row import (
 )
 from service.record_fields import FIELDS
 
-_LOSSES = {
-    "l1": "l1_loss_value",
-    "ms": "ms_loss_value",
-    "gradient": "gradient_loss_value",
-    "perceptual": "perceptual_loss_value",
-}
-_WEIGHTS = {
-    "l1": "l1_weight_current",
-    "ms": "ms_weight_current",
-    "gradient": "gradient_weight_current",
-    "perceptual": "perceptual_weight_current",
-}
+_TERMS = ("l1", "ms", "gradient", "perceptual")
+_LOSSES = {term: f"{term}_loss_value" for term in _TERMS}
+_WEIGHTS = {term: f"{term}_weight_current" for term in _TERMS}
 _CHOICES = {field.name: field.choices for field in FIELDS if field.choices}
 
 
