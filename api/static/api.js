@@ -18,8 +18,9 @@ export function hasToken() {
   return Boolean(sessionStorage.getItem(TOKEN_KEY));
 }
 
+/** A header carries ASCII only: of anything else the server is to say that it is no token. */
 export function keepToken(token) {
-  sessionStorage.setItem(TOKEN_KEY, token);
+  sessionStorage.setItem(TOKEN_KEY, token.replace(/[^!-~]/g, "?"));
 }
 
 export function get(path) {

@@ -94,7 +94,7 @@ class Dashboard {
 
   askForToken() {
     showStrip("warning", "This control room asks for a token.");
-    if (hasToken()) byId("token-text").textContent = "That token was not accepted. Enter the server's API_TOKEN.";
+    if (hasToken()) byId("token-text").textContent = "That token was not accepted. Enter another one.";
     if (!byId("token-dialog").open) byId("token-dialog").showModal();
   }
 

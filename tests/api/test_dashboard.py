@@ -265,8 +265,10 @@ def test_a_token_is_asked_for_and_downloads_bear_it(
     with serving(root, API_TOKEN="secret") as server:
         browser.get(server.url)
         eventually(lambda: browser.find_element(By.ID, "token-dialog").is_displayed(), what="the dialog")
-        enter_token(browser, "wrong")
-        eventually(lambda: "not accepted" in text_of(browser, "#token-text"), what="the refusal")
+        for wrong in ("wrong", "geheim €"):
+            enter_token(browser, wrong)
+            eventually(lambda: "not accepted" in text_of(browser, "#token-text"), what="the refusal")
+            eventually(lambda: browser.find_element(By.ID, "token-dialog").is_displayed(), what="the dialog again")
         enter_token(browser, "secret")
         eventually(lambda: text_of(browser, "#badge") == "Running", what="the badge Running")
         assert "secret" not in browser.current_url
