@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from tests.postgres import postgres as postgres  # fixtures for every test
 from tests.postgres import store_url as store_url
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WITH_RANKS = ("tests/ddp/", "tests/e2e/")
-"""Folders of tests that start training processes: these go one after another, beside all others."""
+STARTS_RANKS = ("tests.ddp.launching", "tests.ddp.training")
+"""Who imports one of these, starts training processes."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,15 +43,28 @@ def eventually() -> Callable[..., None]:
     return wait
 
 
+@cache
+def starts_ranks(path: str) -> bool:
+    """Whether tests of this file start training processes."""
+    return path.startswith("tests/e2e/") or any(name in (REPOSITORY / path).read_text() for name in STARTS_RANKS)
+
+
 class Sharing(LoadScopeScheduling):
     """Of two workers, one takes everything that trains, so that never two trainings share two cores."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Tests with the same answer go to one worker: those with ranks, or else those of one file."""
         path = nodeid.partition("::")[0]
-        return "ranks" if path.startswith(WITH_RANKS) else path
+        return "ranks" if starts_ranks(path) else path
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
+    config.option.loadscopereorder = False
     return Sharing(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whoever takes what trains must begin with it: it takes longest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not starts_ranks(item.nodeid.partition("::")[0]))
