@@ -16,7 +16,7 @@ from service.run_directory import RunDirectory
 from service.store import RunRow, Store
 
 EXTENSION = "leitstand.alerts"
-MOST_BOOKS = 256
+MOST_BOOKS = 4096
 """Runs of which it is kept how far their journal was read."""
 
 blueprint = Blueprint("alerts", __name__)

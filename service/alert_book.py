@@ -15,8 +15,8 @@ from service.record_marks import record_marks
 from service.store import RunRow, Store
 from service.tables import events
 
-READ = ("alert", "record", "not finite", "slow rank", "checkpoint", "checkpoint failed", "started")
-"""What of the journal matters for alerts."""
+NEWS = ("record", "not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed")
+"""What of the journal matters for alerts, beside those themselves: of each kind only the last entry."""
 
 
 class AlertBook:
@@ -85,9 +85,8 @@ class AlertBook:
             self._news = replace(self._news, record_at=marks[0].time if marks else None)
 
     def _read_on(self, connection: sa.Connection) -> None:
-        later = (events.c.run_id == self.run_id) & (events.c.id > self._read_to)
-        query = sa.select(events).where(later & events.c.kind.in_(READ)).order_by(events.c.id)
-        for row in connection.execute(query):
+        chosen = _later(self.run_id, self._read_to) if self._read_to else _last_ones(self.run_id)
+        for row in connection.execute(sa.select(events).where(chosen).order_by(events.c.id)):
             self._take(Event(**row._asdict()))
 
     def _take(self, event: Event) -> None:
@@ -104,6 +103,21 @@ class AlertBook:
             self._on[name] = Alert(name, event.details["since"], event.details["sentence"], event.time)
         else:
             self._on.pop(name, None)
+
+
+def _later(run_id: str, read_to: int) -> sa.ColumnElement[bool]:
+    return (events.c.run_id == run_id) & events.c.kind.in_(("alert", *NEWS)) & (events.c.id > read_to)
+
+
+def _last_ones(run_id: str) -> sa.ColumnElement[bool]:
+    """The last entry of every kind and about every alert: whoever takes these in order knows what the journal says.
+
+    Found in the index by kind, however long the journal is.
+    """
+    last_id, of_run = sa.select(sa.func.max(events.c.id)), events.c.run_id == run_id
+    of_kinds = [last_id.where(of_run & (events.c.kind == kind)) for kind in NEWS]
+    of_alerts = last_id.where(of_run & (events.c.kind == "alert")).group_by(events.c.details["name"].as_string())
+    return events.c.id.in_(sa.union_all(*of_kinds, of_alerts))
 
 
 def situation_of(run: RunRow, free_bytes: int | None, now: float) -> Situation:
@@ -132,5 +146,7 @@ def _changed_news(event: Event) -> dict[str, Any]:
             return {"checkpoint_problem": str(event.details.get("reason")), "checkpoint_failed_at": event.time}
         case "checkpoint":
             return {"checkpoint_problem": None}
+        case "resumed":
+            return {"resumed_at": event.time}
         case _:  # started: what an earlier trainer found is over
             return {"non_finite_at": None, "slow_rank": None, "checkpoint_problem": None}

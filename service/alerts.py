@@ -47,10 +47,12 @@ class Limits:
 class News:
     """What the journal told last, Unix seconds each; None where it told nothing of the kind since the trainer's start.
 
-    `record_at` is of any start. `checkpoint_problem` is None once a later checkpoint was written.
+    `record_at` and `resumed_at`, the end of a pause, are of any start. `checkpoint_problem` is None once a later
+    checkpoint was written.
     """
 
     record_at: float | None = None
+    resumed_at: float | None = None
     non_finite_at: float | None = None
     slow_rank: int | None = None
     slow_at: float = 0.0
@@ -121,7 +123,7 @@ def judge(situation: Situation, before: Judgement) -> Judgement:
             if (alert := _lasting(rule, situation, earlier)) is not None:
                 on[rule.name] = alert
         elif (found := rule.begins(situation)) is not None:
-            looms_since = before.looming.get(rule.name, situation.now)
+            looms_since = min(before.looming.get(rule.name, situation.now), situation.now)  # a clock may be set back
             if situation.now - looms_since >= rule.patience_seconds:
                 on[rule.name] = Alert(rule.name, min(found[0], situation.now), found[1], situation.now)
             else:
@@ -175,7 +177,7 @@ def _failed(situation: Situation) -> Finding:
 
 def _non_finite(situation: Situation) -> Finding:
     at = situation.news.non_finite_at
-    if at is None or situation.state.has_ended or situation.now - at >= NON_FINITE_SECONDS:
+    if at is None or situation.state.has_ended or abs(situation.now - at) >= NON_FINITE_SECONDS:
         return None
     total = (situation.run.snapshot or {}).get("skipped_steps")
     count = "" if not total else f"; {total} in the whole run"
@@ -200,7 +202,8 @@ def _slow_rank(situation: Situation) -> Finding:
 
 def _no_record(situation: Situation) -> Finding:
     limit = situation.limits.record_seconds
-    last = max(situation.run.started_at, situation.news.record_at or 0.0)
+    news = situation.news
+    last = max(situation.run.started_at, news.record_at or 0.0, news.resumed_at or 0.0)
     if limit <= 0 or situation.state.has_ended or situation.now - last <= limit:
         return None
     return last + limit, f"No record was saved for {_duration(situation.now - last)}, at step {situation.run.step}."

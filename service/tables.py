@@ -120,6 +120,7 @@ events = sa.Table(
     sa.Column("kind", Text, nullable=False),
     sa.Column("details", sa.JSON, nullable=False),
     sa.Index("ix_events_run_id_id", "run_id", "id"),
+    sa.Index("ix_events_run_id_kind_id", "run_id", "kind", "id"),
 )
 
 ranks = sa.Table(

@@ -1,5 +1,6 @@
 """Alerts in the journal: every beginning and end is written down exactly once, whoever watches."""
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from service import alert_book
 from service.alert_book import AlertBook
 from service.journal import Event
 from service.run_state import RunState
@@ -185,6 +187,53 @@ def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> 
 
     assert list(AlertBook(store, RUN).present(late, None, later - 9).on) == []
     assert list(AlertBook(store, RUN).present(late, None, later + 9).on) == ["no_record"]
+
+
+KINDS = ["not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed", "weights", "alert"]
+
+
+def random_entry(store: Store, chance: random.Random) -> None:
+    """Tell of something that may matter for alerts."""
+    kind = chance.choice(KINDS)
+    details: dict[str, Any] = {}
+    match kind:
+        case "alert":
+            name = chance.choice(["lost", "disk", "failed"])
+            details = {"name": name, "is_on": chance.random() < 0.5, "since": 1.0, "sentence": "It is so."}
+        case "slow rank":
+            details = {"rank": chance.choice([None, 0, 1])}
+        case "checkpoint failed":
+            details = {"reason": f"no space {chance.random()}"}
+    store.add_event(RUN, 1, kind, details)
+
+
+def test_a_book_that_is_opened_late_knows_what_one_knows_that_has_followed(store: Store) -> None:
+    chance, followed, run = random.Random(7), AlertBook(store, RUN), store.run(RUN)
+    assert run is not None
+    for _ in range(40):
+        random_entry(store, chance)
+        followed.present(run, None, time.time())
+        fresh = AlertBook(store, RUN)
+        fresh.present(run, None, time.time())
+
+        assert (fresh._news, fresh._on) == (followed._news, followed._on)
+        assert fresh.last_change_id == followed.last_change_id
+
+
+def test_a_book_that_is_opened_late_reads_a_few_entries_of_a_long_journal(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.together():
+        for step in range(500):
+            store.add_record(RUN, step, {}, "0" * 64)
+            store.add_event(RUN, step, "alert", {"name": "disk", "is_on": step % 2 == 0, "since": 1.0, "sentence": "-"})
+    read: list[int] = []
+    monkeypatch.setattr(alert_book, "Event", lambda **row: read.append(row["id"]) or Event(**row))
+    run = store.run(RUN)
+    assert run is not None
+    AlertBook(store, RUN).present(run, None, time.time())
+
+    assert len(read) == 2
 
 
 def test_a_store_that_is_locked_loses_no_change(tmp_path: Path) -> None:
