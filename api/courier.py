@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from api.webhooks import Attempt, Outcome, Receiver, event_name, post
+from api.webhooks import Attempt, Outcome, Receiver, post
 from service.deliveries import Outbox
 from service.journal import Event
 from service.store import Store, StoreUnavailableError
@@ -41,9 +41,12 @@ class Courier:
         self._changed = threading.Condition()
         self._told: dict[str, tuple[Store, int]] = {}
         self._done: dict[str, int] = {}
-        # Of the thread
+        # Of the thread: times of the monotonic clock
         self._failures = 0
-        self._failing: tuple[str, float] = ("", 0.0)
+        self._failing: dict[str, tuple[int, float]] = {}
+        """By run, the alert that is tried in vain, and since when."""
+        self._resting: dict[str, float] = {}
+        """By run, until when it is left alone, for a reason of its own: it must not delay the others."""
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -61,46 +64,57 @@ class Courier:
     def _run(self) -> None:
         while not self._is_ending():
             with self._changed:
-                if not self._told:
+                if not self._due():
                     self._changed.wait(TICK_SECONDS)
-                waiting = list(self._told.items())
-            for run_id, (store, event_id) in waiting:
+                waiting = self._due()
+            for run_id, (store, event_id) in waiting.items():
                 self._deliver_safely(store, run_id, event_id)
+
+    def _due(self) -> dict[str, tuple[Store, int]]:
+        now = time.monotonic()
+        return {run_id: told for run_id, told in self._told.items() if self._resting.get(run_id, now) <= now}
 
     def _deliver_safely(self, store: Store, run_id: str, event_id: int) -> None:
         try:
-            is_done = self._deliver(Outbox(store, run_id, self._receiver.id, self._holder))
+            rest_seconds = self._deliver(Outbox(store, run_id, self._receiver.id, self._holder))
         except StoreUnavailableError as error:
             logger.debug("The alerts of run %s cannot be delivered now: %s", run_id, error)
-            is_done = self._rest(REST_SECONDS)
+            rest_seconds = REST_SECONDS
         except Exception:  # the boundary of the thread
             logger.exception("The alerts of run %s cannot be delivered; this is tried again.", run_id)
-            is_done = self._rest(LONGEST_PAUSE_SECONDS)
-        if is_done:
+            rest_seconds = LONGEST_PAUSE_SECONDS
+        if rest_seconds is None:
             self._forget(run_id, event_id)
+        else:
+            self._resting[run_id] = time.monotonic() + rest_seconds
 
-    def _deliver(self, outbox: Outbox) -> bool:
-        """Deliver what waits, one by one; False when it has to be gone on with later."""
-        if not outbox.hold(time.time()):
-            return self._rest(REST_SECONDS)
+    def _deliver(self, outbox: Outbox) -> float | None:
+        """Deliver what waits, one by one; None once all is, else how many seconds to leave the run alone."""
         # The clock may have been ahead when this process started.
         not_before = min(self._not_before, time.time() - GIVE_UP_SECONDS)
+        if outbox.next(not_before) is None:  # without a write: the store of an old run may allow none
+            return None
+        if not outbox.hold(time.time()):
+            return REST_SECONDS
         while not self._is_ending() and (event := outbox.next(not_before)) is not None:
             attempt = post(self._receiver, event, int(time.time()))
             if not self._is_settled(event, attempt):
                 outbox.release()
-                return self._rest(self._pause_seconds(attempt))
-            outbox.done(event.id, time.time())
+                self._pause(self._pause_seconds(attempt))
+                return 0.0
+            if not outbox.done(event.id, time.time()):
+                return REST_SECONDS
         outbox.release()
-        return not self._is_ending()
+        return 0.0 if self._is_ending() else None
 
     def _is_settled(self, event: Event, attempt: Attempt) -> bool:
         """Whether this alert need not be tried again; says so where it was not taken."""
-        name, now = event_name(event), time.monotonic()
         if attempt.outcome is Outcome.AWAY:
-            if self._failing[0] != name:
-                self._failing = (name, now)
-            if now - self._failing[1] < GIVE_UP_SECONDS:
+            now = time.monotonic()
+            failing = self._failing.get(event.run_id)
+            if failing is None or failing[0] != event.id:
+                failing = self._failing[event.run_id] = (event.id, now)
+            if now - failing[1] < GIVE_UP_SECONDS:
                 if self._failures == 0:
                     logger.warning("The webhook at %s is tried again: %s.", self._receiver.host, attempt.why)
                 self._failures += 1
@@ -115,15 +129,16 @@ class Courier:
         doubled = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30), LONGEST_PAUSE_SECONDS)
         return max(doubled * random.uniform(0.5, 1.0), min(attempt.wait_seconds, LONGEST_PAUSE_SECONDS))
 
-    def _rest(self, seconds: float) -> bool:
-        """Wait, unless the process ends; returns False, which is what is to be said of the delivery."""
+    def _pause(self, seconds: float) -> None:
+        """Leave the receiver alone, unless the process ends."""
         deadline = time.monotonic() + seconds
         while not self._is_ending() and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, TICK_SECONDS))
-        return False
 
     def _forget(self, run_id: str, event_id: int) -> None:
         """All alerts of a run up to this event are delivered."""
+        self._failing.pop(run_id, None)
+        self._resting.pop(run_id, None)
         with self._changed:
             self._done[run_id] = event_id
             if self._told[run_id][1] <= event_id:

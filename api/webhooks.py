@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
 
 from service import __version__
 from service.errors import SettingError
@@ -25,7 +27,7 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
 SIGNATURE, EVENT_ID = "X-Leitstand-Signature", "X-Leitstand-Event-Id"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Receiver:
     """Who gets the POSTs. Neither address nor secret ever gets into a log: the address may be a secret by itself."""
 
@@ -76,7 +78,8 @@ class Attempt:
 
 def signature(secret: str, sent_at: int, body: bytes) -> str:
     """The value of the signature's header for a body sent at the Unix time `sent_at`."""
-    mac = hmac.new(secret.encode(), f"{sent_at}.".encode() + body, hashlib.sha256)
+    key = secret.encode(errors="surrogateescape")  # the bytes that the environment held, UTF-8 or not
+    mac = hmac.new(key, f"{sent_at}.".encode() + body, hashlib.sha256)
     return f"t={sent_at},v1={mac.hexdigest()}"
 
 
@@ -97,7 +100,7 @@ def post(receiver: Receiver, event: Event, sent_at: int) -> Attempt:
     headers = {
         "Content-Type": "application/json",
         "User-Agent": f"leitstand/{__version__}",
-        EVENT_ID: event_name(event),
+        EVENT_ID: quote(event_name(event)),  # a header bears no more than ASCII
     }
     if receiver.secret:
         headers[SIGNATURE] = signature(receiver.secret, sent_at, body)
@@ -105,13 +108,19 @@ def post(receiver: Receiver, event: Event, sent_at: int) -> Attempt:
     try:
         # Streamed: the answer's body is nobody's concern, however long it is.
         with requests.post(
-            receiver.url, body, headers=headers, timeout=timeout, allow_redirects=False, stream=True
+            receiver.url, body, headers=headers, auth=_of_address, timeout=timeout, allow_redirects=False, stream=True
         ) as answer:
             return _judged(answer)
     except requests.Timeout:
         return Attempt(Outcome.AWAY, "it does not answer in time")
     except (requests.RequestException, OSError, ValueError) as error:
         return Attempt(Outcome.AWAY, f"it cannot be reached ({type(error).__name__})")
+
+
+def _of_address(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Name and password that the address holds, if any: otherwise an entry of `.netrc` would replace them."""
+    user, password = get_auth_from_url(request.url or "")
+    return HTTPBasicAuth(user, password)(request) if user or password else request
 
 
 def _judged(answer: requests.Response) -> Attempt:

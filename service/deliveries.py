@@ -1,5 +1,7 @@
 """Which alerts have been delivered to a receiver: durable, so that a restart neither forgets one nor begins anew."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from service.journal import Event
@@ -7,7 +9,7 @@ from service.store import Store
 from service.tables import deliveries, events
 
 HOLD_SECONDS = 20.0
-"""Who delivers keeps others from it for so long at a time, unless he is through earlier. No attempt takes longer."""
+"""Who delivers keeps others from it for so long at a time, unless he is through earlier; most attempts are shorter."""
 
 
 class Outbox:
@@ -46,14 +48,19 @@ class Outbox:
             row = connection.execute(query).first()
         return None if row is None else Event(**row._asdict())
 
-    def done(self, event_id: int, now: float) -> None:
-        """This one, and all before it, need not be delivered any more; go on to hold at the Unix time `now`."""
-        values = {"event_id": event_id, "held_until": now + HOLD_SECONDS}
-        with self._store.turn(self._run_id) as connection:
-            connection.execute(sa.update(deliveries).where(self._key).values(**values))
+    def done(self, event_id: int, now: float) -> bool:
+        """This one, and all before it, need not be delivered any more; go on to hold at the Unix time `now`.
+
+        False where somebody else has begun to deliver meanwhile, who may be further: then nothing changes.
+        """
+        return self._change(event_id=event_id, held_until=now + HOLD_SECONDS)
 
     def release(self) -> None:
         """Let others deliver."""
+        self._change(holder=None, held_until=0.0)
+
+    def _change(self, **values: Any) -> bool:
+        """Whether it is still held, so that this could be written."""
+        mine = self._key & (deliveries.c.holder == self._holder)
         with self._store.turn(self._run_id) as connection:
-            mine = self._key & (deliveries.c.holder == self._holder)
-            connection.execute(sa.update(deliveries).where(mine).values(holder=None, held_until=0.0))
+            return connection.execute(sa.update(deliveries).where(mine).values(**values)).rowcount == 1

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +124,22 @@ def test_what_could_not_be_delivered_for_hours_is_dropped(
     assert set(received(hook)[:-1]) == {"a"}
 
 
+def test_alerts_of_several_runs_are_dropped_too_once_the_receiver_was_away_for_long(
+    store: Store,
+    hook: StandIn,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(courier, "GIVE_UP_SECONDS", 0.2)
+    hook.on("POST", "/hook", BUSY)
+    with delivering(f"{hook.url}/hook") as at_work:
+        for run_id in ("one", "two"):
+            store.open_run(run_id, {})
+            at_work.tell(store, run_id, alert(store, "a", run_id))
+        eventually(lambda: caplog.text.count("is not delivered") == 2, what="both are given up")
+
+
 def test_a_restart_neither_forgets_nor_repeats(store: Store, hook: StandIn, eventually: Eventually) -> None:
     hook.on("POST", "/hook", OK, BUSY)
     with delivering(f"{hook.url}/hook") as at_work:
@@ -178,6 +195,21 @@ def test_a_clock_that_was_ahead_at_the_start_silences_nothing(
     assert received(hook) == ["a"]
 
 
+def test_where_nothing_is_to_be_delivered_nothing_is_written(
+    store: Store, hook: StandIn, eventually: Eventually
+) -> None:
+    """A store of old may be on a disk that is read only."""
+    number = alert(store, "old")
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE events SET time = time - 7201")
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.tell(store, RUN_ID, number)
+        eventually(lambda: at_work._done == {RUN_ID: number}, what="the look")
+
+    with store.transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM deliveries").scalar() == 0
+
+
 def test_another_receiver_is_told_of_its_own(store: Store, hook: StandIn, eventually: Eventually) -> None:
     hook.on("POST", "/other", OK)
     number = alert(store, "a")
@@ -212,6 +244,28 @@ def test_who_delivers_holds_the_box_until_he_is_through_or_gone(store: Store) ->
     other.release()
     assert mine.hold(1003.0)
     assert other.hold(1003.0 - 86400), "the clock was set back"
+
+
+def test_who_was_too_slow_does_not_take_back_what_another_has_delivered(store: Store) -> None:
+    mine, other = (Outbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
+    first, second = alert(store, "a"), alert(store, "b")
+    mine.hold(1000.0)
+    other.hold(1001.0 + HOLD_SECONDS)
+    assert other.done(second, 1002.0 + HOLD_SECONDS)
+
+    assert not mine.done(first, 1003.0 + HOLD_SECONDS)
+    assert mine.next(0.0) is None
+
+
+def test_a_run_that_cannot_be_asked_delays_no_other(
+    store: Store, hook: StandIn, eventually: Eventually, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "REST_SECONDS", 600.0)
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.tell(Store(tmp_path / "nowhere.db"), "gone", 1)
+        eventually(lambda: at_work._resting, what="the vain attempt")
+        at_work.tell(store, RUN_ID, alert(store, "a"))
+        eventually(lambda: received(hook) == ["a"], what="the other's alert")
 
 
 def test_alerts_of_many_runs_are_delivered(store: Store, hook: StandIn, eventually: Eventually) -> None:

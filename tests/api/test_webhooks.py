@@ -5,7 +5,10 @@ import hmac
 import json
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +57,14 @@ def test_an_alert_is_posted_as_json(hook: StandIn) -> None:
     assert request.headers["User-Agent"].startswith("leitstand/")
 
 
+def test_a_run_may_have_any_name(hook: StandIn) -> None:
+    attempt = post(Receiver(f"{hook.url}/hook", ""), replace(EVENT, run_id="实验\n1"), SENT_AT)
+
+    assert attempt.outcome is Outcome.TAKEN
+    assert hook.requests[0].headers["X-Leitstand-Event-Id"] == "%E5%AE%9E%E9%AA%8C%0A1-41"
+    assert json.loads(hook.requests[0].body)["id"] == "实验\n1-41"
+
+
 def test_the_signature_proves_sender_body_and_time(hook: StandIn) -> None:
     post(Receiver(f"{hook.url}/hook", "geheim"), EVENT, SENT_AT)
     (request,) = hook.requests
@@ -71,6 +82,25 @@ def test_the_signature_is_computed_as_written_down() -> None:
     digest = "495e69ef774789fe8ae928076385918a93404a438ba6981b31c960fedc0989d2"
 
     assert signature("geheim", 1, b"{}") == f"t=1,v1={digest}"
+
+
+def test_a_secret_of_any_bytes_signs() -> None:
+    secret = b"\xff\xfe".decode(errors="surrogateescape")  # as the environment gives it
+
+    assert signature(secret, 1, b"{}").endswith(hmac.new(b"\xff\xfe", b"1.{}", hashlib.sha256).hexdigest())
+
+
+def test_credentials_are_those_in_the_address_whatever_netrc_says(
+    hook: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    post(Receiver(f"{hook.url}/hook", ""), EVENT, SENT_AT)
+    post(Receiver(f"{hook.url}/hook".replace("//", "//eva:geheim@"), ""), EVENT, SENT_AT)
+
+    without, named = hook.requests
+    assert "Authorization" not in without.headers
+    assert named.headers["Authorization"] == f"Basic {b64encode(b'eva:geheim').decode()}"
 
 
 def test_without_a_secret_nothing_is_signed(hook: StandIn) -> None:
@@ -142,7 +172,7 @@ def test_an_answer_without_end_is_not_read() -> None:
 
 def test_what_is_said_of_a_failure_holds_neither_address_nor_secret() -> None:
     receiver = Receiver(f"http://user:password@127.0.0.1:{free_port()}/T0KEN", "geheim")
-    said = f"{post(receiver, EVENT, SENT_AT)} {receiver.host} {receiver.id}"
+    said = f"{post(receiver, EVENT, SENT_AT)} {receiver.host} {receiver.id} {receiver}"
 
     for secret in ("T0KEN", "geheim", "password"):
         assert secret not in said
