@@ -80,8 +80,6 @@ class EventStream:
         target, is_all = self._mailbox.position, self._position == self._mailbox.position
         # Another run has come meanwhile: who comes back begins with that one.
         self._is_lost = target.run_id != self._position.run_id
-        if "log" not in self._kinds:
-            self._position = replace(self._position, next_step=max(self._position.next_step, target.next_step))
         while not is_all and self._goes_on():
             store = self._watcher.store()
             try:
@@ -97,12 +95,13 @@ class EventStream:
     def _page(self, store: Store, target: Position) -> tuple[list[Happening], bool]:
         """The next of what was missed up to `target`, and whether that was all."""
         left_out = []
+        if "log" not in self._kinds:  # nor does a journal that walks steps again bring their log points back
+            self._position = replace(self._position, next_step=max(self._position.next_step, target.next_step))
         if self._position.next_step < target.next_step and has_more_points(store, self._position, MOST_REPLAYED):
             left_out = [gap(self._position, target.next_step - 1)]
             self._position = left_out[0].position
-        happenings, is_all = read_happenings(store, self._position)
-        self._position = happenings[-1].position if happenings else self._position
-        return left_out + [happening for happening in happenings if not happening.is_beyond(target)], is_all
+        happenings, is_all = read_happenings(store, self._position, target)
+        return left_out + happenings, is_all
 
     # What comes
 

@@ -23,21 +23,19 @@ AGES = ("age_seconds", "progress_age_seconds")
 
 @dataclass(frozen=True)
 class Happening:
-    """One event of a stream: `text` is all of it, `position` that of who has seen it; `step` is a log point's."""
+    """One event of a stream: `text` is all of it, `position` that of who has seen it."""
 
     kind: str
     text: bytes
     position: Position
-    step: int | None = None
-
-    def is_beyond(self, position: Position) -> bool:
-        """Whether somebody at this position has not seen it."""
-        return self.position.event_id > position.event_id if self.step is None else self.step >= position.next_step
 
 
-def read_happenings(store: Store, position: Position) -> tuple[list[Happening], bool]:
-    """What comes after a position, a page of it, and whether that was all. Raises `StoreUnavailableError`."""
-    passed, is_all = read_on(store, position, PAGE)
+def read_happenings(store: Store, position: Position, target: Position | None = None) -> tuple[list[Happening], bool]:
+    """What comes after a position (up to `target`), a page of it, and whether that was all.
+
+    Raises `StoreUnavailableError`.
+    """
+    passed, is_all = read_on(store, position, PAGE, target)
     return [_happening(what, after) for what, after in passed], is_all
 
 
@@ -92,8 +90,7 @@ def _happening(what: Event | SeriesRow, position: Position) -> Happening:
     else:
         own = {"id": what.id, "kind": what.kind, "step": what.step, "time": what.time}
         kind, data = "event", {**own, "details": what.details}
-    step = what.step if isinstance(what, SeriesRow) else None
-    return Happening(kind, event_text(kind, data, position), position, step)
+    return Happening(kind, event_text(kind, data, position), position)
 
 
 def _json(data: Mapping[str, Any]) -> str:

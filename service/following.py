@@ -56,8 +56,9 @@ Passed = tuple[Event | SeriesRow, Position]
 
 def present_position(store: Store, run_id: str) -> Position:
     """Of who has seen everything."""
+    event_id = store.last_event_id(run_id)  # first: a rollback in between is then still to be seen
     span = store.series_span(run_id)
-    return Position(run_id, store.last_event_id(run_id), 0 if span is None else span[1] + 1)
+    return Position(run_id, event_id, 0 if span is None else span[1] + 1)
 
 
 def start_position(store: Store, run: RunRow) -> Position:
@@ -78,16 +79,21 @@ def has_more_points(store: Store, position: Position, most: int) -> bool:
         return connection.execute(query).first() is not None
 
 
-def read_on(store: Store, position: Position, limit: int) -> tuple[list[Passed], bool]:
+def read_on(store: Store, position: Position, limit: int, target: Position | None = None) -> tuple[list[Passed], bool]:
     """What has not been seen, in the order of its times, and whether that was all.
 
-    Of journal and log points at most `limit` each; points only once the journal is through.
+    Of journal and log points at most `limit` each; points only once the journal is through. With `target`, nothing that
+    somebody at that position has not seen either.
     """
     with store.together():  # over one connection
         happened = store.events_after(position.run_id, position.event_id, limit)
+        if target is not None:
+            happened = [event for event in happened if event.id <= target.event_id]
         is_through = len(happened) < limit
         first_step = min([position.next_step, *(event.step + 1 for event in happened if event.kind in WALKS_AGAIN)])
         points = store.series_after(position.run_id, first_step - 1, limit) if is_through else []
+        if target is not None:
+            points = [point for point in points if point.step < target.next_step]
         recorded = {event.step for event in happened if event.kind == "record" and event.step < first_step}
         completed = _points_at(store, position.run_id, recorded) if recorded else {}
     return list(_passed(position, happened, points, completed)), is_through and len(points) < limit

@@ -16,7 +16,7 @@ from service.client import Client
 from service.commands import CommandState
 from service.store import Store
 from tests.api.conftest import keep_alive
-from tests.api.example_run import RUN_ID, write_run
+from tests.api.example_run import RUN_ID
 from tests.api.following import following
 from tests.api.serving import Server, serving
 
@@ -25,12 +25,10 @@ STREAMS = 32
 
 
 @pytest.fixture
-def store(root: Path) -> Iterator[Store]:
+def store(store: Store) -> Store:
     """A run whose trainer seems to live for ever, and writes nothing by itself."""
-    store = write_run(root)
     keep_alive(store)
-    yield store
-    store.close()
+    return store
 
 
 @pytest.fixture

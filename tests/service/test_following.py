@@ -154,6 +154,42 @@ def test_a_run_is_followed_from_its_latest_start(store: Store) -> None:
     assert names(store, start_position(store, run)) == ["started", "200"]
 
 
+def test_a_rollback_while_somebody_looks_for_the_present_is_still_to_be_seen(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(store, 100, 200, 300)
+    span, last_id, asked = store.series_span, store.last_event_id, []
+
+    def roll_back() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            store.branch_off(RUN, 100, f"{RUN}-branch-0")
+            tell(store, 100, "rollback")
+            log(store, 200)
+
+    monkeypatch.setattr(store, "series_span", lambda run_id: (roll_back(), span(run_id))[1])
+    monkeypatch.setattr(store, "last_event_id", lambda run_id: (roll_back(), last_id(run_id))[1])
+
+    assert names(store, present_position(store, RUN)) == ["rollback", "200"]
+
+
+def test_up_to_a_target_there_is_nothing_that_comes_after_it(store: Store) -> None:
+    """Else its id would say that all before it was seen, although that is to come from elsewhere."""
+    log(store, 100, 200)
+    tell(store, 200, "paused")
+    target = present_position(store, RUN)
+    for step in (200, 210, 220):
+        store.add_record(RUN, step, {}, "0" * 64)
+    log(store, 300)
+
+    passed, is_all = read_on(store, START, 2, target)
+    assert [what.step for what, _ in passed] == [100, 200, 200]
+    passed, is_all = read_on(store, passed[-1][1], 2, target)
+
+    assert (passed, is_all) == ([], True)
+    assert len(read_on(store, target, 100)[0]) == 5
+
+
 def test_other_runs_of_the_store_are_left_out(store: Store) -> None:
     store.open_run("other", {})
     store.add_event("other", 1, "paused", {})
