@@ -3,6 +3,7 @@
 The password never gets into a sentence. A connection that broke is replaced at the next transaction.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -14,11 +15,12 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from service.backend import Backend, StoreUnavailableError, encode_json
 from service.errors import SettingError
 from service.notices import CHANNEL, Notices
+from service.postgres_connection import CONNECT_SECONDS, PostgresConnection
 from service.schema import complete, is_incomplete
 
-CONNECT_SECONDS = 3
 LONGEST_STATEMENT = 10
 """How many times longer a statement may take than one may wait for a lock."""
+LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
 POOL_OF_ONE = {"pool_size": 1, "max_overflow": 4}
 POOL_OF_MANY = {"pool_size": 4, "max_overflow": 16}
 """Connections that are kept, and that may come on top: a server has about a hundred for everybody."""
@@ -47,10 +49,11 @@ class PostgresServer(Backend):
             json_serializer=encode_json,
             **(POOL_OF_ONE if keep_open else POOL_OF_MANY),
         )
+        sa.event.listen(self.engine, "do_connect", _connect)
         _, of_url = self.engine.dialect.create_connect_args(self._url)
         of_url.pop("context", None)  # of SQLAlchemy's own
         self._arguments: dict[str, Any] = {**of_url, **arguments}
-        self._notices = Notices(partial(psycopg.connect, autocommit=True, **self._arguments))
+        self._notices = Notices(partial(PostgresConnection.connect, autocommit=True, **self._arguments))
 
     @property
     def place(self) -> str:
@@ -117,6 +120,10 @@ class PostgresServer(Backend):
         return text
 
 
+def _connect(_dialect: Any, _record: Any, arguments: Sequence[Any], options: dict[str, Any]) -> PostgresConnection:
+    return PostgresConnection.connect(*arguments, **options)
+
+
 def _parsed(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
@@ -130,12 +137,16 @@ def _parsed(url: str) -> sa.URL:
 
 
 def _connect_arguments(url: sa.URL, busy_seconds: float) -> dict[str, Any]:
-    """How to connect, where the URL does not say otherwise: what waits for a server that vanished must not hang."""
+    """How to connect, where the URL does not say otherwise: neither may wait without end for the other that vanished.
+
+    What a trainer held when its machine lost power must not keep the next one from the run.
+    """
     milliseconds = max(1, round(busy_seconds * 1000))
+    limits = {"lock_timeout": milliseconds, **dict.fromkeys(LIMITS, LONGEST_STATEMENT * milliseconds)}
     arguments = {
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "leitstand",
-        "options": f"-c lock_timeout={milliseconds} -c statement_timeout={LONGEST_STATEMENT * milliseconds}",
+        "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,

@@ -98,8 +98,8 @@ class RunStore(Journal):
             connection.execute(sa.update(runs).where(runs.c.id == run_id).values(last_writing=mark))
 
     def has_written(self, run_id: str, mark: str) -> bool:
-        """Whether the last transaction that left a mark has left this one."""
-        query = sa.select(runs.c.last_writing).where(runs.c.id == run_id)
+        """Whether the last transaction that left a mark has left this one; waits for one that is still to be kept."""
+        query = sa.select(runs.c.last_writing).where(runs.c.id == run_id).with_for_update()
         with self.transaction() as connection:
             return bool(connection.execute(query).scalar() == mark)
 

@@ -9,10 +9,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import psycopg
 import pytest
 
@@ -27,6 +29,7 @@ class PostgresService:
         self._programs = programs
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._frozen: list[int] = []
         self.port = _free_port()
         folder.chmod(0o755)
         # The server refuses to run as root.
@@ -66,6 +69,19 @@ class PostgresService:
         """End it as a crash would: what was committed is found again at the next start."""
         self._end(signal.SIGQUIT)
 
+    def freeze(self) -> None:
+        """Stop all its processes where they are: the system goes on confirming what they are sent."""
+        assert self._process is not None
+        self._frozen = [self._process.pid, *(child.pid for child in psutil.Process(self._process.pid).children())]
+        for pid in self._frozen:
+            freeze_process(pid)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        while self._frozen:
+            with suppress(ProcessLookupError):
+                os.kill(self._frozen.pop(), signal.SIGCONT)
+
     def new_database(self) -> str:
         """Make an empty database; returns its address."""
         name = f"test_{uuid.uuid4().hex}"
@@ -102,6 +118,13 @@ class PostgresService:
                 time.sleep(0.05)
             else:
                 return
+
+
+def freeze_process(pid: int) -> None:
+    """Stop every thread of a process, of this one's children or not; it is stopped when this returns."""
+    os.kill(pid, signal.SIGSTOP)
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.001)
 
 
 def _free_port() -> int:

@@ -1,5 +1,7 @@
 """What is peculiar to a store on a PostgreSQL server: it can be away, refuse, be new, old, or shared by many."""
 
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -8,13 +10,14 @@ from contextlib import ExitStack, closing
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from service import tables
 from service.commands import Kind
 from service.errors import SettingError, UserError
 from service.settings import RunConfig
 from service.store import Store, StoreUnavailableError, open_store
-from tests.postgres import PASSWORD, PostgresService
+from tests.postgres import PASSWORD, PostgresService, freeze_process
 
 Eventually = Callable[..., None]
 
@@ -121,6 +124,102 @@ def test_nobody_listens_for_whom_nobody_asks(
 
     assert listening()
     eventually(lambda: not listening(), what="the end of the listening")
+
+
+# Frozen, not dead
+
+
+@pytest.fixture
+def frozen(postgres: PostgresService, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store whose server has stood still since, and confirms what it is sent all the same."""
+    monkeypatch.setattr("service.postgres_connection.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("service.postgres_connection.CONNECT_SECONDS", 2)
+    postgres.freeze()
+    yield store
+    postgres.thaw()
+
+
+def test_a_server_that_stands_still_is_said_and_is_used_again_once_it_goes_on(
+    postgres: PostgresService, frozen: Store
+) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"timeout expired|no answer"):
+        frozen.update_run("run-1", step=5)
+    assert not frozen.answers()
+
+    postgres.thaw()
+
+    frozen.update_run("run-1", step=6)
+    assert (run := frozen.run("run-1")) is not None
+    assert run.step == 6
+
+
+def test_a_server_that_stands_still_amid_a_transaction_is_said_and_keeps_nothing_of_it(
+    postgres: PostgresService, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.postgres_connection.SILENCE_SECONDS", 0.1)
+
+    def freeze_amid() -> None:
+        with store.together():
+            store.add_event("run-1", 1, "half", {})
+            postgres.freeze()
+            store.add_event("run-1", 2, "other half", {})
+
+    with pytest.raises(StoreUnavailableError, match="no answer for"):
+        freeze_amid()
+    postgres.thaw()
+
+    assert store.events_after("run-1", 0, 9) == []
+    store.add_event("run-1", 3, "whole", {})
+
+
+def test_a_server_that_answers_others_is_waited_for_longer_and_given_up_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.postgres_connection.SILENCE_SECONDS", 0.05)
+    with store.transaction() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(0.5)"))  # slow, and no more than that
+        pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+    monkeypatch.setattr("service.postgres_connection.LONGEST_SILENCE_SECONDS", 0.5)
+    freeze_process(pid)
+    try:
+        assert store.run("run-1") is not None  # over another connection
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_what_the_server_is_still_keeping_is_waited_for_before_it_counts_as_lost(
+    store: Store, store_url: str, eventually: Eventually
+) -> None:
+    """A trainer that lost its connection at the end of a transaction must not write all of it twice."""
+    with psycopg.connect(store_url) as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute("UPDATE runs SET last_writing = 'abc'")
+        asked = pool.submit(store.has_written, "run-1", "abc")
+        eventually(lambda: asked.done() or waits_for_lock(store_url), what="the question")
+        connection.commit()
+
+        assert asked.result()
+
+
+def waits_for_lock(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return connection.execute(query).fetchone() is not None
+
+
+def test_a_trainer_whose_machine_is_gone_does_not_keep_the_run_from_the_next(
+    connect: Callable[..., Store], store: Store, store_url: str, eventually: Eventually
+) -> None:
+    gone = connect(store_url, busy_seconds=0.02)
+
+    def goes_on_elsewhere() -> bool:
+        try:
+            store.add_event("run-1", 1, "going on", {})
+        except StoreUnavailableError:
+            return False
+        return True
+
+    with pytest.raises(StoreUnavailableError, match="idle-in-transaction"), gone.turn("run-1"):
+        eventually(goes_on_elsewhere, what="the next trainer's turn")
 
 
 # Refusing
