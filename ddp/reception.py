@@ -28,11 +28,14 @@ class Reception:
         self._inbox = inbox
         self._watch = ChangeWatch(store, run_id)
         self._waiting: list[Command] = []
+        self._unheard: Command | None = None
         self._pace = _Pace()
 
     def look(self, step: int) -> None:
         """Begin what is to begin now; `step` is the last one made. Raises `StoreUnavailableError`."""
         self._pace.note(step, time.monotonic())
+        if self._unheard is not None:
+            self._begin(self._unheard)
         now = time.time()
         has_time_come = any(self._is_near(item, step) or _is_over(item, now) for item in self._waiting)
         if not self._watch.is_due(time.monotonic()) and not has_time_come:
@@ -45,8 +48,23 @@ class Reception:
         for command in queued:
             if not self._is_near(command, step):
                 self._waiting.append(command)
-            elif self._store.begin_command(command.id):
-                self._inbox.put(command)
+            else:
+                self._begin(command)
+
+    def _begin(self, command: Command) -> None:
+        """Put it into the inbox, unless it was cancelled before.
+
+        The store may keep the beginning and the connection be lost before that is heard, so it is asked again.
+        """
+        is_again, self._unheard = command is self._unheard, command
+        has_begun = self._store.begin_command(command.id) or (is_again and self._is_running(command))
+        self._unheard = None
+        if has_begun:
+            self._inbox.put(command)
+
+    def _is_running(self, command: Command) -> bool:
+        now = self._store.command(command.id)
+        return now is not None and now.state is CommandState.RUNNING
 
     def _is_near(self, command: Command, step: int) -> bool:
         return command.apply_at_step is None or command.apply_at_step - step <= self._pace.lead_steps()

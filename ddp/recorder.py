@@ -68,6 +68,8 @@ class Recorder:
         self._stalls = 0
         # Of the recorder thread
         self._others_facts = others_facts or Facts
+        self._written_snapshot: Record | None = None
+        self._written_statuses: tuple[RankStatus, ...] = ()
         self._store_is_down = False
         self._store_outages = 0
         self._store_retry_at = 0.0
@@ -222,7 +224,7 @@ class Recorder:
 
     @property
     def _has_something_to_write(self) -> bool:
-        return bool(self._writings or self._records.unsaved() or self._snapshot)
+        return bool(self._writings or self._records.unsaved() or self._snapshot is not self._written_snapshot)
 
     def _answer_the_rest(self) -> None:
         """No command of a run that has ended is left running, whatever kept it from its own answer."""
@@ -262,12 +264,12 @@ class Recorder:
         }
 
     def _write_latest(self) -> None:
-        """Of what replaces itself only the newest is written; it is kept until that has worked."""
-        if (snapshot := self._snapshot) is not None:
+        """Of what replaces itself only the newest is written; a snapshot is tried again until that has worked."""
+        if (snapshot := self._snapshot) is not self._written_snapshot:
             self._store.update_run(self._run_id, snapshot=snapshot)
-            self._snapshot = self._snapshot if self._snapshot is not snapshot else None
-        statuses, self._rank_statuses = self._rank_statuses, ()
-        if statuses:
+            self._written_snapshot = snapshot
+        if (statuses := self._rank_statuses) is not self._written_statuses:
+            self._written_statuses = statuses
             replace_ranks(self._store, self._run_id, [status.as_row(time.time()) for status in statuses])
 
     def _confirm(self, unsaved: UnsavedRecord, sha256: str) -> None:

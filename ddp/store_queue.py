@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from service.store import Store
+from service.store import Store, StoreUnavailableError
 
 LOG_POINTS_KEPT = 10_000
 WRITINGS_TOGETHER = 100
@@ -88,7 +88,9 @@ class StoreQueue:
         for writing in batch.writings:
             try:
                 writing.apply(self._store)
-            except ValueError as error:
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # a defect in one must not keep back all others for ever
                 raise _NotStorableError(writing) from error
         self._store.note_written(self._run_id, batch.mark)
 

@@ -145,14 +145,15 @@ def test_what_failed_to_be_written_is_written_at_the_next_try(tmp_path: Path) ->
     assert [event.kind for event in store.events_after(RUN, 0, 9)] == ["half"]
 
 
-def test_a_writing_that_is_not_storable_leaves_nothing_half_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), "a text where a number belongs"])
+def test_a_writing_that_is_not_storable_leaves_nothing_half_done(tmp_path: Path, value: Any) -> None:
     store = Store(tmp_path / "leitstand.db", create=True)
     store.open_run(RUN, {})
     queue = StoreQueue(store, RUN)
 
     def half(store: Store) -> None:
         store.add_event(RUN, 1, "half", {})
-        store.add_series(RUN, [SeriesRow(1, 1.0, {"loss": float("nan")})])
+        store.add_series(RUN, [SeriesRow(step, 1.0, {"loss": [1.0, value][step % 2]}) for step in range(1000)])
 
     queue.add(lambda store: store.add_event(RUN, 1, "before", {}))
     queue.add(half)

@@ -1,0 +1,64 @@
+"""Commands on their way from the store into the inbox, while the connection to the store is lost at bad times."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ddp.control import Inbox
+from ddp.reception import Reception
+from service.commands import CommandState, Kind
+from service.store import Store, StoreUnavailableError
+
+RUN = "run0"
+
+
+class ForgetfulStore(Store):
+    """The first beginning of a command is kept or not, and nobody hears which."""
+
+    is_kept = True
+    has_lost = False
+
+    def begin_command(self, command_id: str) -> bool:
+        if self.has_lost:
+            return super().begin_command(command_id)
+        self.has_lost = True
+        if self.is_kept:
+            super().begin_command(command_id)
+        raise StoreUnavailableError("connection lost")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
+    with closing(ForgetfulStore(tmp_path / "leitstand.db", create=True, keep_open=True)) as store:
+        store.open_run(RUN, {})
+        yield store
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_command_whose_beginning_nobody_heard_of_is_carried_out_once(store: ForgetfulStore, is_kept: bool) -> None:
+    store.is_kept = is_kept
+    first, second = (store.submit(RUN, kind, {}, actor="me", source="api") for kind in (Kind.PAUSE, Kind.VALIDATE))
+    inbox = Inbox()
+    reception = Reception(store, RUN, inbox)
+
+    with pytest.raises(StoreUnavailableError):
+        reception.look(1)
+    reception.look(1)
+
+    assert [command.id for command in inbox.take_all()] == [first.id, second.id]
+    assert [command.state for command in store.commands(RUN)] == [CommandState.RUNNING] * 2
+
+
+def test_a_command_that_was_cancelled_meanwhile_is_not_carried_out(store: ForgetfulStore) -> None:
+    store.is_kept = False
+    command, inbox = store.submit(RUN, Kind.PAUSE, {}, actor="me", source="api"), Inbox()
+    reception = Reception(store, RUN, inbox)
+    with pytest.raises(StoreUnavailableError):
+        reception.look(1)
+    store.cancel_command(command.id, "by eva")
+
+    reception.look(1)
+
+    assert inbox.take_all() == []
