@@ -68,12 +68,13 @@ def run_rank(place: Place, start: Start, listener: QueueListener) -> int:
         workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
         leave = LeaveRequest()
         leave.install()
-        with possession(world, start, listener) as run:
-            if world.restarts and run.last_reason == LEFT_BY_SIGNAL:
+        with possession(world, start, listener) as run_id:
+            word = world.word_of_predecessors()
+            if word == LEFT_BY_SIGNAL:
                 return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave
-            parts = build_parts(world, start, run.run_id, leave, workload)
+            parts = build_parts(world, start, run_id, leave, workload)
             # A restart after an accident does not end a pause; a person who starts the run again does.
-            parts.standing.is_paused = world.restarts > 0 and run.last_state is RunState.PAUSED
+            parts.standing.is_paused = word == RunState.PAUSED
             return train(parts)
     finally:
         world.leave()
@@ -89,6 +90,8 @@ def train(parts: Parts) -> int:
         parts.saver.close()  # what is on its way to the disk is whole yet
         close_after(error, parts)
         raise
+    if standing.is_leaving and parts.world.is_main:
+        parts.world.say_to_successors(LEFT_BY_SIGNAL)
     parts.saver.close()
     recorder.close(ending, LEFT_BY_SIGNAL if standing.is_leaving else None)
     return EXIT_CODE if standing.is_leaving else 0

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import QueueListener
 
@@ -37,9 +37,7 @@ from service.errors import DatasetError, RunDirectoryError, UserError
 from service.live import LiveSettings
 from service.record import Record
 from service.run_directory import Claim, RunDirectory, claim, write_config
-from service.run_state import RunState
 from service.settings import RunConfig
-from service.store import StoreUnavailableError, open_store
 
 RESTART_PATIENCE_SECONDS = 60.0
 SHAPE = ("workload", "n_feats", "n_blocks", "n_frames", "scale")
@@ -56,18 +54,9 @@ class Start:
     fresh: bool
 
 
-@dataclass(frozen=True)
-class Possession:
-    """The run that is held: its id, and in which state, with which reason, a trainer left it last."""
-
-    run_id: str
-    last_state: RunState | None = None
-    last_reason: str | None = None
-
-
 @contextmanager
-def possession(world: World, start: Start, listener: QueueListener) -> Iterator[Possession]:
-    """Hold the run directory: rank 0 claims it, every rank learns about the run, or the same error."""
+def possession(world: World, start: Start, listener: QueueListener) -> Iterator[str]:
+    """Hold the run directory: rank 0 claims it, every rank learns the run's id, or the same error."""
     directory = RunDirectory(start.loaded.config.data_root)
     claimed: Claim | None = None
     problem: UserError | None = None
@@ -89,20 +78,10 @@ def possession(world: World, start: Start, listener: QueueListener) -> Iterator[
     if claimed is not None:
         also_to_file(listener, directory.log)
     try:
-        config = start.loaded.config
-        yield world.from_main(_possession(config, claimed.run_id) if claimed else Possession(""))
+        yield world.from_main(claimed.run_id if claimed else "")
     finally:
         if claimed is not None:
             claimed.lock.close()
-
-
-def _possession(config: RunConfig, run_id: str) -> Possession:
-    try:
-        with closing(open_store(config)) as store:
-            run = store.run(run_id)
-    except StoreUnavailableError:  # there is none yet, or it cannot be used, which is said when it is opened
-        run = None
-    return Possession(run_id) if run is None else Possession(run_id, run.state, run.reason)
 
 
 def open_workload(world: World, config: RunConfig) -> Workload:

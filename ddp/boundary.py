@@ -184,8 +184,11 @@ class Boundary:
             return
         self._standing.is_paused = wanted
         logger.info("Paused at step %d." if wanted else "Going on at step %d.", self._standing.progress.step)
+        state = RunState.PAUSED if wanted else RunState.RUNNING
+        if self._parts.world.is_main:
+            self._parts.world.say_to_successors(state)  # whose store may be away
         self._recorder.event("paused" if wanted else "resumed", {})
-        self._recorder.set_state(RunState.PAUSED if wanted else RunState.RUNNING)
+        self._recorder.set_state(state)
         self.show()
 
     def leave(self, *, is_asked_by_signal: bool) -> str | None:

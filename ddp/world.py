@@ -26,6 +26,7 @@ from service.errors import SettingError
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 CONNECT_TIMEOUT = timedelta(minutes=1)
 BOARD_TIMEOUT = timedelta(seconds=5)
+SUCCESSORS_KEY = "leitstand/to successors"
 
 _SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
@@ -177,21 +178,36 @@ class World:
 
     def say_farewell(self, reason: str) -> None:
         """Leave word of why this rank ends, for the ranks that will only see that it is gone."""
-        if self._side is not None:
-            with suppress(RuntimeError):
-                _agent_store(os.environ, BOARD_TIMEOUT).set(self._farewell_key, reason)
+        self._note(self._farewell_key, reason)
 
     def farewell(self) -> str | None:
         """Why another rank ended, if it left word."""
-        with suppress(RuntimeError):
-            store = _agent_store(os.environ, BOARD_TIMEOUT)
-            if store.check([self._farewell_key]):
-                return bytes(store.get(self._farewell_key)).decode()
-        return None
+        return self._noted(self._farewell_key)
+
+    def say_to_successors(self, word: str) -> None:
+        """Leave word for the ranks that the launcher starts after an accident of these; the last one counts."""
+        self._note(SUCCESSORS_KEY, word)
+
+    def word_of_predecessors(self) -> str | None:
+        """What the ranks before the accident left word of, if there was one; the same on every rank."""
+        return self.from_main(self._noted(SUCCESSORS_KEY) if self.is_main and self.restarts else None)
 
     @property
     def _farewell_key(self) -> str:
         return f"leitstand/farewell/{self.restarts}"
+
+    def _note(self, key: str, text: str) -> None:
+        if self._side is not None:
+            with suppress(RuntimeError):
+                _agent_store(os.environ, BOARD_TIMEOUT).set(key, text)
+
+    def _noted(self, key: str) -> str | None:
+        if self._side is not None:
+            with suppress(RuntimeError):
+                store = _agent_store(os.environ, BOARD_TIMEOUT)
+                if store.check([key]):
+                    return bytes(store.get(key)).decode()
+        return None
 
     def raise_together(self, problem: Exception | None) -> None:
         """Raise on every rank the first problem that any rank met, so that no rank waits for one that left."""

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from service.run_state import LEFT_BY_SIGNAL, RunState
 from service.store import Store
 from tests.ddp.launching import Launch, settings
 from tests.ddp.training import Eventually, Training
+from tests.postgres import PostgresService
 
 Train = Callable[..., Training]
 GATED = {"WORKLOAD": "tests.ddp.gated_workload", "PATCH_SIZE": 8}
@@ -187,6 +188,26 @@ def test_a_restart_after_an_accident_keeps_a_pause_and_what_is_queued(train: Tra
     assert run.command(queued).state is CommandState.QUEUED
     (stopped,) = run.ask(Kind.STOP)
     assert (run.end(), stopped.state, stopped.step) == (0, CommandState.DONE, row.step)
+
+
+def test_a_restart_keeps_a_pause_though_the_store_is_away(
+    train: Train, postgres: PostgresService, store_url: str, eventually: Eventually
+) -> None:
+    values = {"MAX_STEPS": 10**6, "VAL_STEP_EVERY": 10**6, "CHECKPOINT_EVERY": 5}
+    run = train(2, launcher=["--max-restarts=1"], environment={"STORE_URL": store_url}, **values)
+    with closing(Store(store_url)) as run.store:
+        run.wait_for_step(20)
+        (paused,) = run.ask(Kind.PAUSE)
+        postgres.stop()
+        ranks_of(run)[1].kill()
+        eventually(lambda: "unseen until it is back" in run.output, seconds=90, what="the restart")
+        postgres.start()
+        eventually(lambda: len(run.events("started")) == 2, seconds=60, what="the news of it")
+        (stopped,) = run.ask(Kind.STOP)
+
+        assert (run.end(), stopped.state) == (0, CommandState.DONE)
+        assert stopped.step is not None
+        assert stopped.step <= (paused.step or 0)
 
 
 def test_a_rank_that_was_asked_to_leave_is_not_started_again(
