@@ -85,7 +85,7 @@ class RunDirectory:
         if not belongings:
             return None
         target = self._archive_folder(self._archived_id())
-        for path in belongings:
+        for path in sorted(belongings):  # the store before its companions: without it, no reader makes them again
             try:
                 path.rename(target / path.name)
             except FileNotFoundError:

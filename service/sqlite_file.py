@@ -1,7 +1,12 @@
 """The store as one file in the run directory: SQLite in WAL mode. One writer never blocks readers."""
 
+import os
+import sqlite3
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -20,9 +25,16 @@ class SqliteFile(Backend):
         self._path = path
         self._known_file: int | None = None
         self.engine = sa.create_engine(
-            f"sqlite:///{path}",
+            "sqlite://",
+            creator=partial(
+                sqlite3.connect,
+                _address(path, "rw"),
+                uri=True,
+                timeout=busy_seconds,
+                check_same_thread=False,  # the pool sees to it that there is one at a time
+                factory=sqlite3.Connection if keep_open else VisitingConnection,
+            ),
             poolclass=sa.pool.QueuePool if keep_open else sa.pool.NullPool,
-            connect_args={"timeout": busy_seconds},
             json_serializer=encode_json,
         )
         sa.event.listen(self.engine, "connect", _configure_connection)
@@ -42,6 +54,8 @@ class SqliteFile(Backend):
 
     def create(self) -> None:
         """Make file and tables."""
+        with suppress(OSError):  # which SQLite will say
+            self._path.touch()
         with self.engine.begin() as connection:
             _complete(connection)
 
@@ -52,6 +66,7 @@ class SqliteFile(Backend):
         except OSError:
             raise StoreUnavailableError(f"there is no store {self._path}") from None
         if file != self._known_file:
+            self.engine.dispose()  # kept connections lead to the file that lay here before
             with self.engine.begin() as connection:
                 if sa.inspect(connection).has_table("runs"):
                     _complete(connection)
@@ -77,7 +92,7 @@ class SqliteFile(Backend):
     def change_stamp(self, run_id: str | None) -> tuple[int, int]:  # noqa: ARG002
         """Time and size of the write-ahead log, whatever the run."""
         try:
-            status = self._path.with_name(f"{self._path.name}-wal").stat()
+            status = _log_of(self._path).stat()
         except OSError:
             return (0, 0)
         return (status.st_mtime_ns, status.st_size)
@@ -85,6 +100,44 @@ class SqliteFile(Backend):
     def close(self) -> None:
         """Give back kept connections."""
         self.engine.dispose()
+
+
+class VisitingConnection(sqlite3.Connection):
+    """A connection that comes and goes: it leaves the folder as it is where nobody else has the file open.
+
+    SQLite makes two files beside the store for its first reader and removes them after its last, and whoever watches
+    the folder for new records would have to read it again each time. A reader that may not write cannot remove them.
+    """
+
+    def __init__(self, address: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(address, *arguments, **options)
+        self._path = Path(os.fsdecode(unquote_to_bytes(address.removeprefix("file:").rpartition("?")[0])))
+
+    def close(self) -> None:
+        """Close; what was written and is not in the store's file yet gets there."""
+        if self._has_log():
+            super().close()
+            return
+        address = _address(self._path, "ro")
+        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True, timeout=0)) as last:
+            last.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()  # from now on it counts as a reader
+            super().close()
+        super().close()
+
+    def _has_log(self) -> bool:
+        try:
+            return _log_of(self._path).stat().st_size > 0
+        except OSError:
+            return False
+
+
+def _address(path: Path, mode: str) -> str:
+    """How SQLite is told to open the file, and never to make one."""
+    return f"file:{quote(os.fsencode(path))}?mode={mode}"
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def _complete(connection: sa.Connection) -> None:

@@ -1,6 +1,7 @@
 """The store: concurrent, durable, and honest when it cannot be used."""
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -273,6 +274,41 @@ def test_a_store_that_a_fresh_start_replaced_is_seen(path: Path, store: Store) -
 
     assert (run := reader.current_run()) is not None
     assert run.id == "run-2"
+
+
+def test_a_trainer_whose_file_was_replaced_goes_on_in_the_one_that_lies_there(path: Path, store: Store) -> None:
+    for file in path.parent.glob("leitstand.db*"):
+        file.rename(file.with_name(f"archived-{file.name}"))
+    Store(path, create=True).open_run("run-2", {})
+
+    assert (run := store.current_run()) is not None
+    assert run.id == "run-2"
+
+
+def test_looking_at_a_store_that_nobody_writes_to_leaves_its_folder_as_it_is(path: Path, store: Store) -> None:
+    """Else who watches the folder for new records would list it again after every look."""
+    store.close()
+    reader = Store(path)
+    reader.current_run()  # leaves an empty write-ahead log
+    before = path.parent.stat().st_mtime_ns
+
+    for _ in range(3):
+        reader.current_run()
+    assert path.parent.stat().st_mtime_ns == before
+
+    command = submit(reader)
+    assert reader.command(command.id) == command
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as alone:
+        assert alone.execute("SELECT id FROM commands").fetchall() == [(command.id,)]  # not only in the log
+
+
+def test_a_path_may_hold_any_sign(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"100% \xff ?mode=ro#\xc3\xa4")
+    folder.mkdir()
+    Store(folder / "leitstand.db", create=True, keep_open=True).open_run("run-1", {})
+
+    assert (run := Store(folder / "leitstand.db").current_run()) is not None
+    assert run.id == "run-1"
 
 
 def test_an_acknowledged_command_is_on_disk_in_wal_mode(path: Path, store: Store) -> None:
