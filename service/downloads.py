@@ -33,11 +33,11 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     A link keeps its place, what it leads to is replaced. A device or a pipe is written as it is.
     """
-    path = path.resolve()
     if path.exists() and not path.is_file():
         with path.open("wb") as special:
             yield special
         return
+    path = path.resolve()
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -5,6 +5,7 @@ Exit codes: 0 done · 1 the command failed, was rejected or expired · 2 bad inp
 `slug`, `status`, `detail`, `exit_code` (wrong usage stays a sentence).
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -56,7 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A sign that the terminal cannot show, or half of a file's name, must not end the command.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(exit_code(arguments))
+    try:
+        code = exit_code(arguments)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # What could not be written would be tried once more at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        click.echo(f"Error: The output cannot be written ({error.strerror}).", err=True)
+        code = control.FAILED
+    sys.exit(code)
 
 
 def exit_code(arguments: Sequence[str] | None = None) -> int:

@@ -161,6 +161,18 @@ def test_a_long_table_that_nobody_reads_to_its_end_is_no_traceback(server: Stand
     assert (answer.stdout, answer.stderr) == ("step,value\n", "")
 
 
+@pytest.mark.parametrize("line", ["state", "stats csv"])
+def test_output_that_finds_no_room_is_one_sentence(server: StandIn, line: str) -> None:
+    server.on("GET", "/state", Answer({"run_state": "running"}))
+    server.on("GET", "/statistics", Answer(b"step\n" * 9, headers={"Content-Type": "text/csv"}))
+    command_line = f"{Path(sys.executable).with_name('leitstand')} {line} --url {server.url} > /dev/full"
+
+    answer = subprocess.run(["bash", "-c", command_line], capture_output=True, text=True, check=False)
+
+    sentence = "Error: The output cannot be written (No space left on device).\n"
+    assert (answer.returncode, answer.stderr) == (1, sentence)
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
 def test_any_terminal_shows_an_answer_and_json_stays_json(server: StandIn, encoding: str) -> None:
     """Signs that it lacks, and halves of signs, which names of foreign files can hold."""
