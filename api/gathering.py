@@ -7,6 +7,10 @@ whole: the parser then refuses it without waiting for more.
 import re
 
 MOST_HEAD_BYTES = 64 * 1024
+MOST_REQUEST_LINE_BYTES = 4094
+MOST_FIELDS = 64
+MOST_FIELD_BYTES = 8190
+"""These three are what gunicorn's parser is told: `api/gunicorn_config.py`."""
 MOST_BODY_BYTES = 64 * 1024
 MOST_CHUNKED_BYTES = 4 * MOST_BODY_BYTES
 """With chunks of a few bytes, their sizes outweigh the body."""
@@ -15,7 +19,7 @@ MOST_LINE_BYTES = 8 * 1024
 
 _END_OF_HEAD = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
+_SIZE = re.compile(rb"[0-9a-fA-F]+")
 
 
 class Gathering:

@@ -6,11 +6,15 @@ decides the address to listen on, and ends the process with one sentence when th
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from api import background
 from api.app import settings_from_environment
+from api.gathering import MOST_FIELD_BYTES, MOST_FIELDS, MOST_REQUEST_LINE_BYTES
 from api.waiting import MOST_WAITING
 from api.webhooks import Receiver
 from service.addresses import require_safe_address
@@ -21,18 +25,22 @@ THREADS_FOR_ANSWERS = 32
 """For requests that are answered at once, whatever streams and waits there are."""
 
 
-def safe_settings() -> RunConfig:
-    """The settings of this process.
-
-    Prints the reason and exits with code 2 when a setting is wrong or the address unsafe.
-    """
+@contextmanager
+def ending_in_one_sentence() -> Iterator[None]:
+    """Print the reason and exit with its code when a setting is wrong or the address unsafe."""
     try:
-        config = settings_from_environment()
-        require_safe_address(config)
-        Receiver.of(config)
+        yield
     except UserError as error:
         sys.stderr.write(f"Error: {error}\n")
         raise SystemExit(error.exit_code) from None
+
+
+def safe_settings() -> RunConfig:
+    """The settings of this process, which ends when they are wrong."""
+    with ending_in_one_sentence():
+        config = settings_from_environment()
+        require_safe_address(config)
+        Receiver.of(config)
     return config
 
 
@@ -50,9 +58,9 @@ workers = 1
 threads = _settings.api_streams + MOST_WAITING + THREADS_FOR_ANSWERS
 worker_connections = 600
 """With the files that the threads open, within the 1024 descriptors that a process usually may have."""
-limit_request_line = 4094
-limit_request_fields = 64
-limit_request_field_size = 8190
+limit_request_line = MOST_REQUEST_LINE_BYTES
+limit_request_fields = MOST_FIELDS
+limit_request_field_size = MOST_FIELD_BYTES
 timeout = 60
 graceful_timeout = 5
 keepalive = 5
@@ -65,6 +73,14 @@ forwarded_allow_ips = ""
 """Whose X-Forwarded headers are believed is decided in one place, by API_PROXIES."""
 # The worker's sign of life is a file; on a disk that hangs, a healthy server would be killed.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def on_starting(server: Any) -> None:
+    """gunicorn's hook before it listens: GUNICORN_CMD_ARGS can name other addresses than API_HOST."""
+    with ending_in_one_sentence():
+        for address in server.cfg.address:
+            if isinstance(address, tuple):  # else a socket in the file system, or one that is handed over
+                require_safe_address(replace(_settings, api_host=address[0]))
 
 
 def post_worker_init(worker: Any) -> None:

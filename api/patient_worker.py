@@ -17,12 +17,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from io import BytesIO
 from selectors import EVENT_READ
 from typing import Any
 
+from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
-from api.gathering import MOST_BODY_BYTES, MOST_HEAD_BYTES, Gathering
+from api.gathering import (
+    MOST_BODY_BYTES,
+    MOST_FIELD_BYTES,
+    MOST_FIELDS,
+    MOST_HEAD_BYTES,
+    MOST_REQUEST_LINE_BYTES,
+    Gathering,
+)
 from api.problems import PROBLEMS
 
 REQUEST_SECONDS = 10.0
@@ -35,11 +44,16 @@ MOST_ARRIVING = 200
 """Requests on their way at a time; one more, and the oldest is dropped."""
 MOST_LINGERING = 100
 PIECE_BYTES = 64 * 1024
+MOST_REASON_CHARACTERS = 200
+"""Of a request that is repeated in the sentence that refuses it."""
 
 DETAILS = {
     "request-timeout": f"The request did not arrive as a whole within {REQUEST_SECONDS:.0f} s.",
     "body-too-large": f"The body is larger than {MOST_BODY_BYTES} bytes.",
-    "head-too-large": f"The request's head is larger than {MOST_HEAD_BYTES} bytes.",
+    "head-too-large": f"The head is larger than {MOST_HEAD_BYTES} bytes, or has a header larger than "
+    f"{MOST_FIELD_BYTES}, or more than {MOST_FIELDS} of them.",
+    "uri-too-long": f"The request line is longer than {MOST_REQUEST_LINE_BYTES} bytes; ask for less at a time.",
+    "internal-error": "The server met a defect; its log holds the details.",
 }
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 NOBODY_THERE = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED}
@@ -118,10 +132,23 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         """Answer, in a thread; a client that stalls counts as one that is gone."""
+        # All of it is here; if it is not what it says it is, that is refused before the application begins.
+        req.body = BytesIO(req.body.read())
         try:
             return bool(super().handle_request(req, conn))
         except (BlockingIOError, TimeoutError):
             raise ConnectionResetError(errno.ECONNRESET, "the client stalled") from None
+
+    def handle_error(self, _req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer, in a thread, what gunicorn's parser refuses, and what the application leaves without an answer."""
+        slug = slug_of(exc)
+        if slug == "internal-error":
+            self.log.error("Error handling a request", exc_info=exc)
+        else:  # what it says holds parts of the request, which do not belong into a log
+            self.log.warning("Unreadable request from %s: %s", addr[0] if addr else "a socket", type(exc).__name__)
+        reason = str(exc)[:MOST_REASON_CHARACTERS]
+        detail = DETAILS.get(slug) or f"The request cannot be read ({reason}); send it as RFC 9112 has it."
+        _send(client, refusal_bytes(slug, detail))
 
     def _gather(self, arrival: Arrival, _file: Any = None) -> None:
         """Read what is there, and see whether that was all."""
@@ -163,7 +190,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         self._forget(arrival)
         self.nr_conns -= 1
         if refusal is not None:
-            _send(arrival.conn.sock, refusal_bytes(refusal))
+            _send(arrival.conn.sock, refusal_bytes(refusal, DETAILS[refusal]))
         arrival.conn.close(graceful=refusal is not None)
 
     def _forget(self, arrival: Arrival) -> None:
@@ -207,10 +234,21 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         sock.close()
 
 
-def refusal_bytes(slug: str) -> bytes:
+def slug_of(error: Exception) -> str:
+    """What to call a request that could not be answered."""
+    if isinstance(error, errors.InvalidResponseHeader | errors.InvalidResponseHeaderName):
+        return "internal-error"  # in gunicorn's book they are also what a client can do wrong
+    if isinstance(error, errors.LimitRequestLine):
+        return "uri-too-long"
+    if isinstance(error, errors.LimitRequestHeaders):
+        return "head-too-large"
+    return "bad-request" if isinstance(error, errors.ParseException) else "internal-error"
+
+
+def refusal_bytes(slug: str, detail: str) -> bytes:
     """The whole answer to a request that the application never sees, in the shape of all others."""
     kind = PROBLEMS[slug]
-    problem = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status, "detail": DETAILS[slug]}
+    problem = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status, "detail": detail}
     body = json.dumps(problem) + "\n"
     lines = (
         f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}",

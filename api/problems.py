@@ -44,6 +44,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "command-begun": ProblemType(409, "The command is not queued any more"),
     "precondition-failed": ProblemType(412, "It has changed meanwhile"),
     "body-too-large": ProblemType(413, "The body is too large"),
+    "uri-too-long": ProblemType(414, "The request line is too long"),
     "unsupported-media-type": ProblemType(415, "The body must be JSON"),
     "range-not-satisfiable": ProblemType(416, "The file has no such range"),
     "wrong-host": ProblemType(421, "The Host header names another server"),
@@ -115,7 +116,7 @@ def _answer_command_error(error: CommandError) -> Response:
 
 
 def _answer_unavailable(error: StoreUnavailableError) -> Response:
-    logger.warning("%s %s: %s", request.method, request.path, error)
+    logger.warning("%s %s: %s", request.method, quote(request.path), error)
     return problem_response("storage-unavailable", f"The store cannot be used now ({error}); try again.")
 
 

@@ -17,6 +17,7 @@ WHOLE = [
     CHUNKED + b"1;name=value\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
     CHUNKED + b"A\r\n\r\n0\r\n\r\n123\r\n0\r\n\r\n",
     CHUNKED + b"2\r\n{}\r\n0\r\nTrailer: value\r\n\r\n",
+    CHUNKED + b"0000000006\r\n\r\n\r\n{}\r\n000000000\r\n\r\n",
 ]
 
 ODD = [
@@ -89,6 +90,7 @@ def test_a_head_without_end_is_refused() -> None:
     [
         b"1\r\nx\r\n" * (MOST_CHUNKED_BYTES // 6 + 1),
         b"fffffff\r\n",
+        b"00010000000\r\n",
         b"1;" + b"a" * 9000,
         b"0\r\n" + b"Trailer: " + b"a" * 9000,
     ],

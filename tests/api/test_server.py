@@ -1,6 +1,7 @@
 """The API under a real gunicorn: what only a server can get wrong."""
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from api.problems import PROBLEMS
 from tests.api.serving import Server, free_port, raw_answer, serving, start
 
 SECRET = b"SECRET-OUTSIDE"
@@ -102,36 +104,59 @@ def test_no_path_leads_out_of_the_run_directory(server: Server, served_root: Pat
     assert b"create_app" not in answer
 
 
+COMMAND = b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+CHUNKED = COMMAND + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
 @pytest.mark.parametrize(
-    ("request_bytes", "statuses"),
+    ("request_bytes", "slug"),
     [
-        (b"\x00\x01\x02\x03\r\n\r\n", {400}),
-        (b"GET /state HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n", {400, 505}),
-        (b"BREW /state HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", {405}),
-        (b"GET /state HTTP/1.1\r\nConnection: close\r\n\r\n", {400, 421}),
-        (b"GET http://evil.example/state HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", {421}),
-        (b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\nConnection: close\r\n\r\n", {400}),
-        (
-            b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n{}",
-            {400},
-        ),
-        (
-            b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\n{\"a\"\r\n0\r\n\r\n",
-            {400},
-        ),
-        (b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n", {413}),
-        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", {400, 414}),
+        (b"\x00\x01\x02\x03\r\n\r\n", "bad-request"),
+        (b"GET /state HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n", "bad-request"),
+        (b"GET /state HTTP/1.1\r\nHost: 127.0.0.1\r\nno colon\r\n\r\n", "bad-request"),
+        (b"GET /state HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: wonders\r\n\r\n", "bad-request"),
+        (b"BREW /state HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", "method-not-allowed"),
+        (b"GET /state HTTP/1.1\r\nConnection: close\r\n\r\n", "wrong-host"),
+        (b"GET http://evil.example/state HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", "wrong-host"),
+        (b"GET /state HTTP/1.1\r\nHost: a\r\nHost: 127.0.0.1\r\n\r\n", "bad-request"),
+        (COMMAND + b"Content-Length: -5\r\n\r\n", "bad-request"),
+        (COMMAND + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n{}", "bad-request"),
+        (COMMAND + b"Content-Length: 99999999\r\n\r\n", "body-too-large"),
+        (COMMAND + b"Transfer-Encoding: wonders\r\n\r\n", "bad-request"),
+        (COMMAND + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\n{\"a\"\r\n0\r\n\r\n", "not-json"),
+        (CHUNKED + b"zz\r\n", "bad-request"),
+        (CHUNKED + b"2;a=\"\r\n{}\r\n0\r\n\r\n", "bad-request"),
+        (CHUNKED + b"2\r\n{}0\r\n\r\n0\r\n\r\n", "bad-request"),
+        (CHUNKED + b"2\r\n{}\r\n0\r\nHost: other\r\n\r\n", "bad-request"),
+        (CHUNKED.replace(b"POST /validate", b"GET /state") + b"zz\r\n", "bad-request"),
+        (b"GET /" + b"a" * 5_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "uri-too-long"),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 9_000 + b"\r\n\r\n", "head-too-large"),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: y\r\n" * 70 + b"\r\n", "head-too-large"),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 70_000, "head-too-large"),
     ],
 )  # fmt: skip
-def test_rubbish_is_refused_and_the_server_lives_on(
-    server: Server, served_root: Path, request_bytes: bytes, statuses: set[int]
+def test_rubbish_is_refused_once_in_the_shape_of_all_refusals_and_the_server_lives_on(
+    server: Server, served_root: Path, request_bytes: bytes, slug: str
 ) -> None:
     before = commands_in(served_root)
 
-    assert status_of(raw_answer(server.port, request_bytes)) in statuses
+    head, _, body = raw_answer(server.port, request_bytes).partition(b"\r\n\r\n")
+
+    problem = json.loads(body)
+    assert b"Content-Type: application/problem+json" in head
+    assert (status_of(head), problem["type"]) == (PROBLEMS[slug].status, f"/problems/{slug}")
+    assert problem["status"] == PROBLEMS[slug].status
+    assert len(problem["detail"]) < 400
     assert commands_in(served_root) == before
     assert requests.get(f"{server.url}/livez", timeout=20).status_code == 200
+
+
+def test_what_cannot_be_read_is_logged_without_what_it_holds(served_root: Path) -> None:
+    with serving(served_root) as server:
+        raw_answer(server.port, b"GET /state HTTP/1.1\r\nAuthorization Bearer lst_geheim\r\n\r\n")
+
+        assert "Unreadable request from 127.0.0.1: InvalidHeader" in server.said()
+        assert "geheim" not in server.said()
 
 
 def commands_in(root: Path) -> int:
@@ -183,6 +208,7 @@ def test_sixty_silent_connections_do_not_silence_the_server(server: Server) -> N
     ("settings", "sentence"),
     [
         ({"API_HOST": "0.0.0.0"}, "set API_TOKEN"),
+        ({"GUNICORN_CMD_ARGS": "--bind 0.0.0.0:0"}, "API_HOST is '0.0.0.0', which other machines can reach"),
         ({"LEITSTAND_API_PROT": "1"}, "Did you mean API_PORT?"),
         ({"LEITSTAND_CONFIG": "/no/such/file.toml"}, "There is no settings file"),
     ],

@@ -21,6 +21,9 @@ Eventually = Callable[..., None]
 HALF_HEAD = b"GET /state HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 HALF_BODY = b"POST /validate?dry_run=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n"
 HALF_BODY += b"Content-Type: application/json\r\n\r\n{"
+HALF_CHUNK = b"POST /validate?dry_run=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+HALF_CHUNK += b"Content-Type: application/json\r\n\r\n0000000006\r\n\r\n"
+"""What a careless look takes for the end: the chunk's size begins with zeros, its content with an empty line."""
 
 
 @contextmanager
@@ -63,7 +66,15 @@ def fresh_server(served_root: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize(("half", "rest"), [(HALF_HEAD, b"\r\n"), (HALF_BODY, b"}"), (b"", HALF_HEAD + b"\r\n")])
+@pytest.mark.parametrize(
+    ("half", "rest"),
+    [
+        (HALF_HEAD, b"\r\n"),
+        (HALF_BODY, b"}"),
+        (b"", HALF_HEAD + b"\r\n"),
+        (HALF_CHUNK, b"{}\r\n\r\n0\r\n\r\n"),
+    ],
+)
 def test_a_hundred_half_requests_take_no_threads_and_are_answered_once_whole(
     fresh_server: Server, half: bytes, rest: bytes
 ) -> None:
