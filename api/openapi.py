@@ -27,7 +27,11 @@ from service import __version__
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
-ANYWHERE = ("bad-request", "request-timeout", "body-too-large", "invalid-argument", "head-too-large", "internal-error")
+REFUSAL_REFERENCE = "#/components/responses/"
+ANYWHERE = (
+    "bad-request", "request-timeout", "body-too-large", "uri-too-long", "invalid-argument", "head-too-large",
+    "internal-error",
+)  # fmt: skip
 """Refusals that every route can give."""
 GUARDED = ("foreign-origin", "wrong-host", "too-many-requests")
 """Refusals of every route but the sign of life."""
@@ -68,7 +72,11 @@ def build(app: Flask) -> dict[str, Any]:
         ],
         "tags": _tags(app),
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": all_schemas(), "securitySchemes": _security_schemes()},
+        "components": {
+            "schemas": all_schemas(),
+            "responses": _refusals_named_in(paths),
+            "securitySchemes": _security_schemes(),
+        },
     }
 
 
@@ -147,7 +155,7 @@ def _responses(operation: Operation, refusals: Sequence[str]) -> dict[str, Any]:
         if answer.media_type:
             described.setdefault("content", {})[answer.media_type] = _content(answer)
     for status, slugs in _by_status(refusals).items():
-        found[str(status)] = _refusal(status, slugs)
+        found[str(status)] = {"$ref": REFUSAL_REFERENCE + ".".join(sorted(slugs))}
     return dict(sorted(found.items()))
 
 
@@ -173,8 +181,17 @@ def _by_status(slugs: Sequence[str]) -> dict[int, list[str]]:
     return grouped
 
 
-def _refusal(status: int, slugs: Sequence[str]) -> dict[str, Any]:
-    lines = [f"`/problems/{slug}`: {PROBLEMS[slug].title}." for slug in sorted(slugs)]
+def _refusals_named_in(paths: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the references of the routes lead to: {the slugs with dots between: the refusal}."""
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    references = {response.get("$ref", "") for operation in operations for response in operation["responses"].values()}
+    names = sorted(reference.removeprefix(REFUSAL_REFERENCE) for reference in references if reference)
+    return {name: _refusal(name.split(".")) for name in names}
+
+
+def _refusal(slugs: Sequence[str]) -> dict[str, Any]:
+    """One of these problems, all of the same status."""
+    lines, status = [f"`/problems/{slug}`: {PROBLEMS[slug].title}." for slug in slugs], PROBLEMS[slugs[0]].status
     described = {"description": "  \n".join(lines), "content": {"application/problem+json": {"schema": PROBLEM}}}
     if status in REFUSAL_HEADERS:
         described["headers"] = _headers(REFUSAL_HEADERS[status], {})

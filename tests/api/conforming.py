@@ -56,7 +56,7 @@ class Contract:
         if operation is None:
             yield from self._refusal(response)
             return
-        declared = operation["responses"].get(str(response.status_code))
+        declared = self._declared(operation, str(response.status_code))
         if declared is None:
             yield f"the status is not declared; there are: {', '.join(operation['responses'])}"
             return
@@ -82,8 +82,11 @@ class Contract:
 
     @lru_cache  # noqa: B019 - there is one for all tests
     def _validator(self, operation_id: str, status: str, media_type: str) -> jsonschema.Draft202012Validator:
-        schema = self._operations[operation_id]["responses"][status]["content"][media_type]["schema"]
-        return self._resolving(schema)
+        declared = self._declared(self._operations[operation_id], status) or {}
+        return self._resolving(declared["content"][media_type]["schema"])
+
+    def _declared(self, operation: dict[str, Any], status: str) -> dict[str, Any] | None:
+        return resolved(self.document, operation["responses"].get(status))
 
     @cached_property
     def _problem_validator(self) -> jsonschema.Draft202012Validator:
@@ -91,6 +94,16 @@ class Contract:
 
     def _resolving(self, schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
         return jsonschema.Draft202012Validator({**schema, "components": self.document["components"]})
+
+
+def resolved(document: dict[str, Any], response: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A response of the document, or what it refers to."""
+    reference = (response or {}).get("$ref")
+    if reference is None:
+        return response
+    found = document["components"]["responses"][reference.rpartition("/")[2]]
+    assert isinstance(found, dict)
+    return found
 
 
 def _is_ours(app: Flask) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from api import documents, reference
 from api.app import create_app
 from api.contract import operation_of
 from api.openapi import build, encoded
@@ -19,6 +20,7 @@ from api.problems import PROBLEMS
 from api.reader import PREFIX
 from service.settings import RunConfig
 from tests.api.browsing import browser_is_installed, browsing, complaints
+from tests.api.conforming import resolved
 from tests.api.example_run import RUN_ID
 from tests.api.serving import Server
 
@@ -61,7 +63,9 @@ def test_every_operation_says_what_it_answers_and_how_it_refuses(document: dict[
         assert operation["summary"].endswith("."), operation
         assert any(status < "400" for status in operation["responses"]), operation
         assert {"400", "422", "500"} <= operation["responses"].keys()
-        for status, response in operation["responses"].items():
+        responses = {status: resolved(document, response) for status, response in operation["responses"].items()}
+        for status, response in responses.items():
+            assert response is not None
             assert response["description"], operation
             if status >= "400":
                 assert set(response["content"]) == {"application/problem+json"}
@@ -69,7 +73,7 @@ def test_every_operation_says_what_it_answers_and_how_it_refuses(document: dict[
         if scopes:
             assert {"401", "429"} <= operation["responses"].keys()
         if scopes == ["control"]:
-            assert "insufficient-scope" in operation["responses"]["403"]["description"]
+            assert "insufficient-scope" in responses["403"]["description"]
 
 
 def test_routes_of_a_run_are_there_below_its_name_and_the_others_are_not(app: Flask, document: dict[str, Any]) -> None:
@@ -95,6 +99,15 @@ def test_the_server_publishes_the_document_and_says_when_it_is_unchanged(
     assert (again.status_code, again.data) == (304, b"")
 
 
+def test_what_everybody_may_ask_for_is_made_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = [client.get(path).data for path in ("/openapi.json", "/docs")]
+    monkeypatch.delattr(documents, "build")
+    monkeypatch.delattr(documents, "encoded")
+    monkeypatch.delattr(documents, "reference")
+
+    assert [client.get(path).data for path in ("/openapi.json", "/docs")] == first
+
+
 def test_every_answers_schema_is_published_alone(client: FlaskClient, document: dict[str, Any]) -> None:
     for name in set(document["components"]["schemas"]) - {"Record"}:
         answer = client.get(f"/schema/{name}.json")
@@ -117,8 +130,43 @@ def test_the_page_names_every_route_and_problem_and_needs_nothing_from_elsewhere
     for methods in document["paths"].values():
         for operation in methods.values():
             assert f'id="{operation["operationId"]}"' in page
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                members = content["schema"].get("properties", {})
+                assert [name for name in members if f"<code>{name}</code>" not in page] == []
+    shapes = {f"shape-{name}" for name in document["components"]["schemas"]}
+    assert shapes == set(re.findall(r'id="(shape-\w+)"', page)) >= set(re.findall(r'href="#(shape-\w+)"', page))
     assert [slug for slug in PROBLEMS if f"/problems/{slug}" not in page] == []
     assert "`" not in page
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "integer", "minimum": 0, "maximum": 10**18 - 1}, "integer, from 0"),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 60, "default": 1}, "number, above 0 to 60, default 1"),
+        ({"type": ["number", "null"], "minimum": 0}, "number, from 0 or null"),
+        ({"enum": ["a", "<b>"]}, "one of: a, &lt;b&gt;"),
+        ({"anyOf": [{"const": "adaptive"}, {"type": "null"}]}, "&#34;adaptive&#34; or null"),
+        (
+            {"type": "array", "items": {"$ref": "#/components/schemas/RankEntry"}},
+            'list of <a href="#shape-RankEntry">RankEntry</a>',
+        ),
+        ({}, "any"),
+    ],
+)
+def test_a_schema_is_read_in_a_few_words(schema: dict[str, Any], text: str) -> None:
+    assert reference.schema_text(schema) == text
+
+
+def test_a_line_of_curl_asks_for_the_route_with_its_body(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+
+    assert reference.curl("GET", "/ranks/{rank}/stack", paths["/ranks/{rank}/stack"]["get"]) == (
+        "curl -s localhost:5050/ranks/RANK/stack"
+    )
+    assert reference.curl("POST", "/rollback", paths["/rollback"]["post"]) == (
+        "curl -s -X POST localhost:5050/rollback -H 'Content-Type: application/json' -d '{\"checkpoint\": \"best\"}'"
+    )
 
 
 @pytest.mark.skipif(not browser_is_installed(), reason="Chromium and its driver are not installed")
