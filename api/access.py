@@ -6,6 +6,7 @@ that keep a browser from doing more than the page needs. No answer ever allows a
 
 import logging
 import re
+from contextlib import suppress
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -157,7 +158,9 @@ def _scope_of(wanted: Operation | None) -> Scope:
 
 def _is_dry_run(wanted: Operation | None) -> bool:
     flags = [] if wanted is None else [parameter for parameter in wanted.parameters if parameter.name == "dry_run"]
-    return any(flag.value() is True for flag in flags)
+    with suppress(ProblemError):  # what it says is nonsense; it is counted before it is refused
+        return any(flag.value() is True for flag in flags)
+    return False
 
 
 def _require_scope(token: Token, scope: Scope) -> None:

@@ -234,6 +234,12 @@ def test_too_many_commands_are_refused_and_reading_goes_on(make_client: MakeClie
     assert client.post("/checkpoint?dry_run=true").status_code == 200, "it only asks whether"
 
 
+def test_a_dry_run_that_is_none_is_counted_too(make_client: MakeClient, store: Store) -> None:
+    client = make_client(api_commands_per_minute=2)
+
+    assert [client.post("/stop?dry_run=perhaps").status_code for _ in range(3)] == [422, 422, 429]
+
+
 def test_too_many_requests_are_refused_but_for_the_sign_of_life(make_client: MakeClient, store: Store) -> None:
     client = make_client(api_reads_per_minute=3)
 

@@ -365,3 +365,7 @@ def test_a_command_of_any_run_is_found_in_the_shared_store(
 
     assert client.get(f"/commands/{command_id}").get_json()["state"] == "done"
     assert client.get(f"/runs/newer/commands/{command_id}").status_code == 404
+
+
+def test_the_page_of_a_run_asks_below_its_name_however_that_is_written(room: FlaskClient) -> None:
+    assert 'data-base="/runs/a%22%3F..%2520b"' in room.get("/runs/a%22%3F..%2520b/").text
