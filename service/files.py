@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -11,14 +12,15 @@ PIECE_BYTES = 4 * 1024 * 1024
 TEMPORARY_PREFIX = ".tmp-"
 
 
-def write_whole(path: Path, content: bytes) -> str:
+def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> str:
     """Replace `path` by `content` atomically and durably; returns the sha256 in hexadecimal.
 
-    Readers see the old file or the new one, never a part. Raises `OSError` and leaves no temporary file behind.
+    Readers see the old file or the new one, never a part. `mode` is who may use it, from its first moment on, as far
+    as the umask allows. Raises `OSError` and leaves no temporary file behind.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=partial(os.open, mode=mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import UserError
-from service.files import TEMPORARY_PREFIX, sync_folder
+from service.files import write_whole
 from service.settings import RunConfig
 
 PREFIX = "lst_"
@@ -222,18 +222,9 @@ def _token(entry: dict[str, Any]) -> Token:
 def _write(path: Path, tokens: Sequence[Token]) -> None:
     """Replace the file as a whole, readable by its owner only from its first moment on."""
     content = json.dumps({"version": VERSION, "tokens": [asdict(token) for token in tokens]}, indent=2) + "\n"
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
     try:
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        write_whole(path, content.encode(), mode=0o600)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TokenFileError(f"The file of tokens {path} cannot be written: {error.strerror}.") from None
 
 

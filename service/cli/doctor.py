@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from service.addresses import require_safe_address
 from service.cli.options import as_json_text, json_option, settings_options
@@ -17,9 +18,14 @@ from service.errors import UserError
 from service.launch import SettingsSource, require_patches, usable_devices
 from service.listening import require_free_port
 from service.run_directory import require_writable
+from service.schema import is_incomplete
 from service.settings import RunConfig
+from service.store import StoreUnavailableError, open_store
+from service.tokens import file_of, read_tokens
 
 LITTLE_SPACE_GIB = 2.0
+BUSY_SECONDS = 2.0
+"""How long a store that is locked is waited for."""
 EXTRAS = {"train": ("torch", "numpy", "PIL", "av"), "api": ("flask", "gunicorn", "prometheus_client")}
 
 Check = Callable[[RunConfig], str]
@@ -80,6 +86,43 @@ def _run_directory(config: RunConfig) -> str:
     return f"{config.data_root}, {free_gib:.0f} GiB free"
 
 
+def _store(config: RunConfig) -> str:
+    try:
+        if config.store_url and not _has_tables(config.store_url):
+            return "STORE_URL leads to a database without tables yet; the first start makes them"
+        store = open_store(config, busy_seconds=BUSY_SECONDS)
+        try:
+            run = store.current_run() if store.exists() else None
+            return f"{store.place}, {f'run {run.id}' if run else 'no run yet'}"
+        finally:
+            store.close()
+    except StoreUnavailableError as error:
+        raise UserError(f"{error}; look at STORE_URL, or at the file and its disk.") from None
+
+
+def _has_tables(store_url: str) -> bool:
+    """Whether a server's database is a store already: `open_store` would make it one, and this command only looks."""
+    try:
+        from service.postgres import PostgresServer
+    except ModuleNotFoundError as error:
+        raise UserError(f"STORE_URL needs {error.name}; install the extra leitstand[postgres].") from None
+    server = PostgresServer(store_url, keep_open=True, busy_seconds=BUSY_SECONDS)
+    try:
+        with server.engine.connect() as connection:
+            return not is_incomplete(connection)
+    except DBAPIError as error:
+        raise server.explain(error) from None
+    finally:
+        server.close()
+
+
+def _tokens(config: RunConfig) -> str:
+    file = file_of(config)
+    found = [f"{len(read_tokens(file))} in {file}"] if file else []
+    found += ["API_TOKEN"] if config.api_token else []
+    return ", ".join(found) or "none: only this machine is served"
+
+
 def _dataset(config: RunConfig) -> str:
     require_patches(config.dataset_root)
     patches = sum(1 for _ in Path(config.dataset_root, "Patches", "GT").iterdir())
@@ -97,6 +140,8 @@ CHECKS: dict[str, Check] = {
     "packages": _packages,
     "devices": _devices,
     "run directory": _run_directory,
+    "store": _store,
+    "tokens": _tokens,
     "dataset": _dataset,
     "address": _address,
 }

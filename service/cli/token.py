@@ -1,13 +1,12 @@
 """`leitstand token`: make, list and revoke the tokens of the API, in the file that API_TOKENS names."""
 
-import json
 import os
 import time
 from pathlib import Path
 
 import click
 
-from service.cli.options import settings_options
+from service.cli.options import as_json_text, json_option, settings_options
 from service.cli.table import moment, table
 from service.errors import SettingError
 from service.launch import SettingsSource
@@ -43,13 +42,13 @@ def create(source: SettingsSource, name: str, scope: str, expires: float | None)
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @settings_options
 def list_tokens(source: SettingsSource, as_json: bool) -> None:
     """List the tokens; what they are is not known."""
     tokens, now = read_tokens(_file(source)), time.time()
     if as_json:
-        click.echo(json.dumps({"tokens": [_entry(known, now) for known in tokens]}, indent=2))
+        click.echo(as_json_text({"tokens": [_entry(known, now) for known in tokens]}))
     elif tokens:
         rows = [_row(known, now) for known in tokens]
         click.echo(table(("token", "scope", "made at", "ends at", ""), rows, left=frozenset(range(5))))

@@ -1,5 +1,6 @@
 """The commands that start processes, stopped at the point where they would; and `doctor`."""
 
+import json
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from service.cli import exit_code
 from service.cli import up as up_module
+from service.store import Store
 from service.supervisor import Plan
 
 STARTED = dict[str, Any]
@@ -225,6 +227,41 @@ def test_doctor_names_what_would_not_work_and_changes_nothing(
     assert failures == ["packages", "devices", "run directory", "dataset", "address"]
     assert "flask (extra 'api')" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_names_a_store_and_tokens_that_cannot_be_used(
+    tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "leitstand.db").write_bytes(b"no database at all, but long enough to be read as one" * 100)
+    (tmp_path / "tokens.json").write_text("{}")
+    places = settings(DATA_ROOT=tmp_path, API_PORT=port, DEVICE="cpu", API_TOKENS=tmp_path / "tokens.json")
+
+    assert exit_code(["doctor", "--json", *places]) == 1
+
+    found = {row["check"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert (found["store"]["mark"], found["tokens"]["mark"]) == ("FAIL", "FAIL")
+    assert "leitstand.db: file is not a database; look at STORE_URL" in found["store"]["finding"]
+    assert "tokens.json is damaged" in found["tokens"]["finding"]
+
+
+def test_doctor_looks_at_a_shared_store_and_makes_nothing_there(
+    tmp_path: Path, port: int, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def finding(url: str) -> str:
+        exit_code(["doctor", "--json", *settings(DATA_ROOT=tmp_path, API_PORT=port, DEVICE="cpu", STORE_URL=url)])
+        (row,) = [row for row in json.loads(capsys.readouterr().out)["checks"] if row["check"] == "store"]
+        return f"{row['mark']}: {row['finding']}"
+
+    assert (
+        finding(store_url)
+        == finding(store_url)
+        == ("ok: STORE_URL leads to a database without tables yet; the first start makes them")
+    )
+    store = Store(store_url)
+    store.open_run("5f0c1e77ab42", {})
+    store.close()
+    assert finding(store_url).endswith(", run 5f0c1e77ab42")
+    assert finding(f"{store_url}-not-there").startswith("FAIL: store postgresql://127.0.0.1")
 
 
 def test_doctor_names_a_folder_in_which_the_run_cannot_be_made(

@@ -30,6 +30,16 @@ def test_a_file_is_written_with_its_sha256(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "a.json"]
 
 
+def test_others_never_see_a_file_that_is_not_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (modes.append(os.fstat(file).st_mode & 0o777), sync(file)))
+
+    write_whole(tmp_path / "a.json", b"secret", mode=0o600)
+
+    assert modes[0] == (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(("function", "code"), [("os.fsync", errno.ENOSPC), ("pathlib.Path.replace", errno.EIO)])
 def test_a_failure_keeps_the_old_file_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int

@@ -325,3 +325,11 @@ def test_what_cannot_be_done_is_said_with_exit_code_2(
     assert exit_code(["token", *arguments]) == 2
     assert sentence in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_the_list_as_json_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["token", "list", "--json", "--set", "API_TOKENS=missing.json"]) == 2
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "There is no file missing.json" in json.loads(printed.err)["detail"]
