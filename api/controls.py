@@ -37,7 +37,10 @@ SUMMARIES = {
 }
 KIND = Choice("kind", "only of this kind", [kind.value for kind in Kind])
 STATE = Choice("state", "only in this state", [state.value for state in CommandState])
-WHOSE = Text("actor", "only of this `actor`", ".{1,200}", "an actor as commands show it")
+WHOSE = Text(
+    "actor", "only of this `actor`, with `@` and the address or without",
+    ".{1,200}", "an actor as commands show it",
+)  # fmt: skip
 LIMIT = WholeNumber("limit", "entries on a page", default=100, minimum=1, maximum=1000)
 CURSOR = Cursor()
 

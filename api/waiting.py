@@ -36,7 +36,7 @@ def await_end(store: Store, command: Command, seconds: float) -> Command:
 
 
 def _followed(store: Store, command: Command, deadline: float, rest: Rest) -> Command:
-    watch = ChangeWatch(store)
+    watch = ChangeWatch(store, command.run_id)
     while not command.state.is_final and (now := time.monotonic()) < deadline:
         if watch.is_due(now):
             command = _present(store, command)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from service.commands import Command, CommandState, Kind
 from service.journal import Journal, append_event
-from service.tables import commands
+from service.tables import Text, commands
 
 WAIT_FOR_TRAINER_SECONDS = 60.0
 """How long a command waits for a trainer that is to come, unless it says itself at which step or until when it may."""
@@ -91,10 +91,15 @@ class CommandStore(Journal):
         before: int | None = None,
         limit: int,
     ) -> tuple[list[Command], int | None]:
-        """The newest `limit` of the commands that fit, newest first, and the `before` of the next page or None."""
+        """The newest `limit` of the commands that fit, newest first, and the `before` of the next page or None.
+
+        `actor` is a name as commands show it, with the address behind it or without.
+        """
         query = sa.select(commands).where(commands.c.run_id == run_id)
-        for column, value in ((commands.c.kind, kind), (commands.c.state, state), (commands.c.actor, actor)):
+        for column, value in ((commands.c.kind, kind), (commands.c.state, state)):
             query = query if value is None else query.where(column == str(value))
+        if actor is not None:
+            query = query.where(_is_of(actor))
         if before is not None:
             query = query.where(commands.c.number < before)
         with self.transaction() as connection:
@@ -188,6 +193,13 @@ class CommandStore(Journal):
 
 def _in_state(state: CommandState) -> sa.ColumnElement[bool]:
     return commands.c.state == state.value
+
+
+def _is_of(actor: str) -> sa.ColumnElement[bool]:
+    """Whether a command's actor is this one, or this one `@` an address, in which there is no other `@`."""
+    whole = commands.c.actor
+    begins = sa.func.substr(whole, 1, len(actor) + 1, type_=Text) == f"{actor}@"
+    return (whole == actor) | (begins & sa.not_(sa.func.substr(whole, len(actor) + 2).contains("@")))
 
 
 def _of_key(connection: sa.Connection, run_id: str, key: str) -> Command | None:
