@@ -133,6 +133,8 @@ class Database:
             raise self._backend.explain(error) from error
         except StatementError as error:  # the values are at fault, not the store
             raise ValueError(str(error.orig)) from error
+        except OverflowError as error:  # from SQLite's driver, of a number beyond 64 bits
+            raise ValueError(f"not storable: {error}") from error
         except PoolTimeoutError as error:
             raise StoreUnavailableError(f"store {self.place}: all connections are busy") from error
 

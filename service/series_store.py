@@ -10,7 +10,7 @@ from service.database import Database
 from service.history import AT_A_TIME, History
 from service.stretches import POINTS, Stretch
 from service.summaries import Summaries
-from service.tables import records, series, series_progress
+from service.tables import records, series, series_progress, series_summaries
 
 BEYOND_ALL_STEPS = 2**62
 
@@ -88,10 +88,17 @@ class SeriesStore(Database):
             Summaries(connection, run_id).forget_after(step)
 
     def branch_off(self, run_id: str, step: int, name: str) -> None:
-        """Keep series and records beyond `step` under the run id `name`: the run goes on from there another way."""
+        """Keep series and records beyond `step` under the run id `name`: the run goes on from there another way.
+
+        What is there under that name is replaced: a crash right after a rollback may let a run leave a branch twice.
+        """
         with self.transaction() as connection:
+            for table in (series, series_summaries):
+                connection.execute(sa.delete(table).where(table.c.run_id == name))
             for table in (series, records):
                 beyond = (table.c.run_id == run_id) & (table.c.step > step)
+                replaced = (table.c.run_id == name) & table.c.step.in_(sa.select(table.c.step).where(beyond))
+                connection.execute(sa.delete(table).where(replaced))
                 connection.execute(sa.update(table).where(beyond).values(run_id=name))
             Summaries(connection, run_id).hand_over_after(step, Summaries(connection, name))
 

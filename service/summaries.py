@@ -6,7 +6,7 @@ no more are expected; each level is made from the one below. Where a log point c
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,7 +46,7 @@ class Summaries:
         """Give another run what tells of steps beyond this one, because it has been given their log points."""
         summarised_to, _ = self._progress()
         self._for_all_beyond(step, sa.update(series_summaries).values(run_id=other._run_id))
-        other._start(summarised_to, self._names())
+        other._start(summarised_to, {name: max(first, step + 1) for name, first in self._names().items()})
         other._renew([step + 1], summarised_to)  # summaries that told of steps up to here, too
         self._set_back(step)
 
@@ -56,31 +56,36 @@ class Summaries:
         """Before which step everything is summarised, and whether enough log points have come since."""
         row = self._connection.execute(_PROGRESS, {"run": self._run_id}).first()
         if row is None:
-            self._start(0, [])
+            self._start(0, {})
             return 0, True
         return row[0], row[1] is not None
 
-    def _start(self, summarised_to: int, names: Sequence[str]) -> None:
+    def _start(self, summarised_to: int, names: Mapping[str, int]) -> None:
         self._connection.execute(sa.delete(series_progress).where(self._is_mine(series_progress)))
-        row = {"run_id": self._run_id, "summarised_to": summarised_to, "names": list(names)}
+        row = {"run_id": self._run_id, "summarised_to": summarised_to, "names": names}
         self._connection.execute(sa.insert(series_progress).values(row))
 
     def _set_back(self, step: int) -> None:
         """Everything is summarised only up to this step, or less."""
         table, end = series_progress, (step + 1) // SIZES[0] * SIZES[0]
         beyond = self._is_mine(table) & (table.c.summarised_to > end)
-        self._connection.execute(sa.update(table).where(beyond).values(summarised_to=end))
+        names = {name: first for name, first in self._names().items() if first <= step}
+        self._connection.execute(sa.update(table).where(beyond).values(summarised_to=end, names=names))
 
     def _update_progress(self, points: Sequence[Point], summarised_to: int) -> None:
         """Everything before this step is summarised; these points are among it, and their names become known."""
         known = self._names()
-        names = sorted({*known, *(name for _, values in points for name in values)})
+        names = dict(known)
+        for step, values in points:
+            for name in values:
+                names[name] = min(step, names.get(name, step))
         changes: dict[str, Any] = {"summarised_to": summarised_to} | ({} if names == known else {"names": names})
         self._connection.execute(sa.update(series_progress).where(self._is_mine(series_progress)).values(changes))
 
-    def _names(self) -> list[str]:
+    def _names(self) -> dict[str, int]:
+        """The first step of each name that is known."""
         query = sa.select(series_progress.c.names).where(self._is_mine(series_progress))
-        return list(self._connection.execute(query).scalar_one())
+        return dict(self._connection.execute(query).scalar() or {})
 
     # Making them
 

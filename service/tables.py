@@ -54,7 +54,7 @@ series = sa.Table(
     sa.Column("values", sa.JSON, nullable=False),
 )
 
-# How far the series of a run are summarised, and the names of all values up to there.
+# How far the series of a run are summarised, and the first step of every value up to there by its name.
 series_progress = sa.Table(
     "series_progress",
     metadata,

@@ -23,14 +23,6 @@ GIB = 2**30
 DAY = 86400.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    if request.param == "sqlite":
-        return tmp_path / "leitstand.db"
-    url: str = request.getfixturevalue("store_url")
-    return url
-
-
 @pytest.fixture
 def store(location: Path | str) -> Iterator[Store]:
     store = Store(location, create=True, keep_open=True)

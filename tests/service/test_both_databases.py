@@ -20,14 +20,6 @@ RUN = "run-1"
 LARGE_STEP = 10**18 - 1
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    if request.param == "sqlite":
-        return tmp_path / "leitstand.db"
-    url: str = request.getfixturevalue("store_url")
-    return url
-
-
 @pytest.fixture
 def store(location: Path | str) -> Iterator[Store]:
     store = Store(location, create=True, keep_open=True)
@@ -118,6 +110,23 @@ def test_pages_hold_only_the_commands_that_fit(store: Store) -> None:
     assert ids(kind=Kind.STOP, actor="eva") == [stop.id]
     assert ids(state=CommandState.CANCELLED) == [stop.id]
     assert ids(state=CommandState.CANCELLED, actor="uwe") == []
+
+
+def test_commands_are_found_by_who_asked_with_an_address_or_without(store: Store) -> None:
+    actors = ["eva", "eva@127.0.0.1", "eva@::1", "eva@home@::1", "Eva@::1", "eva2@::1", "e%a@::1", "e_a@::1", "😀@::1"]
+    for actor in actors:
+        submit(store, actor=actor)
+
+    def found(actor: str) -> list[str]:
+        return sorted(command.actor for command in store.commands_page(RUN, actor=actor, limit=20)[0])
+
+    assert found("eva") == ["eva", "eva@127.0.0.1", "eva@::1"]
+    assert found("eva@::1") == ["eva@::1"]
+    assert found("eva@home") == ["eva@home@::1"]
+    assert found("😀") == ["😀@::1"]
+    assert found("e%a") == ["e%a@::1"]
+    assert found("e_a") == ["e_a@::1"]
+    assert found("%") == found("ev") == found("") == found("eva@") == found("\\") == []
 
 
 def test_commands_are_counted_by_kind_and_state(store: Store) -> None:
@@ -352,6 +361,25 @@ def test_a_branch_takes_its_steps_with_it(store: Store) -> None:
     assert store.envelope("old", ["loss"], 0, 999, 10)["loss"][0].low == 501.0
     assert store.envelope(RUN, ["loss"], 0, 999, 10)["loss"][-1].high == 400.0
     assert [row.step for row in store.record_rows("old", limit=9)] == [700]
+
+
+def test_a_branch_may_be_left_twice_under_one_name(store: Store) -> None:
+    """A crash right after a rollback lets the run begin again on the old branch."""
+    for loss in (1.0, 2.0):
+        store.add_series(RUN, [SeriesRow(step, 1.0, {"loss": loss}) for step in range(1000)])
+        store.add_record(RUN, 700, {"loss": loss}, "aa")
+        store.branch_off(RUN, 500, "old")
+
+    assert store.series_span("old") == (501, 999)
+    assert {stretch.low for stretch in store.envelope("old", ["loss"], 0, 999, 10)["loss"]} == {2.0}
+    assert [row.record for row in store.record_rows("old", limit=9)] == [{"loss": 2.0}]
+
+
+def test_a_number_that_no_database_can_hold_is_the_callers_fault(store: Store) -> None:
+    with pytest.raises(ValueError, match="not storable: "):
+        store.add_event(RUN, 2**63, "late", {})
+
+    store.add_event(RUN, 2**63 - 1, "in time", {})
 
 
 def test_ranks_are_kept(store: Store) -> None:

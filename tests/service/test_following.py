@@ -15,10 +15,8 @@ RUN = "5f0c1e77ab42"
 START = Position(RUN, 0, 0)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    is_file = request.param == "sqlite"
-    location = tmp_path / "leitstand.db" if is_file else request.getfixturevalue("store_url")
+@pytest.fixture
+def store(location: Path | str) -> Iterator[Store]:
     store = Store(location, create=True, keep_open=True)
     store.open_run(RUN, {})
     yield store

@@ -94,7 +94,8 @@ def test_whatever_was_written_late_forgotten_or_branched_off_the_history_is_that
             for start, end, points in questions:
                 first, after = sorted((round(start * last), round(end * last)))
                 check(store, run, model, first, after, points)
-            assert set(store.series_names(run)) >= {name for values in model.values() for name in values}
+            names = {name for values in model.values() for name in values}
+            assert set(store.series_names(run)) == names if run == "run" else set(store.series_names(run)) >= names
 
 
 def carry_out(store: Store, models: dict[str, Model], act: tuple[object, ...]) -> None:
@@ -184,6 +185,23 @@ def test_names_are_known_whether_summarised_or_not() -> None:
         assert store.series_names("run") == ["early", "late", "loss", "never", "new"]
         assert store.series_span("run") == (0, 500)
         assert store.series_span("other") is None
+
+
+@pytest.mark.parametrize("how", ["forget", "branch"])
+def test_a_name_that_only_later_steps_had_is_gone_with_them(how: str) -> None:
+    with new_store() as store:
+        store.add_series("run", [SeriesRow(step, 1.0, {"loss": 1.0}) for step in range(300)])
+        store.add_series("run", [SeriesRow(step, 1.0, {"loss": 1.0, "new": 1.0}) for step in range(300, 600)])
+
+        if how == "forget":
+            store.forget_after("run", 299)
+        else:
+            store.branch_off("run", 299, "old")
+            assert store.series_names("old") == ["loss", "new"]
+
+        assert store.series_names("run") == ["loss"]
+        store.add_series("run", [SeriesRow(step, 1.0, {"newer": 1.0}) for step in range(300, 600)])
+        assert store.series_names("run") == ["loss", "newer"]
 
 
 def test_values_without_bounds_of_their_own_have_a_mean_within_them() -> None:
