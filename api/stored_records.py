@@ -52,7 +52,7 @@ class StoredRecords:
         """The copy of the record of this name, or of the newest under `latest`; None when there is none."""
         step = record_step(name)
         if name == LATEST:
-            return next((file for file, _ in _read(self._rows(None, newest_first=True))), None)
+            return next((file for file, _ in _read(self._rows(None, newest_first=True, together=1))), None)
         row = None if step is None else self._store.record(self._run_id, step)
         try:
             return None if row is None else _file(row)
@@ -80,9 +80,9 @@ class StoredRecords:
             if found is not None:  # else it was archived meanwhile
                 yield mark, found
 
-    def _rows(self, beyond: int | None, *, newest_first: bool) -> Iterator[RecordRow]:
-        """All copies beyond a step."""
-        while marks := self._marks(beyond, BATCH, newest_first=newest_first):
+    def _rows(self, beyond: int | None, *, newest_first: bool, together: int = BATCH) -> Iterator[RecordRow]:
+        """All copies beyond a step, read so many at a time."""
+        while marks := self._marks(beyond, together, newest_first=newest_first):
             rows = self._copies(marks)
             yield from reversed(rows) if newest_first else rows
             beyond = marks[-1].step
