@@ -254,6 +254,21 @@ def test_files_that_come_and_go_beside_the_records_do_not_renew_the_index(root: 
     assert len(read(root).records) == 7
 
 
+@pytest.mark.usefixtures("_no_grain")
+def test_looks_into_the_store_of_a_run_without_a_trainer_do_not_renew_the_index(
+    client: FlaskClient, store: Store, calls: Calls
+) -> None:
+    store.close()
+    client.get("/state")
+    before = client.get("/statistics").get_json()
+    listed = calls.listed
+
+    client.get("/state")
+
+    assert client.get("/statistics").get_json() == before
+    assert calls.listed == listed
+
+
 def test_a_bounded_memory_forgets_what_was_not_used_for_longest() -> None:
     recent: Recent[int, str] = Recent(3)
     for key in range(3):
