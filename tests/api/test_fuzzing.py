@@ -20,6 +20,8 @@ from tests.api.test_ranks import example_ranks
 from tests.e2e.obedient import obeying
 
 CONFIG = Path(__file__).with_name("fuzzing.toml")
+AGAIN = "examples,fuzzing,stateful"
+"""Phases where another test goes through all values at the edge of what is allowed."""
 NO_LIMIT = {"API_STREAMS": "48", "API_READS_PER_MINUTE": "1000000000", "API_COMMANDS_PER_MINUTE": "1000000"}
 
 
@@ -79,8 +81,8 @@ def test_below_a_runs_name_the_same_holds(open_server: Server, tmp_path: Path) -
         if any("servers" in described for described in methods.values())  # of the whole room
     ]
 
-    url, phases = f"{open_server.url}/runs/{RUN_ID}", "examples,fuzzing,stateful"
-    play(open_server, tmp_path, "--url", url, "--phases", phases, "--max-examples", "5", *left_out)
+    url = f"{open_server.url}/runs/{RUN_ID}"
+    play(open_server, tmp_path, "--url", url, "--phases", AGAIN, "--max-examples", "5", *left_out)
 
 
 def test_with_a_token_that_may_steer_the_same_holds_and_without_it_nothing_is_answered(
@@ -88,7 +90,7 @@ def test_with_a_token_that_may_steer_the_same_holds_and_without_it_nothing_is_an
 ) -> None:
     token = create_token(tokens, "fuzzing.control", TokenScope.CONTROL)
 
-    play(guarded_server, tmp_path, "--max-examples", "5", token=token)
+    play(guarded_server, tmp_path, "--phases", AGAIN, "--max-examples", "5", token=token)
 
 
 def test_with_a_token_that_may_read_whatever_steers_is_refused_as_the_contract_says(
