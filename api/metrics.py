@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from flask import Blueprint, Response, request
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as open_metrics
 from prometheus_client.registry import Collector
 
 from api.contract import Answer, Scope, operation
@@ -16,6 +16,7 @@ from api.scraping import scrape_run
 from api.traffic import Traffic
 
 TEXT = Answer(media_type="text/plain", description="the metrics in Prometheus' text format")
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS = Answer(media_type="application/openmetrics-text", description="the same as OpenMetrics, where accepted")
 
 
@@ -53,11 +54,25 @@ def create_blueprint() -> Blueprint:
     @operation(Scope.READ, answers=[TEXT, OPEN_METRICS], problems=["not-found", "storage-unavailable"])
     def show() -> Response:
         """Everything that Prometheus may want to know of a run, and at `/metrics` of the API itself."""
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        is_below = (request.blueprint or "").startswith(PREFIX)
-        return Response(encode(one_run if is_below else everything), content_type=content_type)
+        registry = one_run if (request.blueprint or "").startswith(PREFIX) else everything
+        if _prefers_open_metrics():
+            body = open_metrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+            response = Response(body, content_type=open_metrics.CONTENT_TYPE_LATEST)
+        else:
+            response = Response(generate_latest(registry), content_type=TEXT_TYPE)
+        response.vary.add("Accept")
+        return response
 
     return blueprint
+
+
+def _prefers_open_metrics() -> bool:
+    """Whether the Accept header has it, and not below plain text; of either there is one version only."""
+    wanted = {"text/plain": 0.0, OPEN_METRICS.media_type: 0.0}
+    for value, quality in request.accept_mimetypes:
+        name = value.partition(";")[0]
+        wanted[name] = max(quality, wanted.get(name, 0.0))
+    return 0.0 < wanted[OPEN_METRICS.media_type] >= wanted["text/plain"]
 
 
 def _family(row: MetricRow, scrape: Scrape) -> Metric:

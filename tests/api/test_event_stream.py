@@ -1,5 +1,6 @@
 """One event stream, piece by piece: its signs of life, its end, and what a reader gets who falls behind."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from api import event_stream
 from api.app import create_app
 from api.event_stream import ENDS
 from api.events import watchers_of
-from api.happenings import KINDS
+from api.happenings import ALWAYS, KINDS
 from api.mailbox import MOST_WAITING
 from service.settings import RunConfig
 from service.store import Store
@@ -95,5 +96,7 @@ def test_following_needs_a_token_where_reading_does(root: Path, store: Store) ->
     answer.close()
 
 
-def test_all_kinds_are_documented_as_choices() -> None:
-    assert KINDS == ("state", "log", "record", "command", "alert", "event")
+def test_all_kinds_are_documented(repository: Path) -> None:
+    events = (repository / "docs/api.md").read_text().partition("### Events")[2].partition("### Alerts")[0]
+
+    assert re.findall(r"^\| `([a-z]+)` \|", events, re.MULTILINE) == [*KINDS, *sorted(ALWAYS)]

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.metric_table import METRICS, RUN_METRICS
@@ -383,6 +384,35 @@ def test_openmetrics_is_spoken_to_those_who_ask_for_it(client: FlaskClient, stor
     assert answer.mimetype == "application/openmetrics-text"
     assert answer.text.endswith("# EOF\n")
     assert "leitstand_train_steps_total 4200.0" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [("application/openmetrics-text; version=abc", True), ("application/openmetrics-text;q=0", False),
+     ("application/openmetrics-text;version=1.0.0;q=0.5, text/plain;version=0.0.4;q=0.9, */*;q=0.1", False),
+     ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2", True),
+     ("*/*", False), (";;;", False)],
+)  # fmt: skip
+def test_the_accept_header_decides_whatever_is_in_it(
+    client: FlaskClient, store: Store, accept: str, *, is_open: bool
+) -> None:
+    answer = client.get("/metrics", headers={"Accept": accept})
+    wanted = "application/openmetrics-text; version=1.0.0" if is_open else "text/plain; version=0.0.4"
+
+    assert (answer.status_code, answer.content_type) == (200, f"{wanted}; charset=utf-8")
+    assert answer.headers["Vary"] == "Accept"
+
+
+def test_openmetrics_is_what_its_own_parser_reads(client: FlaskClient, store: Store) -> None:
+    tell_everything(store)
+    client.get("/livez")
+    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
+    found = {
+        f"{family.name}_total" if family.type == "counter" else family.name: family.type
+        for family in open_metrics_families(answer.text)
+    }
+
+    assert {row.name: row.kind for row in METRICS}.items() <= found.items()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
