@@ -1,6 +1,6 @@
 """The history of a run's values, reduced to few stretches without reading every log point.
 
-Summaries of 32, 64, 128 … steps lie beside the log points (`service/summaries.py` makes them). Steps with few log
+Summaries of 16, 32, 64 … steps lie beside the log points (`service/summaries.py` makes them). Steps with few log
 points have none: these are read themselves, as are those too new to be summarised, so that what comes out is always
 what one would compute from the log points alone.
 """
@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from service.stretches import POINTS, Point, Stretches, unpacked
 from service.tables import series, series_progress, series_summaries
 
-SIZES = tuple(32 * 2**power for power in range(30))
+SIZES = tuple(16 * 2**power for power in range(56))
 """How many steps a summary of level 1, 2, 3 … covers; so fine a choice that no two need be joined for an answer."""
-FEWEST_POINTS = 16
+FEWEST_POINTS = 8
 """As many steps with fewer log points have no summary."""
 BRIDGED_POINTS = 64
 """Two gaps with no more summarised log points than this between them are read at once."""

@@ -33,17 +33,18 @@ class Stretch(NamedTuple):
         return min(max(self.total / self.count, self.low), self.high)
 
     def with_other(self, other: "Stretch") -> "Stretch":
-        """Both together, in whichever order; of equal extremes the earlier counts."""
-        low, low_step = min((self.low, self.low_step), (other.low, other.low_step))
-        high, minus_step = max((self.high, -self.high_step), (other.high, -other.high_step))
+        """Both together, in whichever order; neither begins within the other. Of equal extremes the earlier counts."""
+        early, late = (self, other) if self.first_step < other.first_step else (other, self)
+        low = late if late.low < early.low else early
+        high = late if late.high > early.high else early
         return Stretch(
-            min(self.first_step, other.first_step),
-            max(self.last_step, other.last_step),
+            early.first_step,
+            late.last_step,
             self.count + other.count,
-            low,
-            low_step,
-            high,
-            -minus_step,
+            low.low,
+            low.low_step,
+            high.high,
+            high.high_step,
             self.total + other.total,
         )
 

@@ -66,11 +66,12 @@ class Summaries:
         self._connection.execute(sa.insert(series_progress).values(row))
 
     def _set_back(self, step: int) -> None:
-        """Everything is summarised only up to this step, or less."""
+        """Everything is summarised only up to this step, or less, and what had no value by then has no name."""
         table, end = series_progress, (step + 1) // SIZES[0] * SIZES[0]
-        beyond = self._is_mine(table) & (table.c.summarised_to > end)
         names = {name: first for name, first in self._names().items() if first <= step}
-        self._connection.execute(sa.update(table).where(beyond).values(summarised_to=end, names=names))
+        self._connection.execute(sa.update(table).where(self._is_mine(table)).values(names=names))
+        beyond = self._is_mine(table) & (table.c.summarised_to > end)
+        self._connection.execute(sa.update(table).where(beyond).values(summarised_to=end))
 
     def _update_progress(self, points: Sequence[Point], summarised_to: int) -> None:
         """Everything before this step is summarised; these points are among it, and their names become known."""
@@ -115,9 +116,12 @@ class Summaries:
                     self._make(level, bucket, None)
 
     def _make(self, level: int, bucket: int, points: Sequence[Point] | None) -> None:
-        """Write one summary: of its log points, where they are at hand, else of what the store has."""
+        """Write one summary: of its log points, where they are at hand, else of what the store has.
+
+        More than a few points have been summed up by the level below.
+        """
         found = Stretches()
-        if points is not None:
+        if points is not None and len(points) <= 2 * FEWEST_POINTS:
             found.add_points(points)
         else:
             first, last = bucket * SIZES[level - 1], (bucket + 1) * SIZES[level - 1] - 1

@@ -170,7 +170,7 @@ def test_a_store_of_an_earlier_version_is_read_and_catches_up_little_by_little()
 
         with store.transaction() as connection:
             progress = connection.execute(sa.select(tables.series_progress.c.summarised_to)).scalar_one()
-        assert progress % 32 == 0
+        assert progress % 16 == 0
         assert progress >= 2900
 
 
