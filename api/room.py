@@ -9,6 +9,7 @@ exist or is a folder of run directories, it is the run that started last.
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -119,8 +120,24 @@ class Room:
     def _started_last(self) -> KnownRun | None:
         chosen_at, chosen = self._latest
         if chosen is None or time.monotonic() > chosen_at + KEPT_SECONDS:
-            self.survey()
-        return self._latest[1]
+            found = [*self._in_own_stores(), *self._newest_in_shared()]
+            chosen = max(found, key=lambda known: known.row.started_at, default=None)
+            self._latest = (time.monotonic(), chosen)
+        return chosen
+
+    def _in_own_stores(self) -> Iterator[KnownRun]:
+        """The runs whose directories here hold their stores; a damaged one shows none."""
+        for place in self._places.survey()[0].values():
+            with suppress(StoreUnavailableError):
+                row = None if self._store_of(place) is self._shared else place.row()
+                if row is not None:
+                    yield KnownRun(row, place.store, place)
+
+    def _newest_in_shared(self) -> Iterator[KnownRun]:
+        """The one run of the shared store that may be it: of thousands, reading all would take seconds."""
+        row = None if self._shared is None else self._shared.current_run()
+        if row is not None and self._shared is not None:
+            yield KnownRun(row, self._shared, self._places.of_run(row.id, is_expected=False))
 
     def _store_of(self, place: Place) -> Store:
         return place.store if self._shared is None or place.has_own_store else self._shared

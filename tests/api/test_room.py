@@ -15,6 +15,7 @@ from api.app import create_app
 from service.commands import CommandState
 from service.config import as_text
 from service.run_state import RunState
+from service.run_store import RunStore
 from service.settings import RunConfig
 from service.store import Store
 
@@ -297,6 +298,16 @@ def test_runs_of_the_shared_store_are_served_with_and_without_their_directories(
     for run_id in directories:
         assert client.get(f"/runs/{run_id}/state").get_json()["run_id"] == run_id
         assert client.post(f"/runs/{run_id}/validate").status_code == 202
+
+
+def test_the_default_run_is_found_without_reading_all_runs_of_a_shared_store(
+    tmp_path: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, run_id in enumerate(("older", "newer")):
+        make_run(tmp_path / run_id, run_id, store_url=store_url, started_at=float(number))
+    monkeypatch.delattr(RunStore, "runs")
+
+    assert make_room(tmp_path / "absent", store_url=store_url).get("/state").get_json()["run_id"] == "newer"
 
 
 def test_the_checkpoint_of_a_run_elsewhere_is_left_to_its_trainer(
