@@ -36,6 +36,9 @@ from api.problems import PROBLEMS
 
 REQUEST_SECONDS = 10.0
 """How long a request may take to arrive, and a new connection to begin one."""
+SEND_BUFFER_BYTES = 512 * 1024
+"""What the kernel takes at once: more than any answer that needs no token, so that a client who reads it byte by byte
+holds no thread. Linux usually gives about 400 KiB of it (net.core.wmem_max)."""
 STALLED_SECONDS = 30
 """How long an answer may wait for the other side to take some of it."""
 LINGER_SECONDS = 2.0
@@ -263,6 +266,7 @@ def refusal_bytes(slug: str, detail: str) -> bytes:
 
 def limit_waiting(sock: socket.socket) -> None:
     """Let the kernel end every wait of a thread for this client, which no setting of gunicorn does."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     pause = struct.pack("ll", STALLED_SECONDS, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pause)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pause)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from flask.testing import FlaskClient
 
 from api import patient_worker
 from api.gathering import MOST_BODY_BYTES
@@ -221,6 +222,21 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(monkeypatch: pytest.Mo
 
             with pytest.raises((BlockingIOError, TimeoutError)):
                 sock.sendall(b"x" * 50_000_000)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/"])
+def test_an_answer_that_needs_no_token_is_taken_off_its_thread_at_once(client: FlaskClient, path: str) -> None:
+    answer = client.get(path).data
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as slow:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)  # as a network has it, not loopback
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(listener.getsockname())
+        sock, _ = listener.accept()
+        with sock:
+            patient_worker.limit_waiting(sock)
+            sock.setblocking(False)
+
+            assert sock.send(answer) == len(answer)
 
 
 def test_a_server_that_is_to_stop_does_not_wait_for_half_requests(served_root: Path, eventually: Eventually) -> None:
