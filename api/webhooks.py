@@ -7,6 +7,7 @@ header: who checks it, and that `t` is of the last minutes, knows that nobody el
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -105,6 +106,7 @@ def post(receiver: Receiver, event: Event, sent_at: int) -> Attempt:
     if receiver.secret:
         headers[SIGNATURE] = signature(receiver.secret, sent_at, body)
     timeout = (CONNECT_SECONDS, ANSWER_SECONDS)
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # it warns of damaged answers with the whole address
     try:
         # Streamed: the answer's body is nobody's concern, however long it is.
         with requests.post(

@@ -170,12 +170,15 @@ def test_an_answer_without_end_is_not_read() -> None:
             released.set()
 
 
-def test_what_is_said_of_a_failure_holds_neither_address_nor_secret() -> None:
+def test_what_is_said_of_a_failure_holds_neither_address_nor_secret(caplog: pytest.LogCaptureFixture) -> None:
     receiver = Receiver(f"http://user:password@127.0.0.1:{free_port()}/T0KEN", "geheim")
     said = f"{post(receiver, EVENT, SENT_AT)} {receiver.host} {receiver.id} {receiver}"
+    damaged = b"HTTP/1.1 200 OK\r\nno header\r\nX: y\r\n\r\n"
+    with slamming_server(lambda peer: peer.sendall(damaged)) as (url, _):
+        post(Receiver(f"{url}/T0KEN", "geheim"), EVENT, SENT_AT)
 
     for secret in ("T0KEN", "geheim", "password"):
-        assert secret not in said
+        assert secret not in said + caplog.text
 
 
 @pytest.mark.parametrize(
