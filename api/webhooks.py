@@ -106,7 +106,7 @@ def post(receiver: Receiver, event: Event, sent_at: int) -> Attempt:
     if receiver.secret:
         headers[SIGNATURE] = signature(receiver.secret, sent_at, body)
     timeout = (CONNECT_SECONDS, ANSWER_SECONDS)
-    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # it warns of damaged answers with the whole address
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # its warnings hold the whole address
     try:
         # Streamed: the answer's body is nobody's concern, however long it is.
         with requests.post(
