@@ -175,6 +175,7 @@ def _accept(reader: Reader, asked: Submission) -> tuple[Command, bool]:
     with reader.store.turn(run.id):  # nobody else's request comes in between
         if earlier := _of_key(reader.store, run.id, asked):
             return earlier, True
+        _require_trainer(reader.run())  # who ended in the meantime has rejected what was queued by then
         if asked.kind is Kind.SET:
             require_unchanged(reader.store, run.id)
         return _queue(reader.store, run.id, asked), False

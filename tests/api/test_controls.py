@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from service.commands import CommandState, Kind
 from service.run_state import RunState
+from service.sqlite_file import SqliteFile
 from service.store import Store
 from tests.api.checkpoints import write_checkpoint
 from tests.api.example_run import RUN_ID, write_run
@@ -29,6 +31,23 @@ def test_a_command_is_queued_and_the_answer_says_where_to_look(
     assert answer.headers["Retry-After"] == "1"
     assert (command["kind"], command["state"], command["run_id"]) == (kind, "queued", RUN_ID)
     assert [queued.id for queued in store.commands(RUN_ID, CommandState.QUEUED)] == [command["id"]]
+
+
+def test_a_command_that_waits_for_its_turn_while_the_run_ends_is_refused_not_left_queued(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_turn = SqliteFile.take_turn
+
+    def take_turn_after_the_end(file: SqliteFile, connection: sa.Connection, run_id: str) -> None:
+        monkeypatch.setattr(SqliteFile, "take_turn", take_turn)
+        store.update_run(RUN_ID, state=RunState.STOPPED)
+        store.reject_queued(RUN_ID, "the run ended (stopped)")
+        take_turn(file, connection, run_id)
+
+    monkeypatch.setattr(SqliteFile, "take_turn", take_turn_after_the_end)
+
+    assert client.post("/pause").get_json()["type"] == "/problems/run-ended"
+    assert store.commands(RUN_ID, CommandState.QUEUED) == []
 
 
 def test_the_commands_state_can_be_followed_to_its_end(client: FlaskClient, store: Store) -> None:
