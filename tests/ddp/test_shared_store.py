@@ -87,6 +87,37 @@ def test_a_server_killed_twice_and_started_again_loses_nothing_and_doubles_nothi
     assert PASSWORD not in caplog.text
 
 
+def test_a_server_that_stands_still_keeps_no_record_from_its_file_and_doubles_nothing_when_it_goes_on(
+    postgres: PostgresService,
+    store: Store,
+    recorder: Recorder,
+    tmp_path: Path,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.postgres_connection.SILENCE_SECONDS", 0.1)
+    caplog.set_level("INFO")
+    steps = range(1, 201)
+    for step in steps:
+        recorder.mark_step(step)
+        recorder.event("something", {"step": step})
+        if step == 100:
+            eventually(lambda: store.event_counts(RUN), what="a first event")
+            postgres.freeze()
+    try:
+        recorder.record(record(200), {"quality_ki_value": 0.5}, [], [])
+        eventually(lambda: "The store cannot be reached" in caplog.text, what="the warning")
+        eventually((tmp_path / "Statistik_200.json").exists, what="the record's file")
+    finally:
+        postgres.thaw()
+    eventually(lambda: "The store is back" in caplog.text, what="the all-clear")
+
+    eventually(lambda: store.record_count(RUN) == 1, what="the copy of the record")
+    happened = [event for event in store.events_after(RUN, 0, 1000) if event.kind == "something"]
+    assert [event.details["step"] for event in happened] == list(steps)
+
+
 def test_commands_arrive_again_after_the_server_was_away(
     postgres: PostgresService, store: Store, recorder: Recorder, eventually: Eventually
 ) -> None:
