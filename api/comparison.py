@@ -1,6 +1,7 @@
 """`/statistics/compare`: the same values of several runs side by side."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,6 +12,7 @@ from api.headlines import HEADLINES, NoRecordError, parsed
 from api.names import Identities, Names
 from api.paging import Count
 from api.parameters import Text
+from api.problems import ProblemError
 from api.reader import Reader, current_reader
 from api.record_list import find_record, record_source, unreadable
 from api.record_source import LATEST, RecordSource
@@ -20,6 +22,8 @@ from service.record import KEYS, Record, finite, record_name
 
 MOST_RUNS = 16
 USUAL_LIMIT, MOST_RECORDS = 100, 1000
+MOST_BYTES = 16 * 1024 * 1024
+"""Of values in an answer, which takes six times as much memory until it is sent."""
 
 RUNS = Identities("runs", f"ids of runs; without it all that are here, at most the newest {MOST_RUNS}", most=MOST_RUNS)
 STEP = Text(
@@ -45,12 +49,27 @@ def compare() -> Comparison:
     current_reader()  # a path that names no run that is here leads nowhere
     names = NAMES.value() or HEADLINES
     readers = _readers(RUNS.value())
-    records = [
+    found = (
         ComparedRecord(run_id=run_id, step=step, values=values)
         for run_id, reader in readers.items()
         for step, values in _columns(record_source(reader), names)
-    ]
+    )
+    places = {run_id: place for place, run_id in enumerate(readers)}
+    records = sorted(_bounded(found), key=lambda record: (places[record["run_id"]], record["step"]))
     return {"names": list(names), "runs": list(readers), "records": records}
+
+
+def _bounded(records: Iterable[ComparedRecord]) -> Iterator[ComparedRecord]:
+    """These, unless they are too much for one answer; raises `ProblemError` (invalid-argument)."""
+    size = 0
+    for record in records:
+        size += len(json.dumps(record["values"]))
+        if size > MOST_BYTES:
+            raise ProblemError(
+                "invalid-argument",
+                f"The answer has more than {MOST_BYTES} bytes; ask for less with names=, runs=, step= or limit=.",
+            )
+        yield record
 
 
 def _readers(wanted: Sequence[str] | None) -> dict[str, Reader]:
@@ -61,25 +80,26 @@ def _readers(wanted: Sequence[str] | None) -> dict[str, Reader]:
     return {run_id: room.reader(run_id) for run_id in wanted}
 
 
-def _columns(source: RecordSource, names: Sequence[str]) -> list[Column]:
-    """The records of one run that are asked for, in step order."""
+def _columns(source: RecordSource, names: Sequence[str]) -> Iterator[Column]:
+    """The values of one run's records that are asked for, the newest first."""
     step = STEP.value()
-    if step is not None:
-        return _at(source, step if step == LATEST else record_name(int(step)), names)
+    if step is None:
+        records = _newest(source, LIMIT.value() or USUAL_LIMIT)
+    else:
+        records = _at(source, step if step == LATEST else record_name(int(step)))
+    return ((record["step_current"], {name: finite(record.get(name)) for name in names}) for record in records)
+
+
+def _newest(source: RecordSource, limit: int) -> Iterator[Record]:
     try:
-        newest = islice(source.records(newest_first=True), LIMIT.value() or USUAL_LIMIT)
-        return [_column(record, names) for record in newest][::-1]
+        return islice(source.records(newest_first=True), limit)
     except OSError as error:
         raise unreadable(error) from None
 
 
-def _at(source: RecordSource, name: str, names: Sequence[str]) -> list[Column]:
+def _at(source: RecordSource, name: str) -> Iterator[Record]:
     file = find_record(source, name)
     try:
-        return [] if file is None else [_column(parsed(file), names)]
+        return iter(() if file is None else (parsed(file),))
     except NoRecordError:
-        return []
-
-
-def _column(record: Record, names: Sequence[str]) -> Column:
-    return record["step_current"], {name: finite(record.get(name)) for name in names}
+        return iter(())

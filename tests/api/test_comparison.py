@@ -142,6 +142,19 @@ def test_what_is_no_record_is_left_out(both: FlaskClient, root: Path, content: b
     assert 1400 not in [row["step"] for row in over_all["records"]]
 
 
+def test_more_than_fits_into_an_answer_is_refused_with_a_way_out(
+    both: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.comparison.MOST_BYTES", 2000)
+    url = f"/statistics/compare?runs={RUN_ID},{OTHER}"
+
+    answer = both.get(f"{url}&names=per_rank")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
+    assert "limit=" in answer.get_json()["detail"]
+    assert both.get(f"{url}&names=psnr_ki_db").status_code == 200
+
+
 def test_a_directory_that_cannot_be_read_is_a_problem_not_a_crash(
     both: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
