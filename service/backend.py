@@ -65,8 +65,8 @@ class Backend(ABC):
         """Tell who watches the store, once the transaction is kept, that something of this run has changed."""
 
     @abstractmethod
-    def change_stamp(self, run_id: str | None) -> tuple[int, int]:
-        """A value that differs once any process wrote to the store; told a run, that of others may be left out."""
+    def change_stamp(self, run_id: str) -> tuple[int, int]:
+        """A value that differs once any process wrote to this run, and perhaps to others."""
 
     @abstractmethod
     def close(self) -> None:

@@ -14,8 +14,8 @@ PAUSES_SECONDS = (0.02, 1.0)
 class ChangeWatch:
     """One reader's view of the store; a question costs one `stat` or less, no query."""
 
-    def __init__(self, store: Database, run_id: str | None = None) -> None:
-        """With `run_id`, changes of other runs in a store of many need not be told."""
+    def __init__(self, store: Database, run_id: str) -> None:
+        """Changes of other runs in a store of many need not be told."""
         self._store = store
         self._run_id = run_id
         self._stamp: tuple[int, int] | None = None

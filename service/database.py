@@ -121,8 +121,8 @@ class Database:
         """Whether `change_stamp` differs a little before what was written can be read."""
         return self._backend.shows_writes_early
 
-    def change_stamp(self, run_id: str | None = None) -> tuple[int, int]:
-        """A value that differs once any process writes to the store; with `run_id`, perhaps only to that run."""
+    def change_stamp(self, run_id: str) -> tuple[int, int]:
+        """A value that differs once any process writes to this run, and perhaps to others."""
         return self._backend.change_stamp(run_id)
 
     @contextmanager

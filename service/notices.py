@@ -37,15 +37,15 @@ class Notices:
         self._connections = 0
         self._heard: Counter[str] = Counter()
 
-    def stamp(self, run_id: str | None) -> tuple[int, int]:
-        """A value that differs after a notice of this run, or of any; the first question begins to listen."""
+    def stamp(self, run_id: str) -> tuple[int, int]:
+        """A value that differs after a notice of this run; the first question begins to listen."""
         self._asked_at = time.monotonic()
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._ending.clear()
                 self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
                 self._thread.start()
-        return self._connections, self._heard.total() if run_id is None else self._heard[run_id]
+        return self._connections, self._heard[run_id]
 
     def close(self) -> None:
         """Listen no more."""

@@ -104,8 +104,8 @@ class PostgresServer(Backend):
         """Read one snapshot."""
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
-    def change_stamp(self, run_id: str | None) -> tuple[int, int]:
-        """How often there was a notice of this run, or of any."""
+    def change_stamp(self, run_id: str) -> tuple[int, int]:
+        """How often there was a notice of this run."""
         return self._notices.stamp(run_id)
 
     def close(self) -> None:

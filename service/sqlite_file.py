@@ -89,7 +89,7 @@ class SqliteFile(Backend):
     def announce(self, connection: sa.Connection, run_id: str) -> None:
         """The file itself shows it."""
 
-    def change_stamp(self, run_id: str | None) -> tuple[int, int]:  # noqa: ARG002
+    def change_stamp(self, run_id: str) -> tuple[int, int]:  # noqa: ARG002
         """Time and size of the write-ahead log, whatever the run."""
         try:
             status = _log_of(self._path).stat()

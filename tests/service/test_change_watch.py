@@ -28,11 +28,11 @@ def looks(watch: ChangeWatch, first: int, last: int) -> list[int]:
 
 
 def test_the_first_look_is_due_at_once(store: Store) -> None:
-    assert ChangeWatch(store).is_due(0.0)
+    assert ChangeWatch(store, "run-1").is_due(0.0)
 
 
 def test_after_a_change_looks_come_at_once_and_then_ever_more_rarely_but_for_ever(store: Store) -> None:
-    watch = ChangeWatch(store)
+    watch = ChangeWatch(store, "run-1")
     looks(watch, 0, 1000)
 
     store.add_event("run-1", 1, "something", {})
@@ -41,7 +41,7 @@ def test_after_a_change_looks_come_at_once_and_then_ever_more_rarely_but_for_eve
 
 
 def test_a_later_change_is_looked_at_without_a_pause(store: Store) -> None:
-    watch = ChangeWatch(store)
+    watch = ChangeWatch(store, "run-1")
     looks(watch, 0, 500)
     assert not watch.is_due(500)
 
@@ -56,7 +56,7 @@ def test_a_store_that_tells_of_what_can_be_read_is_looked_into_once_and_then_rar
         shows_writes_early = False
 
     told = Told(Path(store.place))
-    watch = ChangeWatch(told)
+    watch = ChangeWatch(told, "run-1")
 
     assert looks(watch, 0, 400) == [0, 100, 200, 300]
     store.add_event("run-1", 1, "something", {})
@@ -64,6 +64,6 @@ def test_a_store_that_tells_of_what_can_be_read_is_looked_into_once_and_then_rar
 
 
 def test_a_store_that_is_absent_is_looked_for_as_rarely(tmp_path: Path) -> None:
-    watch = ChangeWatch(Store(tmp_path / "absent.db"))
+    watch = ChangeWatch(Store(tmp_path / "absent.db"), "run-1")
 
     assert looks(watch, 0, 40) == [0, 2, 6, 14, 30]

@@ -321,17 +321,17 @@ def test_an_acknowledged_command_is_on_disk_in_wal_mode(path: Path, store: Store
 
 def test_the_change_stamp_differs_after_a_write_and_only_then(path: Path, store: Store) -> None:
     reader = Store(path)
-    before = reader.change_stamp()
+    before = reader.change_stamp("run-1")
     assert reader.current_run() is not None
-    assert reader.change_stamp() == before
+    assert reader.change_stamp("run-1") == before
 
     submit(store)
 
-    assert reader.change_stamp() != before
+    assert reader.change_stamp("run-1") != before
 
 
 def test_a_store_without_a_log_has_the_empty_stamp(path: Path) -> None:
-    assert Store(path).change_stamp() == (0, 0)
+    assert Store(path).change_stamp("run-1") == (0, 0)
 
 
 def test_columns_hold_null_as_null_and_json_as_json(path: Path, store: Store) -> None:
