@@ -1,6 +1,14 @@
 """When a request counts as whole: for every way to cut it into pieces, never earlier and never later than it ends."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import pytest
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.http import errors  # type: ignore[import-untyped]
+from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.gathering import MOST_BODY_BYTES, MOST_CHUNKED_BYTES, MOST_HEAD_BYTES, Gathering
 
@@ -31,6 +39,12 @@ ODD = [
     CHUNKED + b"\r\n",
 ]
 """What gunicorn's parser refuses without reading on."""
+
+PARTS = [
+    b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"0", b"000000000", b"2", b"a", b" ", b"\t", b";", b":", b",", b"\0", b"\xff",
+    b'"', b"0\r\n\r\n", b"chunked", b"identity", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+]  # fmt: skip
+"""What may turn up anywhere in a request."""
 
 
 def gathered(*pieces: bytes) -> Gathering:
@@ -102,3 +116,30 @@ def test_chunks_without_end_are_refused(content: bytes) -> None:
 def test_a_sender_that_waits_to_be_told_to_go_on_is_noticed() -> None:
     assert gathered(HEAD + b"Content-Length: 2\r\nExpect: 100-Continue\r\n\r\n").awaits_continue
     assert not gathered(HEAD + b"Content-Length: 2\r\n\r\n").awaits_continue
+
+
+@given(
+    content=st.sampled_from(WHOLE + ODD),
+    changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3), st.sampled_from(PARTS)), max_size=4),
+)
+def test_whatever_counts_as_whole_the_parser_waits_for_no_more_of_it(
+    content: bytes, changes: list[tuple[int, int, bytes]]
+) -> None:
+    for place, left_out, part in changes:
+        content = content[:place] + part + content[place + left_out :]
+
+    request = Gathering()
+    for place in range(len(content)):
+        if not request.is_settled:
+            request.add(content[place : place + 1])
+
+    if request.is_whole:
+        parser = RequestParser(Config(), all_there_is(bytes(request.data)), ("127.0.0.1", 1))
+        with suppress(errors.ParseException, errors.NoMoreData, StopIteration):
+            next(parser).body.read()
+
+
+def all_there_is(content: bytes) -> Iterator[bytes]:
+    """What a parser can read; a thread that asks for more would wait for the client."""
+    yield content
+    pytest.fail(f"the parser waits for more of {content!r}")
