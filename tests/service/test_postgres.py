@@ -208,7 +208,7 @@ def waits_for_lock(url: str) -> bool:
 def test_a_trainer_whose_machine_is_gone_does_not_keep_the_run_from_the_next(
     connect: Callable[..., Store], store: Store, store_url: str, eventually: Eventually
 ) -> None:
-    gone = connect(store_url, busy_seconds=0.02)
+    gone = connect(store_url, busy_seconds=0.2)
 
     def goes_on_elsewhere() -> bool:
         try:
