@@ -85,14 +85,16 @@ def _reduced(store: Store, run_id: str, points: int) -> Envelope:
     first_step = FIRST_STEP.value()
     names = NAMES.value() or _known(store.series_names(run_id))
     found = store.envelope(run_id, names, first_step, LAST_STEP.value(), points)
-    stretches = [stretch for of_name in found.values() for stretch in of_name]
+    series = {name: _columns(of_name) for name, of_name in found.items()}
+    told = [columns for columns in series.values() if columns["steps"]]
+    spans = (zip(columns["steps"], columns["last_steps"], strict=True) for columns in told)
     return {
         "run_id": run_id,
         "names": list(names),
-        "first_step": min((stretch.first_step for stretch in stretches), default=first_step),
-        "last_step": max((stretch.last_step for stretch in stretches), default=first_step),
-        "stretch_steps": max((stretch.last_step - stretch.first_step + 1 for stretch in stretches), default=1),
-        "series": {name: _columns(of_name) for name, of_name in found.items()},
+        "first_step": min((columns["steps"][0] for columns in told), default=first_step),
+        "last_step": max((columns["last_steps"][-1] for columns in told), default=first_step),
+        "stretch_steps": max((last - first + 1 for of_name in spans for first, last in of_name), default=1),
+        "series": series,
     }
 
 

@@ -30,7 +30,8 @@ class Stretch(NamedTuple):
     @property
     def mean(self) -> float:
         """The mean, which rounding must not carry out of the bounds."""
-        return min(max(self.total / self.count, self.low), self.high)
+        mean = self.total / self.count
+        return self.low if mean < self.low else self.high if mean > self.high else mean
 
     def with_other(self, other: "Stretch") -> "Stretch":
         """Both together, in whichever order; neither begins within the other. Of equal extremes the earlier counts."""
