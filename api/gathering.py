@@ -63,7 +63,8 @@ class Gathering:
         self._looked_at = len(self.data)
 
     def _read_head(self, head: bytes, body_at: int) -> None:
-        fields = [line.partition(b":") for line in head.split(b"\r\n")[1:]]
+        request_line, *lines = head.lstrip(b"\r\n").split(b"\r\n")
+        fields = [line.partition(b":") for line in lines]
         given = {name: value.strip() for name, _, value in fields}
         length = given.get(b"content-length", b"0")
         if b"chunked" in given.get(b"transfer-encoding", b"") and b"content-length" not in given:
@@ -74,7 +75,8 @@ class Gathering:
             self.refusal = "body-too-large"
         else:
             self._end = body_at + int(length)
-        self.awaits_continue = given.get(b"expect") == b"100-continue"
+        # A client of HTTP/1.0 would take "100 Continue" for the answer.
+        self.awaits_continue = given.get(b"expect") == b"100-continue" and not request_line.endswith(b"/1.0")
 
     def _walk_chunks(self, at: int) -> None:
         """Go from chunk to chunk as far as they are here; the last one has size 0, trailers may follow it."""

@@ -116,6 +116,7 @@ def test_chunks_without_end_are_refused(content: bytes) -> None:
 def test_a_sender_that_waits_to_be_told_to_go_on_is_noticed() -> None:
     assert gathered(HEAD + b"Content-Length: 2\r\nExpect: 100-Continue\r\n\r\n").awaits_continue
     assert not gathered(HEAD + b"Content-Length: 2\r\n\r\n").awaits_continue
+    assert not gathered(b"POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").awaits_continue
 
 
 @given(
