@@ -146,10 +146,11 @@ def _connect_arguments(url: sa.URL, busy_seconds: float) -> dict[str, Any]:
     arguments = {
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "leitstand",
-        "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
-    return {name: value for name, value in arguments.items() if name not in url.query}
+    options = [f"-c {name}={value}" for name, value in limits.items()]
+    options += url.normalized_query.get("options", ())  # of two that contradict each other the later one counts
+    return {"options": " ".join(options), **{name: arguments[name] for name in arguments.keys() - url.query.keys()}}

@@ -290,6 +290,16 @@ def test_a_lock_that_is_held_too_long_is_said_after_the_time_allowed(
     assert impatient.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli").run_id == "run-1"
 
 
+def test_options_in_the_address_are_added_to_ours(store_url: str, connect: Callable[..., Store]) -> None:
+    own = connect(f"{store_url}?options=-c%20statement_timeout%3D7s%20-c%20work_mem%3D5MB", busy_seconds=0.5)
+
+    with own.transaction() as connection:
+        names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "work_mem")
+        shown = [connection.execute(sa.text(f"SHOW {name}")).scalar_one() for name in names]
+
+    assert shown == ["500ms", "7s", "5s", "5MB"]
+
+
 def test_runs_do_not_wait_for_each_other(store: Store, store_url: str, connect: Callable[..., Store]) -> None:
     impatient = connect(store_url, busy_seconds=0.1)
 
