@@ -71,7 +71,7 @@ def _describe(response: Response, found: Representation) -> None:
         response.last_modified = found.last_modified
     digest = base64.b64encode(bytes.fromhex(found.sha256)).decode()
     response.headers["Repr-Digest"] = f"sha-256=:{digest}:"
-    # May be kept, but only used after asking: a run that goes back over a step writes it anew.
+    # May be kept, but only used after asking: a run that goes back over a step, or starts afresh, writes it anew.
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(found.headers)
 

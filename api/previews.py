@@ -15,8 +15,6 @@ from api.reader import current_reader, run_path
 from service.answers import PreviewEntry, PreviewList
 
 USUAL_LIMIT, MOST_PREVIEWS = 100, 1000
-KEPT_SECONDS = 300
-"""A picture is written once; only a run that goes back over its step writes another."""
 
 KINDS = sorted(MEDIA_TYPES.values())
 
@@ -70,8 +68,7 @@ def show(step: int, name: str) -> Response:
     kind = media_type(name)
     if file is None or kind is None:
         raise ProblemError("not-found", f"There is no preview {name!r} of step {step}; /previews lists all.")
-    caching = {"Cache-Control": f"private, max-age={KEPT_SECONDS}"}
-    return respond(Representation(file.content, kind, file.sha256, file.modified_at, caching))
+    return respond(Representation(file.content, kind, file.sha256, file.modified_at))
 
 
 def _files() -> PreviewFiles:
