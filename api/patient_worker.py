@@ -147,8 +147,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         slug = slug_of(exc)
         if slug == "internal-error":
             self.log.error("Error handling a request", exc_info=exc)
-        else:  # what it says holds parts of the request, which do not belong into a log
-            self.log.warning("Unreadable request from %s: %s", addr[0] if addr else "a socket", type(exc).__name__)
+        else:  # as often as anybody likes, so it is no warning; and parts of a request do not belong into a log
+            self.log.info("Unreadable request from %s: %s", addr[0] if addr else "a socket", type(exc).__name__)
         reason = str(exc)[:MOST_REASON_CHARACTERS]
         detail = DETAILS.get(slug) or f"The request cannot be read ({reason}); send it as RFC 9112 has it."
         _send(client, refusal_bytes(slug, detail))

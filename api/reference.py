@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import render_template
@@ -41,6 +41,7 @@ def page(document: Mapping[str, Any]) -> str:
         groups=groups,
         problems=PROBLEMS,
         text_of=schema_text,
+        meaning_of=meaning_of,
         prose=prose,
     )
 
@@ -52,19 +53,31 @@ def prose(text: str) -> Markup:
 
 def schema_text(schema: Schema) -> Markup:
     """A schema in a few words: `integer, from 0 to 100`, `list of RecordEntry`, `one of: a, b`; types are links."""
+    return Markup(" or ").join(dict.fromkeys(map(_words, _alternatives(schema))))
+
+
+def meaning_of(schema: Schema) -> str:
+    """What a schema says of its meaning, itself or as one of several; empty where it says nothing."""
+    return next((str(item["description"]) for item in (schema, *_alternatives(schema)) if "description" in item), "")
+
+
+def _alternatives(schema: Schema) -> Iterator[Schema]:
+    for item in schema.get("anyOf", ()):
+        yield from _alternatives(item)
+    if "anyOf" not in schema:
+        kinds = schema.get("type")
+        yield from ({**schema, "type": kind} for kind in kinds) if isinstance(kinds, list) else [schema]
+
+
+def _words(schema: Schema) -> Markup:
     if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return Markup('<a href="#shape-{0}">{0}</a>').format(name)
-    if "anyOf" in schema:
-        return Markup(" or ").join(map(schema_text, schema["anyOf"]))
+        return Markup('<a href="#shape-{0}">{0}</a>').format(schema["$ref"].rpartition("/")[2])
     if schema.get("type") == "array":
         return Markup("list of ") + schema_text(schema["items"])
     if "enum" in schema:
         return escape(f"one of: {', '.join(map(str, schema['enum']))}")
     if "const" in schema:
         return escape(json.dumps(schema["const"]))
-    if isinstance(schema.get("type"), list):
-        return Markup(" or ").join(schema_text({**schema, "type": kind}) for kind in schema["type"])
     default = f"default {json.dumps(schema['default'])}" if "default" in schema else ""
     return escape(", ".join(filter(None, [str(schema.get("type", "any")), _bounds(schema), default])))
 

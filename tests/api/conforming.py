@@ -86,7 +86,8 @@ class Contract:
         return self._resolving(declared["content"][media_type]["schema"])
 
     def _declared(self, operation: dict[str, Any], status: str) -> dict[str, Any] | None:
-        return resolved(self.document, operation["responses"].get(status))
+        response = operation["responses"].get(status)
+        return None if response is None else resolved(self.document, response)
 
     @cached_property
     def _problem_validator(self) -> jsonschema.Draft202012Validator:
@@ -96,14 +97,11 @@ class Contract:
         return jsonschema.Draft202012Validator({**schema, "components": self.document["components"]})
 
 
-def resolved(document: dict[str, Any], response: dict[str, Any] | None) -> dict[str, Any] | None:
+def resolved(document: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
     """A response of the document, or what it refers to."""
-    reference = (response or {}).get("$ref")
-    if reference is None:
-        return response
-    found = document["components"]["responses"][reference.rpartition("/")[2]]
-    assert isinstance(found, dict)
-    return found
+    if "$ref" in response:
+        response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    return response
 
 
 def _is_ours(app: Flask) -> bool:
