@@ -37,7 +37,8 @@ class Opening:
 def open_run(config: RunConfig, opening: Opening) -> tuple[Store, Facts | None]:
     """The store, and what the run's last trainer told there; None where a server has yet to be told of this start.
 
-    A server that is away keeps no training from its work. Raises `UserError` when the store is there and unusable.
+    A server that is away or busy keeps no training from its work. Raises `UserError` when the store is there and
+    unusable.
     """
     try:
         store = open_store(config, create=True, keep_open=True)
@@ -50,7 +51,7 @@ def _opened(store: Store, opening: Opening) -> Facts | None:
     try:
         return opening.in_store(store)
     except StoreUnavailableError as error:
-        if not store.answers():
+        if error.will_pass or not store.answers():
             logger.warning("The store cannot be reached (%s); training starts, unseen until it is back.", error)
             return None
     return opening.in_store(store)  # it may just have come back

@@ -9,7 +9,14 @@ from sqlalchemy.exc import DBAPIError
 
 
 class StoreUnavailableError(Exception):
-    """The store cannot be used now: absent, locked too long, damaged, out of reach, or the disk is full."""
+    """The store cannot be used now: absent, locked too long, damaged, out of reach, or the disk is full.
+
+    `will_pass` is true where a server that can be used otherwise has said so: others are in the way.
+    """
+
+    def __init__(self, sentence: str, *, will_pass: bool = False) -> None:
+        super().__init__(sentence)
+        self.will_pass = will_pass
 
 
 def encode_json(value: Any) -> str:

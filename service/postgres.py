@@ -21,6 +21,8 @@ from service.schema import complete, is_incomplete
 LONGEST_STATEMENT = 10
 """How many times longer a statement may take than one may wait for a lock."""
 LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
+PASSING = ("40", "53", "55", "57")
+"""Classes of SQLSTATE: rolled back for others, no room, locked, cancelled or shutting down."""
 POOL_OF_ONE = {"pool_size": 1, "max_overflow": 4}
 POOL_OF_MANY = {"pool_size": 4, "max_overflow": 16}
 """Connections that are kept, and that may come on top: a server has about a hundred for everybody."""
@@ -90,7 +92,8 @@ class PostgresServer(Backend):
             return ValueError(f"not storable: {text}")
         if isinstance(error.orig, psycopg.errors.UndefinedTable):
             self._is_complete = False  # somebody has put an empty database in this one's place
-        return StoreUnavailableError(f"store {self.place}: {text}")
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return StoreUnavailableError(f"store {self.place}: {text}", will_pass=state.startswith(PASSING))
 
     def take_turn(self, connection: sa.Connection, run_id: str) -> None:
         """One lock for each run, so the numbers in its journal become visible in their order."""

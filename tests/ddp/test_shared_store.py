@@ -229,6 +229,16 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
     assert PASSWORD not in caplog.text
 
 
+def test_a_start_while_somebody_holds_the_run_is_told_to_the_server_later(store: Store, store_url: str) -> None:
+    """As a trainer does whose machine is gone, until the server notices."""
+    with store.turn(RUN):
+        writing, before = open_run(RunConfig(store_url=store_url), opening())
+
+    assert before is None
+    opening().in_store(writing)
+    writing.close()
+
+
 def test_a_start_with_a_wrong_address_ends_with_a_sentence(
     postgres: PostgresService, store_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
