@@ -106,7 +106,7 @@ class Connection:
 
         With `accept` the answer must be of this media type: a router's page is none. The server may be silent
         `silence_seconds` longer than usual. Raises `ApiError`, `ServerUnreachableError`, `UntrustedServerError` or
-        `BadAnswerError`, and `UserError` for a header that cannot be sent.
+        `BadAnswerError`, and `UserError` for a header or body that cannot be sent.
         """
         sent_headers = _checked_headers({**(headers or {}), **({"Accept": accept} if accept else {})})
         read_seconds = self._timeout_seconds + silence_seconds
@@ -126,6 +126,8 @@ class Connection:
             except FAILURES as failure:
                 pause = attempts.after_failure(failure)
                 final = given_up(self._url, failure, read_seconds, attempts.was_reached, has_effect=has_effect)
+            except requests.exceptions.InvalidJSONError:
+                raise UserError(f"{body} holds a number that JSON does not know; give a finite one.") from None
             except requests.RequestException as error:
                 raise BadAnswerError(f"The answer of {self._url} cannot be read ({error}).") from None
             if pause is None:

@@ -1,6 +1,7 @@
 """The client against a real HTTP server."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,8 @@ def test_what_http_cannot_carry_is_refused_by_name_before_anything_is_sent(serve
             client.submit("validate", idempotency_key="für heute\n")
         with pytest.raises(UserError, match=r"^Last-Event-ID '€' holds characters"):
             next(client.events(last_event_id="€"))
+        with pytest.raises(UserError, match=r"^\{'LR_SCALE': nan\} holds a number"):
+            client.change_settings({"LR_SCALE": math.nan})
 
     assert server.requests == []
 
