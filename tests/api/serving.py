@@ -1,6 +1,7 @@
 """A real gunicorn on a free port of loopback, for the time of a `with`."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def serving(root: Path, *, at_port: int | None = None, **settings: str) -> Itera
             _await_life(process, url, log)
             yield Server(url, port, process, log)
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # at once; SIGTERM would wait for clients, which has tests of its own
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
@@ -94,7 +95,7 @@ def _await_life(process: subprocess.Popen[str], url: str, log: IO[str]) -> None:
         assert process.poll() is None, f"gunicorn ended: {said(log)}"
         try:
             requests.get(f"{url}/livez", timeout=5).raise_for_status()
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             assert time.monotonic() < deadline, f"gunicorn does not answer at {url}"
             time.sleep(0.05)
         else:
