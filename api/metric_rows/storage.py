@@ -15,7 +15,7 @@ def _of_disk(name: str, meaning: str, read: Callable[[Disk], float]) -> MetricRo
 
 
 ROWS: tuple[MetricRow, ...] = (
-    single("leitstand_records_total", "Records saved in the run directory", lambda scrape: scrape.record_count),
+    single("leitstand_records", "Records saved in the run directory", lambda scrape: scrape.record_count),
     _of_record("leitstand_record_step", "Step of the last record", lambda record: record.step),
     _of_record("leitstand_record_timestamp_seconds", "When the last record was saved", lambda record: record.time),
     of_fact("leitstand_checkpoints_total", "Checkpoints written since the trainer's start", "checkpoints_written"),

@@ -26,9 +26,9 @@ def _eta_seconds(scrape: Scrape) -> float | None:
 
 
 ROWS: tuple[MetricRow, ...] = (
-    of_run("leitstand_train_steps_total", "Optimizer steps done", lambda run: run.step),
-    plain("leitstand_train_samples_total", "Training samples seen by all ranks", "samples_seen"),
-    plain("leitstand_train_nonfinite_steps_total", "Steps skipped, loss or gradient not finite", "skipped_steps"),
+    of_run("leitstand_train_step", "Optimizer steps done, fewer after a rollback", lambda run: run.step),
+    plain("leitstand_train_samples", "Training samples seen by all ranks", "samples_seen"),
+    plain("leitstand_train_nonfinite_steps", "Steps skipped, loss or gradient not finite", "skipped_steps"),
     plain("leitstand_train_epoch", "Epoch, from 1", "epoch_num"),
     plain("leitstand_train_epoch_steps", "Optimizer steps per epoch", "epoch_step_total"),
     plain("leitstand_train_steps_max", "Optimizer steps of the whole run", "step_max"),

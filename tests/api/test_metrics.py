@@ -105,15 +105,15 @@ def test_the_values_are_those_of_the_store_in_base_units(client: FlaskClient, st
     values = scrape(client)
 
     record = example_record(LAST_STEP, 0.0)
-    assert values["leitstand_train_steps_total", ()] == 4237
-    assert values["leitstand_train_samples_total", ()] == record["samples_seen"]
+    assert values["leitstand_train_step", ()] == 4237
+    assert values["leitstand_train_samples", ()] == record["samples_seen"]
     assert values["leitstand_train_loss", ("gradient",)] == record["gradient_loss_value"]
     assert values["leitstand_train_loss_weight", ("ms",)] == 0.2
     assert values["leitstand_validation_quality_ratio", ("ki",)] == record["quality_ki_value"]
     assert values["leitstand_validation_psnr_db", ("lr",)] == record["psnr_lr_db"]
     assert values["leitstand_rank_memory_bytes", ("1",)] == record["per_rank"][1]["memory"] * 1024**3
     assert values["leitstand_rank_step_seconds", ("0",)] == 0.208
-    assert values["leitstand_records_total", ()] == 6
+    assert values["leitstand_records", ()] == 6
     assert values["leitstand_run_info", (RUN_ID,)] == 1
     assert abs(values["leitstand_heartbeat_timestamp_seconds", ()] - time.time()) < 60
 
@@ -142,7 +142,7 @@ def test_what_the_trainer_tells_of_its_parts_is_shown(client: FlaskClient, store
         "leitstand_stalls_total": 5, "leitstand_checkpoint_failures_total": 6, "leitstand_checkpoints_total": 7,
         "leitstand_tensorboard_dropped_events_total": 8, "leitstand_checkpoint_step": 4000,
         "leitstand_checkpoint_timestamp_seconds": 1.7e9, "leitstand_checkpoint_duration_seconds": 0.75,
-        "leitstand_checkpoint_size_bytes": 2**20, "leitstand_train_nonfinite_steps_total": 2,
+        "leitstand_checkpoint_size_bytes": 2**20, "leitstand_train_nonfinite_steps": 2,
         "leitstand_adaptive_plateau_patience_steps": 250,
     }  # fmt: skip
     assert {name: values[name, ()] for name in shown} == shown
@@ -342,7 +342,7 @@ def test_a_scrape_reads_no_record_and_no_series(client: FlaskClient, store: Stor
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", listen)
 
-    assert values["leitstand_records_total", ()] == 6
+    assert values["leitstand_records", ()] == 6
     assert seen
     assert not [statement for statement in seen if "FROM series" in statement]
     assert not [statement for statement in seen if "FROM records" in statement and "LIMIT" not in statement]
@@ -364,7 +364,7 @@ def test_without_a_run_a_scrape_succeeds_and_no_state_is_one(client: FlaskClient
     values = scrape(client)
 
     of_the_run = {row.name for row in RUN_METRICS} & {name for name, _ in values}
-    assert of_the_run == {"leitstand_run_state", "leitstand_records_total"}
+    assert of_the_run == {"leitstand_run_state", "leitstand_records"}
     assert values["leitstand_build_info", (__version__,)] == 1
     assert not any(value for (name, _), value in values.items() if name == "leitstand_run_state")
 
@@ -383,7 +383,7 @@ def test_openmetrics_is_spoken_to_those_who_ask_for_it(client: FlaskClient, stor
     assert plain.mimetype == "text/plain"
     assert answer.mimetype == "application/openmetrics-text"
     assert answer.text.endswith("# EOF\n")
-    assert "leitstand_train_steps_total 4200.0" in answer.text
+    assert "leitstand_train_step 4200.0" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ def ask(tmp_path: Path, server: Server) -> Iterator[Callable[[str], list[dict[st
 def test_prometheus_knows_the_step_the_quality_and_the_ranks(
     ask: Callable[[str], list[dict[str, Any]]], eventually: Callable[..., None]
 ) -> None:
-    eventually(lambda: ask("leitstand_train_steps_total"), what="a scraped step")
+    eventually(lambda: ask("leitstand_train_step"), what="a scraped step")
 
-    (step,) = ask("leitstand_train_steps_total")
+    (step,) = ask("leitstand_train_step")
     assert step["value"][1] == str(LAST_STEP)
     assert step["metric"]["job"] == "leitstand"
     (run,) = ask("leitstand_run_info")
@@ -44,6 +44,6 @@ def test_prometheus_can_bear_the_token(tmp_path: Path, served_root: Path, eventu
     extra = "    authorization: {credentials: secret}\n"
 
     with serving(served_root, API_TOKEN="secret") as server, prometheus(tmp_path, server.port, extra) as url:
-        eventually(lambda: query_result(url, "leitstand_train_steps_total"), what="a scraped step")
+        eventually(lambda: query_result(url, "leitstand_train_step"), what="a scraped step")
 
         assert query_result(url, "up")[0]["value"][1] == "1"

@@ -229,7 +229,7 @@ def test_a_run_directory_that_cannot_be_read_is_a_problem_not_a_crash(
     for path in ("/statistics", "/statistics/latest", "/statistics?format=csv", "/statistics?format=jsonl"):
         answer = client.get(path)
         assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/storage-unavailable")
-    assert "leitstand_records_total" not in client.get("/metrics").text
+    assert "leitstand_records" not in client.get("/metrics").text
 
 
 def test_a_file_that_may_not_be_read_is_named_and_its_download_is_a_problem(
