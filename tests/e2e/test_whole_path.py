@@ -47,13 +47,13 @@ def test_curl_validates_and_the_answer_leads_to_the_record(room: Room, eventuall
     assert json.loads(body)["state"] == "queued"
 
     def is_done() -> bool:
-        return bool(requests.get(room.url + location.group(1), timeout=5).json()["state"] == "done")
+        return bool(requests.get(room.url + location.group(1), timeout=20).json()["state"] == "done")
 
     eventually(is_done, seconds=60, what="the validation's end")
-    result = requests.get(room.url + location.group(1), timeout=5).json()
+    result = requests.get(room.url + location.group(1), timeout=20).json()
     name = result["result"]["record"]
     assert name == record_name(result["step"])
-    served = requests.get(f"{room.url}/statistics/{name}", timeout=5)
+    served = requests.get(f"{room.url}/statistics/{name}", timeout=20)
     assert served.content == (room.root / name).read_bytes()
 
 
@@ -114,7 +114,7 @@ def test_ctrl_c_saves_leaves_no_process_behind_and_the_next_start_goes_on(
     room.process.send_signal(signal.SIGINT)
     room.process.wait(timeout=60)
 
-    gone, alive = psutil.wait_procs(everything, timeout=5)
+    gone, alive = psutil.wait_procs(everything, timeout=20)
     assert alive == [], [process.cmdline() for process in alive]
     assert len(gone) >= 5
     left_at = int((room.root / "checkpoints" / "latest").resolve().name.removeprefix("step_"))

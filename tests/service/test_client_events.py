@@ -86,7 +86,7 @@ def test_a_stream_outlives_a_restart_of_the_server() -> None:
 
 
 def test_a_stream_that_falls_silent_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr("service.client.HEARTBEAT_SECONDS", 1.0)
     released = threading.Event()
     bodies = iter([event(1).encode(), event(2).encode()])
 
@@ -100,7 +100,7 @@ def test_a_stream_that_falls_silent_is_taken_up_again(monkeypatch: pytest.Monkey
         else:
             released.wait(20)
 
-    with slamming_server(react) as (url, asked), Client(url, timeout_seconds=0.2) as client:
+    with slamming_server(react) as (url, asked), Client(url, timeout_seconds=1.0) as client:
         try:
             assert [found.id for found in islice(client.events(), 2)] == ["1", "2"]
         finally:

@@ -21,6 +21,7 @@ Eventually = Callable[..., None]
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that was reached is waited for a moment only."""
     monkeypatch.setattr(attempts, "ABSENCE_SECONDS", 0.5)
+    monkeypatch.setattr(attempts, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 def keys(server: StandIn) -> list[str | None]:
