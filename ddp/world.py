@@ -26,6 +26,7 @@ from service.errors import SettingError
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 CONNECT_TIMEOUT = timedelta(minutes=1)
 BOARD_TIMEOUT = timedelta(seconds=5)
+KNOCK_SECONDS = 2.0
 SUCCESSORS_KEY = "leitstand/to successors"
 
 _SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
@@ -197,12 +198,12 @@ class World:
         return f"leitstand/farewell/{self.restarts}"
 
     def _note(self, key: str, text: str) -> None:
-        if self._side is not None:
+        if self._side is not None and _is_served(os.environ):
             with suppress(RuntimeError):
                 _agent_store(os.environ, BOARD_TIMEOUT).set(key, text)
 
     def _noted(self, key: str) -> str | None:
-        if self._side is not None:
+        if self._side is not None and _is_served(os.environ):
             with suppress(RuntimeError):
                 store = _agent_store(os.environ, BOARD_TIMEOUT)
                 if store.check([key]):
@@ -236,6 +237,15 @@ def _meeting_place(place: Place, environment: Mapping[str, str]) -> dict[str, An
     store.set_timeout(COLLECTIVE_TIMEOUT)
     fresh = prefixed(f"leitstand/ranks/{place.restarts}", store)
     return {"store": fresh, "rank": place.rank, "world_size": place.world_size}
+
+
+def _is_served(environment: Mapping[str, str]) -> bool:
+    """Whether anything listens where the store was: of a launcher that is gone, torch asks at length and aloud."""
+    try:
+        socket.create_connection((environment["MASTER_ADDR"], int(environment["MASTER_PORT"])), KNOCK_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _agent_store(environment: Mapping[str, str], timeout: timedelta) -> Any:

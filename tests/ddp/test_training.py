@@ -162,6 +162,7 @@ def test_ranks_of_a_killed_launcher_save_and_leave(train: Callable[..., Training
     assert run is not None
     assert run.state is RunState.STOPPED
     assert (training.root / "checkpoints" / "latest" / "manifest.json").exists()
+    assert "TCPStore" not in training.output  # torch's words on the store that went with the launcher
 
 
 def test_one_process_trains_without_a_launcher_and_accumulates(
