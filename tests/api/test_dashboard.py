@@ -1,10 +1,10 @@
 """The page in a real browser, against a real server."""
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from service.store import SeriesRow, Store
 from tests.api.browsing import browser_is_installed, browsing, complaints, count_pixels, text_of
 from tests.api.conftest import keep_alive
 from tests.api.example_run import LAST_STEP, RECORD_STEPS, RUN_ID, curves, example_record, save_record, write_run
-from tests.api.serving import serving
+from tests.api.serving import Server, serving
 
 pytestmark = pytest.mark.skipif(not browser_is_installed(), reason="Chromium or its driver is not installed")
 
@@ -36,10 +36,20 @@ def _calm(browser: Chrome) -> Iterator[None]:
     """Every test begins without a token and ends without a complaint of the browser."""
     complaints(browser)
     yield
-    # Servers end while the page is asking them, and the browser has many words for that.
-    unexpected = [entry for entry in complaints(browser) if not re.match("http://127.*net::ERR_", entry["message"])]
+    unexpected = [entry for entry in complaints(browser) if "ERR_CONNECTION_REFUSED" not in entry["message"]]
     browser.get("about:blank")
     assert unexpected == []
+
+
+@contextmanager
+def showing(browser: Chrome, root: Path, **settings: str) -> Iterator[Server]:
+    """A server and its page; the browser leaves before the server ends, or it would complain of a broken answer."""
+    with serving(root, **settings) as server:
+        browser.get(server.url)
+        try:
+            yield server
+        finally:
+            browser.get("about:blank")
 
 
 @pytest.fixture
@@ -54,8 +64,7 @@ def living(root: Path) -> Iterator[Store]:
 @pytest.fixture
 def page(root: Path, living: Store, browser: Chrome, eventually: Eventually) -> Iterator[Chrome]:
     """The dashboard of a living run, drawn."""
-    with serving(root) as server:
-        browser.get(server.url)
+    with showing(browser, root):
         eventually(lambda: text_of(browser, "#badge") == "Running", what="the badge Running")
         eventually(lambda: count_pixels(browser, "#quality-plot", "ki") > 0, what="the drawn curve")
         yield browser
@@ -110,8 +119,7 @@ def test_of_many_records_the_newest_are_listed(
     for step in steps:
         record = example_record(step, time.time(), quality_ki_value=0.5)
         (root / record_name(step)).write_bytes(encode_record(record))
-    with serving(root) as server:
-        browser.get(server.url)
+    with showing(browser, root):
         eventually(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#records a")) == 500, what="500 records")
         assert text_of(browser, "#records a") == f"Statistik_{steps[-1]}.json"
         assert text_of(browser, "#records-note") == f"the newest 500 of {600 + len(RECORD_STEPS)} saved"
@@ -140,8 +148,7 @@ def test_a_long_history_keeps_its_spikes_and_its_end(root: Path, living: Store, 
     ]
     living.add_series(RUN_ID, rows)
     living.update_run(RUN_ID, step=first + count - 1)
-    with serving(root) as server:
-        browser.get(server.url)
+    with showing(browser, root):
         steps, values = browser.execute_async_script(COLUMNS, ["total_loss_value"])
         compared = browser.execute_async_script(COLUMNS, ["quality_ki_value", "quality_lr_value"])
 
@@ -242,16 +249,17 @@ def test_a_lost_api_is_named_and_found_again(
         eventually(lambda: " s old" in text_of(browser, "#strip-age"), what="the age of the data")
         assert text_of(browser, "#badge") == "Unknown, was running"
         assert text_of(browser, "#step") == "4\u202f200"
+    complaints(browser)  # of an answer that broke off, too
     with serving(root, at_port=server.port):
         eventually(lambda: text_of(browser, "#badge") == "Running", what="the badge Running again")
         assert text_of(browser, "#strip-text") == "Live."
+        browser.get("about:blank")
 
 
 def test_before_the_first_run_the_page_says_how_to_start_one(
     root: Path, browser: Chrome, eventually: Eventually
 ) -> None:
-    with serving(root) as server:
-        browser.get(server.url)
+    with showing(browser, root):
         eventually(lambda: "leitstand up" in text_of(browser, "#strip-text"), what="the sentence")
         assert text_of(browser, "#badge") == "No run"
         assert "No record yet" in text_of(browser, "#records")
@@ -264,8 +272,7 @@ def test_before_the_first_run_the_page_says_how_to_start_one(
 def test_a_token_is_asked_for_and_downloads_bear_it(
     root: Path, living: Store, browser: Chrome, eventually: Eventually
 ) -> None:
-    with serving(root, API_TOKEN="secret") as server:
-        browser.get(server.url)
+    with showing(browser, root, API_TOKEN="secret"):
         eventually(lambda: browser.find_element(By.ID, "token-dialog").is_displayed(), what="the dialog")
         for wrong in ("wrong", "geheim €"):
             enter_token(browser, wrong)
