@@ -14,33 +14,29 @@ from typing import Any
 
 from flask import Blueprint, Flask, current_app, g, request
 
-from api import (
-    access,
+from api.alerts.current import register as register_alerts
+from api.events.broadcaster import register as register_events
+from api.http import auth, operation, problems
+from api.routes import dashboard, health, metrics, openapi, runs
+from api.routes.run import (
     alerts,
     checkpoints,
+    commands,
     comparison,
-    contract,
-    controls,
-    documents,
     events,
-    health,
-    live_settings,
     logs,
-    metrics,
-    page,
     previews,
-    problems,
     ranks,
-    records,
-    runs,
     series,
-    states,
+    settings,
+    state,
+    statistics,
 )
-from api.reader import PREFIX
-from api.room import Room
-from service.addresses import require_safe_address
-from service.config import load_config
-from service.settings import RunConfig
+from api.runs.context import PREFIX
+from api.runs.registry import Room
+from service.auth.hosts import require_safe_address
+from service.config.loader import load_config
+from service.config.settings import RunConfig
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -59,14 +55,14 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["leitstand"] = room = Room(config)
     problems.register(app)
-    access.register(app, config)
+    auth.register(app, config)
     app.before_request(_check_contract)
     app.url_value_preprocessor(_take_run)
     app.url_defaults(_give_run)
-    documents.register(app)
-    events.register(app, room, config.api_streams)
-    alerts.register(app)
-    for part in (runs.blueprint, health.blueprint, documents.blueprint):
+    openapi.register(app)
+    register_events(app, room, config.api_streams)
+    register_alerts(app)
+    for part in (runs.blueprint, health.blueprint, openapi.blueprint):
         app.register_blueprint(part)
     for part in _of_a_run():
         app.register_blueprint(part)
@@ -82,12 +78,12 @@ def settings_from_environment() -> RunConfig:
 
 def _of_a_run() -> Iterator[Blueprint]:
     for part in (
-        page,
-        controls,
-        live_settings,
-        states,
+        dashboard,
+        commands,
+        settings,
+        state,
         ranks,
-        records,
+        statistics,
         comparison,
         series,
         previews,
@@ -101,9 +97,9 @@ def _of_a_run() -> Iterator[Blueprint]:
 
 
 def _check_contract() -> None:
-    wanted = contract.operation_of(current_app, request.endpoint)
+    wanted = operation.operation_of(current_app, request.endpoint)
     if wanted is not None:
-        contract.check_parameters(wanted)
+        operation.check_parameters(wanted)
 
 
 def _take_run(_endpoint: str | None, values: dict[str, Any] | None) -> None:

@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddp.vsr.patches import PatchSet
+from ddp.vsr.patch_set import PatchSet
 from ddp.workload import Batch, Share
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 from tests.ddp.gated_workload import GatedWorkload
 
 MOST_RANKS = 64

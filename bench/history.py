@@ -24,8 +24,8 @@ import requests
 
 from bench.fill_values import NAMES, value
 from bench.room import free_port
-from service.record import encode_record
-from service.store import SeriesRow, Store
+from service.run.record import encode_record
+from service.store.store import SeriesRow, Store
 from tests.api.example_run import RUN_ID, example_record, write_run
 
 REDUCED_TO = 1000
@@ -106,7 +106,7 @@ def _record_bytes(step: int) -> bytes:
 
 
 def _our_command() -> list[str]:
-    return [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn_config", "api.app:create_app()"]
+    return [sys.executable, "-m", "gunicorn", "-c", "python:api.server.gunicorn_config", "api.app:create_app()"]
 
 
 def _mlflow_command(peers: Path, folder: Path) -> list[str]:

@@ -10,13 +10,13 @@ import jsonschema
 import torch
 from torch import Tensor
 
-from ddp.checkpoint import CheckpointFolder
-from ddp.saved_state import SavedState, checkpoint_name, load, verify
-from service.record import list_records, record_name
-from service.record_fields import record_schema
-from service.run_directory import RunDirectory
-from service.run_state import RunState
-from service.store import Store, StoreUnavailableError
+from ddp.checkpoint.folder import CheckpointFolder
+from ddp.checkpoint.format import SavedState, checkpoint_name, load, verify
+from service.run.directory import RunDirectory
+from service.run.record import list_records, record_name
+from service.run.record_schema import record_schema
+from service.run.state import RunState
+from service.store.store import Store, StoreUnavailableError
 
 OF_ONE_START = frozenset(
     {

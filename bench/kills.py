@@ -65,7 +65,7 @@ class Training:
         self.inspector = RunInspector(self.root, VAL_STEP_EVERY)
         self._tally = tally
         self._command = [
-            sys.executable, "-m", "service.torchrun", "--standalone", f"--nproc-per-node={RANKS}",
+            sys.executable, "-m", "service.launcher.torchrun", "--standalone", f"--nproc-per-node={RANKS}",
             f"--max-restarts={RESTARTS}", "-m", "ddp", "--resume",
             *settings(
                 DATASET_ROOT=dataset, DATA_ROOT=self.root, WORKLOAD="bench.counted", PATCH_SIZE=8, LOG_EVERY=10,

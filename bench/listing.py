@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from api.watched_folder import GRAIN_SECONDS
+from api.artifacts.directory_cache import GRAIN_SECONDS
 from tests.api.example_run import write_run
 from tests.api.many_records import STEP_EVERY, write_many_records
 from tests.api.serving import Server, serving

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from service.client import Client
+from service.client.client import Client
 from service.errors import UserError
 from tests.api.serving import serving
 from tests.ddp.launching import settings, torchrun, write_pair

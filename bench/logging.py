@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy
 
-from ddp.tensorboard_tags import TRAINING_TAGS
+from ddp.recording.trackers.tensorboard_tags import TRAINING_TAGS
 
 COUNTS = (10, 60)
 WARM_UP_STEPS = 20
@@ -49,13 +49,13 @@ def nothing(_folder: Path) -> Iterator[Log]:
 @contextmanager
 def leitstand(folder: Path, *, with_tensorboard: bool = False) -> Iterator[Log]:
     """Rank 0's recorder with its store, and with TENSORBOARD on if wanted."""
-    from ddp.control import Inbox
-    from ddp.extras import open_viewer
-    from ddp.recorder import Recorder
-    from service.run_directory import RunDirectory
-    from service.run_state import RunState
-    from service.settings import RunConfig
-    from service.store import Store
+    from ddp.control.command_queue import Inbox
+    from ddp.recording.recorder import Recorder
+    from ddp.recording.trackers.select import open_viewer
+    from service.config.settings import RunConfig
+    from service.run.directory import RunDirectory
+    from service.run.state import RunState
+    from service.store.store import Store
 
     directory = RunDirectory(folder)
     store = Store(directory.store, create=True, keep_open=True)

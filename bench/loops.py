@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from bench.synthetic import Pixels, Synthetic
 from ddp.adaptive.controller import Controller
-from ddp.assembly import Start, build_parts, watching
-from ddp.parts import Parts
-from ddp.signals import LeaveRequest
-from ddp.trainer import Trainer
+from ddp.control.shutdown import LeaveRequest
+from ddp.distributed.world import World
+from ddp.training.builder import Start, build_parts, watching
+from ddp.training.components import Parts
+from ddp.training.trainer import Trainer
 from ddp.workload import Share
-from ddp.world import World
-from service.config import LoadedConfig
-from service.run_state import RunState
-from service.settings import RunConfig
+from service.config.loader import LoadedConfig
+from service.config.settings import RunConfig
+from service.run.state import RunState
 
 NEVER = 10**9
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from bench.blocks import BLOCK_STEPS, Pair, describe, load_text, measure
 from bench.loops import NEVER, Bare, trainer_at_work
 from bench.synthetic import SIZES, Synthetic
-from ddp.world import World, environment_place
-from service.settings import RunConfig
+from ddp.distributed.environment import environment_place
+from ddp.distributed.world import World
+from service.config.settings import RunConfig
 
 PORTION = 20
 """Pairs in a row of one kind."""

@@ -35,9 +35,10 @@ from torch import Tensor
 from bench.blocks import BLOCK_STEPS, Pair, Stopwatch, block_cost, describe, load_text, measure
 from bench.loops import NEVER, Bare, make_optimizer, to_float, trainer_at_work
 from bench.synthetic import SIZES, Pixels, Synthetic
+from ddp.distributed.environment import environment_place
+from ddp.distributed.world import World
 from ddp.workload import Share
-from ddp.world import World, environment_place
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 
 WARM_UP_BLOCKS = 2
 TERMS = ("l1", "ms", "gradient", "perceptual")

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from service.client import Client
+from service.client.client import Client
 from service.errors import UserError
 
 

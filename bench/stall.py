@@ -20,11 +20,12 @@ from typing import NamedTuple
 from bench.blocks import load_text
 from bench.loops import NEVER, parts_at_work
 from bench.synthetic import SIZES, Synthetic
-from ddp.boundary import Boundary
-from ddp.checkpoint import Reason
-from ddp.trainer import Trainer
-from ddp.world import World, environment_place
-from service.settings import RunConfig
+from ddp.checkpoint.folder import Reason
+from ddp.distributed.environment import environment_place
+from ddp.distributed.world import World
+from ddp.training.boundary import Boundary
+from ddp.training.trainer import Trainer
+from service.config.settings import RunConfig
 
 WARM_UP_STEPS = 3
 

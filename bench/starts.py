@@ -20,8 +20,8 @@ from bench.blocks import load_text
 from bench.counted import StepsBegun
 from bench.kills import children_of, write_dataset
 from bench.loops import NEVER
-from ddp.checkpoint import CheckpointFolder, Reason
-from service.run_directory import RunDirectory
+from ddp.checkpoint.folder import CheckpointFolder, Reason
+from service.run.directory import RunDirectory
 from tests.ddp.launching import settings, torchrun
 
 RANKS, FAR_STEP = 2, 100_000

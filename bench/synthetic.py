@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ddp.vsr.losses import HybridLoss
 from ddp.vsr.model import VSR, enlarge_centre, tracked_layers
 from ddp.workload import Images, Share
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 
 
 class Size(NamedTuple):

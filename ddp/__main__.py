@@ -13,16 +13,17 @@ import sys
 from logging.handlers import QueueListener
 from pathlib import Path
 
-from ddp.assembly import Start, build_parts, open_workload, possession, watching
-from ddp.extras import require_extras
-from ddp.logs import console_log
-from ddp.parts import Parts
-from ddp.signals import EXIT_CODE, LeaveRequest, die_of_signals
-from ddp.trainer import Trainer
-from ddp.world import Place, World, environment_place, is_loss_of_peer
-from service.config import load_config
+from ddp.control.shutdown import EXIT_CODE, LeaveRequest, die_of_signals
+from ddp.distributed.environment import Place, environment_place
+from ddp.distributed.world import World, is_loss_of_peer
+from ddp.recording.log_files import console_log
+from ddp.recording.trackers.select import require_extras
+from ddp.training.builder import Start, build_parts, open_workload, possession, watching
+from ddp.training.components import Parts
+from ddp.training.trainer import Trainer
+from service.config.loader import load_config
 from service.errors import MemoryShortageError, UserError
-from service.run_state import LEFT_BY_SIGNAL, RunState
+from service.run.state import LEFT_BY_SIGNAL, RunState
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from service.config.settings import RunConfig
 from service.errors import SettingError
-from service.settings import RunConfig
 
 
 class Batch(Protocol):

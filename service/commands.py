@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from typing import Any
 
+from service.config.live_settings import read_changes
 from service.errors import CommandError
-from service.live import read_changes
 
 LATEST = "latest"
 
@@ -151,3 +151,25 @@ def _checkpoint(arguments: Mapping[str, Any]) -> str:
             f"The checkpoint is {given!r}, but must be latest, best, a step (500) or a name (step_0000500)."
         )
     return name
+
+
+def outcome_text(kind: str, state: str, step: int | None, result: Mapping[str, Any] | None, reason: str | None) -> str:
+    """For example `validate done at step 120: record Statistik_120.json`, or `validate failed: <reason>`."""
+    place = "" if step is None else f" at step {step}"
+    found = ", ".join(f"{name} {_short(value)}" for name, value in (result or {}).items() if _is_told(value))
+    details = found if state == CommandState.DONE else reason or ""
+    return f"{kind} {state}{place}{': ' if details else ''}{details}"
+
+
+def acceptance_text(kind: str, apply_at_step: int | None) -> str:
+    """What a dry run found: `set would be accepted`."""
+    return f"{kind} would be accepted{'' if apply_at_step is None else f' for step {apply_at_step}'}"
+
+
+def _is_told(value: Any) -> bool:
+    """Texts and numbers; flags and what each rank did are for --json."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -8,29 +8,28 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ddp.adaptive.balance import Balance
-from ddp.adaptive.boost import Boost, height_at
-from ddp.adaptive.change import Change
-from ddp.adaptive.clip import Clip
-from ddp.adaptive.memory import Memory
-from ddp.adaptive.modes import (
-    REST_STEPS,
+from ddp.adaptive.grad_clip import Clip
+from ddp.adaptive.learning_rate import Boost, Schedule, height_at
+from ddp.adaptive.loss_balance import Balance
+from ddp.adaptive.perceptual import Trend
+from ddp.adaptive.policy import (
+    SAFETY_REST_STEPS,
     Mode,
+    Target,
+    aggressive_target,
     interval_of,
     is_blurry,
     mode_at,
     reason_to_enter,
     reason_to_leave,
     settled_at,
+    stable_target,
 )
-from ddp.adaptive.observation import Observation
-from ddp.adaptive.pins import GRADIENT, PERCEPTUAL, WEIGHT_NAMES, Pins
-from ddp.adaptive.saved import Saved
-from ddp.adaptive.targets import Target, aggressive_target, stable_target
-from ddp.adaptive.trend import Trend
-from ddp.adaptive.weights import Values, Weights
-from ddp.schedule import Schedule
-from service.settings import RunConfig
+from ddp.adaptive.state import Memory
+from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.types import Change, Observation
+from ddp.adaptive.weights import GRADIENT, PERCEPTUAL, WEIGHT_NAMES, Pins, Values, Weights
+from service.config.settings import RunConfig
 
 STATE_VERSION = 1
 
@@ -211,7 +210,7 @@ class Controller:
         if is_blurry(self._memory.sharpness.mean) and not self._balance.is_returning:
             self._balance.turn_back()
             if self._balance.is_returning:
-                self._memory.rests_until = self._memory.steps_done + REST_STEPS
+                self._memory.rests_until = self._memory.steps_done + SAFETY_REST_STEPS
         way = "back to the configured weights" if self._balance.is_returning else "the weights are kept"
         self._tell("safety reset", f"{reason}; {way}", weights=_named(self.weights))
         self._leave_aggressive(reason)

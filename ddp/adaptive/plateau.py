@@ -7,7 +7,7 @@ The loss is an exponential mean, because single batches are noisy. Its factor an
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ddp.adaptive.saved import Saved
+from ddp.adaptive.state_reader import Saved
 
 FOLLOW = 2 / 501
 """Share of a step in the mean loss: an exponential mean over about 500 steps."""

@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ddp.vsr.image_quality import score
 from ddp.vsr.losses import HybridLoss
 from ddp.vsr.model import VSR, enlarge_centre, tracked_layers
-from ddp.vsr.patches import CorruptImageError, PatchSet
+from ddp.vsr.patch_set import CorruptImageError, PatchSet
 from ddp.vsr.perceptual import PerceptualFeatures, build_perceptual
-from ddp.vsr.quality import score
-from ddp.vsr.stream import Batch, PositionSampler, StreamDataset, build_loader
+from ddp.vsr.sample_stream import Batch, PositionSampler, StreamDataset, build_loader
 from ddp.workload import Share, UnreadableImageError
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 
 
 class ValidationImages:

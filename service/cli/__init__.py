@@ -13,25 +13,7 @@ from io import TextIOWrapper
 import click
 
 from service import __version__
-from service.cli import (
-    alerts,
-    checkpoints,
-    commands,
-    control,
-    doctor,
-    events,
-    log,
-    prepare,
-    ranks,
-    runs,
-    series,
-    serve,
-    state,
-    stats,
-    token,
-    train,
-    up,
-)
+from service.cli import control, doctor, events, series, show, start, stats, token
 from service.errors import UserError
 
 INTERRUPTED = 130
@@ -44,8 +26,8 @@ def leitstand() -> None:
 
 
 for _command in (
-    up.up, train.train, serve.serve, *control.COMMANDS, state.state, runs.runs, commands.commands, ranks.ranks,
-    alerts.alerts, events.events, log.log, stats.stats, series.series, checkpoints.checkpoints, prepare.prepare,
+    start.up, start.train, start.serve, *control.COMMANDS, show.state, show.runs, show.commands, show.ranks,
+    show.alerts, events.events, show.log, stats.stats, series.series, show.checkpoints, start.prepare,
     token.token, doctor.doctor,
 ):  # fmt: skip
     leitstand.add_command(_command)

@@ -5,13 +5,12 @@ from typing import Any
 
 import click
 
-from service.answers import ChangeableSetting, CommandAnswer, SettingsAnswer
+from service.api_types import ChangeableSetting, CommandAnswer, SettingsAnswer
 from service.cli.options import as_json_text, json_option, server_options
-from service.cli.table import table
-from service.client import Client, is_final
-from service.commands import LATEST, CommandState, Kind
+from service.cli.tables import table
+from service.client.client import Client, is_final
+from service.commands import LATEST, CommandState, Kind, acceptance_text, outcome_text
 from service.errors import UserError
-from service.outcome import acceptance_text, outcome_text
 
 FAILED = 1
 WAIT_SECONDS = 600.0

@@ -11,17 +11,17 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import DBAPIError
 
-from service.addresses import require_safe_address
+from service.auth.hosts import require_safe_address
+from service.auth.tokens import file_of, read_tokens
 from service.cli.options import as_json_text, json_option, settings_options
-from service.cli.table import table
+from service.cli.tables import table
+from service.config.settings import RunConfig
 from service.errors import UserError
-from service.launch import SettingsSource, require_patches, usable_devices
-from service.listening import require_free_port
-from service.run_directory import require_writable
-from service.schema import is_incomplete
-from service.settings import RunConfig
-from service.store import StoreUnavailableError, open_store
-from service.tokens import file_of, read_tokens
+from service.launcher.ports import require_free_port
+from service.launcher.programs import SettingsSource, require_patches, usable_devices
+from service.run.directory import require_writable
+from service.store.schema_upgrade import is_incomplete
+from service.store.store import StoreUnavailableError, open_store
 
 LITTLE_SPACE_GIB = 2.0
 BUSY_SECONDS = 2.0
@@ -103,7 +103,7 @@ def _store(config: RunConfig) -> str:
 def _has_tables(store_url: str) -> bool:
     """Whether a server's database is a store already: `open_store` would make it one, and this command only looks."""
     try:
-        from service.postgres import PostgresServer
+        from service.store.backends.postgres import PostgresServer
     except ModuleNotFoundError as error:
         raise UserError(f"STORE_URL needs {error.name}; install the extra leitstand[postgres].") from None
     server = PostgresServer(store_url, keep_open=True, busy_seconds=BUSY_SECONDS)

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from service.cli.options import json_option, needs_escapes, server_options
-from service.cli.table import moment, number
-from service.client import Client, LiveEvent
-from service.outcome import outcome_text
+from service.cli.tables import moment, number
+from service.client.client import Client, LiveEvent
+from service.commands import outcome_text
 
 
 @click.command

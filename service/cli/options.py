@@ -11,10 +11,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from service.client import DEFAULT_URL, Client
+from service.client.client import DEFAULT_URL, Client
 from service.errors import UserError
-from service.launch import SettingsSource
-from service.steering import login_name
+from service.launcher.key_commands import login_name
+from service.launcher.programs import SettingsSource
 
 Command = Callable[..., Any]
 

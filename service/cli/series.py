@@ -2,10 +2,10 @@
 
 import click
 
-from service.answers import Envelope, EnvelopeSeries, Series
+from service.api_types import Envelope, EnvelopeSeries, Series
 from service.cli.options import as_json_text, json_option, server_options
-from service.cli.table import moment, number, table
-from service.client import Client
+from service.cli.tables import moment, number, table
+from service.client.client import Client
 
 PATTERN = ".6g"
 STRETCH_HEADINGS = ("value", "from", "to", "points", "mean", "lowest", "at", "highest", "at")

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import click
 
-from service.answers import ComparedRecord, RecordEntry, RecordList, UnreadableFile
+from service.api_types import ComparedRecord, RecordEntry, RecordList, UnreadableFile
 from service.cli.options import as_json_text, json_option, server_options
-from service.cli.table import MISSING, Columns, moment, number, pairs, table
-from service.client import Client
+from service.cli.tables import MISSING, Columns, moment, number, pairs, table
+from service.client.artifacts import Format
+from service.client.client import Client
 from service.errors import UserError
-from service.history_client import Format
 
 HEADINGS = ("record", "step", "quality KI", "quality LR", "gain", "PSNR KI", "loss", "trigger", "saved at")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from service.auth.tokens import Token, TokenScope, create_token, file_of, read_tokens, revoke_token
 from service.cli.options import as_json_text, json_option, settings_options
-from service.cli.table import moment, table
+from service.cli.tables import moment, table
 from service.errors import SettingError
-from service.launch import SettingsSource
-from service.tokens import Token, TokenScope, create_token, file_of, read_tokens, revoke_token
+from service.launcher.programs import SettingsSource
 
 DAY_SECONDS = 24 * 3600.0
 LONGEST_DAYS = 3650

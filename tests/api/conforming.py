@@ -13,9 +13,9 @@ import jsonschema
 from flask import Flask, Response, request, request_finished
 
 from api.app import create_app
-from api.openapi import build
-from api.reader import PREFIX
-from service.settings import RunConfig
+from api.openapi.document import build
+from api.runs.context import PREFIX
+from service.config.settings import RunConfig
 
 PROBLEM = "application/problem+json"
 NO_ROUTE = {401, 403, 404, 405, 413, 421, 429}

@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from service.config import NAMES
-from service.settings import RENAMED, RunConfig
-from service.store import Store
+from service.config.loader import NAMES
+from service.config.settings import RENAMED, RunConfig
+from service.store.store import Store
 from tests.api.conforming import Contract
 from tests.api.example_run import RUN_ID, write_run
 from tests.api.serving import Server, serving

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.files import write_whole
-from service.record import Record, build_record, encode_record, record_name
-from service.run_state import RunState
-from service.store import SeriesRow, Store
+from service.atomic_files import write_whole
+from service.run.record import Record, build_record, encode_record, record_name
+from service.run.state import RunState
+from service.store.store import SeriesRow, Store
 
 RUN_ID = "5f0c1e77ab42"
 LOG_EVERY = 100

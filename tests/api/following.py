@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from flask import Flask
 
-from api.events import watchers_of
+from api.events.broadcaster import watchers_of
 
 Eventually = Callable[..., None]
 

@@ -16,8 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from schemathesis.core.failures import Failure, ServerError
 from schemathesis.openapi.checks import IgnoredAuth, RejectedPositiveData, UnsupportedMethodResponse, UseAfterFree
 
-from api.happenings import KINDS
-from api.paging import cursor_text
+from api.events.messages import KINDS
+from api.http.pagination import cursor_text
 
 TOKEN_IS_NEEDED = os.environ.get("TOKEN_IS_NEEDED") == "1"
 LONGEST_WAIT_SECONDS = 0.1

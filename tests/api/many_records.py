@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from service.record import encode_record, record_name
+from service.run.record import encode_record, record_name
 from tests.api.example_run import example_record
 
 STEP_EVERY = 500

@@ -15,10 +15,10 @@ from typing import IO
 
 import requests
 
-from service.config import NAMES
-from service.settings import RENAMED
+from service.config.loader import NAMES
+from service.config.settings import RENAMED
 
-COMMAND = (sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn_config", "api.app:create_app()")
+COMMAND = (sys.executable, "-m", "gunicorn", "-c", "python:api.server.gunicorn_config", "api.app:create_app()")
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
 

@@ -10,15 +10,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.access import client_name, register
 from api.app import create_app
-from api.contract import operation_of
-from api.rates import WRONG_TOKENS_PER_MINUTE
-from service.addresses import is_loopback, require_safe_address
+from api.http.auth import client_name, register
+from api.http.operation import operation_of
+from api.http.rate_limit import WRONG_TOKENS_PER_MINUTE
+from service.auth.hosts import is_loopback, require_safe_address
+from service.auth.tokens import TokenFileError, TokenScope, create_token, revoke_token
+from service.config.settings import RunConfig
 from service.errors import SettingError
-from service.settings import RunConfig
-from service.store import Store
-from service.tokens import TokenFileError, TokenScope, create_token, revoke_token
+from service.store.store import Store
 from tests.api.example_run import RUN_ID
 
 MakeClient = Callable[..., FlaskClient]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from service.tokens import TokenScope, create_token
+from service.auth.tokens import TokenScope, create_token
 from tests.api.serving import raw_answer, serving
 
 

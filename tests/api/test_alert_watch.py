@@ -10,14 +10,14 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from api import alert_watch
-from api.alert_watch import AlertWatch
-from api.alerts import AlertBooks
+from api.alerts import monitor
+from api.alerts.current import AlertBooks
+from api.alerts.monitor import AlertWatch
 from api.app import create_app
-from api.room import Room
-from service.run_state import RunState
-from service.settings import RunConfig
-from service.store import Store
+from api.runs.registry import Room
+from service.config.settings import RunConfig
+from service.run.state import RunState
+from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.example_run import RUN_ID, write_run
 from tests.api.serving import serving, start
@@ -152,7 +152,7 @@ def test_an_old_run_is_settled_once_and_then_left_alone(root: Path, monkeypatch:
     store.add_event(RUN_ID, 1, "alert", {"name": "stalled", "is_on": True, "since": 1.0, "sentence": "It hangs."})
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 3600 WHERE kind = 'alert'")
-    monkeypatch.setattr(alert_watch, "SURVEY_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "SURVEY_SECONDS", 0.0)
     watch = watch_of(RunConfig(data_root=root))
     watch.look()
     watch.look()
@@ -163,7 +163,7 @@ def test_an_old_run_is_settled_once_and_then_left_alone(root: Path, monkeypatch:
 
 
 def test_a_run_that_comes_later_is_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alert_watch, "SURVEY_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "SURVEY_SECONDS", 0.0)
     watch = watch_of(RunConfig(data_root=root))
     watch.look()
     store = write_run(root, state=RunState.FAILED)
@@ -193,7 +193,7 @@ def test_a_defect_with_one_run_is_logged_once_and_ends_nothing(
     watch: AlertWatch, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.update_run(RUN_ID, state=RunState.FAILED)
-    monkeypatch.setattr(alert_watch, "free_bytes", lambda *_: 1 / 0)
+    monkeypatch.setattr(monitor, "free_bytes", lambda *_: 1 / 0)
     for _ in range(3):
         watch.look()
     assert caplog.text.count("ZeroDivisionError") == 1

@@ -10,10 +10,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.problems import PROBLEMS
+from api.http.problems import PROBLEMS
+from service.config.settings import RunConfig
 from service.errors import SettingError
-from service.settings import RunConfig
-from service.store import Store
+from service.store.store import Store
 from tests.api.example_run import write_run
 
 
@@ -59,7 +59,7 @@ def test_a_defect_is_a_problem_that_gives_nothing_away(
     def fail(_reader: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("api.reader.Reader.run", fail)
+    monkeypatch.setattr("api.runs.context.Reader.run", fail)
 
     answer = create_app(RunConfig(data_root=root)).test_client().get("/state")
 

@@ -9,10 +9,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from api.app import create_app
-from service.client import Client
+from service.client.client import Client
 from service.commands import Kind
+from service.config.settings import RunConfig
 from service.errors import UserError
-from service.settings import RunConfig
 from tests.service.stand_in import Answer, Request, StandIn, serving
 
 FOR_PEOPLE = {"/", "/docs", "/static/<path:filename>"}

@@ -7,11 +7,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.comparison import MOST_RUNS
-from service.files import write_whole
-from service.record import encode_record, record_name
-from service.settings import RunConfig
-from service.store import Store
+from api.routes.run.comparison import MOST_RUNS
+from service.atomic_files import write_whole
+from service.config.settings import RunConfig
+from service.run.record import encode_record, record_name
+from service.store.store import Store
 from tests.api.example_run import RECORD_STEPS, RUN_ID, example_record
 
 OTHER = "0ther-run.2"
@@ -145,7 +145,7 @@ def test_what_is_no_record_is_left_out(both: FlaskClient, root: Path, content: b
 def test_more_than_fits_into_an_answer_is_refused_with_a_way_out(
     both: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.comparison.MOST_BYTES", 2000)
+    monkeypatch.setattr("api.routes.run.comparison.MOST_BYTES", 2000)
     url = f"/statistics/compare?runs={RUN_ID},{OTHER}"
 
     answer = both.get(f"{url}&names=per_rank")
@@ -161,7 +161,7 @@ def test_a_directory_that_cannot_be_read_is_a_problem_not_a_crash(
     def refuse(_folder: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("api.record_files.WatchedFolder.current", refuse)
+    monkeypatch.setattr("api.artifacts.records.files.WatchedFolder.current", refuse)
 
     assert both.get(f"/statistics/compare?runs={RUN_ID}").status_code == 503
 

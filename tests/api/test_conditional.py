@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from service.record import encode_record
+from service.run.record import encode_record
 from tests.api.example_run import RUN_ID, example_record
 from tests.api.serving import Server
 

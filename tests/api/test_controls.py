@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from service.commands import CommandState, Kind
-from service.run_state import RunState
-from service.sqlite_file import SqliteFile
-from service.store import Store
+from service.run.state import RunState
+from service.store.backends.sqlite import SqliteFile
+from service.store.store import Store
 from tests.api.checkpoints import write_checkpoint
 from tests.api.example_run import RUN_ID, write_run
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from api import courier
-from api.courier import Courier
-from api.webhooks import Receiver
-from service.deliveries import HOLD_SECONDS, Outbox
-from service.store import Store, StoreUnavailableError
+from api.alerts import webhook_sender
+from api.alerts.webhook import Receiver
+from api.alerts.webhook_sender import Courier
+from service.alerts.webhook_outbox import HOLD_SECONDS, Outbox
+from service.store.store import Store, StoreUnavailableError
 from tests.api.example_run import RUN_ID, write_run
 from tests.service.locked import locked
 from tests.service.stand_in import Answer, Request, StandIn, serving
@@ -27,7 +27,7 @@ OK, BUSY, GONE = Answer({}), Answer(b"", 503), Answer(b"", 410)
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "REST_SECONDS", "TICK_SECONDS"):
-        monkeypatch.setattr(courier, name, 0.02)
+        monkeypatch.setattr(webhook_sender, name, 0.02)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_what_could_not_be_delivered_for_hours_is_dropped(
 
     def react(request: Request) -> Answer:
         if first.is_set():
-            monkeypatch.setattr(courier, "GIVE_UP_SECONDS", 0.0)
+            monkeypatch.setattr(webhook_sender, "GIVE_UP_SECONDS", 0.0)
         first.set()
         return BUSY if b'"name": "a"' in request.body else OK
 
@@ -131,7 +131,7 @@ def test_alerts_of_several_runs_are_dropped_too_once_the_receiver_was_away_for_l
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(courier, "GIVE_UP_SECONDS", 0.2)
+    monkeypatch.setattr(webhook_sender, "GIVE_UP_SECONDS", 0.2)
     hook.on("POST", "/hook", BUSY)
     with delivering(f"{hook.url}/hook") as at_work:
         for run_id in ("one", "two"):
@@ -260,7 +260,7 @@ def test_who_was_too_slow_does_not_take_back_what_another_has_delivered(store: S
 def test_a_run_that_cannot_be_asked_delays_no_other(
     store: Store, hook: StandIn, eventually: Eventually, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "REST_SECONDS", 600.0)
+    monkeypatch.setattr(webhook_sender, "REST_SECONDS", 600.0)
     with delivering(f"{hook.url}/hook") as at_work:
         at_work.tell(Store(tmp_path / "nowhere.db"), "gone", 1)
         eventually(lambda: at_work._resting, what="the vain attempt")
@@ -309,14 +309,17 @@ def test_telling_never_waits_for_a_receiver(store: Store, hook: StandIn, eventua
 
 
 def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier, "FIRST_PAUSE_SECONDS", 1.0)
-    monkeypatch.setattr(courier, "LONGEST_PAUSE_SECONDS", 300.0)
-    at_work, attempt = Courier(Receiver("http://a", ""), lambda: False), courier.Attempt(courier.Outcome.AWAY, "no")
+    monkeypatch.setattr(webhook_sender, "FIRST_PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(webhook_sender, "LONGEST_PAUSE_SECONDS", 300.0)
+    at_work, attempt = (
+        Courier(Receiver("http://a", ""), lambda: False),
+        webhook_sender.Attempt(webhook_sender.Outcome.AWAY, "no"),
+    )
     for failures in range(1, 40):
         at_work._failures = failures
         longest = min(2.0 ** (failures - 1), 300.0)
         pauses = {at_work._pause_seconds(attempt) for _ in range(5)}
         assert all(longest / 2 <= pause <= longest for pause in pauses)
         assert len(pauses) == 5
-    asked = courier.Attempt(courier.Outcome.AWAY, "no", wait_seconds=10_000.0)
+    asked = webhook_sender.Attempt(webhook_sender.Outcome.AWAY, "no", wait_seconds=10_000.0)
     assert at_work._pause_seconds(asked) == 300.0

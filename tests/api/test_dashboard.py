@@ -12,9 +12,9 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from service.commands import CommandState
-from service.record import encode_record, record_name
-from service.run_state import RunState
-from service.store import SeriesRow, Store
+from service.run.record import encode_record, record_name
+from service.run.state import RunState
+from service.store.store import SeriesRow, Store
 from tests.api.browsing import browser_is_installed, browsing, complaints, count_pixels, text_of
 from tests.api.conftest import keep_alive
 from tests.api.example_run import LAST_STEP, RECORD_STEPS, RUN_ID, curves, example_record, save_record, write_run

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from api.app import create_app
-from api.metric_table import METRICS
-from api.problems import PROBLEMS
-from api.reader import PREFIX
-from service.record_fields import FIELDS
-from service.run_state import RunState
-from service.settings import RunConfig
+from api.http.problems import PROBLEMS
+from api.metrics.catalog import METRICS
+from api.runs.context import PREFIX
+from service.config.settings import RunConfig
+from service.run.record_schema import FIELDS
+from service.run.state import RunState
 
 
 @pytest.fixture(scope="module")

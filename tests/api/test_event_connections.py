@@ -10,11 +10,11 @@ import psutil
 import pytest
 import requests
 
-from api.event_stream import ENDS, HEARTBEAT_SECONDS
-from api.waiting import MOST_WAITING
-from service.client import Client
+from api.commands.wait import MOST_WAITING
+from api.events.stream import ENDS, HEARTBEAT_SECONDS
+from service.client.client import Client
 from service.commands import CommandState
-from service.store import Store
+from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.example_run import RUN_ID
 from tests.api.following import following

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from api import event_stream
 from api.app import create_app
-from api.event_stream import ENDS
-from api.events import watchers_of
-from api.happenings import ALWAYS, KINDS
-from api.mailbox import MOST_WAITING
-from service.settings import RunConfig
-from service.store import Store
+from api.events import stream
+from api.events.broadcaster import watchers_of
+from api.events.messages import ALWAYS, KINDS
+from api.events.stream import ENDS
+from api.events.subscription import MOST_WAITING
+from service.config.settings import RunConfig
+from service.store.store import Store
 from tests.api.example_run import RUN_ID
 
 Eventually = Callable[..., None]
@@ -33,31 +33,31 @@ def pieces(client: FlaskClient, query: str = "") -> Iterator[Iterator[bytes]]:
 def test_a_silent_stream_shows_signs_of_life(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.0)
-    monkeypatch.setattr(event_stream, "TURN_SECONDS", 0.01)
-    with pieces(client, "kinds=alert") as stream:
-        next(stream)
-        assert next(stream) == f": alive\nid: 6-4201-{RUN_ID}\n\n".encode()
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(stream, "TURN_SECONDS", 0.01)
+    with pieces(client, "kinds=alert") as answer:
+        next(answer)
+        assert next(answer) == f": alive\nid: 6-4201-{RUN_ID}\n\n".encode()
         store.add_event(RUN_ID, 1, "paused", {})
-        piece = next(stream)
+        piece = next(answer)
         while b"id: 7-" not in piece:  # what is not asked for is not to be read again
-            piece = next(stream)
+            piece = next(answer)
 
 
 def test_a_stream_ends_after_a_while_so_that_its_token_is_looked_at_again(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "LONGEST_SECONDS", 0.0)
-    with pieces(client) as stream:
-        assert list(stream)[-1] == f": {ENDS}\n\n".encode()
+    monkeypatch.setattr(stream, "LONGEST_SECONDS", 0.0)
+    with pieces(client) as answer:
+        assert list(answer)[-1] == f": {ENDS}\n\n".encode()
     assert watchers_of(client.application).taken == 0
 
 
 def test_a_reader_who_falls_behind_gets_everything_from_the_store(
     client: FlaskClient, store: Store, eventually: Eventually
 ) -> None:
-    with pieces(client, "kinds=event") as stream:
-        next(stream)
+    with pieces(client, "kinds=event") as answer:
+        next(answer)
         for number in range(MOST_WAITING + 100):
             store.add_event(RUN_ID, number, "set", {})
         (watcher,) = watchers_of(client.application)._watchers.values()
@@ -67,7 +67,7 @@ def test_a_reader_who_falls_behind_gets_everything_from_the_store(
         store.add_event(RUN_ID, 1, "paused", {})
         found = b""
         while b'"kind":"paused"' not in found:
-            found += next(stream)
+            found += next(answer)
 
     assert found.count(b'"kind":"set"') == MOST_WAITING + 100
 

@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api import event_stream
 from api.app import create_app
-from api.event_stream import ENDS, FOREIGN
-from api.events import watchers_of
-from api.happenings import PAGE
-from api.watcher import READABLE, UNREADABLE
-from service.answers import CommandAnswer
+from api.events import stream
+from api.events.broadcaster import READABLE, UNREADABLE, watchers_of
+from api.events.messages import PAGE
+from api.events.stream import ENDS, FOREIGN
+from service.api_types import CommandAnswer
 from service.commands import CommandState, Kind
-from service.run_directory import RunDirectory
-from service.run_state import RunState
-from service.settings import RunConfig
-from service.store import SeriesRow, Store
+from service.config.settings import RunConfig
+from service.run.directory import RunDirectory
+from service.run.state import RunState
+from service.store.store import SeriesRow, Store
 from tests.api.conftest import keep_alive
 from tests.api.example_run import RECORD_STEPS, RUN_ID, example_record, save_record
 from tests.api.following import following_app
@@ -184,7 +183,7 @@ def test_a_wrong_parameter_is_refused(client: FlaskClient, store: Store, query: 
 
 
 def test_more_log_points_than_can_be_replayed_are_named_instead(follow: Follow, store: Store) -> None:
-    log(store, *range(5000, 5000 + event_stream.MOST_REPLAYED))
+    log(store, *range(5000, 5000 + stream.MOST_REPLAYED))
     with follow(f"last_event_id=0-0-{RUN_ID}") as follower:
         gap = follower.await_kind("gap")
         follower.await_kind("state")
@@ -199,7 +198,7 @@ def test_more_log_points_than_can_be_replayed_are_named_instead(follow: Follow, 
 
 def test_a_gap_is_nothing_to_who_wants_no_log_points(follow: Follow, store: Store) -> None:
     store.add_event(RUN_ID, 0, "started", {})  # after which all steps are walked again
-    log(store, *range(5000, 5000 + event_stream.MOST_REPLAYED + PAGE))
+    log(store, *range(5000, 5000 + stream.MOST_REPLAYED + PAGE))
     with follow(f"kinds=record,state&last_event_id=0-0-{RUN_ID}") as follower:
         follower.await_kind("state")
 

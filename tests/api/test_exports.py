@@ -16,10 +16,10 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from api.exports import MOST_EXPORTS
-from api.headlines import MOST_BYTES
-from service.record import KEYS, encode_record, record_name
-from service.store import Store
+from api.artifacts.records.entries import MOST_BYTES
+from api.artifacts.records.export import MOST_EXPORTS
+from service.run.record import KEYS, encode_record, record_name
+from service.store.store import Store
 from tests.api.example_run import RECORD_STEPS, example_record
 from tests.api.many_records import write_many_records
 from tests.api.serving import Server, serving

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from service.rank_rows import replace_ranks
-from service.tokens import TokenScope, create_token
+from service.auth.tokens import TokenScope, create_token
+from service.store.queries.ranks import replace_ranks
 from tests.api.checkpoints import write_checkpoint
 from tests.api.example_run import RUN_ID
 from tests.api.serving import REPOSITORY, Server, serving

@@ -10,7 +10,7 @@ from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.gathering import MOST_BODY_BYTES, MOST_CHUNKED_BYTES, MOST_HEAD_BYTES, Gathering
+from api.server.request_buffer import MOST_BODY_BYTES, MOST_CHUNKED_BYTES, MOST_HEAD_BYTES, Gathering
 
 HEAD = b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"

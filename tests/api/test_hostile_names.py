@@ -9,8 +9,8 @@ import pytest
 from werkzeug.routing import Rule
 
 from api.app import create_app
-from service.settings import RunConfig
-from service.store import Store
+from service.config.settings import RunConfig
+from service.store.store import Store
 from tests.api.checkpoints import write_checkpoint
 from tests.api.example_run import RUN_ID
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 
-from service.store import Store
+from service.store.store import Store
 from tests.api.browsing import browser_is_installed, browsing, complaints, text_of
 from tests.api.conftest import keep_alive
 from tests.api.example_run import RUN_ID, write_run

@@ -14,8 +14,8 @@ import requests
 from flask.testing import FlaskClient
 
 from service.commands import CommandState, Kind
-from service.run_state import RunState
-from service.store import Store
+from service.run.state import RunState
+from service.store.store import Store
 from tests.api.checkpoints import write_checkpoint
 from tests.api.conftest import keep_alive
 from tests.api.example_run import RUN_ID, write_run

@@ -9,12 +9,12 @@ import jsonschema
 import pytest
 from flask.testing import FlaskClient
 
-from api.bodies import body_of
+from api.commands.body_schemas import body_of
 from service.commands import CommandState, Kind
-from service.config import as_text
-from service.live import CHANGEABLE, PINNABLE, LiveSettings
-from service.settings import RunConfig
-from service.store import Store
+from service.config.live_settings import CHANGEABLE, PINNABLE, LiveSettings
+from service.config.loader import as_text
+from service.config.settings import RunConfig
+from service.store.store import Store
 from tests.api.example_run import LAST_STEP, RUN_ID
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from api import logs
-from api.logs import last_lines
-from service.store import Store
+from api.artifacts.log_tail import last_lines
+from api.routes.run import logs
+from service.store.store import Store
 
 
 @pytest.fixture
@@ -128,6 +128,6 @@ def test_a_log_that_cannot_be_read_is_a_problem_not_a_crash(
     def refuse(*_arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("api.logs.last_lines", refuse)
+    monkeypatch.setattr("api.artifacts.log_tail.last_lines", refuse)
 
     assert client.get("/logs").get_json()["type"] == "/problems/storage-unavailable"

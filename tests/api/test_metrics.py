@@ -16,14 +16,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.metric_table import METRICS, RUN_METRICS
+from api.metrics.catalog import METRICS, RUN_METRICS
 from service import __version__
-from service.alerts import NAMES
+from service.alerts.rules import NAMES
 from service.commands import CommandState, Kind
-from service.facts import Facts
-from service.rank_rows import RankRow, replace_ranks
-from service.run_state import RunState
-from service.store import Store
+from service.run.state import RunState
+from service.run.trainer_stats import Facts
+from service.store.queries.ranks import RankRow, replace_ranks
+from service.store.store import Store
 from tests.api.example_run import LAST_STEP, MAX_STEPS, RECORD_STEPS, RUN_ID, example_record, write_run
 
 Eventually = Callable[..., None]
@@ -293,7 +293,7 @@ def test_a_stream_of_events_counts_as_open_until_it_is_closed(client: FlaskClien
 
 def test_a_defect_ends_a_request_too(client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("api.states.state_answer", lambda *_: 1 / 0)
+        broken.setattr("api.runs.state.state_answer", lambda *_: 1 / 0)
         assert client.get("/state").status_code == 500
     values = scrape(client)
 

@@ -16,10 +16,10 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from api.gathering import MOST_BODY_BYTES
-from api.problems import PROBLEMS
-from service.store import Store
-from service.tokens import TokenScope, create_token
+from api.http.problems import PROBLEMS
+from api.server.request_buffer import MOST_BODY_BYTES
+from service.auth.tokens import TokenScope, create_token
+from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.example_run import RUN_ID, write_run
 from tests.api.serving import free_port, serving

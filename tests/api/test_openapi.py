@@ -12,13 +12,14 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api import documents, reference
 from api.app import create_app
-from api.contract import operation_of
-from api.openapi import build, encoded
-from api.problems import PROBLEMS
-from api.reader import PREFIX
-from service.settings import RunConfig
+from api.http.operation import operation_of
+from api.http.problems import PROBLEMS
+from api.openapi import html
+from api.openapi.document import build, encoded
+from api.routes import openapi
+from api.runs.context import PREFIX
+from service.config.settings import RunConfig
 from tests.api.browsing import browser_is_installed, browsing, complaints
 from tests.api.conforming import resolved
 from tests.api.example_run import RUN_ID
@@ -38,7 +39,9 @@ def document(app: Flask) -> dict[str, Any]:
 def test_the_committed_document_is_that_of_the_code(document: dict[str, Any], repository: Path) -> None:
     committed = (repository / "docs" / "openapi.json").read_text(encoding="utf-8")
 
-    assert encoded(document) == committed, "the contract has changed: run `python -m api.openapi` and look at the diff"
+    assert encoded(document) == committed, (
+        "the contract has changed: run `python -m api.server.write_openapi` and look at the diff"
+    )
 
 
 def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
@@ -100,9 +103,9 @@ def test_the_server_publishes_the_document_and_says_when_it_is_unchanged(
 
 def test_what_everybody_may_ask_for_is_made_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = [client.get(path).data for path in ("/openapi.json", "/docs")]
-    monkeypatch.delattr(documents, "build")
-    monkeypatch.delattr(documents, "encoded")
-    monkeypatch.delattr(documents, "reference")
+    monkeypatch.delattr(openapi, "build")
+    monkeypatch.delattr(openapi, "encoded")
+    monkeypatch.delattr(openapi, "reference")
 
     assert [client.get(path).data for path in ("/openapi.json", "/docs")] == first
 
@@ -156,21 +159,21 @@ def test_the_page_names_every_route_and_problem_and_needs_nothing_from_elsewhere
     ],
 )
 def test_a_schema_is_read_in_a_few_words(schema: dict[str, Any], text: str) -> None:
-    assert reference.schema_text(schema) == text
+    assert html.schema_text(schema) == text
 
 
 def test_a_schemas_meaning_may_stand_in_one_of_several() -> None:
-    assert reference.meaning_of({"anyOf": [{"type": "null"}, {"type": "string", "description": "a name"}]}) == "a name"
-    assert reference.meaning_of({"type": "string"}) == ""
+    assert html.meaning_of({"anyOf": [{"type": "null"}, {"type": "string", "description": "a name"}]}) == "a name"
+    assert html.meaning_of({"type": "string"}) == ""
 
 
 def test_a_line_of_curl_asks_for_the_route_with_its_body(document: dict[str, Any]) -> None:
     paths = document["paths"]
 
-    assert reference.curl("GET", "/ranks/{rank}/stack", paths["/ranks/{rank}/stack"]["get"]) == (
+    assert html.curl("GET", "/ranks/{rank}/stack", paths["/ranks/{rank}/stack"]["get"]) == (
         "curl -s localhost:5050/ranks/RANK/stack"
     )
-    assert reference.curl("POST", "/rollback", paths["/rollback"]["post"]) == (
+    assert html.curl("POST", "/rollback", paths["/rollback"]["post"]) == (
         "curl -s -X POST localhost:5050/rollback -H 'Content-Type: application/json' -d '{\"checkpoint\": \"best\"}'"
     )
 

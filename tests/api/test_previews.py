@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from service.store import Store
+from service.store.store import Store
 from tests.api.example_run import RUN_ID
 
 WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x10\x07\x10\x11\x11\x88\x88\xfe\x07\x00"
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_read_is_a_problem_not_a_crash(
     def refuse(_watched: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("api.preview_files.WatchedFolder.current", refuse)
+    monkeypatch.setattr("api.artifacts.previews.WatchedFolder.current", refuse)
 
     for path in ("/previews", "/previews/500/a.webp"):
         assert client.get(path).get_json()["type"] == "/problems/storage-unavailable"
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_read_is_a_problem_not_a_crash(
 
 def test_the_pictures_that_a_training_writes_are_found(client: FlaskClient, root: Path, store: Store) -> None:
     torch = pytest.importorskip("torch")
-    write_previews = pytest.importorskip("ddp.previews").write_previews
+    write_previews = pytest.importorskip("ddp.recording.record_writer").write_previews
     write_previews(root / "previews", 500, [("walk_0001.png", torch.zeros(3, 8, 24, dtype=torch.uint8))])
 
     (entry,) = client.get("/previews").get_json()["previews"]

@@ -10,13 +10,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.cli import exit_code
-from service.client import ApiError, Client
-from service.rank_rows import RankRow, replace_ranks
-from service.store import Store
+from service.client.client import ApiError, Client
+from service.store.queries.ranks import RankRow, replace_ranks
+from service.store.store import Store
 from tests.api.example_run import RUN_ID
 from tests.api.serving import Server
 
-STACK = '  File "ddp/stepper.py", line 60, in make_step\n    batch = next(batches)  # für später\n'
+STACK = '  File "ddp/step/stepper.py", line 60, in make_step\n    batch = next(batches)  # für später\n'
 
 
 def example_ranks(now: float) -> list[RankRow]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import rates
-from api.problems import ProblemError
-from api.rates import Allowance, neighbourhood
+from api.http import rate_limit
+from api.http.problems import ProblemError
+from api.http.rate_limit import Allowance, neighbourhood
 
 
 class Clock:
@@ -103,7 +103,7 @@ def test_who_waits_as_long_as_told_is_served(per_minute: int, burst: int) -> Non
 
 
 def test_however_many_ask_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "MOST_ASKERS", 100)
+    monkeypatch.setattr(rate_limit, "MOST_ASKERS", 100)
     allowance = Allowance("wrong tokens", 1, clock)
 
     first = [allowance.take(f"asker {number}") for number in range(100)]

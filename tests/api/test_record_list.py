@@ -9,13 +9,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.headlines import MOST_KEPT
-from api.recent import Recent
-from api.record_index import IndexReader
-from service.files import write_whole
-from service.record import encode_record
-from service.settings import RunConfig
-from service.store import Store
+from api.artifacts.lru_cache import Recent
+from api.artifacts.records.entries import MOST_KEPT
+from api.artifacts.records.index import IndexReader
+from service.atomic_files import write_whole
+from service.config.settings import RunConfig
+from service.run.record import encode_record
+from service.store.store import Store
 from tests.api.example_run import RECORD_STEPS, RUN_ID, example_record, save_record
 from tests.api.many_records import STEP_EVERY, write_many_records
 
@@ -25,7 +25,7 @@ MANY = 100_000
 @pytest.fixture
 def _no_grain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what was written just now count as written long ago: nothing else changes while the test runs."""
-    for module in ("api.watched_folder", "api.headlines"):
+    for module in ("api.artifacts.directory_cache", "api.artifacts.records.entries"):
         monkeypatch.setattr(f"{module}.GRAIN_SECONDS", 0.0)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from service.files import write_whole
-from service.record import encode_record
-from service.store import Store
+from service.atomic_files import write_whole
+from service.run.record import encode_record
+from service.store.store import Store
 from tests.api.example_run import RECORD_STEPS, example_record, save_record
 
 
@@ -224,7 +224,7 @@ def test_a_run_directory_that_cannot_be_read_is_a_problem_not_a_crash(
 
     # Tests may run as root, whom no permission stops.
     root.mkdir()
-    monkeypatch.setattr("api.record_index.os.listdir", refuse)
+    monkeypatch.setattr("api.artifacts.records.index.os.listdir", refuse)
 
     for path in ("/statistics", "/statistics/latest", "/statistics?format=csv", "/statistics?format=jsonl"):
         answer = client.get(path)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api import place
 from api.app import create_app
+from api.runs import directory
 from service.commands import CommandState
-from service.config import as_text
-from service.run_state import RunState
-from service.run_store import RunStore
-from service.settings import RunConfig
-from service.store import Store
+from service.config.loader import as_text
+from service.config.settings import RunConfig
+from service.run.state import RunState
+from service.store.queries.runs import RunStore
+from service.store.store import Store
 
 Listed = dict[str, dict[str, Any]]
 MakeRoom = Callable[..., FlaskClient]
@@ -188,7 +188,7 @@ def test_a_directory_that_a_fresh_start_gave_to_another_run_is_that_runs(
 def test_a_quiet_store_is_read_again_once_somebody_writes_to_it(
     room: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch, make_run: MakeRun
 ) -> None:
-    monkeypatch.setattr(place, "QUIET_SECONDS", -1.0)
+    monkeypatch.setattr(directory, "QUIET_SECONDS", -1.0)
     store = make_run(folder / "aaa", "aaa")
     store.close()
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.saved_states import SavedStates
-from service.store import Store
+from api.artifacts.checkpoints import SavedStates
+from service.store.store import Store
 from tests.api.checkpoints import write_checkpoint
 from tests.api.example_run import RUN_ID
 

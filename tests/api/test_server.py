@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from api.problems import PROBLEMS
+from api.http.problems import PROBLEMS
 from tests.api.serving import Server, free_port, raw_answer, serving, start
 
 SECRET = b"SECRET-OUTSIDE"

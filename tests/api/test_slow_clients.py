@@ -10,10 +10,10 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from api import patient_worker
-from api.gathering import MOST_BODY_BYTES
-from api.waiting import MOST_WAITING
-from service.settings import RunConfig
+from api.commands.wait import MOST_WAITING
+from api.server import worker
+from api.server.request_buffer import MOST_BODY_BYTES
+from service.config.settings import RunConfig
 from tests.api import serving as serving_module
 from tests.api.serving import Server, serving
 
@@ -109,7 +109,7 @@ def test_with_every_stream_and_every_wait_taken_others_are_answered(served_root:
 
 
 def test_of_too_many_half_requests_the_oldest_are_dropped(fresh_server: Server) -> None:
-    with connected(fresh_server, patient_worker.MOST_ARRIVING + 50) as slow:
+    with connected(fresh_server, worker.MOST_ARRIVING + 50) as slow:
         for connection in slow:
             connection.sendall(HALF_HEAD)
 
@@ -196,9 +196,9 @@ def test_a_request_that_never_ends_is_refused_in_time(
 ) -> None:
     config = tmp_path / "hurried.py"
     config.write_text(
-        "from api import patient_worker\n"
-        "patient_worker.REQUEST_SECONDS = 0.2\n"
-        "from api.gunicorn_config import *\n"
+        "from api.server import worker\n"
+        "worker.REQUEST_SECONDS = 0.2\n"
+        "from api.server.gunicorn_config import *\n"
     )  # fmt: skip
     command = (sys.executable, "-m", "gunicorn", "-c", str(config), "api.app:create_app()")
     monkeypatch.setattr(serving_module, "COMMAND", command)
@@ -212,12 +212,12 @@ def test_a_request_that_never_ends_is_refused_in_time(
 
 
 def test_a_client_that_does_not_take_its_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patient_worker, "STALLED_SECONDS", 1)
+    monkeypatch.setattr(worker, "STALLED_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         sock, _ = listener.accept()
         with client, sock:
-            patient_worker.limit_waiting(sock)
+            worker.limit_waiting(sock)
             sock.setblocking(True)
 
             with pytest.raises((BlockingIOError, TimeoutError)):
@@ -233,7 +233,7 @@ def test_an_answer_that_needs_no_token_is_taken_off_its_thread_at_once(client: F
         slow.connect(listener.getsockname())
         sock, _ = listener.accept()
         with sock:
-            patient_worker.limit_waiting(sock)
+            worker.limit_waiting(sock)
             sock.setblocking(False)
 
             assert sock.send(answer) == len(answer)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from api.states import state_answer
-from service.record import KEYS
-from service.run_state import RunState
-from service.store import RunRow, Store
+from api.runs.state import state_answer
+from service.run.record import KEYS
+from service.run.state import RunState
+from service.store.store import RunRow, Store
 from tests.api.example_run import LAST_STEP, RUN_ID, example_record, write_run
 
 

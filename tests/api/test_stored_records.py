@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.reader import Reader
-from api.record_list import record_source
-from api.record_source import Position
-from api.stored_records import StoredRecords
-from service.record import encode_record, record_name
-from service.settings import RunConfig
-from service.store import Store
-from service.tables import records
+from api.artifacts.records.source import Position
+from api.artifacts.records.store_copies import StoredRecords
+from api.runs.context import Reader
+from api.runs.records import record_source
+from service.config.settings import RunConfig
+from service.run.record import encode_record, record_name
+from service.store.store import Store
+from service.store.tables import records
 from tests.api.example_run import RECORD_STEPS, RUN_ID, example_record, save_record
 
 
@@ -130,7 +130,7 @@ def test_any_other_name_is_not_found(unmounted: FlaskClient, name: str) -> None:
 def test_all_copies_are_read_in_batches_in_both_directions(
     store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.stored_records.BATCH", 4)
+    monkeypatch.setattr("api.artifacts.records.store_copies.BATCH", 4)
     for step in range(1, 13):
         save_record(root, store, example_record(step, 1.0))
     copies = StoredRecords(store, RUN_ID)

@@ -6,8 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.commands import CommandState
-from service.run_state import RunState
-from service.store import Store
+from service.run.state import RunState
+from service.store.store import Store
 from tests.api.example_run import LAST_STEP, RUN_ID
 
 

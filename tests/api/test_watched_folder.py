@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from api import watched_folder
-from api.watched_folder import WatchedFolder
+from api.artifacts import directory_cache
+from api.artifacts.directory_cache import WatchedFolder
 
 
 class Reader:
@@ -53,7 +53,7 @@ def test_a_folder_that_is_not_there_has_the_absent_value(watched: WatchedFolder[
 def test_an_old_folder_is_read_once(
     watched: WatchedFolder[list[str]], reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watched_folder, "SKEW_SECONDS", -1.0)
+    monkeypatch.setattr(directory_cache, "SKEW_SECONDS", -1.0)
 
     assert [watched.current(), watched.current()] == [[], []]
     assert reader.count == 1
@@ -71,7 +71,7 @@ def test_a_folder_that_changed_just_now_is_read_until_another_change_would_show(
     watched.current()
     assert reader.count == 2
 
-    monkeypatch.setattr(watched_folder, "GRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(directory_cache, "GRAIN_SECONDS", 0.0)
 
     watched.current()
     watched.current()
@@ -81,7 +81,7 @@ def test_a_folder_that_changed_just_now_is_read_until_another_change_would_show(
 def test_a_change_that_leaves_the_same_time_is_seen(
     watched: WatchedFolder[list[str]], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watched_folder, "_stamp_of", lambda _folder: (1, 1, 0, 2**62))
+    monkeypatch.setattr(directory_cache, "_stamp_of", lambda _folder: (1, 1, 0, 2**62))
     assert watched.current() == []
 
     (folder / "a").touch()

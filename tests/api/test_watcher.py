@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from api import mailbox, watcher
-from api.happenings import Happening
-from api.mailbox import Mailbox
-from api.place import Place
-from api.problems import ProblemError
-from api.reader import Reader
-from api.watcher import Watcher, Watchers
-from service.following import Position
-from service.run_directory import RunDirectory
-from service.run_state import RunState
-from service.store import RunRow, Store, StoreUnavailableError
+from api.events import broadcaster, subscription
+from api.events.broadcaster import Watcher, Watchers
+from api.events.messages import Happening
+from api.events.subscription import Mailbox
+from api.http.problems import ProblemError
+from api.runs.context import Reader
+from api.runs.directory import Place
+from service.run.directory import RunDirectory
+from service.run.state import RunState
+from service.store.event_replay import Position
+from service.store.store import RunRow, Store, StoreUnavailableError
 from tests.api.conftest import keep_alive
 from tests.api.example_run import RUN_ID
 
@@ -134,14 +134,14 @@ def test_a_defect_does_not_silence_the_streams(
     caplog: pytest.LogCaptureFixture,
     eventually: Eventually,
 ) -> None:
-    real, broken = watcher.read_happenings, threading.Event()
+    real, broken = broadcaster.read_happenings, threading.Event()
 
     def read(of: Store, position: Position) -> tuple[list[Happening], bool]:
         if broken.is_set():
             raise RuntimeError("a defect")
         return real(of, position)
 
-    monkeypatch.setattr(watcher, "read_happenings", read)
+    monkeypatch.setattr(broadcaster, "read_happenings", read)
     box = watched.open()
     broken.set()
     store.add_event(RUN_ID, 1, "paused", {})
@@ -168,7 +168,7 @@ def test_states_are_some_time_apart_and_the_last_is_never_left_out(
     eventually(collect, what="the last state")
     writer.join()
 
-    assert len(states) <= 2 + (time.monotonic() - began) / watcher.STATE_SECONDS
+    assert len(states) <= 2 + (time.monotonic() - began) / broadcaster.STATE_SECONDS
 
 
 def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: Watcher, store: Store) -> None:
@@ -184,7 +184,7 @@ def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: Watcher,
 def test_a_mailbox_is_bounded(store: Store) -> None:
     box = Mailbox(Position(RUN_ID, 0, 0), "{}")
     one = Happening("event", b"x", Position(RUN_ID, 1, 0))
-    box.put([one] * mailbox.MOST_WAITING)
+    box.put([one] * subscription.MOST_WAITING)
     assert not box._has_lost
     for _ in range(1000):
         box.put([one])

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from api import webhooks
-from api.webhooks import Outcome, Receiver, post, signature
+from api.alerts import webhook
+from api.alerts.webhook import Outcome, Receiver, post, signature
+from service.config.settings import RunConfig
 from service.errors import SettingError
-from service.journal import Event
-from service.settings import RunConfig
+from service.store.queries.events import Event
 from tests.service.stand_in import Answer, StandIn, free_port, serving, slamming_server
 
 SENT_AT = 1_795_596_556
@@ -149,7 +149,7 @@ def test_a_receiver_that_slams_the_door_or_babbles_is_away() -> None:
 
 
 def test_a_receiver_that_is_silent_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(webhook, "ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         attempt = post(Receiver(f"http://127.0.0.1:{listener.getsockname()[1]}/", ""), EVENT, SENT_AT)
 

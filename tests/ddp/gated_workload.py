@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from ddp.vsr import workload
 from ddp.vsr.model import VSR
-from ddp.vsr.patches import PatchSet
+from ddp.vsr.patch_set import PatchSet
 from ddp.workload import Batch, Share
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import partial
 
 from torch.distributed import TCPStore
 
-from ddp.board import StoreBoard
+from ddp.distributed.status_store import StoreBoard
 
 SERVER = """
 import sys

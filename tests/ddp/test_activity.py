@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddp.activity import ActivityProbe, activity_maps
+from ddp.validation.layer_activity import ActivityProbe, activity_maps
 from ddp.vsr.model import VSR, tracked_layers
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ddp.average import Average
+from ddp.step.ema import Average
 
 
 def test_the_average_is_the_exponential_mean_of_the_weights() -> None:

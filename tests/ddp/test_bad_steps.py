@@ -1,7 +1,7 @@
 """Steps that were skipped: counted for good, in a row, and rollbacks that lead nowhere."""
 
-from ddp.bad_steps import BadSteps
-from ddp.ledger import StepRow
+from ddp.metrics.step_metrics import StepRow
+from ddp.step.nonfinite import BadSteps
 
 
 def rows(first: int, pattern: str) -> list[StepRow]:

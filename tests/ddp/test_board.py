@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddp import board as board_module
-from ddp.board import BoardGoneError, LocalBoard
-from ddp.world import Place, World
+from ddp.distributed import status_store as board_module
+from ddp.distributed.environment import Place
+from ddp.distributed.status_store import BoardGoneError, LocalBoard
+from ddp.distributed.world import World
 from tests.ddp.launching import Launch, torchrun
 from tests.ddp.store_serving import serving_store, store_board
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddp.checkpoint import FORMAT_VERSION, CheckpointFolder, Reason, SavedState, load_state, verify
+from ddp.checkpoint.folder import FORMAT_VERSION, CheckpointFolder, Reason, SavedState, load_state, verify
 from service import __version__
 from service.errors import RunDirectoryError
 
@@ -492,7 +492,7 @@ KILLED_WHILE_SAVING = """
 import sys
 from pathlib import Path
 import torch
-from ddp.checkpoint import CheckpointFolder, Reason
+from ddp.checkpoint.folder import CheckpointFolder, Reason
 folder = CheckpointFolder(Path(sys.argv[1]))
 step = max(folder.steps(), default=0)
 while True:

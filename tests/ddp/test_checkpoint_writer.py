@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from ddp.checkpoint import CheckpointFolder, Reason, verify
-from ddp.checkpoint_writer import CheckpointWriter, Snapshot
+from ddp.checkpoint.async_writer import CheckpointWriter, Snapshot
+from ddp.checkpoint.folder import CheckpointFolder, Reason, verify
 
 NO_SPACE = OSError(28, "No space left on device")
 

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ddp import control as control_module
-from ddp.control import Control, Inbox
-from ddp.world import Place, World
+from ddp.control import agreement as control_module
+from ddp.control.agreement import Control
+from ddp.control.command_queue import Inbox
+from ddp.distributed.environment import Place
+from ddp.distributed.world import World
 from service.commands import Command, CommandState, Kind, Operation
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddp.detail import details
+from ddp.metrics.total_variation import details
 
 
 def test_it_is_the_mean_absolute_difference_of_neighbours_of_each_picture() -> None:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from api.app import create_app
-from ddp.checkpoint import CheckpointFolder
+from ddp.checkpoint.folder import CheckpointFolder
 from service.commands import CommandState, Kind
-from service.record import list_records
-from service.run_state import RunState
-from service.settings import RunConfig
+from service.config.settings import RunConfig
+from service.run.record import list_records
+from service.run.state import RunState
 from tests.ddp.training import Training
 
 LAST_STEP = 60

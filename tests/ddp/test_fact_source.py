@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from ddp.fact_source import FactSource, known_before
-from service.facts import Facts
-from service.run_directory import RunDirectory
-from service.store import Store
+from ddp.recording.trainer_stats import FactSource, known_before
+from service.run.directory import RunDirectory
+from service.run.trainer_stats import Facts
+from service.store.store import Store
 
 
 def test_the_parts_facts_and_the_disk_are_told_together(tmp_path: Path) -> None:

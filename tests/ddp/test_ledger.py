@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddp.ledger import ROW, Ledger, StepRow
+from ddp.metrics.step_metrics import ROW, Ledger, StepRow
 
 CPU = torch.device("cpu")
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ddp.memory import is_shortage, largest_fitting, shortage_sentence
-from service.settings import RunConfig
+from ddp.step.out_of_memory import is_shortage, largest_fitting, shortage_sentence
+from service.config.settings import RunConfig
 
 
 @pytest.mark.parametrize("fits", [0, 1, 2, 3, 8])

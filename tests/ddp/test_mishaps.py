@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from service.commands import CommandState, Kind
-from service.rank_rows import rank_rows
-from service.record import list_records
-from service.run_state import LEFT_BY_SIGNAL, RunState
-from service.store import Store
+from service.run.record import list_records
+from service.run.state import LEFT_BY_SIGNAL, RunState
+from service.store.queries.ranks import rank_rows
+from service.store.store import Store
 from tests.ddp.launching import Launch, settings
 from tests.ddp.training import Eventually, Training
 from tests.postgres import PostgresService
@@ -214,7 +214,7 @@ def test_a_rank_that_was_asked_to_leave_is_not_started_again(
     launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventually
 ) -> None:
     """Neither by our launcher, nor for long by plain torchrun, which takes it for an accident."""
-    for name, module in (("ours", "service.torchrun"), ("plain", "torch.distributed.run")):
+    for name, module in (("ours", "service.launcher.torchrun"), ("plain", "torch.distributed.run")):
         values = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=tmp_path / name, MAX_STEPS=10**6, VAL_STEP_EVERY=10**6)
         options = ["--standalone", "--nproc-per-node=2", "--max-restarts=1"]
         process = launch([sys.executable, "-m", module, *options, "-m", "ddp", *values], output=f"{name}.txt")
@@ -262,7 +262,8 @@ def test_a_rank_that_runs_out_of_memory_says_which_batch_fits_and_ends_all_with_
     values = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=tmp_path / "run", BATCH_SIZE=8, MAX_STEPS=9, **GATED)
     options = ["--standalone", "--nproc-per-node=2", "--max-restarts=2"]
     process = launch(
-        [sys.executable, "-m", "service.torchrun", *options, "-m", "ddp", *values], environment={"TEST_MEMORY": "1:2"}
+        [sys.executable, "-m", "service.launcher.torchrun", *options, "-m", "ddp", *values],
+        environment={"TEST_MEMORY": "1:2"},
     )
     assert process.wait(timeout=90) == 2
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddp.passenger import WithPassenger
+from ddp.metrics.piggyback import WithPassenger
 
 CPU = torch.device("cpu")
 

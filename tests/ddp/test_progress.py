@@ -2,8 +2,8 @@
 
 import pytest
 
-from ddp.progress import Progress, format_duration
-from service.settings import RunConfig
+from ddp.step.progress import Progress, format_duration
+from service.config.settings import RunConfig
 
 CONFIG = RunConfig(batch_size=2, accumulation_steps=2, max_steps=100)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ddp.control import Inbox
-from ddp.reception import Reception
+from ddp.control.command_poller import Reception
+from ddp.control.command_queue import Inbox
 from service.commands import CommandState, Kind
-from service.store import Store, StoreUnavailableError
+from service.store.store import Store, StoreUnavailableError
 
 RUN = "run0"
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from ddp.control import Inbox
-from ddp.recorder import Recorder
-from ddp.report import NOT_YET_VALIDATED
-from ddp.stages import Stage
-from ddp.stalls import Stall
+from ddp.control.command_queue import Inbox
+from ddp.recording.recorder import Recorder
+from ddp.training.record_values import NOT_YET_VALIDATED
+from ddp.watchdog.stages import Stage
+from ddp.watchdog.stall_detection import Stall
 from service.commands import CommandState, Kind
-from service.record import KEYS
-from service.run_directory import RunDirectory
-from service.run_state import RunState
-from service.store import Store
+from service.run.directory import RunDirectory
+from service.run.record import KEYS
+from service.run.state import RunState
+from service.store.store import Store
 
 RUN = "run0"
 Eventually = Callable[..., None]
@@ -104,7 +104,7 @@ def test_a_record_is_on_disk_before_its_command_is_done(bench: Bench, eventually
 def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_written_later(
     bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.record_writer.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.record_writer.RETRY_SECONDS", 0.05)
     obstacle = bench.directory.root / "Statistik_7.json"
     obstacle.mkdir()  # a folder of that name: os.replace cannot put the file there
     command_id = bench.submit(Kind.VALIDATE)
@@ -123,7 +123,7 @@ def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_w
 def test_a_locked_store_delays_writing_but_loses_nothing(
     bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
     locker = sqlite3.connect(bench.directory.store, isolation_level=None)
     locker.execute("BEGIN EXCLUSIVE")
     for step in range(1, 51):
@@ -140,7 +140,7 @@ def test_a_locked_store_delays_writing_but_loses_nothing(
 def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.store_queue.LOG_POINTS_KEPT", 10)
+    monkeypatch.setattr("ddp.recording.store_writer.LOG_POINTS_KEPT", 10)
     directory = RunDirectory(tmp_path)
     store = Store(directory.store, create=True)
     store.open_run(RUN, {})
@@ -179,7 +179,7 @@ def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
 def test_a_vanished_run_directory_ends_nothing(
     bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.recorder.LAST_CHANCE_SECONDS", 0.1)
+    monkeypatch.setattr("ddp.recording.recorder.LAST_CHANCE_SECONDS", 0.1)
     shutil.rmtree(bench.directory.root)
     bench.recorder.record(record(1), {}, [], [])
     eventually(lambda: "Failed to save statistics JSON" in caplog.text, what="the warning")
@@ -203,7 +203,7 @@ def test_what_cannot_be_stored_is_dropped_and_named_and_what_follows_is_written(
 def test_the_heartbeat_tells_what_the_parts_know(
     bench: Bench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
     obstacle = bench.directory.root / "Statistik_7.json"
     obstacle.mkdir()
     locker = sqlite3.connect(bench.directory.store, isolation_level=None)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ddp.adaptive.change import Change
-from ddp.report import change_text
+from ddp.adaptive.types import Change
+from ddp.training.record_values import change_text
 
 
 @pytest.mark.parametrize(

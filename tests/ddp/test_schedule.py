@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ddp.schedule import Schedule
-from service.settings import RunConfig
+from ddp.adaptive.learning_rate import Schedule
+from service.config.settings import RunConfig
 
 SCHEDULE = Schedule.of(RunConfig(lr_exponent=-5, max_lr=1e-3, min_lr=1e-6, warmup_steps=100, max_steps=1100))
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from ddp.control import Inbox
-from ddp.opening import Opening, open_run
-from ddp.recorder import Recorder
-from ddp.report import NOT_YET_VALIDATED
-from ddp.store_queue import StoreQueue
+from ddp.control.command_queue import Inbox
+from ddp.recording.recorder import Recorder
+from ddp.recording.registration import Opening, open_run
+from ddp.recording.store_writer import StoreQueue
+from ddp.training.record_values import NOT_YET_VALIDATED
 from service.commands import CommandState, Kind
+from service.config.settings import RunConfig
 from service.errors import RunDirectoryError, SettingError
-from service.record import KEYS
-from service.run_directory import RunDirectory
-from service.run_state import RunState
-from service.settings import RunConfig
-from service.store import SeriesRow, Store, StoreUnavailableError
+from service.run.directory import RunDirectory
+from service.run.record import KEYS
+from service.run.state import RunState
+from service.store.store import SeriesRow, Store, StoreUnavailableError
 from tests.ddp.training import Eventually, Training
 from tests.postgres import PASSWORD, PostgresService
 
@@ -35,7 +35,7 @@ def store(store_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def recorder(tmp_path: Path, store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
-    monkeypatch.setattr("ddp.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
     writing = Store(store_url, keep_open=True, busy_seconds=1.0)
     recorder = Recorder(writing, RunDirectory(tmp_path), RUN, Inbox())
     recorder.start()
@@ -96,7 +96,7 @@ def test_a_server_that_stands_still_keeps_no_record_from_its_file_and_doubles_no
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.postgres_connection.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.1)
     caplog.set_level("INFO")
     steps = range(1, 201)
     for step in steps:
@@ -205,7 +205,7 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
     postgres: PostgresService, store_url: str, tmp_path: Path, eventually: Eventually,
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("ddp.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
     with closing(Store(store_url)) as store:
         store.add_series(RUN, [SeriesRow(step, 1.0, {"loss": 1.0}) for step in (10, 20)])
         postgres.stop()

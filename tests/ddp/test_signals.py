@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ddp.signals import LeaveRequest
+from ddp.control.shutdown import LeaveRequest
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddp.slowness import SlowRanks
+from ddp.metrics.stragglers import SlowRanks
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddp.stages import Stage, StageMarker
+from ddp.watchdog.stages import Stage, StageMarker
 
 
 @pytest.fixture

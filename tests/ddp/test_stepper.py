@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddp.ledger import TERM_COUNT
-from ddp.stages import StageMarker
-from ddp.stepper import Stepper
+from ddp.distributed.environment import Place
+from ddp.distributed.world import World
+from ddp.metrics.step_metrics import TERM_COUNT
+from ddp.metrics.window import Window
+from ddp.step.stepper import Stepper
 from ddp.vsr.losses import HybridLoss
 from ddp.vsr.model import VSR
-from ddp.window import Window
+from ddp.watchdog.stages import StageMarker
 from ddp.workload import Images, Share
-from ddp.world import Place, World
+from service.config.settings import RunConfig
 from service.errors import MemoryShortageError, SettingError
-from service.settings import RunConfig
 
 WEIGHTS = (0.6, 0.2, 0.2, 0.0)
 SMALL = {"n_feats": 4, "n_blocks": 4, "batch_size": 4, "weight_decay": 0.01}

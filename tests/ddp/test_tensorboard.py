@@ -16,13 +16,13 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
-from ddp.event_file import EventFile, framed
-from ddp.report import CURVES, NOT_YET_VALIDATED
-from ddp.tensorboard import TensorBoard
-from ddp.tensorboard_tags import TRAINING_TAGS, VALIDATION_TAGS
+from ddp.recording.trackers.event_file import EventFile, framed
+from ddp.recording.trackers.tensorboard import TensorBoard
+from ddp.recording.trackers.tensorboard_tags import TRAINING_TAGS, VALIDATION_TAGS
+from ddp.training.record_values import CURVES, NOT_YET_VALIDATED
 from service.commands import CommandState, Kind
-from service.record import KEYS
-from service.run_state import RunState
+from service.run.record import KEYS
+from service.run.state import RunState
 from tests.ddp.training import Training
 
 Eventually = Callable[..., None]
@@ -194,10 +194,10 @@ def test_a_file_that_was_deleted_is_begun_anew(tmp_path: Path) -> None:
 def test_what_cannot_be_written_waits_within_bounds_and_is_said_once(
     tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ddp.tensorboard.RETRY_SECONDS", 0.05)
-    monkeypatch.setattr("ddp.tensorboard.POLL_SECONDS", 0.02)
-    monkeypatch.setattr("ddp.tensorboard.EVENTS_KEPT", 10)
-    monkeypatch.setattr("ddp.tensorboard.PICTURES_KEPT", 1)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.EVENTS_KEPT", 10)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.PICTURES_KEPT", 1)
     folder = tmp_path / "tensorboard"
     folder.write_text("a file is in the way")
     board = TensorBoard(folder, has_scalars=True, has_pictures=True)
@@ -234,7 +234,7 @@ def test_a_defect_in_one_event_keeps_back_no_other(
 def test_closing_with_the_disk_gone_says_what_is_lost_and_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ddp.tensorboard.LAST_CHANCE_SECONDS", 0.1)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.LAST_CHANCE_SECONDS", 0.1)
     (tmp_path / "tensorboard").write_text("a file is in the way")
     board = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=False)
     board.start(0)

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from service.commands import CommandState, Kind
-from service.record import KEYS, list_records
-from service.record_fields import record_schema
-from service.run_state import RunState
+from service.run.record import KEYS, list_records
+from service.run.record_schema import record_schema
+from service.run.state import RunState
 from tests.ddp.launching import Launch, settings, torchrun
 from tests.ddp.training import Eventually, Training
 
@@ -209,7 +209,7 @@ def test_a_run_directory_that_fills_up_during_the_start_is_one_sentence_on_every
     root = tmp_path / "run"
     (root / "config.json").mkdir(parents=True)  # what is to become a file cannot be written, as on a full disk
     chosen = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=root)
-    process = launch([*torchrun(1)[:1], "-m", "service.torchrun", *torchrun(2)[3:], "-m", "ddp", *chosen])
+    process = launch([*torchrun(1)[:1], "-m", "service.launcher.torchrun", *torchrun(2)[3:], "-m", "ddp", *chosen])
 
     assert process.wait(timeout=60) == 2
     output = (tmp_path / "output.txt").read_text()

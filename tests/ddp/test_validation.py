@@ -13,10 +13,12 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ddp.validation import Networks, ValidationResult, validate
+from ddp.distributed.environment import Place
+from ddp.distributed.world import World
+from ddp.validation.evaluation import Networks, validate
+from ddp.validation.result import ValidationResult
 from ddp.vsr.workload import build
-from ddp.world import Place, World
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 from tests.ddp.launching import Launch, torchrun
 
 PROGRAM = str(Path(__file__).parent / "rank_programs" / "validate_once.py")

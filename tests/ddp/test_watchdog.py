@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from ddp import watchdog as watchdog_module
-from ddp.board import Board, BoardGoneError, LocalBoard
-from ddp.roster import LONGEST_GAP_SECONDS, Post, RankStatus, Roster
-from ddp.stack import MAX_BYTES, stack_of
-from ddp.stages import Stage, StageMarker
-from ddp.stalls import Stall, StallNews, find_stall
-from ddp.watchdog import SILENT_TURNS, Watchdog
+from ddp.distributed.status_store import Board, BoardGoneError, LocalBoard
+from ddp.watchdog import watchdog as watchdog_module
+from ddp.watchdog.rank_status import LONGEST_GAP_SECONDS, Post, RankStatus, Roster
+from ddp.watchdog.stack_dump import MAX_BYTES, stack_of
+from ddp.watchdog.stages import Stage, StageMarker
+from ddp.watchdog.stall_detection import Stall, StallNews, find_stall
+from ddp.watchdog.watchdog import SILENT_TURNS, Watchdog
 from tests.ddp.store_serving import serving_store, store_board
 
 LIMIT = 60.0

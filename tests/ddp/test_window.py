@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ddp.window import RankRow, Window, WindowSummary
-from ddp.world import Place, World
+from ddp.distributed.environment import Place
+from ddp.distributed.world import World
+from ddp.metrics.window import RankRow, Window, WindowSummary
 
 
 def world_of_one() -> World:

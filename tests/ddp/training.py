@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from service.commands import Command, CommandState, Kind
-from service.run_state import RunState
-from service.store import RunRow, Store, StoreUnavailableError
+from service.run.state import RunState
+from service.store.store import RunRow, Store, StoreUnavailableError
 
 Eventually = Callable[..., None]
 

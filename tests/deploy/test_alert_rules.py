@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from api.metric_table import METRICS
+from api.metrics.catalog import METRICS
 from service.cli import leitstand
 
 SEVERITIES = {"info", "warning", "critical"}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from service.config import load_config
-from service.launch import SettingsSource
-from service.settings import RunConfig
+from service.config.loader import load_config
+from service.config.settings import RunConfig
+from service.launcher.programs import SettingsSource
 from tests.deploy.conftest import MissingVariableError, read_compose
 
 OURS = ("prepare", "trainer", "api")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from api.metric_table import METRICS
+from api.metrics.catalog import METRICS
 from service.commands import CommandState, Kind
-from service.run_state import RunState
+from service.run.state import RunState
 
 LABELS = {
     "version": ["0.1.0"],

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ddp import assembly
+from ddp.training import builder
 from service.commands import Kind
-from service.tables import metadata
+from service.store.tables import metadata
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_order_of_commands_within_one_boundary_is_that_of_the_code(page: str) ->
 def test_every_part_whose_state_is_saved_is_named(page: str) -> None:
     (saved,) = (
         node.value
-        for node in ast.walk(ast.parse(inspect.getsource(assembly.build_parts)))
+        for node in ast.walk(ast.parse(inspect.getsource(builder.build_parts)))
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "saved_parts"
     )
     assert isinstance(saved, ast.Dict)

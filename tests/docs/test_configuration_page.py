@@ -7,19 +7,19 @@ from pathlib import Path
 import click
 import pytest
 
-from ddp.assembly import SHAPE
+from ddp.training.builder import SHAPE
 from service.cli import leitstand
-from service.config import FOR_OTHERS, load_config
-from service.documentation import BEGIN, END, PAGE, groups, main, render_tables, updated
+from service.config.docs import BEGIN, END, PAGE, groups, main, render_tables, updated
+from service.config.live_settings import CHANGEABLE, PINNABLE
+from service.config.loader import FOR_OTHERS, load_config
+from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig
 from service.errors import UserError
-from service.live import CHANGEABLE, PINNABLE
-from service.settings import RENAMED, WITHOUT_EFFECT, RunConfig
 
 
 def test_tables_are_up_to_date(repository: Path) -> None:
     page = (repository / "docs/configuration.md").read_text()
 
-    assert updated(page) == page, "docs/configuration.md is stale: run `python -m service.documentation`"
+    assert updated(page) == page, "docs/configuration.md is stale: run `python -m service.config.docs`"
 
 
 def test_page_that_is_regenerated_is_the_one_in_the_repository(repository: Path) -> None:

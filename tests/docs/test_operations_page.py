@@ -9,29 +9,33 @@ from typing import Any
 import click
 import pytest
 
-from api import courier, webhooks
+from api.alerts import webhook
 from api.app import create_app
-from api.problems import PROBLEMS
-from api.rates import WRONG_TOKENS_PER_MINUTE
-from ddp import record_writer, recorder, store_queue, trainer
-from ddp.checkpoint import verify
-from ddp.logs import ForgivingFile
-from ddp.memory import shortage_sentence
-from ddp.saved_state import MANIFEST_FILE, STATE_FILE, Reason, checkpoint_name
-from ddp.signals import EXIT_CODE, SAME_WISH_SECONDS
-from ddp.slowness import WINDOWS_IN_A_ROW
-from ddp.window import SLOW_FACTOR, SLOW_STEPS
-from ddp.world import COLLECTIVE_TIMEOUT
-from service import alerts, postgres
+from api.http.problems import PROBLEMS
+from api.http.rate_limit import WRONG_TOKENS_PER_MINUTE
+from ddp.checkpoint.folder import verify
+from ddp.checkpoint.format import MANIFEST_FILE, STATE_FILE, Reason, checkpoint_name
+from ddp.control.shutdown import EXIT_CODE, SAME_WISH_SECONDS
+from ddp.distributed.world import COLLECTIVE_TIMEOUT
+from ddp.metrics.stragglers import WINDOWS_IN_A_ROW
+from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS
+from ddp.recording import record_writer, recorder
+from ddp.recording.log_files import ForgivingFile
+from ddp.step.out_of_memory import shortage_sentence
+from ddp.training import trainer
+from api.alerts import webhook_sender
+from ddp.recording import store_writer
+from service.alerts import rules
 from service.cli import leitstand
-from service.journal import Event
-from service.live import LiveSettings
-from service.run_directory import RunDirectory
-from service.run_state import LEFT_BY_SIGNAL, LOST_AFTER_SECONDS, STALLED_AFTER_SECONDS, RunState
-from service.settings import RunConfig
-from service.steering import LEGEND
-from service.supervisor import Timing
-from service.torchrun import ANSWERS
+from service.config.live_settings import LiveSettings
+from service.config.settings import RunConfig
+from service.launcher.key_commands import LEGEND
+from service.launcher.supervisor import Timing
+from service.launcher.torchrun import ANSWERS
+from service.run.directory import RunDirectory
+from service.run.state import LEFT_BY_SIGNAL, LOST_AFTER_SECONDS, STALLED_AFTER_SECONDS, RunState
+from service.store.backends import postgres
+from service.store.queries.events import Event
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def test_numbers_are_those_of_the_code(page: str) -> None:
     assert f"for {STALLED_AFTER_SECONDS:.0f} s no step" in page
     assert f"no sign of life for {LOST_AFTER_SECONDS:.0f} s" in page
     assert f"after {COLLECTIVE_TIMEOUT.total_seconds() / 60:.0f} minutes" in page
-    assert f"{store_queue.LOG_POINTS_KEPT:,} log points".replace(",", " ") in page
+    assert f"{store_writer.LOG_POINTS_KEPT:,} log points".replace(",", " ") in page
     assert f"tries for {recorder.LAST_CHANCE_SECONDS:.0f} more seconds" in page
     assert recorder.RETRY_SECONDS == record_writer.RETRY_SECONDS == 2
     assert "every two seconds" in page
@@ -105,10 +109,10 @@ def test_numbers_are_those_of_the_code(page: str) -> None:
 def test_every_alert_has_one_row_with_the_numbers_of_the_code(page: str) -> None:
     text = section(page, "## Alerts")
 
-    assert re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE) == list(alerts.NAMES)
-    assert f"no sign of life for {alerts.LOST_SECONDS:.0f} s" in text
-    assert f"skipped in the last {alerts.NON_FINITE_SECONDS / 60:.0f} minutes" in text
-    assert f"the same one for {alerts.SLOW_SECONDS / 60:.0f} minutes" in text
+    assert re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE) == list(rules.NAMES)
+    assert f"no sign of life for {rules.LOST_SECONDS:.0f} s" in text
+    assert f"skipped in the last {rules.NON_FINITE_SECONDS / 60:.0f} minutes" in text
+    assert f"the same one for {rules.SLOW_SECONDS / 60:.0f} minutes" in text
 
 
 def test_webhooks_are_as_they_are_described(page: str) -> None:
@@ -116,11 +120,11 @@ def test_webhooks_are_as_they_are_described(page: str) -> None:
     (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     told = {"name": "stalled", "is_on": True, "since": 1.0, "sentence": "No progress."}
 
-    assert list(json.loads(example)) == list(webhooks.payload(Event(118, "a", 1.0, 5120, "alert", told), 2))
-    assert f"`{webhooks.EVENT_ID}`" in text
-    assert f"after {courier.FIRST_PAUSE_SECONDS:.0f} s at first" in text
-    assert f"up to {courier.LONGEST_PAUSE_SECONDS / 60:.0f} minutes" in text
-    assert f"for {courier.GIVE_UP_SECONDS / 3600:.0f} hours" in text
+    assert list(json.loads(example)) == list(webhook.payload(Event(118, "a", 1.0, 5120, "alert", told), 2))
+    assert f"`{webhook.EVENT_ID}`" in text
+    assert f"after {webhook_sender.FIRST_PAUSE_SECONDS:.0f} s at first" in text
+    assert f"up to {webhook_sender.LONGEST_PAUSE_SECONDS / 60:.0f} minutes" in text
+    assert f"for {webhook_sender.GIVE_UP_SECONDS / 3600:.0f} hours" in text
 
 
 def test_the_receiver_of_webhooks_that_is_shown_knows_genuine_ones(page: str) -> None:
@@ -129,10 +133,10 @@ def test_the_receiver_of_webhooks_that_is_shown_knows_genuine_ones(page: str) ->
     exec(code, names)
     is_genuine, now = names["is_genuine"], int(time.time())
 
-    assert is_genuine("secret", webhooks.signature("secret", now, b"{}"), b"{}")
-    assert not is_genuine("secret", webhooks.signature("other", now, b"{}"), b"{}")
-    assert not is_genuine("secret", webhooks.signature("secret", now, b"{}"), b"{ }")
-    assert not is_genuine("secret", webhooks.signature("secret", now - 3600, b"{}"), b"{}")
+    assert is_genuine("secret", webhook.signature("secret", now, b"{}"), b"{}")
+    assert not is_genuine("secret", webhook.signature("other", now, b"{}"), b"{}")
+    assert not is_genuine("secret", webhook.signature("secret", now, b"{}"), b"{ }")
+    assert not is_genuine("secret", webhook.signature("secret", now - 3600, b"{}"), b"{}")
 
 
 def test_refusals_that_are_explained_are_those_of_the_code(page: str) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service.record_fields import FIELDS
+from service.run.record_schema import FIELDS
 
 
 def test_every_key_of_the_record_is_documented_with_its_type_and_meaning_in_its_order(repository: Path) -> None:

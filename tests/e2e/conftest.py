@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.client import Client
+from service.client.client import Client
 from service.errors import UserError
 from tests.api.serving import serving
 from tests.ddp.launching import write_pair

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
-from service.answers import CommandAnswer
-from service.client import ApiError, Client
+from service.api_types import CommandAnswer
+from service.client.client import ApiError, Client
 from service.commands import Kind
 
 CLIENTS = 8

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from service.commands import Command, CommandState, Kind
-from service.record import record_name
-from service.store import Store
+from service.run.record import record_name
+from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.example_run import LAST_STEP, RUN_ID, curves, example_record, save_record, write_run
 

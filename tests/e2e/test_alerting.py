@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from api.metric_table import METRICS
+from api.metrics.catalog import METRICS
 from service.commands import Kind
 from tests.api.prometheus_process import firing_alerts, prometheus, query_result
 from tests.e2e.tiny_run import TinyRun

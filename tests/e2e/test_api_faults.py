@@ -11,7 +11,7 @@ import psutil
 import pytest
 import requests
 
-from service.client import Client
+from service.client.client import Client
 from tests.api.serving import Server, serving
 from tests.e2e.tiny_run import TinyRun
 from tests.e2e.traffic import traffic

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from service.answers import CommandAnswer
-from service.client import Client, is_final
+from service.api_types import CommandAnswer
+from service.client.client import Client, is_final
 from service.commands import Kind
 from tests.e2e.crowd import CLIENTS, NEVER, ROUNDS, Crowd
 from tests.e2e.tiny_run import RARE, TinyRun

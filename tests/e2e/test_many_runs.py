@@ -16,9 +16,9 @@ import psutil
 import pytest
 import requests
 
-from service.client import ApiError, Client
-from service.record import list_records
-from service.run_directory import RunDirectory
+from service.client.client import ApiError, Client
+from service.run.directory import RunDirectory
+from service.run.record import list_records
 from tests.api.serving import serving
 from tests.ddp.launching import settings, torchrun, write_pair
 from tests.postgres import PostgresService

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from service.client import ApiError, Client
+from service.auth.tokens import TokenScope, create_token
+from service.client.client import ApiError, Client
 from service.commands import CommandState
-from service.config import NAMES
-from service.settings import RENAMED
-from service.store import Store
-from service.tokens import TokenScope, create_token
+from service.config.loader import NAMES
+from service.config.settings import RENAMED
+from service.store.store import Store
 from tests.api.example_run import RECORD_STEPS, RUN_ID
 from tests.api.serving import Server, serving
 from tests.e2e.obedient import obeying

@@ -17,8 +17,8 @@ import psutil
 import pytest
 import requests
 
-from service.record import KEYS, list_records, record_name
-from service.record_fields import record_schema
+from service.run.record import KEYS, list_records, record_name
+from service.run.record_schema import record_schema
 from tests.e2e.conftest import Room, close_room, open_room, wait_for_training
 
 Eventually = Callable[..., None]

@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
-from service.client import ApiError, Client
-from service.store import Store
+from service.client.client import ApiError, Client
+from service.store.store import Store
 from tests.ddp.launching import settings, torchrun
 
 Eventually = Callable[..., None]

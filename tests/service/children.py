@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.launch import Program
+from service.launcher.programs import Program
 
 LEAVES_IN_ORDER = """
 import pathlib, signal, sys, time

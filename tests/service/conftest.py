@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.config import NAMES
-from service.settings import RENAMED
+from service.config.loader import NAMES
+from service.config.settings import RENAMED
 from tests.service.stand_in import StandIn, serving
 
 

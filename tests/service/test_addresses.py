@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from service.addresses import host_names, require_safe_address
+from service.auth.hosts import host_names, require_safe_address
+from service.config.settings import RunConfig
 from service.errors import SettingError
-from service.settings import RunConfig
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST", "::1"])

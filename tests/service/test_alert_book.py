@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from service import alert_book
-from service.alert_book import AlertBook
-from service.journal import Event
-from service.run_state import RunState
-from service.store import SeriesRow, Store, StoreUnavailableError
+from service.alerts import log
+from service.alerts.log import AlertBook
+from service.run.state import RunState
+from service.store.queries.events import Event
+from service.store.store import SeriesRow, Store, StoreUnavailableError
 from tests.service.locked import locked
 
 RUN = "5f0c1e77ab42"
@@ -220,7 +220,7 @@ def test_a_book_that_is_opened_late_reads_a_few_entries_of_a_long_journal(
             store.add_record(RUN, step, {}, "0" * 64)
             store.add_event(RUN, step, "alert", {"name": "disk", "is_on": step % 2 == 0, "since": 1.0, "sentence": "-"})
     read: list[int] = []
-    monkeypatch.setattr(alert_book, "Event", lambda **row: read.append(row["id"]) or Event(**row))
+    monkeypatch.setattr(log, "Event", lambda **row: read.append(row["id"]) or Event(**row))
     run = store.run(RUN)
     assert run is not None
     AlertBook(store, RUN).present(run, None, time.time())

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from service.alert_book import situation_of
-from service.alerts import NAMES, Alert, Judgement, News, Situation, judge, over_sentence
-from service.run_state import RunState
-from service.store import RunRow
+from service.alerts.log import situation_of
+from service.alerts.rules import NAMES, Alert, Judgement, News, Situation, judge, over_sentence
+from service.run.state import RunState
+from service.store.store import RunRow
 
 NOW = 1_000_000.0
 RUN = "5f0c1e77ab42"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from service.change_watch import ChangeWatch
 from service.commands import Command, CommandState, Kind
-from service.rank_rows import RankRow, rank_rows, replace_ranks
-from service.record import encode_record
-from service.store import SeriesRow, Store
+from service.run.record import encode_record
+from service.store.change_poll import ChangeWatch
+from service.store.queries.ranks import RankRow, rank_rows, replace_ranks
+from service.store.store import SeriesRow, Store
 
 RUN = "run-1"
 LARGE_STEP = 10**18 - 1

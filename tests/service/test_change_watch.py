@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.change_watch import ChangeWatch
-from service.store import Store
+from service.store.change_poll import ChangeWatch
+from service.store.store import Store
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(autouse=True)
 def _whole_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.change_watch.PAUSES_SECONDS", (2.0, 100.0))
+    monkeypatch.setattr("service.store.change_poll.PAUSES_SECONDS", (2.0, 100.0))
 
 
 def looks(watch: ChangeWatch, first: int, last: int) -> list[int]:

@@ -111,7 +111,7 @@ def test_ctrl_c_is_quiet(server: StandIn, monkeypatch: pytest.MonkeyPatch, capsy
     def interrupted(_self: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("service.client.Client.state", interrupted)
+    monkeypatch.setattr("service.client.client.Client.state", interrupted)
 
     assert exit_code(["state", "--url", server.url]) == 130
     assert capsys.readouterr().out.strip() == ""

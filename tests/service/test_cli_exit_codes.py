@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from service import attempts
 from service.cli import exit_code, leitstand
+from service.client import retry
 from tests.service.stand_in import Answer, StandIn, free_port, problem
 
 ASKING: dict[str, tuple[str, str]] = {
@@ -76,7 +76,7 @@ def test_every_command_that_asks_a_server_can_be_told_which_and_how() -> None:
 
 @pytest.mark.parametrize("line", ASKING)
 def test_no_server_is_3(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(attempts, "UNREACHED_PAUSES_SECONDS", ())
+    monkeypatch.setattr(retry, "UNREACHED_PAUSES_SECONDS", ())
     url = f"http://127.0.0.1:{free_port()}"
 
     assert exit_code([*line.split(), "--url", url]) == 3

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from service.cli import exit_code
-from service.cli import up as up_module
-from service.store import Store
-from service.supervisor import Plan
+from service.cli import start as up_module
+from service.launcher.supervisor import Plan
+from service.store.store import Store
 
 STARTED = dict[str, Any]
 
@@ -69,7 +69,7 @@ def test_train_becomes_torchrun(dataset: Path, started: STARTED, flags: list[str
     assert exit_code(["train", "--ranks", "3", "--restarts", "2", *flags, *chosen]) == 0
 
     arguments = started["arguments"]
-    assert arguments[:5] == [sys.executable, "-m", "service.torchrun", "--standalone", "--nproc-per-node=3"]
+    assert arguments[:5] == [sys.executable, "-m", "service.launcher.torchrun", "--standalone", "--nproc-per-node=3"]
     assert arguments[5:8] == ["--max-restarts=2", "-m", "ddp"]
     assert arguments[-1] == last
     assert started["environment"]["OMP_NUM_THREADS"] == "3"
@@ -215,7 +215,7 @@ def test_doctor_names_what_would_not_work_and_changes_nothing(
 ) -> None:
     monkeypatch.setattr("service.cli.doctor.find_spec", lambda module: None if module == "flask" else object())
     monkeypatch.setattr("service.cli.doctor.LITTLE_SPACE_GIB", 1e9)
-    monkeypatch.setattr("service.launch.count_devices", lambda: 0)
+    monkeypatch.setattr("service.launcher.programs.count_devices", lambda: 0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         places = settings(
             DATASET_ROOT=tmp_path / "data", DATA_ROOT=tmp_path / "run", API_PORT=taken.getsockname()[1], DEVICE="cuda"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from service import streams
 from service.cli import exit_code
-from service.cli.table import duration
+from service.cli.tables import duration
+from service.client import sse
 from tests.service.stand_in import Answer, StandIn, command, problem
 
 STREAM = {"Content-Type": "text/event-stream"}
@@ -175,7 +175,7 @@ EVENTS = [
 @pytest.fixture
 def streaming(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     """A stream of all kinds of events, and then no more."""
-    monkeypatch.setattr(streams, "USUAL_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(sse, "USUAL_PAUSE_SECONDS", 0.02)
     texts = [f"id: {at}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for at, (kind, data, _) in enumerate(EVENTS)]
     server.on("GET", "/events", Answer("".join(texts).encode(), headers=STREAM), problem(404, "The run is gone."))
     return server

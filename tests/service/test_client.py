@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service import __version__
-from service.client import ApiError, BadAnswerError, Client
+from service.client.client import ApiError, BadAnswerError, Client
 from service.errors import UserError
 from tests.service.stand_in import Answer, StandIn, command, problem
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.client import ApiError, BadAnswerError, Client, ServerUnreachableError
+from service.client.client import ApiError, BadAnswerError, Client, ServerUnreachableError
 from tests.service.stand_in import Answer, Request, StandIn, page
 
 RECORD = b'{\n  "step_current": 500\n}\n'

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.client import Client
+from service.client.client import Client
 from tests.service.stand_in import Answer, StandIn, command, page
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import exit_code
-from service.client import Client, ServerUnreachableError, UntrustedServerError
+from service.client.client import Client, ServerUnreachableError, UntrustedServerError
 from service.errors import UserError
 from tests.service.stand_in import Answer, StandIn, free_port, serving
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from service import attempts
-from service import client as client_module
-from service.client import Client, ServerUnreachableError, WaitTimeoutError
+from service.client import client as client_module
+from service.client import retry
+from service.client.client import Client, ServerUnreachableError, WaitTimeoutError
 from tests.service.stand_in import Answer, StandIn, command, free_port, problem, serving, slamming_server
 
 Eventually = Callable[..., None]
@@ -64,7 +64,7 @@ def test_wait_survives_a_restart_of_the_server(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_wait_survives_a_store_that_is_locked_for_long(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "MOST_REFUSALS", 1)
+    monkeypatch.setattr(retry, "MOST_REFUSALS", 1)
     locked = problem(503, "The store is locked.", "storage-unavailable", Retry_After="0")
     server.on("GET", "/commands/c0ffee", Answer(command()), *[locked] * 6, Answer(command("done")))
 

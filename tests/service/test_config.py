@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from service.config import NAMES, as_text, canonical_name, convert, load_config
+from service.config.loader import NAMES, as_text, canonical_name, convert, load_config
+from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig
 from service.errors import SettingError
-from service.settings import RENAMED, WITHOUT_EFFECT, RunConfig
 
 
 def file_with(folder: Path, text: str) -> Path:

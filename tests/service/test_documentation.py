@@ -8,8 +8,8 @@ import click
 import pytest
 
 from service.cli import leitstand
-from service.config import FOR_OTHERS, convert
-from service.settings import RENAMED, WITHOUT_EFFECT, RunConfig, rule_of
+from service.config.loader import FOR_OTHERS, convert
+from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig, rule_of
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [item.name for item in fields(RunConfig)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.files import TEMPORARY_PREFIX, point_link, sha256_of, sync_folder, write_whole
+from service.atomic_files import TEMPORARY_PREFIX, point_link, sha256_of, sync_folder, write_whole
 
 BIG = b"x" * 200_000
 

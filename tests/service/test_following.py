@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from service import following
-from service.following import Position, has_more_points, present_position, read_on, start_position
-from service.journal import Event
-from service.store import SeriesRow, Store
+from service.store import event_replay
+from service.store.event_replay import Position, has_more_points, present_position, read_on, start_position
+from service.store.queries.events import Event
+from service.store.store import SeriesRow, Store
 
 RUN = "5f0c1e77ab42"
 START = Position(RUN, 0, 0)
@@ -221,5 +221,5 @@ def test_a_damaged_position_is_refused(text: str) -> None:
 def test_events_that_walk_steps_again_are_those_that_the_trainer_writes(repository: Path) -> None:
     written = "".join((repository / "ddp" / name).read_text() for name in ("boundary.py", "assembly.py", "opening.py"))
 
-    for kind in following.WALKS_AGAIN:
+    for kind in event_replay.WALKS_AGAIN:
         assert f'event("{kind}"' in written

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import tables
-from service.store import SeriesRow, Store, Stretch
+from service.store import tables
+from service.store.store import SeriesRow, Store, Stretch
 
 NAMES = ("loss", "quality")
 Values = dict[str, float | None]

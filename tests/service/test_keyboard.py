@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.interrupts import Interrupts
-from service.keyboard import Keyboard
+from service.launcher.keyboard import Keyboard
+from service.launcher.signals import Interrupts
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from service import launch
+from service.config.settings import RunConfig
 from service.errors import DatasetError, SettingError, UserError
-from service.launch import (
+from service.launcher import programs
+from service.launcher.ports import address_text, require_free_port
+from service.launcher.programs import (
     SettingsSource,
     api_program,
     count_devices,
@@ -18,8 +20,6 @@ from service.launch import (
     require_patches,
     trainer_program,
 )
-from service.listening import address_text, require_free_port
-from service.settings import RunConfig
 
 
 def test_every_process_of_one_start_reads_the_same_settings(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_the_trainer_is_torchrun_with_the_settings_and_its_threads() -> None:
     )
 
     assert program.command == (
-        sys.executable, "-m", "service.torchrun", "--standalone", "--nproc-per-node=3", "--max-restarts=3",
+        sys.executable, "-m", "service.launcher.torchrun", "--standalone", "--nproc-per-node=3", "--max-restarts=3",
         "-m", "ddp",
         "--config", "run.toml", "--set", "A=1", "--set", "B=x y", "--fresh",
     )  # fmt: skip
@@ -101,13 +101,13 @@ def test_ranks_that_are_no_number_are_refused(wanted: str) -> None:
 def test_auto_is_one_rank_per_device_and_two_without(
     monkeypatch: pytest.MonkeyPatch, devices: int, device: str, ranks: int
 ) -> None:
-    monkeypatch.setattr(launch, "COUNT_DEVICES", (sys.executable, "-c", f"print({devices})"))
+    monkeypatch.setattr(programs, "COUNT_DEVICES", (sys.executable, "-c", f"print({devices})"))
 
     assert count_ranks("auto", RunConfig(device=device)) == ranks
 
 
 def test_cuda_without_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "COUNT_DEVICES", (sys.executable, "-c", "print(0)"))
+    monkeypatch.setattr(programs, "COUNT_DEVICES", (sys.executable, "-c", "print(0)"))
 
     with pytest.raises(SettingError, match="torch sees no CUDA device"):
         count_ranks("auto", RunConfig(device="cuda"))
@@ -122,7 +122,7 @@ def test_cuda_without_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_torch_that_cannot_be_used_is_one_sentence(monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
-    monkeypatch.setattr(launch, "COUNT_DEVICES", (sys.executable, "-c", code))
+    monkeypatch.setattr(programs, "COUNT_DEVICES", (sys.executable, "-c", code))
 
     with pytest.raises(UserError, match=rf"torch cannot be used \(.*{said}.*\); install it with `make setup`"):
         count_devices()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from service.config import NAMES, as_text
+from service.config.live_settings import ADAPTIVE, CHANGEABLE, PINNABLE, LiveSettings, allowed_text, read_changes
+from service.config.loader import NAMES, as_text
+from service.config.settings import RunConfig, rule_of
 from service.errors import CommandError
-from service.live import ADAPTIVE, CHANGEABLE, PINNABLE, LiveSettings, allowed_text, read_changes
-from service.settings import RunConfig, rule_of
 
 START = RunConfig()
 LIVE = LiveSettings(START)

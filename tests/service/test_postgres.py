@@ -12,11 +12,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from service import tables
 from service.commands import Kind
+from service.config.settings import RunConfig
 from service.errors import SettingError, UserError
-from service.settings import RunConfig
-from service.store import Store, StoreUnavailableError, open_store
+from service.store import tables
+from service.store.store import Store, StoreUnavailableError, open_store
 from tests.postgres import PASSWORD, PostgresService, freeze_process
 
 Eventually = Callable[..., None]
@@ -87,7 +87,7 @@ def test_notices_are_heard_again_after_the_server_was_away(
     monkeypatch: pytest.MonkeyPatch,
     connect: Callable[..., Store],
 ) -> None:
-    monkeypatch.setattr("service.notices.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("service.store.backends.postgres_listener.RETRY_SECONDS", 0.05)
     reader = connect(store_url)
     reader.change_stamp("run-1")
     eventually(lambda: reader.change_stamp("run-1") == (1, 0), what="the first connection")
@@ -115,7 +115,7 @@ def test_notices_of_other_runs_are_left_out(
 def test_nobody_listens_for_whom_nobody_asks(
     store: Store, store_url: str, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.notices.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("service.store.backends.postgres_listener.IDLE_SECONDS", 0.2)
     store.change_stamp("run-1")
 
     def listening() -> list[threading.Thread]:
@@ -131,8 +131,8 @@ def test_nobody_listens_for_whom_nobody_asks(
 @pytest.fixture
 def frozen(postgres: PostgresService, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store whose server has stood still since, and confirms what it is sent all the same."""
-    monkeypatch.setattr("service.postgres_connection.SILENCE_SECONDS", 0.1)
-    monkeypatch.setattr("service.postgres_connection.CONNECT_SECONDS", 2)
+    monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("service.store.backends.postgres_connection.CONNECT_SECONDS", 2)
     postgres.freeze()
     yield store
     postgres.thaw()
@@ -155,7 +155,7 @@ def test_a_server_that_stands_still_is_said_and_is_used_again_once_it_goes_on(
 def test_a_server_that_stands_still_amid_a_transaction_is_said_and_keeps_nothing_of_it(
     postgres: PostgresService, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.postgres_connection.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.1)
 
     def freeze_amid() -> None:
         with store.together():
@@ -174,11 +174,11 @@ def test_a_server_that_stands_still_amid_a_transaction_is_said_and_keeps_nothing
 def test_a_server_that_answers_others_is_waited_for_longer_and_given_up_too(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.postgres_connection.SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.05)
     with store.transaction() as connection:
         connection.execute(sa.text("SELECT pg_sleep(0.5)"))  # slow, and no more than that
         pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
-    monkeypatch.setattr("service.postgres_connection.LONGEST_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("service.store.backends.postgres_connection.LONGEST_SILENCE_SECONDS", 0.5)
     freeze_process(pid)
     try:
         assert store.run("run-1") is not None  # over another connection
@@ -272,7 +272,7 @@ def test_a_database_that_is_not_there_is_said(postgres: PostgresService, connect
 def test_a_missing_driver_is_a_sentence_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, connect: Callable[..., Store]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "service.postgres", raising=False)
+    monkeypatch.delitem(sys.modules, "service.store.backends.postgres", raising=False)
     monkeypatch.setitem(sys.modules, "psycopg", None)
 
     with pytest.raises(UserError, match=r"psycopg is not installed; install the extra leitstand\[postgres\]"):

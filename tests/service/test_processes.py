@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service import processes
-from service.processes import Child, adopting_orphans, children_of
+from service.launcher import processes
+from service.launcher.processes import Child, adopting_orphans, children_of
 from tests.service.children import ENDS, LEAVES_IN_ORDER, is_running, pid_of, program, until
 
 LEAVES_ORPHAN = """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.rank_rows import RankRow, rank_rows, replace_ranks
-from service.store import Store, StoreUnavailableError
+from service.store.queries.ranks import RankRow, rank_rows, replace_ranks
+from service.store.store import Store, StoreUnavailableError
 from tests.service.locked import locked
 
 FIRST = RankRow(0, 1000.5, "gpu-07", 4711, "cuda:0", "all-reduce", 512, 61.5, "  File …\n", 1000.25)

@@ -8,8 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from service.record import KEYS, build_record, encode_record, finite, list_records, record_name, record_step
-from service.record_fields import FIELDS, RecordField, record_schema
+from service.run.record import KEYS, build_record, encode_record, finite, list_records, record_name, record_step
+from service.run.record_schema import FIELDS, RecordField, record_schema
 
 FIXED_KEYS = [
     "step_current", "step_max", "epoch_num", "epoch_step_current", "epoch_step_total", "learning_rate_value",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.config import load_config
+from service.config.loader import load_config
 from service.errors import RunDirectoryError
-from service.run_directory import Claim, RunDirectory, claim, require_writable, write_config
+from service.run.directory import Claim, RunDirectory, claim, require_writable, write_config
 
 CONTENT = {
     "Statistik_500.json": b"a", "Statistik_1000.json": b"b", "training.log": b"c", "config.json": b"{}",
@@ -131,7 +131,7 @@ def test_two_trainers_never_share_a_directory_and_the_lock_dies_with_its_owner(d
     program = f"""
 import sys
 from pathlib import Path
-from service.run_directory import RunDirectory, claim
+from service.run.directory import RunDirectory, claim
 taken = claim(RunDirectory(Path({str(directory.root)!r})), resume=True, fresh=False)
 print(taken.run_id, flush=True)
 sys.stdin.read()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from service.cli import exit_code
-from service.config import load_config
-from service.run_folders import RunFolders, is_run_directory, overrides_for
-from service.settings import RunConfig
+from service.config.loader import load_config
+from service.config.settings import RunConfig
+from service.run.discovery import RunFolders, is_run_directory, overrides_for
 
 STARTED = dict[str, Any]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.run_state import STALLED_AFTER_SECONDS, RunState, derive_state, stall_seconds_of
+from service.run.state import STALLED_AFTER_SECONDS, RunState, derive_state, stall_seconds_of
 
 ENDED = {RunState.FINISHED, RunState.STOPPED, RunState.FAILED}
 

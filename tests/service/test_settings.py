@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from service.config.settings import RunConfig, SettingRule, rule_of
 from service.errors import SettingError
-from service.settings import RunConfig, SettingRule, rule_of
 
 RULES = {item.name: rule_of(item.name) for item in fields(RunConfig)}
 RANGED = {name: rule for name, rule in RULES.items() if rule.minimum is not None}

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from service.commands import CommandState, Kind
-from service.outcome import outcome_text
-from service.run_directory import RunDirectory
-from service.run_state import RunState
-from service.steering import LEGEND, Steering, login_name
-from service.store import Store
+from service.commands import CommandState, Kind, outcome_text
+from service.launcher.key_commands import LEGEND, Steering, login_name
+from service.run.directory import RunDirectory
+from service.run.state import RunState
+from service.store.store import Store
 from tests.service.locked import locked
 
 

@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from service.commands import Command, CommandState, Kind
-from service.run_state import RunState
-from service.store import SeriesRow, Store, StoreUnavailableError
-from service.tables import metadata
+from service.run.state import RunState
+from service.store.store import SeriesRow, Store, StoreUnavailableError
+from service.store.tables import metadata
 from tests.service.locked import locked
 from tests.service.old_store import write_old_store
 
@@ -348,7 +348,7 @@ def test_a_command_that_waited_long_for_a_trainer_expires_at_the_next_start(
 ) -> None:
     store.open_run("run", {})
     old = store.submit("run", Kind.STOP, {}, actor="me", source="api")
-    monkeypatch.setattr("service.command_store.WAIT_FOR_TRAINER_SECONDS", -1.0)
+    monkeypatch.setattr("service.store.queries.commands.WAIT_FOR_TRAINER_SECONDS", -1.0)
     store.open_run("run", {})
 
     expired = store.command(old.id)
@@ -465,7 +465,7 @@ def test_a_command_that_says_itself_how_long_it_waits_outlasts_a_trainer_that_wa
         {"apply_at_step": 9, "expires_at": 1.0},
     ]
     ids = [store.submit("run-1", Kind.STOP, {}, actor="e", source="api", **some).id for some in conditions]  # type: ignore[arg-type]
-    monkeypatch.setattr("service.command_store.WAIT_FOR_TRAINER_SECONDS", -1.0)
+    monkeypatch.setattr("service.store.queries.commands.WAIT_FOR_TRAINER_SECONDS", -1.0)
 
     store.open_run("run-1", {})
 

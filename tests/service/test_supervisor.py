@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from service import supervisor as supervisor_module
 from service.commands import Kind
-from service.processes import Child
-from service.run_state import RunState
-from service.steering import Steering
-from service.store import Store
-from service.supervisor import ApiKeeper, Plan, Supervisor, Timing
+from service.launcher import supervisor as supervisor_module
+from service.launcher.key_commands import Steering
+from service.launcher.processes import Child
+from service.launcher.supervisor import ApiKeeper, Plan, Supervisor, Timing
+from service.run.state import RunState
+from service.store.store import Store
 from tests.service.children import ENDS, LEAVES_IN_ORDER, STUBBORN_WITH_RANK, is_running, pid_of, program, until
 
 QUICK = Timing(

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from service.commands import CommandState, Kind
-from service.run_state import RunState
-from service.store import Store
+from service.run.state import RunState
+from service.store.store import Store
 from tests.service.children import is_running, pid_of, until
 
 COMMAND = [sys.executable, "-m", "tests.service.up_stand_in"]
@@ -148,7 +148,9 @@ def test_a_launcher_that_is_gone_before_its_child_began_starts_nothing(tmp_path:
     nobody = str(2**22 + 1)  # more than the kernel ever gives
     mark = tmp_path / "mark"
 
-    run = subprocess.run([sys.executable, "-m", "service.leash", nobody, "touch", str(mark)], cwd=ROOT, check=False)
+    run = subprocess.run(
+        [sys.executable, "-m", "service.launcher.parent_death", nobody, "touch", str(mark)], cwd=ROOT, check=False
+    )
 
     assert run.returncode == 0
     assert not mark.exists()

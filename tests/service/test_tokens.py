@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from service.cli import exit_code
-from service.errors import UserError
-from service.tokens import (
+from service.auth.tokens import (
     Token,
     TokenBook,
     TokenFileError,
@@ -24,6 +22,8 @@ from service.tokens import (
     read_tokens,
     revoke_token,
 )
+from service.cli import exit_code
+from service.errors import UserError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service import torchrun
+from service.launcher import torchrun
 from tests.service.children import is_running, pid_of, until
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ sys.exit(int(behaviour))
 def start(folder: Path, behaviour: str, ranks: int = 1) -> subprocess.Popen[str]:
     program = folder / "rank.py"
     program.write_text(RANK)
-    launcher = [sys.executable, "-m", "service.torchrun", "--standalone", f"--nproc-per-node={ranks}"]
+    launcher = [sys.executable, "-m", "service.launcher.torchrun", "--standalone", f"--nproc-per-node={ranks}"]
     return subprocess.Popen(
         [*launcher, str(program), str(folder), behaviour],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,

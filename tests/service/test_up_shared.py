@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.cli import exit_code
-from service.cli import up as up_module
-from service.supervisor import Plan
+from service.cli import start as up_module
+from service.launcher.supervisor import Plan
 
 
 @pytest.mark.parametrize("store_url", ["postgresql://eva:geheim@db.lan/leitstand", ""])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from service.supervisor import Plan, Supervisor, Timing
+from service.launcher.supervisor import Plan, Supervisor, Timing
 from tests.service.children import LEAVES_IN_ORDER, program
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ddp.adaptive.controller import Controller
-from ddp.adaptive.observation import Observation
+from ddp.adaptive.types import Observation
 
 Measured = Callable[[int], Observation]
 

@@ -2,11 +2,10 @@
 
 import pytest
 
-from ddp.adaptive.balance import Balance
-from ddp.adaptive.pins import Pins
-from ddp.adaptive.saved import Saved
-from ddp.adaptive.weights import Values, Weights
-from service.settings import RunConfig
+from ddp.adaptive.loss_balance import Balance
+from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.weights import Pins, Values, Weights
+from service.config.settings import RunConfig
 
 CONFIG = RunConfig(l1_weight=0.6, ms_weight=0.2, grad_weight=0.2, perceptual_weight=0.1)
 OTHER = RunConfig(l1_weight=0.5, ms_weight=0.2, grad_weight=0.3, perceptual_weight=0.1)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ddp.adaptive.boost import REST_STEPS, Boost, height_at
-from ddp.adaptive.saved import Saved
+from ddp.adaptive.learning_rate import REST_STEPS, Boost, height_at
+from ddp.adaptive.state_reader import Saved
 
 BOOST = Boost(began=2000, height=4e-5, steps=1000)
 

@@ -5,9 +5,9 @@ import random
 import numpy
 import pytest
 
-from ddp.adaptive.clip import CEILING, FLOOR, NORMS_KEPT, NORMS_NEEDED, Clip, quantile
-from ddp.adaptive.saved import Saved
-from service.settings import RunConfig
+from ddp.adaptive.grad_clip import CEILING, FLOOR, NORMS_KEPT, NORMS_NEEDED, Clip, quantile
+from ddp.adaptive.state_reader import Saved
+from service.config.settings import RunConfig
 
 
 def fed(config: RunConfig, norm: float, count: int) -> Clip:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ddp.adaptive.controller import Controller
-from ddp.adaptive.observation import Observation
-from ddp.schedule import Schedule
-from service.record_fields import FIELDS
-from service.settings import RunConfig
+from ddp.adaptive.learning_rate import Schedule
+from ddp.adaptive.types import Observation
+from service.config.settings import RunConfig
+from service.run.record_schema import FIELDS
 from tests.ddp.adaptive.made_up import drive, observed
 
 QUICK = RunConfig(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ddp.adaptive.modes import Mode, interval_of, mode_at, reason_to_enter, reason_to_leave
-from service.settings import RunConfig
+from ddp.adaptive.policy import Mode, interval_of, mode_at, reason_to_enter, reason_to_leave
+from service.config.settings import RunConfig
 
 CONFIG = RunConfig(adaptive_warmup_steps=1000, settling_steps=100)
 

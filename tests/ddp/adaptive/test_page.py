@@ -5,32 +5,32 @@ from pathlib import Path
 
 import pytest
 
-from ddp.adaptive import boost, clip, modes, perceptual, plateau, sharpness, targets, trend, weights
-from service.live import CHANGEABLE, PINNABLE
-from service.settings import RunConfig
+from ddp.adaptive import grad_clip, learning_rate, perceptual, plateau, policy, weights
+from service.config.live_settings import CHANGEABLE, PINNABLE
+from service.config.settings import RunConfig
 
 FIXED = {
-    "rest after a safety reset that gave up the weights, steps": modes.REST_STEPS,
-    "interval of adjustments in Stable, steps": modes.STABLE_INTERVAL,
-    "interval of adjustments in Aggressive, steps": modes.AGGRESSIVE_INTERVAL,
+    "rest after a safety reset that gave up the weights, steps": policy.REST_STEPS,
+    "interval of adjustments in Stable, steps": policy.STABLE_INTERVAL,
+    "interval of adjustments in Aggressive, steps": policy.AGGRESSIVE_INTERVAL,
     "farthest move of a weight in one adjustment": weights.LIMIT,
-    "sharpness: mean of the last, steps": sharpness.WINDOW,
-    "sharpness: needs at least, steps": sharpness.NEEDED,
-    "Stable: blurry below": targets.STABLE_BLURRY,
-    "Stable: blurry output multiplies the gradient share by": targets.STABLE_FACTOR,
-    "Stable: sharp above": targets.STABLE_SHARP,
-    "Stable: sharp output multiplies the gradient share by": targets.SHARP_FACTOR,
-    "Stable: and lowers it to at least": targets.SHARP_FLOOR,
-    "Aggressive begins below": modes.ENTER_BELOW,
-    "Aggressive: blurry below": targets.AGGRESSIVE_BLURRY,
-    "Aggressive: blurry output multiplies the gradient share by": targets.AGGRESSIVE_FACTOR,
-    "Aggressive: and raises it to at least": targets.AGGRESSIVE_GRADIENT,
-    "Aggressive: and lowers the MS share to at most": targets.AGGRESSIVE_MS,
-    "Aggressive ends above": modes.LEAVE_ABOVE,
-    "Aggressive lasts at least, steps, before sharpness ends it": modes.LEAST_AGGRESSIVE_STEPS,
-    "Aggressive lasts at most, steps": modes.MOST_AGGRESSIVE_STEPS,
-    "blurry output raises the gradient share to at most": targets.GRADIENT_CEILING,
-    "blurry output lowers the MS share to at most": targets.MS_CEILING,
+    "sharpness: mean of the last, steps": policy.WINDOW,
+    "sharpness: needs at least, steps": policy.NEEDED,
+    "Stable: blurry below": policy.STABLE_BLURRY,
+    "Stable: blurry output multiplies the gradient share by": policy.STABLE_FACTOR,
+    "Stable: sharp above": policy.STABLE_SHARP,
+    "Stable: sharp output multiplies the gradient share by": policy.SHARP_FACTOR,
+    "Stable: and lowers it to at least": policy.SHARP_FLOOR,
+    "Aggressive begins below": policy.ENTER_BELOW,
+    "Aggressive: blurry below": policy.AGGRESSIVE_BLURRY,
+    "Aggressive: blurry output multiplies the gradient share by": policy.AGGRESSIVE_FACTOR,
+    "Aggressive: and raises it to at least": policy.AGGRESSIVE_GRADIENT,
+    "Aggressive: and lowers the MS share to at most": policy.AGGRESSIVE_MS,
+    "Aggressive ends above": policy.LEAVE_ABOVE,
+    "Aggressive lasts at least, steps, before sharpness ends it": policy.LEAST_AGGRESSIVE_STEPS,
+    "Aggressive lasts at most, steps": policy.MOST_AGGRESSIVE_STEPS,
+    "blurry output raises the gradient share to at most": policy.GRADIENT_CEILING,
+    "blurry output lowers the MS share to at most": policy.MS_CEILING,
     "floor of the MS and of the gradient share": weights.SHARE_FLOOR,
     "floor of the L1 share": weights.L1_FLOOR,
     "ceiling of the L1 share": 1 - 2 * weights.SHARE_FLOOR,
@@ -51,16 +51,16 @@ FIXED = {
     "plateau: a better quality is above the best times": plateau.QUALITY_FACTOR,
     "plateau: quality holds above the best times": plateau.HELD_QUALITY_FACTOR,
     "plateau: added to the loss's factor while quality holds": plateau.HELD_QUALITY_BONUS,
-    "clip: norms kept": clip.NORMS_KEPT,
-    "clip: norms needed": clip.NORMS_NEEDED,
-    "clip: percentile of the norms": clip.PERCENTILE,
-    "clip: share of the percentile in each step": clip.FOLLOW,
-    "clip: floor, or `INITIAL_GRAD_CLIP` if that is lower": clip.FLOOR,
-    "clip: ceiling, or `INITIAL_GRAD_CLIP` if that is higher": clip.CEILING,
-    "boost: multiple of the scheduled rate": boost.FACTOR,
-    "boost: least part of the scheduled rate that it adds": boost.LEAST_RAISE,
-    "boost: rest after the end of one, steps": boost.REST_STEPS,
-    "trend of the perceptual weight: over the last, steps": trend.STEPS,
+    "clip: norms kept": grad_clip.NORMS_KEPT,
+    "clip: norms needed": grad_clip.NORMS_NEEDED,
+    "clip: percentile of the norms": grad_clip.PERCENTILE,
+    "clip: share of the percentile in each step": grad_clip.FOLLOW,
+    "clip: floor, or `INITIAL_GRAD_CLIP` if that is lower": grad_clip.FLOOR,
+    "clip: ceiling, or `INITIAL_GRAD_CLIP` if that is higher": grad_clip.CEILING,
+    "boost: multiple of the scheduled rate": learning_rate.FACTOR,
+    "boost: least part of the scheduled rate that it adds": learning_rate.LEAST_RAISE,
+    "boost: rest after the end of one, steps": learning_rate.REST_STEPS,
+    "trend of the perceptual weight: over the last, steps": perceptual.STEPS,
 }
 
 
@@ -95,7 +95,7 @@ def test_configurable_numbers_are_the_defaults_of_their_settings(page: str) -> N
 
 
 def test_no_number_of_the_code_is_left_out() -> None:
-    modules = (boost, clip, modes, perceptual, plateau, sharpness, targets, trend, weights)
+    modules = (learning_rate, grad_clip, policy, perceptual, plateau, weights)
     named = sum(
         isinstance(value, int | float) for module in modules for key, value in vars(module).items() if key.isupper()
     )
@@ -109,7 +109,7 @@ def test_no_number_of_the_code_is_left_out() -> None:
 def test_every_mode_has_a_row(page: str) -> None:
     rows = re.findall(r"^\| `([A-Z][a-z]+)` \|", page, re.MULTILINE)
 
-    assert rows == [mode.value for mode in modes.Mode]
+    assert rows == [mode.value for mode in policy.Mode]
 
 
 def test_settings_that_can_be_switched_and_held_are_those_of_the_code(page: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from ddp.adaptive.perceptual import Perceptual, cap_at
-from ddp.adaptive.saved import Saved
+from ddp.adaptive.state_reader import Saved
 
 
 def test_the_mean_begins_with_the_first_step_and_follows_by_two_fifty_firsts() -> None:

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from ddp.adaptive.plateau import FOLLOW, RUN_UP_STEPS, Plateau, factor_at
-from ddp.adaptive.saved import Saved
-from service.settings import RunConfig
+from ddp.adaptive.state_reader import Saved
+from service.config.settings import RunConfig
 
 PATIENCE = RunConfig().plateau_patience
 

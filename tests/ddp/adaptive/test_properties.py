@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddp.adaptive.clip import CEILING, FLOOR
 from ddp.adaptive.controller import Controller
-from ddp.adaptive.modes import MOST_AGGRESSIVE_STEPS
-from ddp.adaptive.observation import Observation
+from ddp.adaptive.grad_clip import CEILING, FLOOR
+from ddp.adaptive.policy import MOST_AGGRESSIVE_STEPS
+from ddp.adaptive.types import Observation
 from ddp.adaptive.weights import LIMIT
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 
 ROUNDING = 1e-9
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ddp.adaptive.saved import Saved
+from ddp.adaptive.state_reader import Saved
 
 GOOD = {"n": 1.5, "k": 3, "t": True, "none": None, "list": [1, 2.5], "points": [[1, 0.5]], "part": {"inner": 1}}
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 import pytest
 
 from ddp.adaptive.controller import Controller
-from ddp.adaptive.observation import Observation
-from service.settings import RunConfig
+from ddp.adaptive.types import Observation
+from service.config.settings import RunConfig
 from tests.ddp.adaptive.made_up import drive
 
 CONFIG = RunConfig(max_steps=20_000)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddp.adaptive.targets import Target, aggressive_target, stable_target
+from ddp.adaptive.policy import Target, aggressive_target, stable_target
 from ddp.adaptive.weights import Shares, Weights
 
 USUAL = Weights((0.6, 0.2, 0.2), 0.1)

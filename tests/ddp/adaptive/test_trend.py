@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddp.adaptive.trend import Trend
+from ddp.adaptive.perceptual import Trend
 
 
 def test_a_weight_that_rests_has_no_trend() -> None:

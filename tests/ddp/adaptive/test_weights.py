@@ -3,7 +3,7 @@
 import pytest
 
 from ddp.adaptive.weights import Weights, bounded_perceptual, bounded_shares
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 
 
 def test_configured_weights_keep_their_proportions_and_sum_to_one() -> None:

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ddp.assembly import Start, build_parts, open_workload
-from ddp.parts import Parts
-from ddp.signals import LeaveRequest
-from ddp.trainer import Trainer
-from ddp.world import World, environment_place
-from service.config import load_config
-from service.run_state import RunState
+from ddp.control.shutdown import LeaveRequest
+from ddp.distributed.environment import environment_place
+from ddp.distributed.world import World
+from ddp.training.builder import Start, build_parts, open_workload
+from ddp.training.components import Parts
+from ddp.training.trainer import Trainer
+from service.config.loader import load_config
+from service.run.state import RunState
 
 OURS = ("all_reduce", "all_gather_object", "broadcast_object_list", "broadcast", "all_gather", "barrier", "reduce")
 

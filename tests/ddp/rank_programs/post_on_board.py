@@ -6,7 +6,8 @@ import time
 
 import torch
 
-from ddp.world import World, environment_place
+from ddp.distributed.environment import environment_place
+from ddp.distributed.world import World
 
 
 def main() -> None:

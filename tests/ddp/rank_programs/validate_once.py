@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from ddp.validation import Networks, validate
+from ddp.distributed.environment import environment_place
+from ddp.distributed.world import World
+from ddp.validation.evaluation import Networks, validate
 from ddp.vsr.workload import build
-from ddp.world import World, environment_place
-from service.settings import RunConfig
+from service.config.settings import RunConfig
 
 
 def main() -> None:

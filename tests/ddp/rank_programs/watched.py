@@ -3,8 +3,8 @@
 import select
 import sys
 
-from ddp.stages import Stage, StageMarker
-from ddp.watchdog import Watchdog
+from ddp.watchdog.stages import Stage, StageMarker
+from ddp.watchdog.watchdog import Watchdog
 from tests.ddp.store_serving import store_board
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ddp.vsr.clips import fetch_set
+from ddp.vsr.prepare.clips import fetch_set
 from service.errors import UserError
 
 VideoMaker = Callable[[Path, Sequence[NDArray[np.uint8]]], Path]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ddp.vsr.clips import BUNNY, CLIP_SETS, FILM, SOURCES_FILE, Clip, fetch, fetch_set
+from ddp.vsr.prepare.clips import BUNNY, CLIP_SETS, FILM, SOURCES_FILE, Clip, fetch, fetch_set
+from service.atomic_files import sha256_of
 from service.errors import UserError
-from service.files import sha256_of
 
 CONTENT = b"not really a video, but the bytes that were measured"
 CLIP = Clip(

@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddp.vsr.patch_writer import PatchWriter, detail_of, labels_of
-from ddp.vsr.resize import imresize
-from ddp.vsr.scenes import Survey, survey
-from ddp.vsr.video import Source
-from ddp.vsr.windows import Window
+from ddp.vsr.prepare.patch_writer import PatchWriter, detail_of, labels_of
+from ddp.vsr.prepare.resize import imresize
+from ddp.vsr.prepare.scenes import Survey, survey
+from ddp.vsr.prepare.video import Source
+from ddp.vsr.prepare.windows import Window
 
 Textured = Callable[..., list[NDArray[np.uint8]]]
 VideoMaker = Callable[[Path, list[NDArray[np.uint8]]], Path]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from ddp.vsr.patches import CorruptImageError, PatchSet
+from ddp.vsr.patch_set import CorruptImageError, PatchSet
 from service.errors import DatasetError
 
 T, SCALE, H, W = 5, 3, 12, 18

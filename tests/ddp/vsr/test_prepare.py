@@ -14,9 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddp.vsr.manifest import PatchSettings
-from ddp.vsr.patches import PatchSet
-from ddp.vsr.prepare import main, prepare_videos
+from ddp.vsr.patch_set import PatchSet
+from ddp.vsr.prepare.__main__ import main
+from ddp.vsr.prepare.manifest import PatchSettings
+from ddp.vsr.prepare.pipeline import prepare_videos
 from service.errors import UserError
 
 Textured = Callable[..., list[NDArray[np.uint8]]]

@@ -12,8 +12,8 @@ from PIL import Image
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ddp.vsr.quality import psnr_db, quality, quantise, rgb_to_y, score, ssim
-from ddp.vsr.resize import imresize
+from ddp.vsr.image_quality import psnr_db, quality, quantise, rgb_to_y, score, ssim
+from ddp.vsr.prepare.resize import imresize
 from service.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]

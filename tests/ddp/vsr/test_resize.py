@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddp.vsr.resize import imresize
+from ddp.vsr.prepare.resize import imresize
 from service.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]

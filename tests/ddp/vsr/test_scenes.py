@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ddp.vsr.scenes import Scene, find_cuts, survey
-from ddp.vsr.video import DamagedVideoError, Source
+from ddp.vsr.prepare.scenes import Scene, find_cuts, survey
+from ddp.vsr.prepare.video import DamagedVideoError, Source
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddp.vsr.patches import PatchSet
-from ddp.vsr.stream import (
+from ddp.vsr.patch_set import PatchSet
+from ddp.vsr.sample_stream import (
     Batch,
     PositionSampler,
     StreamDataset,

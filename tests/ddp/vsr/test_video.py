@@ -9,7 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddp.vsr.video import DamagedVideoError, Source, find_sources, frames_per_second, read_frames, read_thumbnails
+from ddp.vsr.prepare.video import (
+    DamagedVideoError,
+    Source,
+    find_sources,
+    frames_per_second,
+    read_frames,
+    read_thumbnails,
+)
 from service.errors import UserError
 
 Textured = Callable[..., list[NDArray[np.uint8]]]

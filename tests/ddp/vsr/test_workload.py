@@ -11,8 +11,8 @@ from PIL import Image
 from ddp.adaptive.controller import Controller
 from ddp.vsr import workload
 from ddp.workload import Share, UnreadableImageError, load_workload
+from service.config.settings import RunConfig
 from service.errors import SettingError
-from service.settings import RunConfig
 
 
 @pytest.fixture

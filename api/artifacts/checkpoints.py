@@ -1,0 +1,135 @@
+"""The checkpoints of a run: which exist, and whether a wanted one does. Only names, sizes and manifests are read."""
+
+import json
+import math
+import re
+import reprlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from api.artifacts.safe_read import NotOrdinaryError, opened, read_ordinary
+from service.api_types import CheckpointEntry, CheckpointList, UnreadableFile
+
+MANIFEST_FILE = "manifest.json"
+STATE_FILE = "state.pt"
+LINKS = ("latest", "best")
+MOST_BYTES = 1024 * 1024
+"""No manifest is larger."""
+
+EXPECTED: dict[str, type | tuple[type, ...]] = {
+    "step": int, "size_bytes": int, "saved_at": (int, float), "sha256": str,
+}  # fmt: skip
+"""What a manifest holds, and as what."""
+
+_NAME = re.compile(r"step_([0-9]{7,18})")
+
+
+class BrokenStateError(Exception):
+    """Why something is no checkpoint, as a sentence's end."""
+
+
+@dataclass(frozen=True)
+class SavedStates:
+    """The folder of checkpoints of one run."""
+
+    folder: Path
+
+    def names(self) -> list[str]:
+        """`step_0000500`, …, by step; a broken one is none. Raises `OSError` if the folder cannot be read."""
+        return [entry["name"] for entry in self.listing()["checkpoints"]]
+
+    def find(self, wanted: str) -> str | None:
+        """The name of the checkpoint meant by `latest`, `best`, a step or a name; None when there is none."""
+        names = self.names()
+        if wanted in LINKS:
+            name = self._target(wanted)
+            return name if name in names else None
+        return next((name for name in names if _step(name) == _step(wanted)), None)
+
+    def listing(self) -> CheckpointList:
+        """All checkpoints by step, and what is named like one and is none. Raises `OSError`."""
+        targets = {link: self._target(link) for link in LINKS}
+        checkpoints: list[CheckpointEntry] = []
+        unreadable: list[UnreadableFile] = []
+        for path in self._paths():
+            try:
+                links = [link for link, target in targets.items() if target == path.name]
+                checkpoints.append(_entry(path, links))
+            except BrokenStateError as error:
+                if path.exists() or path.is_symlink():  # not pruned or archived since the folder was listed
+                    unreadable.append({"name": path.name, "reason": str(error)})
+        return {"checkpoints": checkpoints, "unreadable": unreadable}
+
+    def _paths(self) -> list[Path]:
+        """What is named like a checkpoint, by step."""
+        try:
+            found = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+        except FileNotFoundError:
+            return []
+        return sorted(found, key=lambda path: (_step(path.name), path.name))
+
+    def _target(self, link: str) -> str | None:
+        """The name that a link points to."""
+        try:
+            return (self.folder / link).readlink().name
+        except OSError:  # absent, or no link
+            return None
+
+
+def _entry(folder: Path, links: list[str]) -> CheckpointEntry:
+    """The list's entry for a checkpoint; raises `BrokenStateError`."""
+    step = _step(folder.name)
+    if folder.is_symlink() or not folder.is_dir():
+        raise BrokenStateError("it is no folder")
+    if folder.name != f"step_{step:07d}":
+        raise BrokenStateError("its name is none of step_<step>")
+    manifest = _manifest(folder / MANIFEST_FILE)
+    if manifest["step"] != step:
+        raise BrokenStateError(f"its {MANIFEST_FILE} is of step {manifest['step']}")
+    size_bytes = _size(folder / STATE_FILE)
+    if size_bytes != manifest["size_bytes"]:
+        raise BrokenStateError(f"its {STATE_FILE} has {size_bytes} bytes, not {manifest['size_bytes']}")
+    return {
+        "name": folder.name,
+        "step": step,
+        "size_bytes": size_bytes,
+        "saved_at": manifest["saved_at"],
+        "sha256": manifest["sha256"],
+        "links": links,
+    }
+
+
+def _size(path: Path) -> int:
+    """The size of the state's file; raises `BrokenStateError` when there is none."""
+    try:
+        with opened(path) as (_, status):
+            return status.st_size
+    except OSError as error:
+        raise BrokenStateError(f"its {STATE_FILE} cannot be read ({error.strerror})") from None
+    except NotOrdinaryError as error:
+        raise BrokenStateError(f"its {STATE_FILE} is damaged ({error})") from None
+
+
+def _step(name: str) -> int:
+    return int(name.removeprefix("step_"))
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest, which is written last; raises `BrokenStateError`."""
+    try:
+        manifest = json.loads(read_ordinary(path, MOST_BYTES).content)
+    except FileNotFoundError:
+        raise BrokenStateError(f"it has no {MANIFEST_FILE}") from None
+    except OSError as error:
+        raise BrokenStateError(f"its {MANIFEST_FILE} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError, NotOrdinaryError) as error:
+        raise BrokenStateError(f"its {MANIFEST_FILE} is damaged ({error})") from None
+    if not isinstance(manifest, dict):
+        raise BrokenStateError(f"its {MANIFEST_FILE} holds no JSON object")
+    for key, kinds in EXPECTED.items():
+        value = manifest.get(key)
+        is_finite = not isinstance(value, float) or math.isfinite(value)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not is_finite:
+            raise BrokenStateError(f"its {MANIFEST_FILE} has the {key} {reprlib.repr(value)}")
+    return manifest

@@ -1,0 +1,155 @@
+"""What a request asks for: a command, who asks, under which conditions. All is checked before anything is queued."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
+
+from flask import request
+
+from api.commands.body_schemas import JSON_TYPES, PATCH_TYPES
+from api.http.auth import authenticated_name, client_name
+from api.http.parameters import Choice, Flag, Parameter, Seconds, Step, Text
+from api.http.problems import ProblemError
+from service.commands import Kind, check_arguments
+
+SOURCES = ("api", "cli", "web")
+ACTOR_LENGTH = 64
+KEY_LENGTH = 255
+LONGEST_EXPIRY_SECONDS = 7 * 24 * 3600
+LONGEST_WAIT_SECONDS = 60
+
+
+class ActorName(Parameter[str | None]):
+    """A person's or a program's name in a header: UTF-8, or Latin-1 as some clients send it."""
+
+    def __init__(self) -> None:
+        schema = {"type": "string", "maxLength": ACTOR_LENGTH, "pattern": "^[ -~¡-¬®-ÿ]*$"}
+        super().__init__("X-Leitstand-Actor", "who asks, for the audit; the address is added", schema, None, "header")
+
+    def _parse(self, text: str) -> str | None:
+        with suppress(UnicodeError):
+            # WSGI hands header bytes on as Latin-1.
+            text = text.encode("latin-1").decode()
+        if len(text) > ACTOR_LENGTH or not text.isprintable():
+            raise self._refusal(text, f"at most {ACTOR_LENGTH} printable characters")
+        return text or None
+
+
+class IdempotencyKey(Parameter[str | None]):
+    """What names one command: `8e03978e…` as it is, or `"8e03978e…"` as the IETF's draft has it (RFC 8941)."""
+
+    _PATTERN = rf'[!#-~][!-~]{{0,{KEY_LENGTH - 1}}}|"(?:[!#-\[\]-~]|\\["\\]){{1,{KEY_LENGTH}}}"'
+
+    def __init__(self) -> None:
+        meaning = "names this very command: asked again with the same key, it is not queued a second time"
+        schema = {"type": "string", "pattern": f"^(?:{self._PATTERN})$"}
+        super().__init__("Idempotency-Key", meaning, schema, None, "header")
+
+    def _parse(self, text: str) -> str:
+        if not re.fullmatch(self._PATTERN, text):
+            raise self._refusal(text, f"1 to {KEY_LENGTH} visible ASCII characters, with or without quotes around them")
+        return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
+
+
+ACTOR = ActorName()
+SOURCE = Choice("X-Leitstand-Source", "by what, for the audit", SOURCES, default=SOURCES[0], place="header")
+KEY = IdempotencyKey()
+IF_MATCH = Text(
+    "If-Match", "queue it only while the settings have this ETag, or with `*` whatever they are",
+    "[!-~][ -~]{0,999}", "ETags, or *", place="header",
+)  # fmt: skip
+
+APPLY_AT_STEP = Step("apply_at_step", "carry it out at the end of this step, above the run's, rather than at once")
+EXPIRES_IN = Seconds(
+    "expires_in", "unless it begins within so many seconds, it is never carried out", most=LONGEST_EXPIRY_SECONDS,
+    is_open_at_zero=True,
+)  # fmt: skip
+
+DRY_RUN = Flag("dry_run", "check everything and queue nothing")
+WAIT = Seconds("wait", "answer once it has ended, at the latest after so many seconds", most=LONGEST_WAIT_SECONDS)
+
+PARAMETERS = (APPLY_AT_STEP, EXPIRES_IN, DRY_RUN, WAIT, KEY, ACTOR, SOURCE)
+"""What every command takes; a change of settings also takes `IF_MATCH`."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One request for a command. `expires_in` and `wait` are seconds."""
+
+    kind: Kind
+    arguments: dict[str, Any]
+    actor: str
+    source: str
+    apply_at_step: int | None
+    expires_in: float | None
+    dry_run: bool
+    wait: float
+    key: str | None
+    if_match: str | None
+
+    @classmethod
+    def of_request(cls, kind: Kind) -> Self:
+        """The present request; raises `ProblemError` or `CommandError` when it cannot be meant."""
+        is_change = kind is Kind.SET
+        return cls(
+            kind=kind,
+            arguments=check_arguments(kind, _body(PATCH_TYPES if is_change else JSON_TYPES)),
+            actor=actor(),
+            source=source(),
+            apply_at_step=APPLY_AT_STEP.value(),
+            expires_in=EXPIRES_IN.value(),
+            dry_run=DRY_RUN.value(),
+            wait=WAIT.value() or 0.0,
+            key=KEY.value(),
+            if_match=IF_MATCH.value() if is_change else None,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for requests that want the same, however they write it and however long they wait."""
+        wish = [self.kind.value, self.arguments, self.apply_at_step, self.expires_in, self.if_match]
+        return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
+
+
+def actor() -> str:
+    """Who asks and from which address: `name@address`; with a token, whose name is proved, `name (token)@address`."""
+    said, proved = ACTOR.value(), authenticated_name()
+    who = f"{said} ({proved})" if said and proved else said or client_name()
+    return f"{who}@{request.remote_addr}"
+
+
+def source() -> str:
+    """By what the present request was sent, as it says."""
+    return SOURCE.value() or SOURCES[0]
+
+
+def _body(media_types: Sequence[str]) -> Any:
+    """The arguments in the request's body; none when it is empty."""
+    content = request.get_data()
+    if not content:
+        return {}
+    if request.mimetype not in media_types:
+        wanted = " or ".join(media_types)
+        raise ProblemError(
+            "unsupported-media-type",
+            f"The body's Content-Type is {request.mimetype!r}, but must be {wanted}; or send no body.",
+            {"Accept-Patch": ", ".join(media_types)} if request.method == "PATCH" else {},
+        )
+    try:
+        return json.loads(content, object_pairs_hook=_members)
+    except (ValueError, RecursionError) as error:
+        raise ProblemError("not-json", f"The body is not JSON ({error}); send {{}} or no body.") from None
+
+
+def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's members; raises `ValueError` when one is there twice, of which one would be lost."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is given twice")
+    return members

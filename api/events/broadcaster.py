@@ -1,0 +1,263 @@
+"""Watching a run for all who follow it: one thread for each run, which lives only while somebody listens.
+
+    store ──(one look, whoever listens)──> View ──> Watcher ──> Mailbox ──> stream of client 1
+                                                          └──> Mailbox ──> stream of client 2 …
+
+A look is made when the store has changed; a store that is locked or lost is tried again, and ends no stream.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from flask import Flask
+
+from api.events.messages import Happening, read_happenings, run_change, state_data
+from api.events.subscription import Mailbox
+from api.http.problems import ProblemError
+from api.runs.context import Reader
+from api.runs.registry import Room
+from service.store.change_poll import ChangeWatch
+from service.store.event_replay import Position, present_position, start_position
+from service.store.store import RunRow, Store, StoreUnavailableError
+
+EXTENSION = "leitstand.watchers"
+
+
+TICK_SECONDS = 0.05
+STATE_SECONDS = 0.5
+"""Two states are at least so far apart."""
+UNREADABLE = "the store cannot be read now; this goes on once it can"
+READABLE = "the store can be read again"
+
+logger = logging.getLogger(__name__)
+
+
+class View:
+    """A run as it was last read, and how far it has been followed; for one thread."""
+
+    def __init__(self, find: Callable[[], Reader]) -> None:
+        """`find` gives access to the run. Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`."""
+        self._find = find
+        self.reader = find()
+        self.run = self.reader.run()
+        self.position = present_position(self.reader.store, self.run.id)
+        self._watch = ChangeWatch(self.reader.store, self.run.id)
+
+    def is_due(self, now: float) -> bool:
+        """Whether to look into the store at `now`, of a monotonic clock."""
+        return self._watch.is_due(now)
+
+    def look(self) -> Iterator[list[Happening]]:
+        """What happened since the last look, a page at a time; another run than before is followed from its start.
+
+        Raises `StoreUnavailableError` or `ProblemError` while the run cannot be read.
+        """
+        self._find_again()
+        run = self.reader.find_run()
+        if run is None:  # one has been archived, and the next has not begun
+            return
+        if run.id != self.run.id:
+            self.position = start_position(self.reader.store, run)
+            self._watch = ChangeWatch(self.reader.store, run.id)
+            yield [run_change(run, self.run.id, self.position)]
+        self.run = run
+        is_all = False
+        while not is_all:
+            happenings, is_all = read_happenings(self.reader.store, self.position)
+            if happenings:
+                self.position = happenings[-1].position
+                yield happenings
+
+    def told(self) -> "Told":
+        """Once all that was read has been handed out."""
+        return Told(self.reader.store, self.run, self.position)
+
+    def _find_again(self) -> None:
+        """The default run may have become another, in another store."""
+        reader = self._find()
+        if reader.store is not self.reader.store:
+            self._watch = ChangeWatch(reader.store, self.run.id)
+        self.reader = reader
+
+
+class Told(NamedTuple):
+    """What the mailboxes know: which run it is, in which store, and how far it has been told."""
+
+    store: Store
+    run: RunRow
+    position: Position
+
+
+class Watcher:
+    """One run's thread and the mailboxes that it fills; safe to use from several threads."""
+
+    def __init__(self, find: Callable[[], Reader], is_ending: Callable[[], bool]) -> None:
+        """`find` gives access to the run; once `is_ending` is true, all mailboxes are ended."""
+        self._find = find
+        self._is_ending = is_ending
+        # Shared
+        self._lock = threading.Lock()
+        self._mailboxes: set[Mailbox] = set()
+        self._told: Told | None = None
+        # Of the thread
+        self._shown = ""
+        self._shown_at = 0.0
+        self._is_unreadable = False
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether its thread lives."""
+        return self._told is not None
+
+    def open(self) -> Mailbox:
+        """A mailbox that gets everything from now on, with the present state in it.
+
+        Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError` for who comes first.
+        """
+        with self._lock:
+            if self._told is None:
+                view = View(self._find)
+                self._told = view.told()
+                self._shown, self._shown_at = state_data(view.run, time.time())[1], time.monotonic()
+                threading.Thread(target=self._run, args=(view,), name="watcher", daemon=True).start()
+            mailbox = Mailbox(self._told.position, state_data(self._told.run, time.time())[0])
+            self._mailboxes.add(mailbox)
+        return mailbox
+
+    def open_again(self, mailbox: Mailbox) -> None:
+        """Let a mailbox that has lost something take in what comes from now on."""
+        with self._lock:
+            if self._told is not None:
+                mailbox.begin_at(self._told.position)
+
+    def store(self) -> Store | None:
+        """Where the run is that the mailboxes are told of; None once nobody listens."""
+        told = self._told
+        return None if told is None else told.store
+
+    def close(self, mailbox: Mailbox) -> None:
+        """Nobody reads this one any more; with the last one, the thread ends."""
+        with self._lock:
+            self._mailboxes.discard(mailbox)
+
+    # The thread
+
+    def _run(self, view: View) -> None:
+        self._is_unreadable = False
+        while self._goes_on():
+            try:
+                self._turn(view)
+            except Exception:  # the boundary of the thread: a defect must not silence the streams for ever
+                logger.exception("The watcher of run %s met an unexpected error; it goes on.", view.run.id)
+                time.sleep(STATE_SECONDS)
+            time.sleep(TICK_SECONDS)
+
+    def _goes_on(self) -> bool:
+        with self._lock:
+            if self._is_ending():
+                for mailbox in self._mailboxes:
+                    mailbox.end()
+                self._mailboxes.clear()
+            if not self._mailboxes:
+                self._told = None
+            return self._told is not None
+
+    def _turn(self, view: View) -> None:
+        now = time.monotonic()
+        if view.is_due(now):
+            try:
+                for happenings in view.look():
+                    self._hand_out(view, happenings)
+                self._hand_out(view, [])
+            except (StoreUnavailableError, ProblemError):
+                self._note(is_unreadable=True)
+            else:
+                self._note(is_unreadable=False)
+        if now >= self._shown_at + STATE_SECONDS:
+            self._show(view, now)
+
+    def _hand_out(self, view: View, happenings: list[Happening]) -> None:
+        with self._lock:
+            self._told = view.told()
+            for mailbox in self._mailboxes:
+                mailbox.put(happenings)
+
+    def _show(self, view: View, now: float) -> None:
+        """Hand out the state if it differs; it may do so just because time goes by."""
+        text, shown = state_data(view.run, time.time())
+        if shown == self._shown:
+            return
+        with self._lock:
+            for mailbox in self._mailboxes:
+                mailbox.show(text)
+        self._shown, self._shown_at = shown, now
+
+    def _note(self, *, is_unreadable: bool) -> None:
+        """Say once that the store cannot be read, and once that it can."""
+        if is_unreadable == self._is_unreadable:
+            return
+        self._is_unreadable = is_unreadable
+        with self._lock:
+            for mailbox in self._mailboxes:
+                mailbox.tell(UNREADABLE if is_unreadable else READABLE)
+
+
+class Watchers:
+    """The watchers of a room by run, and the places of the streams that they serve."""
+
+    def __init__(self, find: Callable[[str | None], Reader], most_streams: int) -> None:
+        """`find` gives access to a run by its id, or to the default one."""
+        self.most_streams = most_streams
+        self._find = find
+        self._is_ending: Callable[[], bool] = lambda: False
+        self._lock = threading.Lock()
+        self._watchers: dict[str | None, Watcher] = {}
+        self._taken = 0
+
+    def end_when(self, is_ending: Callable[[], bool]) -> None:
+        """Let all streams end once this is true."""
+        self._is_ending = is_ending
+
+    def take_place(self) -> bool:
+        """Take one of the places for streams; False when all are taken."""
+        with self._lock:
+            if self._taken >= self.most_streams:
+                return False
+            self._taken += 1
+            return True
+
+    def give_place_back(self) -> None:
+        """A stream has ended."""
+        with self._lock:
+            self._taken -= 1
+
+    @property
+    def taken(self) -> int:
+        """How many places are taken."""
+        return self._taken
+
+    def of(self, run_id: str | None) -> Watcher:
+        """The watcher of a run, or of the default one."""
+        with self._lock:
+            idle = [key for key, watcher in self._watchers.items() if key != run_id and not watcher.is_watching]
+            for key in idle:
+                del self._watchers[key]
+            if run_id not in self._watchers:
+                self._watchers[run_id] = Watcher(partial(self._find, run_id), lambda: self._is_ending())
+            return self._watchers[run_id]
+
+
+def register(app: Flask, room: Room, most_streams: int) -> None:
+    """Let `app` follow the runs of a room, for at most so many streams at a time."""
+    app.extensions[EXTENSION] = Watchers(room.reader, most_streams)
+
+
+def watchers_of(app: Flask) -> Watchers:
+    """What `register` made."""
+    watchers = app.extensions[EXTENSION]
+    assert isinstance(watchers, Watchers)
+    return watchers

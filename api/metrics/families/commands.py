@@ -1,0 +1,43 @@
+"""Metrics of the commands of a run."""
+
+from collections.abc import Iterable
+
+from api.metrics.definition import Histogram, MetricRow, Sample, Scrape
+from service.commands import CommandState, Kind
+from service.store.queries.commands import BOUNDS_SECONDS
+
+FINAL_STATES = tuple(state for state in CommandState if state.is_final)
+OPEN_STATES = tuple(state for state in CommandState if not state.is_final)
+
+
+def _ended(scrape: Scrape) -> Iterable[Sample]:
+    """Only ended commands are counted: a counter must not fall when a command leaves the queue."""
+    if scrape.run is None:
+        return []
+    return [
+        ((kind.value, state.value), float(scrape.commands.get((kind, state), 0)))
+        for kind in Kind
+        for state in FINAL_STATES
+    ]
+
+
+def _open(scrape: Scrape) -> Iterable[Sample]:
+    if scrape.run is None:
+        return []
+    return [
+        ((state.value,), float(sum(scrape.commands.get((kind, state), 0) for kind in Kind))) for state in OPEN_STATES
+    ]
+
+
+def _delays(scrape: Scrape) -> Iterable[Sample]:
+    delays = scrape.delays
+    if delays is None:
+        return []
+    return [((), Histogram(BOUNDS_SECONDS, delays.counts, delays.count, delays.total_seconds))]
+
+
+ROWS: tuple[MetricRow, ...] = (
+    MetricRow("leitstand_commands_total", "Ended commands by kind and outcome", _ended, ("kind", "state")),
+    MetricRow("leitstand_commands_open", "Commands that wait or are carried out", _open, ("state",)),
+    MetricRow("leitstand_command_delay_seconds", "From acceptance until a command began", _delays, is_histogram=True),
+)

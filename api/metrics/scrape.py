@@ -1,0 +1,62 @@
+"""What a scrape reads of a run: counts and single rows of the store, never its history, and no record file."""
+
+import shutil
+from dataclasses import replace
+
+from flask import current_app
+
+from api.alerts.current import books_of, judged_alerts
+from api.metrics.definition import Disk, Scrape
+from api.metrics.http_stats import TrafficCounts
+from api.runs.context import Reader
+from service.alerts.rules import NAMES
+from service.store.queries.commands import command_delays
+from service.store.queries.ranks import rank_rows
+from service.store.queries.records import record_marks
+from service.store.store import RunRow
+
+
+def scrape_run(reader: Reader, traffic: TrafficCounts | None) -> Scrape:
+    """Everything that the table of metrics needs. Raises `StoreUnavailableError`."""
+    files = _files(reader)
+    with reader.together():
+        run = reader.find_run()
+        scrape = Scrape(traffic=traffic, run=run, record_count=files, disk=_disk(reader, run))
+        return scrape if run is None else _with_store(scrape, reader, run)
+
+
+def _with_store(scrape: Scrape, reader: Reader, run: RunRow) -> Scrape:
+    store = reader.store
+    marks = record_marks(store, run.id, newest_first=True, limit=1)
+    alerts = judged_alerts(books_of(current_app), reader, run, scrape.now).on
+    return replace(
+        scrape,
+        ranks=rank_rows(store, run.id),
+        commands=store.command_counts(run.id),
+        delays=command_delays(store, run.id),
+        record_count=store.record_count(run.id) if scrape.record_count is None else scrape.record_count,
+        last_record=marks[0] if marks else None,
+        alerts={name: name in alerts for name in NAMES},
+    )
+
+
+def _files(reader: Reader) -> int | None:
+    """How many records lie in the directory; None where it is not on this machine, or cannot be read."""
+    try:
+        return reader.place.records.count() if reader.place else None
+    except OSError:
+        return None
+
+
+def _disk(reader: Reader, run: RunRow | None) -> Disk | None:
+    """The disk as it is now where it is on this machine, else as the trainer last saw it."""
+    if reader.directory is not None:
+        try:
+            usage = shutil.disk_usage(reader.directory.root)
+        except OSError:
+            return None
+        return Disk(usage.free, usage.total)
+    facts = (run.facts if run else None) or {}
+    if "disk_free_bytes" not in facts:
+        return None
+    return Disk(facts["disk_free_bytes"], facts["disk_bytes"])

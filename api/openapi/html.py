@@ -1,0 +1,105 @@
+"""`/docs`: the OpenAPI document as a page to read, without scripts and without another server."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flask import render_template
+from markupsafe import Markup, escape
+
+from api.http.parameters import LARGEST
+from api.http.problems import PROBLEMS
+from service import __version__
+
+SERVER = "localhost:5050"
+ORDER = (
+    "controls", "live_settings", "states", "events", "alerts", "records", "comparison", "series", "previews",
+    "checkpoints", "ranks", "logs", "runs", "metrics", "health", "documents", "page",
+)  # fmt: skip
+"""The groups of routes as a reader wants them: steering, watching, history, the rest."""
+
+Schema = Mapping[str, Any]
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The page, for an application that is at work."""
+    tags = sorted(document["tags"], key=lambda tag: ORDER.index(tag["name"]) if tag["name"] in ORDER else len(ORDER))
+    groups: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in tags}
+    for path, methods in document["paths"].items():
+        for method, described in methods.items():
+            scope = described["security"][0].get("token", ["no token"])[0]
+            example = curl(method.upper(), path, described)
+            route = {"path": path, "method": method.upper(), "scope": scope, "example": example, **described}
+            groups[described["tags"][0]].append(route)
+    return render_template(
+        "docs.html",
+        version=__version__,
+        document=document,
+        tags=tags,
+        groups=groups,
+        problems=PROBLEMS,
+        text_of=schema_text,
+        meaning_of=meaning_of,
+        prose=prose,
+    )
+
+
+def prose(text: str) -> Markup:
+    """Text with its `names` set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(" ".join(text.split())))))
+
+
+def schema_text(schema: Schema) -> Markup:
+    """A schema in a few words: `integer, from 0 to 100`, `list of RecordEntry`, `one of: a, b`; types are links."""
+    return Markup(" or ").join(dict.fromkeys(map(_words, _alternatives(schema))))
+
+
+def meaning_of(schema: Schema) -> str:
+    """What a schema says of its meaning, itself or as one of several; empty where it says nothing."""
+    return next((str(item["description"]) for item in (schema, *_alternatives(schema)) if "description" in item), "")
+
+
+def _alternatives(schema: Schema) -> Iterator[Schema]:
+    for item in schema.get("anyOf", ()):
+        yield from _alternatives(item)
+    if "anyOf" not in schema:
+        kinds = schema.get("type")
+        yield from ({**schema, "type": kind} for kind in kinds) if isinstance(kinds, list) else [schema]
+
+
+def _words(schema: Schema) -> Markup:
+    if "$ref" in schema:
+        return Markup('<a href="#shape-{0}">{0}</a>').format(schema["$ref"].rpartition("/")[2])
+    if schema.get("type") == "array":
+        return Markup("list of ") + schema_text(schema["items"])
+    if "enum" in schema:
+        return escape(f"one of: {', '.join(map(str, schema['enum']))}")
+    if "const" in schema:
+        return escape(json.dumps(schema["const"]))
+    default = f"default {json.dumps(schema['default'])}" if "default" in schema else ""
+    return escape(", ".join(filter(None, [str(schema.get("type", "any")), _bounds(schema), default])))
+
+
+def _bounds(schema: Schema) -> str:
+    if schema.get("type") == "null":
+        return ""
+    lower, above, upper = schema.get("minimum"), schema.get("exclusiveMinimum"), schema.get("maximum")
+    parts = [
+        f"from {lower}" if lower is not None else "",
+        f"above {above}" if above is not None else "",
+        f"to {upper}" if upper is not None and upper < LARGEST else "",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def curl(method: str, path: str, described: Mapping[str, Any]) -> str:
+    """How to ask for a route from a shell; what is to be filled in stands in capitals."""
+    url = SERVER + re.sub(r"{(\w+)}", lambda name: name[1].upper(), path)
+    words = ["curl", "-s", *([] if method == "GET" else ["-X", method]), url]
+    for media_type, content in described.get("requestBody", {}).get("content", {}).items():
+        if content.get("example"):
+            words += ["-H", f"Content-Type: {media_type}", "-d", json.dumps(content["example"])]
+        break
+    return shlex.join(words)

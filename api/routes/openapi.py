@@ -1,0 +1,111 @@
+"""The contract itself: the OpenAPI document, a page to read it, and the schemas of all answers."""
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, request
+
+from api.http.operation import Answer, Scope, operation
+from api.http.parameters import InPath
+from api.http.problems import ProblemError
+from api.openapi import html
+from api.openapi.document import build, encoded
+from api.openapi.schemas import answer_shapes, standalone
+from service.run.record_schema import record_schema as schema_of_records
+
+SCHEMA = "application/schema+json"
+
+NAME = InPath("name", "an answer's name, as `/openapi.json` has it", {"type": "string", "enum": list(answer_shapes())})
+
+blueprint = Blueprint("documents", __name__)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The document as it is served: as JSON, and as a page to read."""
+
+    text: str
+    page: str
+
+
+class Documents:
+    """The document of one application, made when it is first asked for."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._published: Published | None = None
+
+    def published(self) -> Published:
+        """The same for as long as the process lives: nobody needs a token to ask for it, so it must cost nothing."""
+        with self._lock:
+            if self._published is None:
+                document = build(self._app)
+                self._published = Published(encoded(document), html.page(document))
+            return self._published
+
+
+def register(app: Flask) -> None:
+    """Give `app` its document."""
+    app.extensions["leitstand documents"] = Documents(app)
+
+
+@blueprint.get("/openapi.json")
+@operation(
+    Scope.OPEN,
+    answers=[
+        Answer(
+            schema={"type": "object", "required": ["openapi", "paths"]},
+            description="the document",
+            headers={"ETag": "its hash"},
+        ),
+        Answer(media_type="", description="it has not changed", status=304),
+    ],
+)
+def openapi() -> Response:
+    """Show this document: OpenAPI 3.1."""
+    return _kept(Response(_published().text, mimetype="application/json"))
+
+
+@blueprint.get("/docs")
+@operation(Scope.OPEN, answers=[Answer(media_type="text/html", description="the page")])
+def docs() -> str:
+    """Show all routes as a page to read; it needs neither scripts nor any other server."""
+    return _published().page
+
+
+@blueprint.get("/schema/statistik.json")
+@operation(Scope.OPEN, answers=[Answer(media_type=SCHEMA, description="the schema")])
+def record_schema() -> Response:
+    """Show the JSON Schema of `Statistik_<step>.json`."""
+    return _schema(schema_of_records())
+
+
+@blueprint.get("/schema/<name>.json")
+@operation(Scope.OPEN, NAME, answers=[Answer(media_type=SCHEMA, description="the schema")], problems=["not-found"])
+def answer_schema(name: str) -> Response:
+    """Show the JSON Schema of one answer by the name that `/openapi.json` gives it, such as `RecordList`."""
+    found = standalone(name)
+    if found is None:
+        raise ProblemError("not-found", f"There is no schema {name!r}; /openapi.json lists all in components.schemas.")
+    return _schema(found)
+
+
+def _published() -> Published:
+    documents = current_app.extensions["leitstand documents"]
+    assert isinstance(documents, Documents)
+    return documents.published()
+
+
+def _schema(schema: dict[str, Any]) -> Response:
+    return Response(json.dumps(schema, indent=2) + "\n", mimetype=SCHEMA)
+
+
+def _kept(response: Response) -> Response:
+    """May be kept, but is to be asked for before it is used: an update of the server changes it."""
+    response.add_etag()
+    response.headers["Cache-Control"] = "no-cache"
+    response.make_conditional(request)
+    return response

@@ -1,0 +1,31 @@
+"""`/checkpoints`: the saved states that a run can resume from or go back to."""
+
+from flask import Blueprint
+
+from api.http.operation import Answer, Scope, operation
+from api.http.problems import ProblemError
+from api.runs.context import current_reader
+from service.api_types import CheckpointList
+
+blueprint = Blueprint("checkpoints", __name__)
+
+
+@blueprint.get("/checkpoints")
+@operation(
+    Scope.READ,
+    answers=[Answer(CheckpointList, "the saved states by step")],
+    problems=["not-found", "storage-unavailable"],
+)
+def list_all() -> CheckpointList:
+    """List the saved states, and which of them `latest` and `best` are."""
+    place = current_reader().place
+    if place is None:
+        raise ProblemError(
+            "not-found", "The run's directory is not on this machine, so its checkpoints cannot be shown."
+        )
+    try:
+        return place.saved_states.listing()
+    except OSError as error:
+        raise ProblemError(
+            "storage-unavailable", f"The checkpoints cannot be read ({error.strerror}); try again."
+        ) from None

@@ -1,0 +1,181 @@
+"""`POST /validate`, …, `PATCH /settings`: ask something of the running training; `/commands`: what came of it.
+
+A request only queues a command and answers 202; it waits for the trainer only where it says `wait`. Whoever lost an
+answer asks again under the same Idempotency-Key, and is answered as the first time, whatever happened since.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+from flask import Blueprint, Response, jsonify, url_for
+
+from api.commands.acceptance import accept, dry_run_answer, willing_run
+from api.commands.body_schemas import body_of
+from api.commands.request import ACTOR, IF_MATCH, PARAMETERS, SOURCE, Submission, actor, source
+from api.commands.wait import await_end
+from api.http.operation import Answer, Scope, operation
+from api.http.pagination import Cursor, cursor_text, next_link
+from api.http.parameters import Choice, InPath, Text, WholeNumber
+from api.http.problems import ProblemError
+from api.runs.context import current_reader, named_run
+from api.runs.registry import current_room
+from service.api_types import Acceptance, CommandAnswer, CommandList
+from service.commands import Command, CommandState, Kind
+from service.store.store import Store
+
+RETRY_SECONDS = 1
+SUMMARIES = {
+    Kind.VALIDATE: "Queue one validation with its record, also while paused.",
+    Kind.PAUSE: "Queue a pause; asking twice changes nothing.",
+    Kind.RESUME: "Queue the end of a pause; asking twice changes nothing.",
+    Kind.CHECKPOINT: "Queue a checkpoint.",
+    Kind.STOP: "Queue the end of the run: finish the step, save a checkpoint, leave.",
+    Kind.SET: "Queue a change of settings, taken as a whole or not at all.",
+    Kind.ROLLBACK: "Queue a return to a checkpoint, to go on from there.",
+}
+KIND = Choice("kind", "only of this kind", [kind.value for kind in Kind])
+STATE = Choice("state", "only in this state", [state.value for state in CommandState])
+WHOSE = Text(
+    "actor", "only of this `actor`, with `@` and the address or without",
+    ".{1,200}", "an actor as commands show it",
+)  # fmt: skip
+
+LIMIT = WholeNumber("limit", "entries on a page", default=100, minimum=1, maximum=1000)
+CURSOR = Cursor()
+
+COMMAND_ID = InPath("command_id", "a command's id", {"type": "string", "pattern": "^[0-9a-f]{32}$"})
+
+LOCATION = {"Location": "where to look at it"}
+REPLAYED = {"Idempotency-Replayed": "`true` where the command is that of an earlier request with the same key"}
+ACCEPTED = Answer(
+    CommandAnswer, "accepted and on disk, not done", 202,
+    headers={**LOCATION, "Retry-After": "seconds until it is worth a look"}, optional_headers=REPLAYED,
+)  # fmt: skip
+
+ENDED = Answer(
+    CommandAnswer | Acceptance, "with `wait`: the command, ended; with `dry_run`: what would be queued",
+    optional_headers={**LOCATION, **REPLAYED},
+)  # fmt: skip
+
+REFUSALS = (
+    "not-json", "unsupported-media-type", "body-too-large", "invalid-argument", "key-reused", "run-ended", "no-run",
+    "no-trainer", "storage-unavailable",
+)  # fmt: skip
+
+View = Callable[[], Response]
+
+blueprint = Blueprint("controls", __name__)
+
+
+def submit(kind: Kind) -> Response:
+    """Queue a command for the running training, or say that it would be."""
+    reader, asked = current_reader(), Submission.of_request(kind)
+    if asked.dry_run:
+        with reader.together():
+            return jsonify(dry_run_answer(willing_run(reader, asked), asked))
+    with reader.together():
+        command, is_replayed = accept(reader, asked)
+    response = _answer(await_end(reader.store, command, asked.wait))
+    if is_replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _view(kind: Kind) -> View:
+    """The view of one kind of command, with its contract."""
+    conditions, refusals = ((IF_MATCH,), ("precondition-failed",)) if kind is Kind.SET else ((), ())
+
+    @operation(
+        Scope.CONTROL, *PARAMETERS, *conditions,
+        answers=[ACCEPTED, ENDED], problems=[*REFUSALS, *refusals], body=body_of(kind),
+    )  # fmt: skip
+    def view() -> Response:
+        return submit(kind)
+
+    view.__doc__ = SUMMARIES[kind]
+    return view
+
+
+for _kind in Kind:
+    _path, _method = ("/settings", "PATCH") if _kind is Kind.SET else (f"/{_kind}", "POST")
+    blueprint.add_url_rule(_path, _kind.value, _view(_kind), methods=[_method])
+
+
+@blueprint.get("/commands")
+@operation(
+    Scope.READ, KIND, STATE, WHOSE, LIMIT, CURSOR,
+    answers=[Answer(CommandList, "a page of the list", optional_headers={"Link": "the next page, `rel=next`"})],
+    problems=["invalid-argument", "no-run", "storage-unavailable"],
+)  # fmt: skip
+def list_newest() -> Response:
+    """List the run's commands, newest first: who asked for what, when and from where, and what came of it."""
+    reader = current_reader()
+    kind, state, cursor = KIND.value(), STATE.value(), CURSOR.value()
+    commands, before = reader.store.commands_page(
+        reader.run().id,
+        kind=None if kind is None else Kind(kind),
+        state=None if state is None else CommandState(state),
+        actor=WHOSE.value(),
+        before=None if cursor is None else cursor[0],
+        limit=LIMIT.value(),
+    )
+    following = None if before is None else cursor_text((before, ""))
+    page: CommandList = {"commands": [_shown(command) for command in commands], "next_cursor": following}
+    response = jsonify(page)
+    if following is not None:
+        response.headers["Link"] = next_link(following)
+    return response
+
+
+@blueprint.get("/commands/<command_id>")
+@operation(
+    Scope.READ, COMMAND_ID, answers=[Answer(CommandAnswer, "the command")],
+    problems=["not-found", "storage-unavailable"],
+)  # fmt: skip
+def show(command_id: str) -> CommandAnswer:
+    """Show one command."""
+    return _shown(_find(command_id)[1])
+
+
+@blueprint.delete("/commands/<command_id>")
+@operation(
+    Scope.CONTROL, COMMAND_ID, ACTOR, SOURCE,
+    answers=[Answer(CommandAnswer, "the command, now cancelled, or cancelled before")],
+    problems=["not-found", "command-begun", "invalid-argument", "storage-unavailable"],
+)  # fmt: skip
+def cancel(command_id: str) -> CommandAnswer:
+    """Take back a command that is still queued; asking twice changes nothing."""
+    store, command = _find(command_id)
+    store.cancel_command(command_id, f"cancelled by {actor()} ({source()})")
+    command = store.command(command_id) or command
+    if command.state is not CommandState.CANCELLED:
+        raise ProblemError(
+            "command-begun", f"Command {command_id} is {command.state}; only one that is queued can be cancelled."
+        )
+    return _shown(command)
+
+
+def _find(command_id: str) -> tuple[Store, Command]:
+    """A command of the run in the path, or of any run where the path names none; the default one may have changed."""
+    reader, wanted = current_reader(), named_run()
+    command = reader.store.command(command_id) if reader.store.exists() else None
+    if command is not None and wanted in {None, command.run_id}:
+        return reader.store, command
+    found = current_room().command(command_id) if wanted is None else None
+    if found is None:
+        raise ProblemError("not-found", f"There is no command {command_id!r}; /commands lists the latest.")
+    return found
+
+
+def _answer(command: Command) -> Response:
+    """200 with a command that has ended, else 202 with where it stands and where to look again."""
+    response = jsonify(command.as_dict())
+    response.headers["Location"] = url_for(".show", command_id=command.id)
+    if not command.state.is_final:
+        response.status_code = 202
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
+def _shown(command: Command) -> CommandAnswer:
+    return cast(CommandAnswer, command.as_dict())

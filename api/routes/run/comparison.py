@@ -1,0 +1,105 @@
+"""`/statistics/compare`: the same values of several runs side by side."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from flask import Blueprint
+
+from api.artifacts.records.entries import HEADLINES, NoRecordError, parsed
+from api.artifacts.records.source import LATEST, RecordSource
+from api.http.operation import Answer, Scope, operation
+from api.http.pagination import Count
+from api.http.parameters import Identities, Names, Text
+from api.http.problems import ProblemError, unreadable
+from api.runs.context import Reader, current_reader
+from api.runs.records import find_record, record_source
+from api.runs.registry import current_room
+from service.api_types import ComparedRecord, Comparison
+from service.run.record import KEYS, Record, finite, record_name
+
+MOST_RUNS = 16
+USUAL_LIMIT, MOST_RECORDS = 100, 1000
+MOST_BYTES = 16 * 1024 * 1024
+"""Of values in an answer, which takes six times as much memory until it is sent."""
+
+RUNS = Identities("runs", f"ids of runs; without it all that are here, at most the newest {MOST_RUNS}", most=MOST_RUNS)
+STEP = Text(
+    "step", "compare only the records of this step, or each run's `latest`", f"[0-9]{{1,18}}|{LATEST}",
+    f"a step, a whole number, or {LATEST}",
+)  # fmt: skip
+
+LIMIT = Count("limit", f"records of a run, the latest ones; {USUAL_LIMIT} where it is not said", most=MOST_RECORDS)
+NAMES = Names("names", f"keys of a record; without it {', '.join(HEADLINES)}", KEYS)
+
+Column = tuple[int, dict[str, Any]]
+
+blueprint = Blueprint("comparison", __name__)
+
+
+@blueprint.get("/statistics/compare")
+@operation(
+    Scope.READ, RUNS, STEP, LIMIT, NAMES,
+    answers=[Answer(Comparison, "the records by run and step")],
+    problems=["not-found", "invalid-argument", "no-run", "storage-unavailable"],
+)  # fmt: skip
+def compare() -> Comparison:
+    """Compare the saved records of several runs: at one step, or over all of them."""
+    current_reader()  # a path that names no run that is here leads nowhere
+    names = NAMES.value() or HEADLINES
+    readers = _readers(RUNS.value())
+    found = (
+        ComparedRecord(run_id=run_id, step=step, values=values)
+        for run_id, reader in readers.items()
+        for step, values in _columns(record_source(reader), names)
+    )
+    places = {run_id: place for place, run_id in enumerate(readers)}
+    records = sorted(_bounded(found), key=lambda record: (places[record["run_id"]], record["step"]))
+    return {"names": list(names), "runs": list(readers), "records": records}
+
+
+def _bounded(records: Iterable[ComparedRecord]) -> Iterator[ComparedRecord]:
+    """These, unless they are too much for one answer; raises `ProblemError` (invalid-argument)."""
+    size = 0
+    for record in records:
+        size += len(json.dumps(record["values"]))
+        if size > MOST_BYTES:
+            raise ProblemError(
+                "invalid-argument",
+                f"The answer has more than {MOST_BYTES} bytes; ask for less with names=, runs=, step= or limit=.",
+            )
+        yield record
+
+
+def _readers(wanted: Sequence[str] | None) -> dict[str, Reader]:
+    """Access to the runs by id; raises `ProblemError` (not-found), naming the one that is not here."""
+    room = current_room()
+    if wanted is None:
+        return {known.row.id: known.reader() for known in room.runs()[:MOST_RUNS]}
+    return {run_id: room.reader(run_id) for run_id in wanted}
+
+
+def _columns(source: RecordSource, names: Sequence[str]) -> Iterator[Column]:
+    """The values of one run's records that are asked for, the newest first."""
+    step = STEP.value()
+    if step is None:
+        records = _newest(source, LIMIT.value() or USUAL_LIMIT)
+    else:
+        records = _at(source, step if step == LATEST else record_name(int(step)))
+    return ((record["step_current"], {name: finite(record.get(name)) for name in names}) for record in records)
+
+
+def _newest(source: RecordSource, limit: int) -> Iterator[Record]:
+    try:
+        return islice(source.records(newest_first=True), limit)
+    except OSError as error:
+        raise unreadable(error) from None
+
+
+def _at(source: RecordSource, name: str) -> Iterator[Record]:
+    file = find_record(source, name)
+    try:
+        return iter(() if file is None else (parsed(file),))
+    except NoRecordError:
+        return iter(())

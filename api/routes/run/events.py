@@ -1,0 +1,56 @@
+"""`/events`: what happens to a run, as it happens, as server-sent events that can be taken up again after a break.
+
+The id of an event says how far the run has been seen, so it is good after a restart of this process too.
+"""
+
+from flask import Blueprint, Response, current_app
+
+from api.events.broadcaster import watchers_of
+from api.events.messages import ALWAYS, KINDS
+from api.events.stream import HeldStream, Wish
+from api.http.operation import Answer, Scope, operation
+from api.http.parameters import Names, Text
+from api.runs.context import named_run
+from service.store.event_replay import PATTERN, Position
+
+MEDIA_TYPE = "text/event-stream"
+
+WANTED = Names("kinds", f"only these kinds of events: {', '.join(KINDS)}; all where it is not said", KINDS)
+_MEANING = "the id of the last event that was seen; without it, the stream begins with the present"
+LAST_EVENT_ID = Text("Last-Event-ID", _MEANING, PATTERN, "the id of an event", place="header")
+LAST_EVENT_ID_QUERY = Text(
+    "last_event_id", f"{_MEANING}; for who cannot send the header", PATTERN, "the id of an event"
+)
+
+EVENT = {
+    "type": "object",
+    "description": "each event of the stream",
+    "properties": {
+        "id": {"type": "string", "pattern": f"^(?:{PATTERN})$"},
+        "event": {"type": "string", "enum": [*KINDS, *sorted(ALWAYS)]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["id", "event", "data"],
+    "additionalProperties": False,
+}
+"""OpenAPI 3.1 has no words for the parts of a stream; tools take a stream's schema for that of an event."""
+
+blueprint = Blueprint("events", __name__)
+
+
+@blueprint.get("/events")
+@operation(
+    Scope.READ, WANTED, LAST_EVENT_ID, LAST_EVENT_ID_QUERY,
+    answers=[
+        Answer(media_type=MEDIA_TYPE, description="events until the client leaves, at most for an hour", schema=EVENT)
+    ],
+    problems=["invalid-argument", "no-run", "too-many-streams", "storage-unavailable"],
+)  # fmt: skip
+def follow() -> Response:
+    """Follow what happens: states, log points, records, commands, alerts and everything else in the run's journal."""
+    watchers = watchers_of(current_app)
+    text = LAST_EVENT_ID.value() or LAST_EVENT_ID_QUERY.value()
+    wish = Wish(WANTED.value() or KINDS, None if text is None else Position.parse(text))
+    stream = HeldStream(watchers, named_run(), wish)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Response(stream, mimetype=MEDIA_TYPE, headers=headers)

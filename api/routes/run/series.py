@@ -1,0 +1,110 @@
+"""`/series`: the history of values over steps, as it was logged or reduced to stretches of steps."""
+
+from collections.abc import Collection, Sequence
+
+from flask import Blueprint
+
+from api.http.operation import Answer, Scope, operation
+from api.http.pagination import Count
+from api.http.parameters import LARGEST, Names, WholeNumber
+from api.http.problems import ProblemError
+from api.runs.context import current_reader
+from service.api_types import Envelope, EnvelopeSeries, Series
+from service.run.record_schema import FIELDS
+from service.store.queries.series import SeriesRow
+from service.store.rollups.buckets import Stretch
+from service.store.store import Store
+
+NUMBERS = tuple(field.name for field in FIELDS if field.kind in {"number", "integer"})
+"""The record's keys that can have a history, in the record's order."""
+MOST_POINTS = 10_000
+"""Log points that are answered as they are."""
+BATCH = 1000
+"""Log points asked of the store at a time."""
+
+NAMES = Names("names", "numeric keys of a record; without it all that have values", NUMBERS)
+FIRST_STEP = WholeNumber("from", "the first step", default=0)
+LAST_STEP = WholeNumber("to", "the last step, included", default=LARGEST)
+POINTS = Count("points", "reduce the history to about so many stretches of equal width", least=10, most=5000)
+
+blueprint = Blueprint("series", __name__)
+
+
+@blueprint.get("/series")
+@operation(
+    Scope.READ, NAMES, FIRST_STEP, LAST_STEP, POINTS,
+    answers=[Answer(Series | Envelope, "the log points, or with `points` their stretches")],
+    problems=["invalid-argument", "no-run", "storage-unavailable"],
+)  # fmt: skip
+def show() -> Series | Envelope:
+    """Show values between two steps, both included: log by log, or the mean, lowest and highest of each stretch."""
+    reader = current_reader()
+    run = reader.run()
+    points = POINTS.value()
+    return _logged(reader.store, run.id) if points is None else _reduced(reader.store, run.id, points)
+
+
+def _logged(store: Store, run_id: str) -> Series:
+    rows = _rows(store, run_id, FIRST_STEP.value(), LAST_STEP.value())
+    names = list(NAMES.value() or _known({name for row in rows for name in row.values}))
+    return {
+        "run_id": run_id,
+        "names": names,
+        "steps": [row.step for row in rows],
+        "times": [row.time for row in rows],
+        "values": {name: [row.values.get(name) for row in rows] for name in names},
+    }
+
+
+def _rows(store: Store, run_id: str, first_step: int, last_step: int) -> list[SeriesRow]:
+    """Log points between two steps, both included; raises `ProblemError` (invalid-argument) when there are too many."""
+    rows: list[SeriesRow] = []
+    after_step = first_step - 1
+    while (limit := min(BATCH, last_step - after_step)) > 0:
+        batch = store.series_after(run_id, after_step, limit)
+        rows += (row for row in batch if row.step <= last_step)
+        if len(rows) > MOST_POINTS:
+            raise ProblemError(
+                "invalid-argument",
+                f"There are more than {MOST_POINTS} log points between these steps; "
+                "ask for fewer steps with from= and to=, or for an envelope with points=1000.",
+            )
+        if len(batch) < limit:
+            break
+        after_step = batch[-1].step
+    return rows
+
+
+def _known(names: Collection[str]) -> list[str]:
+    """Those that are keys of a record, in its order."""
+    return [name for name in NUMBERS if name in names]
+
+
+def _reduced(store: Store, run_id: str, points: int) -> Envelope:
+    first_step = FIRST_STEP.value()
+    names = NAMES.value() or _known(store.series_names(run_id))
+    found = store.envelope(run_id, names, first_step, LAST_STEP.value(), points)
+    series = {name: _columns(of_name) for name, of_name in found.items()}
+    told = [columns for columns in series.values() if columns["steps"]]
+    spans = (zip(columns["steps"], columns["last_steps"], strict=True) for columns in told)
+    return {
+        "run_id": run_id,
+        "names": list(names),
+        "first_step": min((columns["steps"][0] for columns in told), default=first_step),
+        "last_step": max((columns["last_steps"][-1] for columns in told), default=first_step),
+        "stretch_steps": max((last - first + 1 for of_name in spans for first, last in of_name), default=1),
+        "series": series,
+    }
+
+
+def _columns(stretches: Sequence[Stretch]) -> EnvelopeSeries:
+    return {
+        "steps": [stretch.first_step for stretch in stretches],
+        "last_steps": [stretch.last_step for stretch in stretches],
+        "means": [stretch.mean for stretch in stretches],
+        "lows": [stretch.low for stretch in stretches],
+        "low_steps": [stretch.low_step for stretch in stretches],
+        "highs": [stretch.high for stretch in stretches],
+        "high_steps": [stretch.high_step for stretch in stretches],
+        "counts": [stretch.count for stretch in stretches],
+    }

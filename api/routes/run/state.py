@@ -1,0 +1,24 @@
+"""`/state`: the live snapshot under the record's keys, and what the run is doing now."""
+
+import time
+from typing import Any
+
+from flask import Blueprint
+
+from api.http.operation import Answer, Scope, operation
+from api.runs.context import current_reader
+from api.runs.state import state_answer, state_schema
+
+blueprint = Blueprint("states", __name__)
+
+
+@blueprint.get("/state")
+@operation(
+    Scope.READ,
+    answers=[Answer(schema=state_schema(), description="the live snapshot and the run's state")],
+    problems=["no-run", "storage-unavailable"],
+)
+def show() -> dict[str, Any]:
+    """What the current run is doing."""
+    reader = current_reader()
+    return state_answer(reader.run(), time.time())

@@ -1,0 +1,34 @@
+"""`/runs`: every run of this control room."""
+
+import time
+
+from flask import Blueprint
+
+from api.http.operation import Answer, Scope, operation
+from api.http.problems import ProblemError
+from api.runs.registry import Room, current_room, entry
+from service.api_types import RunList
+from service.store.store import StoreUnavailableError
+
+blueprint = Blueprint("runs", __name__)
+
+
+@blueprint.get("/runs")
+@operation(
+    Scope.READ, answers=[Answer(RunList, "the runs, the one that started last first")], problems=["storage-unavailable"]
+)
+def list_all() -> RunList:
+    """List the runs; each has all routes of the default one below its `url`."""
+    room, now = current_room(), time.time()
+    known, skipped = room.survey()
+    default = _default_id(room)
+    return {"runs": [entry(run, now, is_default=run.row.id == default) for run in known], "skipped": skipped}
+
+
+def _default_id(room: Room) -> str | None:
+    """The id of the default run; None where there is none, or it cannot be read."""
+    try:
+        default = room.reader().find_run()
+    except (ProblemError, StoreUnavailableError):
+        return None
+    return None if default is None else default.id

@@ -1,0 +1,33 @@
+"""What the process that serves does without being asked: it watches for alerts and delivers them.
+
+Begun by gunicorn once a worker is ready (`api/server/gunicorn_config.py`): nothing of it happens on import.
+"""
+
+from collections.abc import Callable
+
+from flask import Flask
+
+from api.alerts.current import books_of
+from api.alerts.monitor import AlertWatch
+from api.alerts.webhook import Receiver
+from api.alerts.webhook_sender import Courier
+from api.events.broadcaster import watchers_of
+from api.runs.registry import KnownRun, Room
+from service.config.settings import RunConfig
+
+
+def begin(app: Flask, config: RunConfig, is_ending: Callable[[], bool]) -> None:
+    """Start the threads of `app`; they and all event streams end once `is_ending` is true."""
+    watchers_of(app).end_when(is_ending)
+    receiver = Receiver.of(config)
+    courier = None if receiver is None else Courier(receiver, is_ending)
+
+    def tell(known: KnownRun, event_id: int) -> None:
+        if courier is not None:
+            courier.tell(known.store, known.row.id, event_id)
+
+    room = app.extensions["leitstand"]
+    assert isinstance(room, Room)
+    AlertWatch(room, books_of(app), is_ending, tell).start()
+    if courier is not None:
+        courier.start()

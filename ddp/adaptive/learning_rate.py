@@ -1,0 +1,85 @@
+"""The learning rate: a schedule, linear warm-up and then a cosine, and boosts that decay back to it."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ddp.adaptive.state_reader import Saved
+from service.config.settings import RunConfig
+
+FACTOR = 3.0
+"""A boost raises the learning rate to this many times the scheduled one, but never above MAX_LR."""
+LEAST_RAISE = 0.1
+"""Share of the scheduled rate that a boost must at least add; a smaller one is not worth the disturbance."""
+REST_STEPS = 1000
+"""Steps after the end of a boost before which no other begins."""
+
+
+@dataclass(frozen=True)
+class Boost:
+    """Begun when `began` steps were done, `height` above the schedule at first, gone after `steps` steps."""
+
+    began: int
+    height: float
+    steps: int
+
+    def lasts(self, steps_done: int) -> bool:
+        """Whether the step that follows `steps_done` steps is boosted."""
+        return self.began <= steps_done < self.began + self.steps
+
+    def rests(self, steps_done: int) -> bool:
+        """Whether it is too early for another one."""
+        return steps_done < self.began + self.steps + REST_STEPS
+
+    def amount(self, steps_done: int) -> float:
+        """What is added to the learning rate of the step that follows `steps_done` steps."""
+        if not self.lasts(steps_done):
+            return 0.0
+        return self.height * 0.5 * (1 + math.cos(math.pi * (steps_done - self.began) / self.steps))
+
+    def state(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def restored(cls, saved: Saved) -> "Boost":
+        """The boost that was saved; raises `ValueError`."""
+        return cls(saved.whole("began"), saved.number("height", 0.0), saved.whole("steps", 1))
+
+
+def height_at(learning_rate: float, max_lr: float) -> float:
+    """How much a boost would add to this learning rate; 0 where it is not worth one."""
+    height = min(FACTOR * learning_rate, max_lr) - learning_rate
+    return height if height > 0 and height >= LEAST_RAISE * learning_rate else 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Linear from `start` to `peak` over `warmup_steps`, then half a cosine down to `floor` at `max_steps`.
+
+    Cosine annealing without restarts: Loshchilov and Hutter, SGDR, 2017, equation 5.
+    """
+
+    start: float
+    peak: float
+    floor: float
+    warmup_steps: int
+    max_steps: int
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Schedule":
+        """The schedule that the settings describe."""
+        start = min(10.0**config.lr_exponent, config.max_lr)
+        return cls(start, config.max_lr, config.min_lr, config.warmup_steps, config.max_steps)
+
+    def phase(self, steps_done: int) -> str:
+        """`warmup` or `cosine`."""
+        return "warmup" if steps_done < self.warmup_steps else "cosine"
+
+    def learning_rate(self, steps_done: int) -> float:
+        """The learning rate of the step that follows `steps_done` steps."""
+        if steps_done < self.warmup_steps:
+            return self.start + (self.peak - self.start) * steps_done / self.warmup_steps
+        span = max(1, self.max_steps - self.warmup_steps)
+        progress = min(1.0, (steps_done - self.warmup_steps) / span)
+        return self.floor + (self.peak - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,72 @@
+"""What the controller remembers from step to step, but for its weights: everything a checkpoint must hold."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ddp.adaptive.grad_clip import Clip
+from ddp.adaptive.learning_rate import Boost
+from ddp.adaptive.perceptual import Perceptual, Trend
+from ddp.adaptive.plateau import Plateau
+from ddp.adaptive.policy import Sharpness
+from ddp.adaptive.state_reader import Saved
+from service.config.settings import RunConfig
+
+
+@dataclass
+class Memory:
+    """`steps_done` at the last decision; `cooldown_until`, `rests_until` and `aggressive_since` are steps done, too.
+
+    Before `rests_until` sharpness moves nothing, because what it moved before was in vain.
+    `perceptual_direction` is where the perceptual weight went last: 1 up, -1 down, 0 nowhere yet.
+    """
+
+    clip: Clip
+    trend: Trend
+    sharpness: Sharpness = field(default_factory=Sharpness)
+    perceptual: Perceptual = field(default_factory=Perceptual)
+    plateau: Plateau = field(default_factory=Plateau)
+    boost: Boost | None = None
+    steps_done: int = 0
+    cooldown_until: int = 0
+    rests_until: int = 0
+    aggressive_since: int | None = None
+    perceptual_direction: int = 0
+
+    @property
+    def cooldown_remaining(self) -> int:
+        """Steps until the shares of the weights may be adjusted again."""
+        return max(0, self.cooldown_until - self.steps_done)
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "clip": self.clip.state(),
+            "trend": self.trend.state(),
+            "sharpness": self.sharpness.state(),
+            "perceptual": self.perceptual.state(),
+            "plateau": self.plateau.state(),
+            "boost": None if self.boost is None else self.boost.state(),
+            "steps_done": self.steps_done,
+            "cooldown_until": self.cooldown_until,
+            "rests_until": self.rests_until,
+            "aggressive_since": self.aggressive_since,
+            "perceptual_direction": self.perceptual_direction,
+        }
+
+    @classmethod
+    def restored(cls, config: RunConfig, saved: Saved) -> "Memory":
+        """What was saved, under these settings; raises `ValueError`."""
+        boost = saved.part_or_none("boost")
+        return cls(
+            clip=Clip.restored(config, saved.part("clip")),
+            trend=Trend(saved.points("trend")),
+            sharpness=Sharpness(saved.numbers("sharpness")),
+            perceptual=Perceptual.restored(saved.part("perceptual")),
+            plateau=Plateau.restored(saved.part("plateau")),
+            boost=None if boost is None else Boost.restored(boost),
+            steps_done=saved.whole("steps_done"),
+            cooldown_until=saved.whole("cooldown_until"),
+            rests_until=saved.whole("rests_until"),
+            aggressive_since=saved.whole_or_none("aggressive_since"),
+            perceptual_direction=saved.whole("perceptual_direction", -1),
+        )

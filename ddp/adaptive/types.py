@@ -1,0 +1,34 @@
+"""What the controller learns from, one step as all ranks measured it, and the change that it reports."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One optimizer step, its values reduced over all ranks.
+
+    `step` counts steps from 1. `terms` are the unweighted L1, MS, gradient and perceptual terms, means over ranks and
+    micro-batches. `sharpness` is mean |neighbour difference| of the output over the target's, 1.0 where the target is
+    flat. `grad_norm` is the L2 norm before clipping.
+    """
+
+    step: int
+    terms: tuple[float, float, float, float]
+    sharpness: float
+    grad_norm: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every value is finite; a step that is not was skipped and teaches nothing."""
+        return all(map(math.isfinite, self.terms)) and math.isfinite(self.sharpness) and math.isfinite(self.grad_norm)
+
+
+@dataclass(frozen=True)
+class Change:
+    """`kind` is `mode`, `weights`, `perceptual`, `boost` or `safety reset`; `details` are plain JSON values."""
+
+    kind: str
+    reason: str
+    details: dict[str, Any]

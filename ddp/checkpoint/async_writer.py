@@ -1,0 +1,213 @@
+"""Checkpoints are written by a thread of their own: the training thread hands over copies and goes on.
+
+One state is written at a time. Each state that waits holds a copy of all weights, so at most two wait: a newer one
+takes the place of an older one, which is then written never, unless the older one is
+
+    the best so far, and no newer one that waits is: it is the only one with those weights
+    asked for by command, and no newer one that waits is
+
+When both of these wait already and a third state comes, the commanded one gives way: the next newer state is written
+as commanded in its place, so that pruning spares it. States of the same step are one.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ddp.checkpoint.folder import CheckpointFolder, Reason, checkpoint_name
+from service.run.trainer_stats import Facts
+
+MOST_WAITING = 2
+_NICENESS = 10
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state on its way to the disk.
+
+    `build` is called on the writer thread: it waits for copies from the device and gives the state on the CPU.
+    `on_written` is called on the writer thread with the step of the state that was written, this one or a newer one
+    that took its place, and the problem, or None once it is durable and verified. It must not wait for the writer.
+    """
+
+    step: int
+    build: Callable[[], dict[str, Any]]
+    reason: Reason
+    is_best: bool
+    on_written: Callable[[int, str | None], None]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A snapshot, and whom to tell: its own and those whose place it took."""
+
+    snapshot: Snapshot
+    tell: tuple[Callable[[int, str | None], None], ...]
+
+
+class CheckpointWriter:
+    """Writes snapshots in the background and prunes after each. Public methods are for one thread, the training's."""
+
+    def __init__(self, folder: CheckpointFolder, keep: Callable[[], int]) -> None:
+        """`keep` gives the number of states that pruning leaves, asked anew each time; 0 keeps all."""
+        self.last_written_step: int | None = None
+        self.last_write_seconds: float | None = None
+        self._facts: Facts = {"checkpoints_written": 0, "checkpoint_failures": 0}
+        self._folder = folder
+        self._keep = keep
+        self._changed = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._is_writing = False
+        self._is_closing = False
+        self._problem: str | None = None
+        self._thread = threading.Thread(target=self._run, name="checkpoint writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, snapshot: Snapshot) -> None:
+        """Have a state written; returns at once."""
+        with self._changed:
+            if self._is_closing:
+                raise RuntimeError(f"The checkpoint of step {snapshot.step} came after the writer was closed.")
+            self._waiting = _with_newer(self._waiting, snapshot)
+            self._changed.notify_all()
+
+    def drain(self) -> str | None:
+        """Wait until everything is written and told; the problem of the last state, or None when it was written."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._is_writing)
+            return self._problem
+
+    def facts(self) -> Facts:
+        """What was written last, and how often that worked and failed; from any thread."""
+        return self._facts
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        _give_way()
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Write one state; False at the end. A method of its own, so that no copy of the weights outlives it."""
+        waiting = self._take()
+        if waiting is None:
+            return False
+        problem = self._write(waiting.snapshot)
+        for tell in waiting.tell:
+            _guarded("tell of a checkpoint", tell, waiting.snapshot.step, problem)
+        if problem is None:
+            _guarded("prune checkpoints", self._prune)
+        with self._changed:
+            self._problem = problem
+            self._is_writing = False
+            self._changed.notify_all()
+        return True
+
+    def _prune(self) -> None:
+        removed = self._folder.prune(self._keep())
+        if removed:
+            logger.info("Checkpoints removed: %s.", ", ".join(map(checkpoint_name, removed)))
+
+    def _take(self) -> _Waiting | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closing)
+            if not self._waiting:
+                return None
+            self._is_writing = True
+            return self._waiting.pop(0)
+
+    def _write(self, snapshot: Snapshot) -> str | None:
+        name, began = checkpoint_name(snapshot.step), time.monotonic()
+        try:
+            state, is_best = snapshot.build(), snapshot.is_best
+            size_bytes = self._folder.save(snapshot.step, state, reason=snapshot.reason, is_best=is_best).size_bytes()
+        except OSError as error:
+            problem = f"{name} could not be written ({error.strerror or error})"
+            logger.warning("Checkpoint %s; the one before stays and training goes on.", problem)
+        except Exception as error:
+            logger.exception("Checkpoint %s could not be written; the one before stays and training goes on.", name)
+            problem = f"{name} could not be written ({type(error).__name__}: {error})"
+        else:
+            self._note_written(snapshot.step, time.monotonic() - began, size_bytes)
+            return None
+        self._facts = {**self._facts, "checkpoint_failures": self._facts["checkpoint_failures"] + 1}
+        return problem
+
+    def _note_written(self, step: int, seconds: float, size_bytes: int) -> None:
+        self.last_written_step = step
+        self.last_write_seconds = seconds
+        self._facts = {
+            **self._facts,
+            "checkpoint_step": step,
+            "checkpoint_time": time.time(),
+            "checkpoint_seconds": seconds,
+            "checkpoint_bytes": size_bytes,
+            "checkpoints_written": self._facts["checkpoints_written"] + 1,
+        }
+
+
+def _with_newer(waiting: list[_Waiting], snapshot: Snapshot) -> list[_Waiting]:
+    """What waits once `snapshot` has come, oldest first: at most two."""
+    queue = [*waiting, _Waiting(snapshot, (snapshot.on_written,))]
+    for index in reversed(range(len(queue) - 1)):
+        if not _is_last_best(queue, index) and not _is_last_command(queue, index):
+            _give_place(queue, index)
+    if len(queue) > MOST_WAITING:
+        _give_place(queue, next(index for index in range(len(queue)) if not _is_last_best(queue, index)))
+    return queue
+
+
+def _is_last_best(queue: list[_Waiting], index: int) -> bool:
+    return _is_last(queue, index, lambda snapshot: snapshot.is_best)
+
+
+def _is_last_command(queue: list[_Waiting], index: int) -> bool:
+    return _is_last(queue, index, lambda snapshot: snapshot.reason is Reason.COMMAND)
+
+
+def _is_last(queue: list[_Waiting], index: int, is_such: Callable[[Snapshot], bool]) -> bool:
+    """Whether this state is such a one and none that waits behind it is, nor can stand for it as of the same step."""
+    this, *newer = (waiting.snapshot for waiting in queue[index:])
+    return is_such(this) and not any(is_such(other) or other.step == this.step for other in newer)
+
+
+def _give_place(queue: list[_Waiting], index: int) -> None:
+    """Drop a state; the next newer one takes over whom to tell, and what protects it where that is still true."""
+    older = queue.pop(index)
+    newer = queue[index].snapshot
+    is_commanded = Reason.COMMAND in (older.snapshot.reason, newer.reason)
+    snapshot = replace(
+        newer,
+        reason=Reason.COMMAND if is_commanded else newer.reason,
+        is_best=newer.is_best or (older.snapshot.is_best and older.snapshot.step == newer.step),
+    )
+    queue[index] = _Waiting(snapshot, (*older.tell, *queue[index].tell))
+
+
+def _guarded(what: str, act: Callable[..., object], *arguments: object) -> None:
+    """Do it; a defect in it must not end the thread."""
+    try:
+        act(*arguments)
+    except Exception:
+        logger.exception("The checkpoint writer could not %s.", what)
+
+
+def _give_way() -> None:
+    """Let the training's threads go first. On Linux niceness belongs to a thread, elsewhere to the whole process."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

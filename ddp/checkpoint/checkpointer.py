@@ -1,0 +1,193 @@
+"""What a checkpoint holds: taken from all parts at a step boundary, written in the background, given back in place.
+
+boundary   every rank: its random generators, gathered; rank 0: copies of everything, then training goes on
+writer     rank 0's thread: wait for the copies, write, fsync, verify, manifest, rename, prune
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ddp.checkpoint.async_writer import CheckpointWriter, Snapshot
+from ddp.checkpoint.folder import CheckpointFolder, LoadedState, Reason, SavedState, load_state
+from ddp.distributed.rng import generators_state, restore_generators
+from ddp.distributed.world import World
+from service.errors import RunDirectoryError, UserError
+from service.run.trainer_stats import Facts
+
+logger = logging.getLogger(__name__)
+
+
+class Stateful(Protocol):
+    """A part whose state belongs into a checkpoint: tensors and plain values."""
+
+    def state(self) -> dict[str, Any]:
+        """The state now; tensors may live on the device and are copied by the caller."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state in place."""
+
+
+class Saver:
+    """Saves and restores the whole state of a training. Every method is called by all ranks alike."""
+
+    def __init__(
+        self,
+        world: World,
+        folder: CheckpointFolder,
+        keep: Callable[[], int],
+        shape: dict[str, Any],
+        parts: Mapping[str, Stateful],
+    ) -> None:
+        """`shape` names the settings that a state must have in common with the run that loads it."""
+        self._world = world
+        self.folder = folder
+        self._writer = CheckpointWriter(folder, keep) if world.is_main else None
+        self._shape = shape
+        self._parts = parts
+
+    def save(
+        self,
+        step: int,
+        reason: Reason,
+        *,
+        is_best: bool,
+        extra: dict[str, Any],
+        on_written: Callable[[int, str | None], None],
+    ) -> None:
+        """Copy the state now and write it in the background; `on_written` is called on rank 0's writer thread."""
+        generators = self._world.gather(generators_state(self._world.device))
+        if self._writer is None:
+            return
+        state = {name: part.state() for name, part in self._parts.items()}
+        common = {"shape": self._shape, "world_size": self._world.size, "generators": generators, "extra": extra}
+        self._writer.submit(Snapshot(step, _copied({**state, **common}), reason, is_best, on_written))
+
+    def archive_after(self, step: int, target: Path) -> None:
+        """Move the states beyond `step` into the folder `target`; a state that cannot be moved is named in the log."""
+        if not self._world.is_main:
+            return
+        try:
+            self.folder.archive_after(step, target)
+        except OSError as error:
+            logger.warning("Checkpoints beyond step %d could not be moved to %s: %s", step, target, error)
+
+    def drain(self) -> str | None:
+        """Wait until everything is written; the last problem, the same on every rank, or None."""
+        return self._world.from_main(self._writer.drain() if self._writer else None)
+
+    def facts(self) -> Facts:
+        """What rank 0 wrote last; from any thread."""
+        return self._writer.facts() if self._writer else {}
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def newest(self, at_most: int | None = None) -> LoadedState | None:
+        """The newest state that can be used, up to a step; None when there is none. Changes nothing.
+
+        Raises `RunDirectoryError` on all ranks when it belongs to another network, or none of several can be used.
+        """
+        return self._found(lambda: self.folder.newest_usable(at_most))
+
+    def named(self, wanted: str) -> LoadedState:
+        """The state that a person named. Raises `RunDirectoryError` on all ranks alike. Changes nothing."""
+        found = self._found(lambda: self.folder.find(wanted))
+        assert found is not None
+        return found
+
+    def _found(self, find: Callable[[], LoadedState | None]) -> LoadedState | None:
+        loaded: LoadedState | None = None
+        problem: UserError | None = None
+        if self._world.is_main:
+            try:
+                loaded = find()
+                self._check_shape(loaded)
+            except UserError as error:
+                problem = error
+        self._world.raise_together(problem)
+        saved: SavedState | None = self._world.from_main(loaded.saved if loaded else None)
+        return None if saved is None else self._on_every_rank(saved, loaded)
+
+    def _on_every_rank(self, saved: SavedState, loaded: LoadedState | None) -> LoadedState:
+        """The state that rank 0 found, read by the others; one that cannot read it stops all of them."""
+        problem: UserError | None = None
+        try:
+            loaded = loaded or LoadedState(saved, load_state(saved))
+        except UserError as error:
+            problem = error
+        self._world.raise_together(problem)
+        assert loaded is not None
+        return loaded
+
+    def _check_shape(self, loaded: LoadedState | None) -> None:
+        if loaded is None:
+            return
+        theirs = loaded.state.get("shape", {})
+        different = [
+            f"{key} {theirs.get(key)} → {value}" for key, value in self._shape.items() if theirs.get(key) != value
+        ]
+        if different:
+            raise RunDirectoryError(
+                f"Checkpoint {loaded.saved.folder.name} belongs to another network ({', '.join(different)}); "
+                "give the settings it was trained with, or start with --fresh."
+            )
+
+    def restore(self, found: LoadedState) -> dict[str, Any]:
+        """Give a state back to all parts, in place; returns its `extra`. Raises `RunDirectoryError` for a misfit."""
+        state = found.state
+        try:
+            for name, part in self._parts.items():
+                part.restore(state[name])
+            if len(state["generators"]) == self._world.size:
+                restore_generators(self._world.device, state["generators"][self._world.rank])
+            extra: dict[str, Any] = state["extra"]
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise RunDirectoryError(
+                f"Checkpoint {found.saved.folder.name} does not fit this network ({error}); "
+                "give the settings it was trained with, or start with --fresh."
+            ) from error
+        return extra
+
+
+def _copied(state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Copies of all tensors on the host, begun now; calling the result waits for them.
+
+    Copies from a GPU are queued on its stream, so that the next step cannot change a weight before it is copied, and
+    go into page-locked memory, so that the host need not wait.
+    """
+    copy = _map_tensors(state, _on_host)
+    if not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return lambda: copy
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait() -> dict[str, Any]:
+        arrived.synchronize()
+        result: dict[str, Any] = copy
+        return result
+
+    return wait
+
+
+def _on_host(tensor: Tensor) -> Tensor:
+    if tensor.device.type != "cuda":
+        return tensor.detach().clone()
+    target = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return target.copy_(tensor.detach(), non_blocking=True)
+
+
+def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _map_tensors(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_map_tensors(item, change) for item in value)
+    return value

@@ -1,0 +1,227 @@
+"""One saved state: its bytes and their manifest, written and verified, loaded without running anything they contain.
+
+state.pt        tensors and plain values only, loaded with `weights_only`
+manifest.json   format, step, reason, sha256 of state.pt; written last
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from io import FileIO
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+
+from service import __version__
+from service.atomic_files import PIECE_BYTES, sha256_of, write_whole
+from service.errors import RunDirectoryError
+
+FORMAT_VERSION = 2
+STATE_FILE = "state.pt"
+MANIFEST_FILE = "manifest.json"
+
+_NAME = re.compile(r"step_([0-9]{7,18})")
+
+
+class Reason(StrEnum):
+    """Why a state was saved."""
+
+    SCHEDULE = "schedule"
+    BEST = "best"
+    COMMAND = "command"
+    LEAVE = "leave"
+    FINAL = "final"
+
+
+class UnusableError(Exception):
+    """Why a saved state cannot be used, as the rest of a sentence."""
+
+
+def checkpoint_name(step: int) -> str:
+    """`step_0000500`."""
+    return f"step_{step:07d}"
+
+
+def step_in(name: str) -> int | None:
+    """The step in the name of a checkpoint, None for every other name."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match and checkpoint_name(int(match[1])) == name else None
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A verified checkpoint."""
+
+    step: int
+    folder: Path
+
+    def size_bytes(self) -> int:
+        """The size of the state's file. Raises `OSError`."""
+        return (self.folder / STATE_FILE).stat().st_size
+
+
+@dataclass(frozen=True)
+class LoadedState:
+    """A verified checkpoint and what it holds, on the CPU."""
+
+    saved: SavedState
+    state: dict[str, Any]
+
+
+def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reason, is_best: bool) -> None:
+    """Write a state into an empty folder, sync it, read it back and compare, then write its manifest.
+
+    Raises `OSError`, and `TypeError` when the state holds what could not be loaded again.
+    """
+    path, began = folder / STATE_FILE, time.monotonic()
+    size, sha256 = _write_bytes(path, state)
+    if sha256_of(path) != sha256:
+        raise OSError(errno.EIO, "what was read back is not what was written", str(path))
+    try:
+        _unpickled(path, mmap=True)  # maps the tensors without reading them
+    except UnusableError as error:
+        raise TypeError(f"the state of step {step} could not be loaded again: {error}") from error
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "step": step,
+        "reason": reason,
+        "is_best": is_best,
+        "saved_at": time.time(),
+        "write_seconds": round(time.monotonic() - began, 3),
+        "leitstand_version": __version__,
+        "torch_version": str(torch.__version__),
+        "size_bytes": size,
+        "sha256": sha256,
+    }
+    write_whole(folder / MANIFEST_FILE, json.dumps(manifest, indent=2).encode() + b"\n")
+
+
+class _Sink:
+    """The file torch writes into: gathers small pieces, writes and hashes large ones, remembers what failed."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._gathered = bytearray()
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+        self.problem: OSError | None = None
+
+    def write(self, content: bytes | memoryview) -> int:
+        if len(content) >= PIECE_BYTES:
+            self.flush()
+            self._put(content)
+        else:
+            self._gathered += content
+            if len(self._gathered) >= PIECE_BYTES:
+                self.flush()
+        return len(content)
+
+    def flush(self) -> None:
+        self._put(self._gathered)
+        self._gathered = bytearray()
+
+    def _put(self, content: bytes | bytearray | memoryview) -> None:
+        rest = memoryview(content)
+        while rest:
+            try:
+                written = self._file.write(rest)
+            except OSError as error:
+                self.problem = error
+                raise
+            self.sha256.update(rest[:written])
+            self.size += written
+            rest = rest[written:]
+
+
+def _write_bytes(path: Path, state: dict[str, Any]) -> tuple[int, str]:
+    """Write and sync; returns size in bytes and sha256. A full disk is an `OSError`, whatever torch makes of it."""
+    with FileIO(path, "w") as file:
+        sink = _Sink(file)
+        try:
+            torch.save(state, cast("IO[bytes]", sink))
+        except RuntimeError:
+            if sink.problem is None:
+                raise
+        if sink.problem is not None:
+            raise sink.problem
+        sink.flush()
+        os.fsync(file.fileno())
+        return sink.size, sink.sha256.hexdigest()
+
+
+def verify(folder: Path) -> str | None:
+    """Why a saved state cannot be used, or None when its bytes are what its manifest says. Loads nothing."""
+    try:
+        check(folder)
+    except UnusableError as error:
+        return str(error)
+    return None
+
+
+def check(folder: Path) -> None:
+    """Raise `UnusableError` unless the bytes are what the manifest says."""
+    manifest = _read_manifest(folder)
+    if manifest.get("step") != step_in(folder.name):
+        raise UnusableError(f"its manifest says step {manifest.get('step')}")
+    try:
+        sha256 = sha256_of(folder / STATE_FILE)
+    except OSError as error:
+        raise UnusableError(f"{STATE_FILE}: {error.strerror}") from error
+    if sha256 != manifest.get("sha256"):
+        raise UnusableError(f"{STATE_FILE} is not what its manifest says")
+
+
+def load(saved: SavedState) -> LoadedState:
+    """Verify, then load. Raises `UnusableError`."""
+    check(saved.folder)
+    return LoadedState(saved, _unpickled(saved.folder / STATE_FILE))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnusableError(f"{MANIFEST_FILE}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UnusableError(f"{MANIFEST_FILE} is damaged") from error
+    if not isinstance(manifest, dict):
+        raise UnusableError(f"{MANIFEST_FILE} is damaged")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        found = manifest.get("format_version")
+        raise UnusableError(f"it has format {found}, this version reads format {FORMAT_VERSION}")
+    return manifest
+
+
+def manifest_if_usable(folder: Path) -> dict[str, Any]:
+    """The manifest, or an empty one where it is missing, damaged, or of another format."""
+    try:
+        return _read_manifest(folder)
+    except UnusableError:
+        return {}
+
+
+def load_state(saved: SavedState) -> dict[str, Any]:
+    """The state on the CPU, its bytes not verified again. Raises `RunDirectoryError`."""
+    try:
+        return _unpickled(saved.folder / STATE_FILE)
+    except UnusableError as error:
+        name = saved.folder.name
+        raise RunDirectoryError(f"Checkpoint {name} cannot be used: {error}; choose another one.") from error
+
+
+def _unpickled(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:
+        # Bytes from outside: torch raises whatever they lead it to, from EOFError to errors of its zip reader.
+        what = re.split(r"[.\n]", str(error), maxsplit=1)[0]
+        raise UnusableError(f"{path.name} cannot be loaded ({type(error).__name__}: {what})") from error
+    if not isinstance(state, dict):
+        raise UnusableError(f"{path.name} holds no state but a {type(state).__name__}")
+    return state

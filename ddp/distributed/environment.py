@@ -1,0 +1,58 @@
+"""The place of this process among the ranks, as the launcher's environment variables give it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from service.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where torchrun put this process. Without torchrun: the only rank."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    is_launched: bool = False
+    restarts: int = 0
+    restarts_left: int = 0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Place":
+        """Read the variables that torchrun sets for each worker."""
+        if "RANK" not in environment:
+            return cls()
+        return cls(
+            rank=int(environment["RANK"]),
+            local_rank=int(environment["LOCAL_RANK"]),
+            world_size=int(environment["WORLD_SIZE"]),
+            is_launched=True,
+            restarts=(restarts := int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))),
+            restarts_left=int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) - restarts,
+        )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, the only process that writes."""
+        return self.rank == 0
+
+
+def choose_device(setting: str, place: Place) -> torch.device:
+    """The device of this rank: its own GPU, or the CPU. Raises `SettingError` when GPUs are too few."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if setting == "cpu" or (setting == "auto" and gpus == 0):
+        return torch.device("cpu")
+    if place.local_rank >= gpus:
+        raise SettingError(
+            f"Rank {place.rank} needs GPU {place.local_rank}, but this machine has {gpus}; "
+            f"start at most {gpus} ranks here, or set DEVICE=cpu."
+        )
+    return torch.device("cuda", place.local_rank)
+
+
+def environment_place() -> Place:
+    """This process's place, from its own environment."""
+    return Place.from_environment(os.environ)

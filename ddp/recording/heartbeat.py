@@ -1,0 +1,36 @@
+"""The heartbeat of a run: once a second its row in the store gets step, times and facts, all in one write."""
+
+import time
+from collections.abc import Callable
+
+from service.run.trainer_stats import Facts
+from service.store.store import Store
+
+HEARTBEAT_SECONDS = 1.0
+
+
+class Pulse:
+    """Marked by the training thread, written by the recorder's."""
+
+    def __init__(self, store: Store, run_id: str, facts: Callable[[], Facts]) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._facts = facts
+        self._progress_at = time.time()
+        self._beaten_at = float("-inf")
+
+    def mark_progress(self) -> None:
+        """Something moved."""
+        self._progress_at = time.time()
+
+    def hasten(self) -> None:
+        """Let the next beat be due at once."""
+        self._beaten_at = float("-inf")
+
+    def beat(self, now: float, step: int) -> None:
+        """Write, if it is due at the monotonic time `now`. Raises `StoreUnavailableError`."""
+        if now < self._beaten_at + HEARTBEAT_SECONDS:
+            return
+        values = {"progress_at": self._progress_at, "step": step, "facts": self._facts()}
+        self._store.update_run(self._run_id, heartbeat_at=time.time(), **values)
+        self._beaten_at = now

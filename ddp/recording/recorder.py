@@ -1,0 +1,298 @@
+"""Rank 0's recorder: one thread that writes records and the store, sends the heartbeat, and receives commands.
+
+The training thread only appends to a queue here; it never waits for a disk or a database. If the store cannot be
+reached, what is meant for it waits (log points beyond a bound are dropped and counted); if a record cannot be written,
+it is kept and tried again. Either is said once, and training goes on.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ddp.control.command_poller import Reception
+from ddp.control.command_queue import Inbox
+from ddp.recording.heartbeat import Pulse
+from ddp.recording.record_writer import RecordWriter, UnsavedRecord, Waiting
+from ddp.recording.store_writer import StoreQueue
+from ddp.recording.trackers.base import Viewer
+from ddp.validation.result import Preview
+from ddp.watchdog.watchdog import RankStatus, Stall
+from service.commands import Command, CommandState
+from service.config.live_settings import LiveSettings
+from service.run.directory import RunDirectory
+from service.run.record import Record, record_name
+from service.run.state import RunState
+from service.run.trainer_stats import Facts
+from service.store.queries.ranks import replace_ranks
+from service.store.store import SeriesRow, Store, StoreUnavailableError
+
+POLL_SECONDS = 0.02
+RETRY_SECONDS = 2.0
+LAST_CHANCE_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Everything rank 0 writes but checkpoints. Public methods are for the training thread and return at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        directory: RunDirectory,
+        run_id: str,
+        inbox: Inbox,
+        *,
+        others_facts: Callable[[], Facts] | None = None,
+        viewer: Viewer | None = None,
+    ) -> None:
+        """`others_facts` gives what other parts have to tell with every heartbeat; it is called on the thread."""
+        self._store = store
+        self._directory = directory
+        self._run_id = run_id
+        self._inbox = inbox
+        self._reception = Reception(store, run_id, inbox)
+        self._records = RecordWriter(directory, self._confirm, self._fail_waiting)
+        # From the training thread
+        self.step = 0
+        self._pulse = Pulse(store, run_id, self._facts)
+        self._writings = StoreQueue(store, run_id)
+        self._viewer = viewer or Viewer()
+        self._snapshot: Record | None = None
+        # From the watchdog's thread
+        self._rank_statuses: tuple[RankStatus, ...] = ()
+        self._stalls = 0
+        # Of the recorder thread
+        self._others_facts = others_facts or Facts
+        self._written_snapshot: Record | None = None
+        self._written_statuses: tuple[RankStatus, ...] = ()
+        self._store_is_down = False
+        self._store_outages = 0
+        self._store_retry_at = 0.0
+        self._unanswered_reason: str | None = None
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write and to listen."""
+        self._viewer.start(self.step)
+        self._thread.start()
+
+    def open_later(self, open_run: Callable[[Store], object]) -> None:
+        """Open the run once the store is within reach, before anything else is told. To be called before `start`."""
+        self._writings.add(open_run)
+
+    def close(self, state: RunState, reason: str | None = None) -> None:
+        """Write everything that waits, then the run's last state; gives up after a while if the store stays away."""
+        ended = f"the run ended ({state})"
+        for command in self._inbox.take_all():
+            self.finish(command, CommandState.REJECTED, reason=ended)
+        self.set_state(state, reason)
+        # After the state, which keeps the API from accepting more.
+        self._writings.add(lambda store: store.reject_queued(self._run_id, ended))
+        self._unanswered_reason = ended
+        self.close_for_restart()
+
+    def close_for_restart(self) -> None:
+        """Write everything that waits, and no last state: the launcher starts all ranks again, and what waits for one.
+
+        A pause stays in force, queued commands stay queued.
+        """
+        self._ending.set()
+        self._thread.join()
+        self._store.close()
+        self._viewer.close()
+
+    def mark_progress(self) -> None:
+        """Something moved that is not a step: an image validated, a file saved."""
+        self._pulse.mark_progress()
+
+    def mark_step(self, step: int) -> None:
+        """A step is done."""
+        self.step = step
+        self._pulse.mark_progress()
+
+    def log_point(self, step: int, values: Mapping[str, Any], snapshot: Record) -> None:
+        """Append to the series and publish the live snapshot. Both mappings are handed over: they change no more."""
+        run_id, at = self._run_id, time.time()
+        self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, values)]), is_log_point=True)
+        self._viewer.log_point(step, at, snapshot)
+        self._snapshot = snapshot
+
+    def show(self, snapshot: Record) -> None:
+        """Publish the live snapshot. Only the latest is of interest."""
+        self._snapshot = snapshot
+
+    def record(self, record: Record, series: Mapping[str, Any], previews: Sequence[Preview], waiting: Waiting) -> None:
+        """Save a record as its file, its pictures, and its values; then finish the commands that waited for it."""
+        run_id, step, at = self._run_id, record["step_current"], time.time()
+        self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, series)]), is_log_point=True)
+        self._viewer.validation(step, at, record, previews)
+        self.show(record)
+        self._records.add(UnsavedRecord(record, previews, waiting))
+
+    def unsaved_records(self) -> list[Record]:
+        """Records whose files are not on disk yet: a checkpoint that knows of their validations must hold them."""
+        return [unsaved.record for unsaved in self._records.unsaved()]
+
+    def take_over_records(self, records: Sequence[Record]) -> None:
+        """Save the records that a checkpoint held, where the files are missing."""
+        for record in records:
+            if not (self._directory.root / record_name(record["step_current"])).exists():
+                self._records.add(UnsavedRecord(record))
+
+    def finish(
+        self,
+        command: Command,
+        state: CommandState,
+        *,
+        step: int | None = None,
+        result: Mapping[str, Any] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Bring a command to its final state."""
+        self._writings.add(
+            lambda store: store.finish_command(command.id, state, step=step, result=result, reason=reason)
+        )
+
+    def event(self, kind: str, details: Mapping[str, Any]) -> None:
+        """Append to the run's history, at the current step."""
+        step = self.step
+        self._writings.add(lambda store: store.add_event(self._run_id, step, kind, details))
+
+    def show_settings(self, live: LiveSettings) -> None:
+        """Publish the settings in force."""
+        self._update(live=live.state())
+
+    def show_ranks(self, statuses: Sequence[RankStatus]) -> None:
+        """Publish what every rank is doing; from the watchdog's thread. Only the latest is of interest."""
+        self._rank_statuses = tuple(statuses)
+
+    def note_stall(self, stall: Stall) -> None:
+        """A rank stalls, or goes on again; from the watchdog's thread."""
+        (logger.info if stall.is_over else logger.warning)("%s", stall.sentence)
+        self._stalls += not stall.is_over
+        details = {"rank": stall.rank, "stage": stall.stage.value, "seconds": stall.seconds, "reason": stall.sentence}
+        self.event("going on" if stall.is_over else "stalled", details)
+        self._update(reason=None if stall.is_over else stall.sentence)
+
+    def branch_off(self, step: int, last_recorded_step: int, archive: Path) -> None:
+        """Put what lies beyond these steps into `archive`, because the run goes on from there on a new branch.
+
+        The only call here that waits for the disk: no record of the new branch may meet one of the old.
+        """
+        deadline = time.monotonic() + LAST_CHANCE_SECONDS
+        while self._records.unsaved() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        self._records.redirect_after(last_recorded_step, archive)
+        try:
+            self._directory.archive_records_after(last_recorded_step, archive)
+        except OSError as error:
+            logger.warning("What lies beyond step %d could not be moved to %s: %s", step, archive, error)
+        self._writings.add(lambda store: store.branch_off(self._run_id, step, archive.name))
+        self._viewer.go_on_at(step)
+
+    def set_state(self, state: RunState, reason: str | None = None) -> None:
+        """Publish what the run is doing."""
+        self._update(state=state.value, reason=reason, step=self.step)
+
+    def _update(self, **values: Any) -> None:
+        self._writings.add(lambda store: store.update_run(self._run_id, **values))
+
+    # The recorder thread
+
+    def _run(self) -> None:
+        while not self._ending.wait(POLL_SECONDS):
+            try:
+                self._turn()
+            except Exception:  # the boundary of the thread: a defect here must not end the heartbeat
+                logger.exception("The recorder met an unexpected error; it goes on.")
+        deadline = time.monotonic() + LAST_CHANCE_SECONDS
+        self._pulse.hasten()  # the last heartbeat tells of the last checkpoint
+        while self._has_something_to_write and time.monotonic() < deadline:
+            self._store_retry_at = 0.0
+            self._records.retry_now()
+            self._turn()
+            if self._has_something_to_write:
+                time.sleep(POLL_SECONDS)
+        self._answer_the_rest()
+        self._say_what_is_lost()
+
+    @property
+    def _has_something_to_write(self) -> bool:
+        return bool(self._writings or self._records.unsaved() or self._snapshot is not self._written_snapshot)
+
+    def _answer_the_rest(self) -> None:
+        """No command of a run that has ended is left running, whatever kept it from its own answer."""
+        if self._unanswered_reason is not None:
+            with suppress(StoreUnavailableError):
+                self._store.fail_running(self._run_id, self._unanswered_reason)
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        self._records.write_waiting(now)
+        if now < self._store_retry_at:
+            return
+        try:
+            self._writings.write()
+            self._write_latest()
+            self._pulse.beat(now, self.step)
+            if not self._ending.is_set():
+                self._reception.look(self.step)
+        except StoreUnavailableError as error:
+            self._store_retry_at = now + RETRY_SECONDS
+            if not self._store_is_down:
+                logger.warning("The store cannot be reached (%s); training goes on, and writing will catch up.", error)
+                self._store_outages += 1
+            self._store_is_down = True
+        else:
+            self._say_store_is_back()
+
+    def _facts(self) -> Facts:
+        return {
+            **self._others_facts(),
+            "log_points_dropped": self._writings.dropped,
+            "unsaved_records": len(self._records.unsaved()),
+            "waiting_writings": len(self._writings),
+            "store_outages": self._store_outages,
+            "stalls": self._stalls,
+            "viewer_events_dropped": self._viewer.dropped,
+        }
+
+    def _write_latest(self) -> None:
+        """Of what replaces itself only the newest is written; a snapshot is tried again until that has worked."""
+        if (snapshot := self._snapshot) is not self._written_snapshot:
+            self._store.update_run(self._run_id, snapshot=snapshot)
+            self._written_snapshot = snapshot
+        if (statuses := self._rank_statuses) is not self._written_statuses:
+            self._written_statuses = statuses
+            replace_ranks(self._store, self._run_id, [status.as_row(time.time()) for status in statuses])
+
+    def _confirm(self, unsaved: UnsavedRecord, sha256: str) -> None:
+        step, record = unsaved.step, unsaved.record
+        run_id = self._run_id if unsaved.folder is None else unsaved.folder.name
+        self._writings.add(lambda store: store.add_record(run_id, step, record, sha256))
+        for command, result in unsaved.waiting:
+            self.finish(command, CommandState.DONE, step=step, result={**result, "record": unsaved.name})
+        self.mark_progress()
+
+    def _fail_waiting(self, unsaved: UnsavedRecord, error: OSError) -> None:
+        for command, _ in unsaved.waiting:
+            reason = f"{unsaved.name} could not be written yet ({error}); it is kept and will be tried again"
+            self.finish(command, CommandState.FAILED, step=unsaved.step, reason=reason)
+        unsaved.waiting = ()
+
+    def _say_store_is_back(self) -> None:
+        if self._store_is_down:
+            logger.info("The store is back; %d log points were dropped so far.", self._writings.dropped)
+            self._store_is_down = False
+
+    def _say_what_is_lost(self) -> None:
+        for unsaved in self._records.unsaved():
+            logger.error("%s could not be written and is lost.", unsaved.name)
+        if self._writings:
+            logger.error("%d writings to the store are lost: it stayed out of reach.", len(self._writings))

@@ -1,0 +1,55 @@
+"""Running out of memory, explained: which batch does fit, found by trying it."""
+
+import gc
+from collections.abc import Callable
+
+import torch
+
+from service.config.settings import RunConfig
+
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a GPU or on the host."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in _SIGNS)
+
+
+def largest_fitting(attempt: Callable[[int], None], largest: int) -> int:
+    """The largest of `largest`, half of it, … 1 that `attempt` survives; 0 when even 1 does not fit."""
+    size = largest
+    while size >= 1:
+        _free()
+        try:
+            attempt(size)
+        except (RuntimeError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            size //= 2
+        else:
+            return size
+    return 0
+
+
+def shortage_sentence(rank: int, device: str, config: RunConfig, fitting: int) -> str:
+    """What a person should do when `fitting` samples per micro-batch fit."""
+    start = f"Rank {rank} ran out of memory on {device} with BATCH_SIZE {config.batch_size}"
+    if not fitting:
+        return f"{start}, and a single sample does not fit either: {_smaller(config)}"
+    factor = -(-config.batch_size // fitting) * config.accumulation_steps
+    return (
+        f"{start}; {fitting} fits: set BATCH_SIZE={fitting} and ACCUMULATION_STEPS={factor} for the same samples per "
+        f"step, or {_smaller(config)}"
+    )
+
+
+def _smaller(config: RunConfig) -> str:
+    ways = [] if config.activation_checkpointing else ["ACTIVATION_CHECKPOINTING=true"]
+    ways += [] if config.precision == "bfloat16" else ["PRECISION=bfloat16"]
+    return f"set {', '.join([*ways, 'a smaller PATCH_SIZE'])} or a smaller N_FEATS."
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

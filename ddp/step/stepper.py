@@ -1,0 +1,177 @@
+"""One optimizer step: micro-batches forward and backward under DDP, clip, AdamW. Knows no commands and no records.
+
+Nothing in a step waits for the device: a step with a loss or gradient that is not finite is skipped by the optimizer's
+own kernel, on all ranks alike, because all see the same reduced gradients.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddp.distributed.world import World
+from ddp.metrics.piggyback import WithPassenger
+from ddp.metrics.step_metrics import CARRIED
+from ddp.metrics.total_variation import details
+from ddp.metrics.window import Window
+from ddp.step.ema import Average
+from ddp.step.out_of_memory import is_shortage, largest_fitting, shortage_sentence
+from ddp.watchdog.stages import Stage, StageMarker
+from ddp.workload import Batch, Workload
+from service.config.settings import RunConfig
+from service.errors import MemoryShortageError
+
+
+class Stepper:
+    """Owns the network, its DDP wrapper, the averaged weights, the loss and the optimizer."""
+
+    def __init__(self, world: World, config: RunConfig, workload: Workload, marker: StageMarker) -> None:
+        self._world = world
+        self._config = config
+        self._marker = marker
+        self.model = workload.build_model().to(world.device)
+        if config.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
+        self.loss = workload.build_loss().to(world.device)
+        self.average = Average(self.model, config.ema_decay) if config.ema_decay else None
+        self.optimizer = _optimizer(workload.parameter_groups(self.model), config)
+        # Compiled inside the wrapper, so that the plain model beside it keeps its names for checkpoints and hooks.
+        network: Any = torch.compile(self.model) if config.compile_model else self.model
+        self._network = WithPassenger(network, CARRIED, world.device)
+        self._wrapped = world.wrap(
+            self._network, static_graph=config.static_graph, share_buckets=config.gradient_as_bucket_view
+        )
+        self._weights: tuple[tuple[float, ...], Tensor] | None = None
+
+    def make_step(
+        self,
+        batches: Iterator[Batch],
+        weights: tuple[float, ...],
+        learning_rate: float,
+        grad_clip: float,
+        window: Window,
+        before_update: Callable[[], None],
+    ) -> Tensor:
+        """Walk all micro-batches and update the weights; returns the step's row (ROW,) for the ledger, on the device.
+
+        `before_update` is called once all gradients are under way. Raises `MemoryShortageError`.
+        """
+        on_device = self._on_device(weights)
+        for number in range(1, self._config.accumulation_steps + 1):
+            self._marker.enter(Stage.DATA)
+            batch = window.timed(batches)
+            try:
+                self._walk(batch, on_device, window, is_last=number == self._config.accumulation_steps)
+            except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+                if not is_shortage(error):
+                    raise
+            else:
+                continue
+            # Only here, with the failed frames gone, is their memory free again.
+            raise MemoryShortageError(self._explain_shortage(batch))
+        before_update()
+        self._marker.enter(Stage.UPDATE)
+        row = self._update(learning_rate, grad_clip)
+        window.clock.tick()
+        return row
+
+    def _walk(self, batch: Batch, weights: Tensor, window: Window, *, is_last: bool) -> None:
+        """One micro-batch forward and backward; gradients are averaged over the ranks by the last one of a step."""
+        with nullcontext() if is_last else self._world.no_sync(self._wrapped):
+            self._marker.enter(Stage.FORWARD)
+            loss = self._loss(self._wrapped, self._network, batch, weights) / self._config.accumulation_steps
+            if is_last:
+                window.clock.split()
+                self._marker.enter(Stage.ALL_REDUCE)
+            loss.backward()
+
+    def _on_device(self, weights: tuple[float, ...]) -> Tensor:
+        """The weights (4,), copied to the device only when they changed: a copy waits for it."""
+        if self._weights is None or self._weights[0] != weights:
+            self._weights = weights, torch.tensor(weights, device=self._world.device)
+        return self._weights[1]
+
+    def _loss(self, network: nn.Module, carrier: WithPassenger, batch: Batch, weights: Tensor) -> Tensor:
+        """The weighted loss of one micro-batch, a scalar; `carrier`, wrapped or not in `network`, takes the values."""
+        lr = self._to_device(batch.lr)  # (B, T, 3, h, w)
+        target = self._to_device(batch.gt)  # (B, 3, H, W)
+        with torch.autocast(self._world.device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
+            output = network(lr)
+        terms = self.loss(output, target)  # (4,) unweighted
+        total = (terms * weights).sum()
+        with torch.no_grad():
+            values = torch.cat([total.view(1), terms, details(output.float(), target)])
+        return total + carrier.carry(values)
+
+    def _update(self, learning_rate: float, grad_clip: float) -> Tensor:
+        """Clip and update, unless loss or gradient are not finite; returns the step's row."""
+        carried = self._network.delivered()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), grad_clip)
+        skipped = (~(norm.isfinite() & carried.isfinite().all())).float()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group["lr_factor"]
+        self._optimize_unless(skipped)
+        if self.average is not None:
+            self.average.update(skipped)
+        self._network.zero_grad(set_to_none=True)
+        return torch.cat([carried, norm.view(1), skipped.view(1)])
+
+    def _optimize_unless(self, skipped: Tensor) -> None:
+        if self._config.fused_adamw:
+            # The fused kernel looks at these two attributes; they are how torch.amp.GradScaler skips a step.
+            vars(self.optimizer).update(found_inf=skipped, grad_scale=None)
+            self.optimizer.step()
+        elif not bool(skipped):
+            self.optimizer.step()
+
+    def _explain_shortage(self, batch: Batch) -> str:
+        """Try smaller batches on a copy, which DDP's hooks know nothing of; the other ranks hear of it by our end."""
+        self._network.zero_grad(set_to_none=True)
+        trial = WithPassenger(copy.deepcopy(self.model), CARRIED, self._world.device)
+
+        def attempt(batch_size: int) -> None:
+            trial.zero_grad(set_to_none=True)
+            part = _Part(batch.lr[:batch_size], batch.gt[:batch_size])
+            self._loss(trial, trial, part, self._on_device((1.0, 0.0, 0.0, 0.0))).backward()
+
+        fitting = largest_fitting(attempt, len(batch.lr) // 2)
+        return shortage_sentence(self._world.rank, str(self._world.device), self._config, fitting)
+
+    def _to_device(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self._world.device, non_blocking=True).float() / 255
+
+    def mean_momentum(self) -> float:
+        """Mean over parameter tensors of the L2 norm of AdamW's first moment. Waits for the device."""
+        norms = [state["exp_avg"].norm() for state in self.optimizer.state.values() if "exp_avg" in state]
+        return float(torch.stack(norms).mean()) if norms else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Weights, moments, averaged weights. Settings of the optimizer are those of each start."""
+        average = None if self.average is None else self.average.model.state_dict()
+        return {"model": self.model.state_dict(), "moments": self.optimizer.state_dict()["state"], "average": average}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a saved state in place. Raises `RuntimeError` when it does not fit the network."""
+        self.model.load_state_dict(state["model"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
+        if self.average is not None:  # switched on since: it begins at the present weights
+            self.average.model.load_state_dict(state["model"] if state["average"] is None else state["average"])
+
+
+class _Part:
+    """Some samples of a micro-batch."""
+
+    skipped: tuple[str, ...] = ()
+
+    def __init__(self, lr: Tensor, gt: Tensor) -> None:
+        self.lr, self.gt = lr, gt
+
+
+def _optimizer(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.AdamW:
+    for group in groups:
+        group.setdefault("lr_factor", 1.0)
+    return torch.optim.AdamW(groups, lr=config.max_lr, weight_decay=config.weight_decay, fused=config.fused_adamw)

@@ -1,0 +1,255 @@
+"""Builds the parts of one rank's trainer from settings, in the order in which they need each other."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from logging.handlers import QueueListener
+
+from ddp.adaptive.controller import Controller
+from ddp.checkpoint.checkpointer import Saver, Stateful
+from ddp.checkpoint.folder import CheckpointFolder
+from ddp.control.agreement import Control
+from ddp.control.command_queue import Inbox
+from ddp.control.shutdown import LeaveRequest
+from ddp.distributed.rng import seed_generators
+from ddp.distributed.world import World
+from ddp.metrics.step_metrics import Ledger
+from ddp.metrics.window import Window
+from ddp.recording.log_files import also_to_file
+from ddp.recording.null_recorder import SilentRecorder
+from ddp.recording.recorder import Recorder
+from ddp.recording.registration import Opening, open_run
+from ddp.recording.trackers.select import open_viewer
+from ddp.recording.trainer_stats import FactSource
+from ddp.step.batches import Feed
+from ddp.step.nonfinite import BadSteps
+from ddp.step.progress import Progress
+from ddp.step.stepper import Stepper
+from ddp.training.components import Parts
+from ddp.training.run_status import Standing
+from ddp.training.snapshot import Composer
+from ddp.watchdog.stages import StageMarker
+from ddp.watchdog.watchdog import Watchdog
+from ddp.workload import Workload, load_workload
+from service.config.live_settings import LiveSettings
+from service.config.loader import LoadedConfig
+from service.config.settings import RunConfig
+from service.errors import DatasetError, RunDirectoryError, UserError
+from service.run.directory import Claim, RunDirectory, claim, write_config
+from service.run.record import Record
+
+RESTART_PATIENCE_SECONDS = 60.0
+SHAPE = ("workload", "n_feats", "n_blocks", "n_frames", "scale")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a person asked to start."""
+
+    loaded: LoadedConfig
+    resume: bool
+    fresh: bool
+
+
+@contextmanager
+def possession(world: World, start: Start, listener: QueueListener) -> Iterator[str]:
+    """Hold the run directory: rank 0 claims it, every rank learns the run's id, or the same error."""
+    directory = RunDirectory(start.loaded.config.data_root)
+    claimed: Claim | None = None
+    problem: UserError | None = None
+    if world.is_main:
+        try:
+            # The launcher's restart after a failure continues the run, whatever the first start was asked to do.
+            is_restart = world.restarts > 0
+            claimed = claim(
+                directory,
+                resume=start.resume or is_restart,
+                fresh=start.fresh and not is_restart,
+                patience_seconds=RESTART_PATIENCE_SECONDS if is_restart else 0.0,
+            )
+        except UserError as error:
+            problem = error
+        except OSError as error:
+            problem = _unwritable(directory, error)
+    world.raise_together(problem)
+    if claimed is not None:
+        also_to_file(listener, directory.log)
+    try:
+        yield world.from_main(claimed.run_id if claimed else "")
+    finally:
+        if claimed is not None:
+            claimed.lock.close()
+
+
+def open_workload(world: World, config: RunConfig) -> Workload:
+    """Open the data on every rank; all must see the same. Raises `DatasetError` on all ranks alike."""
+    workload: Workload | None = None
+    problem: UserError | None = None
+    try:
+        workload = load_workload(config)
+    except UserError as error:
+        problem = error
+    world.raise_together(problem)
+    assert workload is not None
+    fingerprints = world.gather(_fingerprint(workload))
+    if len(set(fingerprints)) > 1:
+        raise DatasetError(
+            f"The ranks see different data in {config.dataset_root}; mount the same folder everywhere, and let nothing "
+            "write to it during a start."
+        )
+    return workload
+
+
+def build_parts(world: World, start: Start, run_id: str, leave: LeaveRequest, workload: Workload) -> Parts:
+    """Network, optimizer, controller, recorder …; resumes when the run directory holds a saved state."""
+    config = start.loaded.config
+    marker = StageMarker()
+    seed_generators(config.seed)
+    stepper = Stepper(world, config, workload, marker)
+    seed_generators(config.seed + 1 + world.rank)  # the weights are alike on all ranks, dropout is not
+    standing = Standing(Progress(), LiveSettings(config, {}))
+    controller = Controller.of(config, has_perceptual=workload.has_perceptual)
+    ledger, bad_steps, window = Ledger(world.device, config.adapt_every), BadSteps(), Window(world)
+    composer = Composer(world, run_id, workload, stepper, controller, bad_steps, standing)
+    saved_parts: dict[str, Stateful] = {
+        "progress": standing.progress,
+        "stepper": stepper,
+        "controller": controller,
+        "ledger": ledger,
+        "bad_steps": bad_steps,
+        "window": window,
+        "composer": composer,
+    }
+    directory = RunDirectory(config.data_root)
+    shape = {name: getattr(config, name) for name in SHAPE}
+    folder = CheckpointFolder(directory.checkpoints)
+    saver = Saver(world, folder, lambda: standing.config.keep_checkpoints, shape, saved_parts)
+    records = _resume(world, saver, standing, controller)
+    inbox = Inbox()
+    control = Control(world, inbox, lambda: leave.is_set, first_check_step=standing.progress.step + 1)
+    recorder = _open_recorder(world, start, run_id, standing, inbox, workload, saver)
+    recorder.take_over_records(records)
+    if world.is_main:
+        _say_start(recorder, world, workload, standing.progress)
+    return Parts(
+        world=world,
+        run_id=run_id,
+        directory=directory,
+        workload=workload,
+        feed=Feed(world, workload, standing.progress),
+        stepper=stepper,
+        controller=controller,
+        ledger=ledger,
+        bad_steps=bad_steps,
+        window=window,
+        composer=composer,
+        control=control,
+        recorder=recorder,
+        saver=saver,
+        marker=marker,
+        leave=leave,
+        standing=standing,
+    )
+
+
+@contextmanager
+def watching(parts: Parts) -> Iterator[None]:
+    """Within it, this rank says what it is doing, and rank 0 names who holds the others up."""
+    world, recorder = parts.world, parts.recorder
+    place = (world.rank, world.host, str(world.device))
+    watchdog = Watchdog(
+        parts.marker,
+        world.board(),
+        place,
+        stall_seconds=lambda: parts.standing.config.stall_seconds,
+        report=recorder.show_ranks if isinstance(recorder, Recorder) else None,
+        on_stall=recorder.note_stall if isinstance(recorder, Recorder) else None,
+    )
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.close()
+
+
+def _resume(world: World, saver: Saver, standing: Standing, controller: Controller) -> list[Record]:
+    """Take over the newest saved state, if there is one; returns the records that were not on disk with it."""
+    found = saver.newest()
+    if found is None:
+        return []
+    extra = saver.restore(found)
+    standing.live, sentences = LiveSettings.resumed(standing.live.start, extra["live"])
+    controller.configure(standing.config, standing.live.pins)
+    if world.is_main:
+        for sentence in sentences:
+            logger.info("%s", sentence)
+    records: list[Record] = extra["records"]
+    return records
+
+
+def _open_recorder(
+    world: World, start: Start, run_id: str, standing: Standing, inbox: Inbox, workload: Workload, saver: Saver
+) -> Recorder | SilentRecorder:
+    """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
+    recorder: Recorder | None = None
+    problem: UserError | None = None
+    if world.is_main:
+        try:
+            recorder = _make_recorder(start.loaded, run_id, standing, inbox, workload, saver)
+        except UserError as error:
+            problem = error
+        except OSError as error:
+            problem = _unwritable(RunDirectory(start.loaded.config.data_root), error)
+    world.raise_together(problem)
+    return recorder or SilentRecorder()
+
+
+def _unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
+    return RunDirectoryError(f"DATA_ROOT {directory.root} cannot be written ({error.strerror}); make room there.")
+
+
+def _make_recorder(
+    loaded: LoadedConfig, run_id: str, standing: Standing, inbox: Inbox, workload: Workload, saver: Saver
+) -> Recorder:
+    config, directory, progress = loaded.config, RunDirectory(loaded.config.data_root), standing.progress
+    opening = Opening(run_id, write_config(directory, loaded), progress.step)
+    store, before = open_run(config, opening)
+    facts = FactSource(directory, before or {}, workload.has_perceptual, saver.facts)
+    for path in directory.archive_records_after(progress.last_recorded_step):
+        logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
+    viewer = open_viewer(config, directory)
+    recorder = Recorder(store, directory, run_id, inbox, others_facts=facts.now, viewer=viewer)
+    if before is None:
+        recorder.open_later(opening.in_store)
+    recorder.mark_step(progress.step)
+    recorder.show_settings(standing.live)
+    recorder.start()
+    return recorder
+
+
+def _say_start(recorder: Recorder | SilentRecorder, world: World, workload: Workload, progress: Progress) -> None:
+    logger.info(
+        "%s at step %d: %d ranks on %s, %d training samples, %d validation images.",
+        "Resuming" if progress.step else "Starting",
+        progress.step,
+        world.size,
+        world.device.type,
+        workload.sample_count,
+        len(workload.validation_images.names),
+    )
+    if workload.left_out:
+        shown = "; ".join(workload.left_out[:5])
+        logger.warning("%d files of the dataset were left out: %s", len(workload.left_out), shown)
+        recorder.event("left out", {"files": list(workload.left_out)})
+    for notice in workload.notices:
+        logger.info("%s", notice)
+    recorder.event("started", {"step": progress.step, "world_size": world.size})
+
+
+def _fingerprint(workload: Workload) -> str:
+    names = "\n".join([str(workload.sample_count), *workload.validation_images.names])
+    return hashlib.sha256(names.encode()).hexdigest()

@@ -1,0 +1,133 @@
+"""From what is measured to the record's keys: pure functions, nothing is measured or written here."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ddp.adaptive.types import Change
+from ddp.distributed.world import World
+from ddp.metrics.window import WindowSummary
+from ddp.step.progress import format_duration
+from service.config.settings import RunConfig
+from service.run.record import SCHEMA_VERSION, Record
+from service.run.record_schema import FIELDS
+
+LOSS_KEYS = ("l1_loss_value", "ms_loss_value", "gradient_loss_value", "perceptual_loss_value")
+NOT_YET_VALIDATED: dict[str, Any] = {
+    **dict.fromkeys(
+        (
+            "quality_lr_value",
+            "quality_ki_value",
+            "quality_improvement_value",
+            "quality_ki_to_gt_value",
+            "quality_lr_to_gt_value",
+            "validation_loss_value",
+            "layer_activity_peak_value",
+            "psnr_ki_db",
+            "psnr_lr_db",
+            "ssim_ki",
+            "ssim_lr",
+            "psnr_y_ki_db",
+            "psnr_y_lr_db",
+            "validation_duration",
+            "quality_ema_value",
+            "psnr_ema_db",
+            "ssim_ema",
+            "psnr_y_ema_db",
+            "validation_loss_ema_value",
+        )
+    ),
+    "layer_activity_map": {},
+    "layer_activity_raw_map": {},
+    "validation_image_count": 0,
+    "validation_images": [],
+}
+"""What the live snapshot shows of a validation before there was one."""
+
+
+def losses_of(summary: WindowSummary) -> dict[str, Any]:
+    """The record's keys about losses."""
+    return {"total_loss_value": summary.total_loss, **dict(zip(LOSS_KEYS, summary.terms, strict=True))}
+
+
+def speed_of(summary: WindowSummary, config: RunConfig, position: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's keys about speed and time left; `position` holds the keys about steps."""
+    steps_left = position["step_max"] - position["step_current"]
+    epoch_steps_left = position["epoch_step_total"] - position["epoch_step_current"]
+    return {
+        "iteration_duration": summary.step_seconds,
+        "samples_per_second": summary.samples_per_second(config.batch_size * config.accumulation_steps),
+        "data_wait_ratio": summary.data_wait_ratio,
+        "eta_total_formatted": format_duration(steps_left * summary.step_seconds if steps_left else 0.0),
+        "eta_epoch_formatted": format_duration(epoch_steps_left * summary.step_seconds if epoch_steps_left else 0.0),
+    }
+
+
+def ranks_of(summary: WindowSummary, places: list[tuple[str, str]]) -> dict[str, Any]:
+    """The record's keys about ranks; `places` holds (host, device) by rank."""
+    return {
+        "per_rank": [
+            {
+                "rank": rank,
+                "host": host,
+                "device": device,
+                "step_duration": row.step_seconds,
+                "data_wait": row.wait_seconds_per_step,
+                "memory": row.memory_gib,
+                "own_duration": row.own_seconds,
+            }
+            for rank, ((host, device), row) in enumerate(zip(places, summary.ranks, strict=False))
+        ],
+        "slow_rank": summary.slow_rank,
+    }
+
+
+def identity_of(run_id: str, world: World, trigger: str, command_id: str | None) -> dict[str, Any]:
+    """The record's keys that say which run this is and what asked for the record."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id,
+        "trigger": trigger,
+        "command_id": command_id,
+        "world_size": world.size,
+        "last_update_time": time.time(),
+    }
+
+
+def flags_of(*, paused: bool, validating: bool = False, ended: bool = False) -> dict[str, Any]:
+    """The record's keys that say what the run is doing."""
+    return {
+        "training_active": not paused and not ended,
+        "validation_running": validating,
+        "training_paused": paused,
+    }
+
+
+_NOT_A_CURVE = {"step_current", "step_max", "schema_version", "world_size", "last_update_time", "slow_rank"}
+CURVES = frozenset(field.name for field in FIELDS if field.kind in {"number", "integer"}) - _NOT_A_CURVE
+"""The record's keys that make a curve over steps."""
+
+
+def curves_of(record: Record, *, with_validation: bool) -> dict[str, Any]:
+    """The part of a record or snapshot that joins the series at this step.
+
+    A log point without a validation leaves out what only a validation measures: yesterday's value is not today's.
+    """
+    left_out = set() if with_validation else NOT_YET_VALIDATED.keys() | {"best_quality_ever"}
+    return {key: value for key, value in record.items() if key in CURVES and key not in left_out}
+
+
+def change_text(change: Change) -> str:
+    """What the controller changed, for the log: `mode Settling`, `weights l1 0.590, ms 0.200, …`."""
+    after = change.details.get("after", "")
+    if isinstance(after, Mapping):
+        after = ", ".join(f"{name} {value:.3f}" for name, value in after.items())
+    return f"{change.kind} {after}".strip()
+
+
+def outcomes_of(reports: list[tuple[str | None, float]]) -> list[dict[str, Any]]:
+    """Every rank's (problem, Unix time at which it began) as the result of a command shows it."""
+    return [
+        {"rank": rank, "outcome": problem or "done", "began_at": began_at}
+        for rank, (problem, began_at) in enumerate(reports)
+    ]

@@ -1,0 +1,103 @@
+"""Everything known at a step under the record's keys: what the live snapshot shows and what a record holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddp.adaptive.controller import Controller
+from ddp.distributed.world import World
+from ddp.metrics.window import WindowSummary
+from ddp.step.nonfinite import BadSteps
+from ddp.step.stepper import Stepper
+from ddp.training import record_values
+from ddp.training.run_status import Standing
+from ddp.validation.result import ValidationResult
+from ddp.workload import Workload
+from service.run.record import Record, build_record
+
+
+class Composer:
+    """Keeps what was measured last, and composes it with what the parts say now. The same on every rank."""
+
+    def __init__(
+        self,
+        world: World,
+        run_id: str,
+        workload: Workload,
+        stepper: Stepper,
+        controller: Controller,
+        bad_steps: BadSteps,
+        standing: Standing,
+    ) -> None:
+        # What it asks
+        self._world = world
+        self._run_id = run_id
+        self._workload = workload
+        self._stepper = stepper
+        self._controller = controller
+        self._bad_steps = bad_steps
+        self._standing = standing
+        self._places = world.gather((world.host, str(world.device)))
+        # What was measured last
+        self._summary = WindowSummary()
+        self._validation: dict[str, Any] = record_values.NOT_YET_VALIDATED
+        self._peak_gib = 0.0
+        self._step = {"learning_rate_value": controller.learning_rate(0), "lr_phase_name": "warmup"}
+        self._grad_norm: Tensor = torch.tensor(float("nan"))
+
+    def note_step(self, learning_rate: float, phase: str, row: Tensor) -> None:
+        """A step was made, at this learning rate; `row` is its ledger row, on the device."""
+        self._step = {"learning_rate_value": learning_rate, "lr_phase_name": phase}
+        self._grad_norm = row[-2]
+
+    def note_window(self, summary: WindowSummary) -> None:
+        """The window as it is now."""
+        self._summary = summary
+        self._peak_gib = summary.peak_gib
+
+    def note_validation(self, result: ValidationResult) -> dict[str, Any]:
+        """A validation is done; returns the record's keys that it fills."""
+        self._validation = result.report(self._controller.weights)
+        self._peak_gib = max(self._peak_gib, result.peak_gib)
+        return self._validation
+
+    def compose(self, trigger: str, command_id: str | None = None, *, validating: bool = False) -> Record:
+        """All keys of a record. Waits for the device."""
+        standing = self._standing
+        position = standing.progress.report(standing.config, self._workload.sample_count, self._world.size)
+        return build_record(
+            position,
+            {
+                **self._step,
+                "vram_usage_gb": self._peak_gib,
+                "grad_norm": float(self._grad_norm),
+                "adam_momentum_avg": self._stepper.mean_momentum(),
+                "skipped_steps": self._bad_steps.total,
+            },
+            record_values.losses_of(self._summary),
+            self._controller.report(),
+            self._validation,
+            record_values.speed_of(self._summary, standing.config, position),
+            record_values.ranks_of(self._summary, self._places),
+            record_values.flags_of(paused=standing.is_paused, validating=validating),
+            record_values.identity_of(self._run_id, self._world, trigger, command_id),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a record made right after a resume needs, for a checkpoint."""
+        return {
+            "step": self._step,
+            "validation": self._validation,
+            "grad_norm": self._grad_norm,
+            "total_loss": self._summary.total_loss,
+            "terms": list(self._summary.terms),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._step = state["step"]
+        self._validation = state["validation"]
+        self._grad_norm = state["grad_norm"]
+        self._summary = WindowSummary(state["total_loss"], tuple(state["terms"]))

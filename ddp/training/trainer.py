@@ -1,0 +1,186 @@
+"""The training loop of one rank.
+
+    while steps are left and nobody asked to leave:
+        every ADAPT_EVERY       look at the steps of the block before: the controller learns, bad steps may roll back
+        make a step             control word on its way while the optimizer works
+        every LOG_EVERY         log point: one all_reduce, rank 0 hands a snapshot to its recorder
+        every VAL_STEP_EVERY    validation: one all_reduce, one record
+        every CHECKPOINT_EVERY  checkpoint: copied here, written in the background
+        carry out the agreed commands: the same on all ranks; while paused, only this
+
+Every branch that leads to a collective depends on the settings, the step, or a value that all ranks share.
+"""
+
+import logging
+
+from ddp.adaptive.types import Observation
+from ddp.checkpoint.folder import Reason
+from ddp.metrics.step_metrics import StepRow
+from ddp.step.progress import samples_per_step
+from ddp.training import record_values
+from ddp.training.boundary import Boundary
+from ddp.training.command_executor import Orders
+from ddp.training.components import Parts
+from ddp.watchdog.stages import Stage
+from service.errors import TrainingFailedError
+from service.run.state import RunState
+
+ROLLBACK_LR_FACTOR = 0.5
+ROLLBACKS_IN_VAIN = 5
+"""Automatic rollbacks without a good step beyond the one that went wrong first, after which the run gives up."""
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """One rank's training. `run` returns the state in which the run was left."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._standing = parts.standing
+        self._boundary = Boundary(parts)
+        self._orders = Orders(parts, self._boundary)
+
+    def run(self) -> RunState:
+        """Train until MAX_STEPS, a stop, or a signal."""
+        standing = self._standing
+        self._parts.recorder.set_state(RunState.PAUSED if standing.is_paused else RunState.RUNNING)
+        self._boundary.show()
+        self._catch_up()
+        while standing.ending is None and standing.progress.step < standing.config.max_steps:
+            self.advance()
+        if standing.ending is None:
+            self._finish()
+        assert standing.ending is not None
+        return standing.ending
+
+    def advance(self) -> None:
+        """One step and everything that is due at its boundary."""
+        self._adapt()
+        self._make_step()
+        self._do_what_is_due()
+        if self._standing.ending is None:
+            self._orders.serve()
+
+    def _catch_up(self) -> None:
+        """What the boundary at which the run was left still owes: its validation, and standing still while paused."""
+        self._parts.window.clock.mark()
+        if self._standing.progress.owes_validation:
+            self._validate("schedule")
+        if self._standing.is_paused and self._standing.ending is None:
+            self._orders.serve()
+
+    # One step
+
+    def _make_step(self) -> None:
+        parts, progress = self._parts, self._standing.progress
+        step = progress.step + 1
+        parts.marker.enter(Stage.DATA, step)
+        learning_rate = parts.controller.learning_rate(progress.step)
+        phase = parts.controller.phase(progress.step)
+        row = parts.stepper.make_step(
+            parts.feed,
+            parts.controller.weights,
+            learning_rate,
+            parts.controller.grad_clip,
+            parts.window,
+            before_update=lambda: parts.control.send(step),
+        )
+        parts.window.add(row)
+        parts.ledger.add(row, step)
+        self._parts.composer.note_step(learning_rate, phase, row)
+        progress.step = step
+        progress.samples_seen += samples_per_step(self._standing.config, parts.world.size)
+        parts.recorder.mark_step(step)
+
+    def _adapt(self) -> None:
+        """Before a step that begins a new block: learn from the block that has arrived meanwhile."""
+        progress = self._standing.progress
+        if progress.step == 0 or progress.step % self._standing.config.adapt_every:
+            return
+        rows = self._parts.ledger.turn()
+        if self._see_bad_steps(rows):
+            self._adapt()  # the state that was taken over may stand at such a boundary itself
+            return
+        self._parts.controller.advance([_observation(row) for row in rows], progress.step)
+        for change in self._parts.controller.take_changes():
+            logger.info("Adaptive, step %d: %s (%s).", progress.step, record_values.change_text(change), change.reason)
+            self._parts.recorder.event(change.kind, {**change.details, "reason": change.reason})
+
+    # Numbers going bad
+
+    def _see_bad_steps(self, rows: list[StepRow]) -> bool:
+        """Say which steps were skipped; whether there were so many in a row that the run was rolled back."""
+        skipped = self._parts.bad_steps.see(rows)
+        if not skipped:
+            return False
+        if self._parts.world.is_main:
+            steps = ", ".join(map(str, skipped))
+            logger.warning("Skipped, because the loss or a gradient was not finite: step %s.", steps)
+        self._parts.recorder.event("not finite", {"steps": skipped, "in_a_row": self._parts.bad_steps.in_a_row})
+        if self._parts.bad_steps.in_a_row < self._standing.config.nonfinite_limit:
+            return False
+        self._go_back()
+        return True
+
+    def _go_back(self) -> None:
+        """Take over the last state from before the bad steps, at a lower learning rate."""
+        bad_steps = self._parts.bad_steps
+        began = bad_steps.row_began or 1
+        reason = f"{bad_steps.in_a_row} steps in a row, from step {began} on, were not finite"
+        if bad_steps.note_rollback(began) > ROLLBACKS_IN_VAIN:
+            raise TrainingFailedError(
+                f"{reason}, after {ROLLBACKS_IN_VAIN} rollbacks, each at half the learning rate before: look at the "
+                "data of these steps, or lower MAX_LR, and resume."
+            )
+        self._parts.saver.drain()
+        found = self._parts.saver.newest(at_most=began - 1)
+        if found is None:
+            raise TrainingFailedError(
+                f"{reason}, and there is no checkpoint from before them: lower MAX_LR, or save more often "
+                "(CHECKPOINT_EVERY), and start with --fresh."
+            )
+        self._boundary.roll_back(found, reason, ROLLBACK_LR_FACTOR)
+
+    # What is due
+
+    def _do_what_is_due(self) -> None:
+        standing, config = self._standing, self._standing.config
+        step = standing.progress.step
+        if step % config.log_every == 0:
+            self._boundary.log()
+        if step >= config.max_steps:
+            self._validate("final")
+            return
+        if step % config.val_step_every == 0:
+            self._validate("schedule")
+        if standing.ending is None and step % config.checkpoint_every == 0:
+            self._boundary.save(Reason.SCHEDULE)
+
+    def _validate(self, trigger: str) -> None:
+        """A validation that nobody asked for by a command; a signal during it ends the run here."""
+        progress, config = self._standing.progress, self._standing.config
+        if progress.validated_step == progress.step:
+            return
+        progress.owes_validation = trigger == "schedule"
+        if not self._boundary.validate(trigger):
+            self._boundary.leave(is_asked_by_signal=True)
+            return
+        progress.owes_validation = False
+        if trigger == "schedule" and progress.step % config.checkpoint_every:
+            self._boundary.save_if_best()
+
+    def _finish(self) -> None:
+        """The end of training: a resumed run that had nothing left to do gets its final record too."""
+        standing = self._standing
+        self._validate("final")
+        if standing.ending is not None:
+            return
+        self._parts.marker.enter(Stage.LEAVING)
+        self._boundary.save_and_wait(Reason.FINAL)
+        standing.ending = RunState.FINISHED
+        logger.info("Training is finished: step %d of %d.", standing.progress.step, standing.config.max_steps)
+
+
+def _observation(row: StepRow) -> Observation:
+    return Observation(row.step, row.terms, row.sharpness, row.grad_norm)

@@ -1,0 +1,99 @@
+"""The result of one validation: scores of every image and the record keys that follow from them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddp.metrics.step_metrics import TERM_COUNT
+from ddp.validation.layer_activity import activity_maps
+
+PICTURES = ("lr", "ki", "ema")
+SCORES = ("psnr_db", "ssim", "psnr_y_db", "quality")
+PER_IMAGE = ("psnr_db", "ssim", "quality")
+COLUMNS = 1 + len(PICTURES) * (len(SCORES) + TERM_COUNT)  # seen | scores of LR, KI, EMA | loss terms of the same
+
+Preview = tuple[str, Tensor]
+"""A name and LR | KI | GT side by side, (3, H, 3 · W) uint8 on the CPU."""
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Scores of every image, the same on every rank. Without averaged weights the columns of `ema` are not numbers.
+
+    `table` is (images, COLUMNS) float64; `began_at` holds the Unix time at which each rank began, `peak_gib` the
+    highest peak of GPU memory of any rank, 0 on CPU.
+    """
+
+    names: tuple[str, ...]
+    table: Tensor
+    layer_names: tuple[str, ...]
+    layer_means: Tensor
+    duration_seconds: float
+    began_at: tuple[float, ...]
+    peak_gib: float
+    previews: tuple[Preview, ...]
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """The rows of images that could be read."""
+        return self.table[self.table[:, 0] > 0]
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Names of images that no rank could read."""
+        return [name for name, row in zip(self.names, self.table, strict=True) if row[0] == 0]
+
+    def mean(self, picture: str, score: str) -> float:
+        """The mean of a score of `lr` or `ki` over images."""
+        return float(self.seen[:, column_of(picture, score)].mean())
+
+    def report(self, weights: tuple[float, ...]) -> dict[str, Any]:
+        """The record's keys that a validation fills, but for best_quality_ever."""
+        quality_lr, quality_ki = self.seen[:, column_of("lr", "quality")], self.seen[:, column_of("ki", "quality")]
+        activity, raw, peak = activity_maps(self.layer_names, self.layer_means.tolist())
+        return {
+            "quality_lr_value": float(quality_lr.mean()),
+            "quality_ki_value": float(quality_ki.mean()),
+            "quality_improvement_value": float((quality_ki - quality_lr).mean()),
+            "quality_ki_to_gt_value": float((1 - quality_ki).mean()),
+            "quality_lr_to_gt_value": float((1 - quality_lr).mean()),
+            "validation_loss_value": self._loss("ki", weights),
+            "quality_ema_value": self.mean("ema", "quality"),
+            "validation_loss_ema_value": self._loss("ema", weights),
+            "layer_activity_map": activity,
+            "layer_activity_raw_map": raw,
+            "layer_activity_peak_value": peak,
+            **{_key(picture, score): self.mean(picture, score) for score in SCORES[:3] for picture in PICTURES},
+            "validation_image_count": len(self.seen),
+            "validation_duration": self.duration_seconds,
+            "validation_images": self._images(),
+        }
+
+    def _loss(self, picture: str, weights: tuple[float, ...]) -> float:
+        """The mean total loss of a picture, under these weights."""
+        first = first_term_of(picture)
+        return float((self.seen[:, first : first + TERM_COUNT] @ torch.tensor(weights, dtype=torch.float64)).mean())
+
+    def _images(self) -> list[dict[str, Any]]:
+        columns = {_key(picture, score): column_of(picture, score) for score in PER_IMAGE for picture in ("lr", "ki")}
+        rows = zip(self.names, self.table.tolist(), strict=True)
+        return [
+            {"name": name, **{key: row[column] for key, column in columns.items()}} for name, row in rows if row[0] > 0
+        ]
+
+
+def column_of(picture: str, score: str) -> int:
+    return 1 + SCORES.index(score) + PICTURES.index(picture) * len(SCORES)
+
+
+def first_term_of(picture: str) -> int:
+    return 1 + len(PICTURES) * len(SCORES) + PICTURES.index(picture) * TERM_COUNT
+
+
+def _key(picture: str, score: str) -> str:
+    """The record's name of a score: `psnr_db` of `ki` is `psnr_ki_db`."""
+    stem = score.removesuffix("_db")
+    return f"{stem}_{picture}{score.removeprefix(stem)}"

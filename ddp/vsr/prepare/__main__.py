@@ -1,0 +1,82 @@
+"""Videos to a patch set, whole or not at all: `python -m ddp.vsr.prepare --dataset DIR --clips small`.
+
+    find or fetch -> survey (size, scenes) -> split by scene -> choose windows -> cut, shrink, write -> dataset.json
+
+Everything is built in a hidden folder beside DATASET, which is renamed when all is written. Never changes or deletes
+a set that is there: with the same settings there is nothing to do, with others it is an error.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ddp.vsr.prepare.clips import CLIP_SETS
+from ddp.vsr.prepare.manifest import (
+    PatchSettings,
+)
+from ddp.vsr.prepare.pipeline import LARGE_COUNTS, SMALL_COUNTS, prepare_clips, prepare_videos
+from service.errors import UserError
+
+SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exit that still removes the half-built folder."""
+
+    def leave(*_: object) -> NoReturn:
+        sys.exit(SIGTERM_EXIT_CODE)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="leitstand prepare", description="Make a patch set from videos.")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder of the patch set (DATASET_ROOT)")
+    origin = parser.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--videos", type=Path, help="folder of your own videos and image sequences (VIDEO_ROOT)")
+    origin.add_argument("--clips", choices=sorted(CLIP_SETS), help="set of real clips to fetch")
+    parser.add_argument("--clips-folder", type=Path, help="where clips are kept; default: `clips` beside the set")
+    for item in fields(PatchSettings):
+        default = None if item.name in LARGE_COUNTS else item.default
+        parser.add_argument(f"--{item.name.replace('_', '-')}", type=type(item.default), default=default, metavar="N")
+    return parser
+
+
+def _settings_of(parsed: Mapping[str, Any]) -> PatchSettings:
+    counts = SMALL_COUNTS if parsed["clips"] == "small" else LARGE_COUNTS
+    given = {item.name: parsed[item.name] for item in fields(PatchSettings)}
+    return PatchSettings(**{name: counts[name] if value is None else value for name, value in given.items()})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare as the arguments say; returns the exit code, a UserError's text goes to standard error."""
+    parsed = vars(_parser().parse_args(arguments))
+    try:
+        settings = _settings_of(parsed)
+        dataset: Path = parsed["dataset"]
+        with _terminable():
+            if parsed["clips"]:
+                folder = parsed["clips_folder"] or dataset.absolute().parent / "clips"
+                prepare_clips(parsed["clips"], folder, dataset, settings, click.echo)
+            else:
+                prepare_videos(parsed["videos"], dataset, settings, click.echo)
+    except UserError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

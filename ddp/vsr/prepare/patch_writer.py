@@ -1,0 +1,130 @@
+"""Cutting windows out of the decoded frames and writing them as pairs of PNG files.
+
+    SET/<side>/GT/<name>.png   the middle frame, H x W
+    SET/<side>/LR/<name>.png   all T frames, imresized to H/s x W/s and stacked from top to bottom
+
+The LR pictures equal those cut out of whole shrunken frames: each is made from a cut with a margin, so that no patch
+has borders of its own. Never holds more than the frames of the windows that are open.
+
+Legend: H, W = GT size; s = scale; T = frames of a window.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddp.vsr.prepare.resize import imresize
+from ddp.vsr.prepare.scenes import Survey
+from ddp.vsr.prepare.video import DamagedVideoError, Frame, read_frames
+from ddp.vsr.prepare.windows import Window
+
+FLAT_BELOW = 2.0  # mean absolute grey step between neighbouring pixels, 0…255; sky and black bars lie below
+PNG_COMPRESS_LEVEL = 1  # three times as fast as the default for a tenth more bytes
+MARGIN_LR_PIXELS = 3  # the bicubic kernel reaches two LR pixels to each side
+
+
+@dataclass
+class PatchWriter:
+    """Writes the samples of one set and counts what it wrote and what it left out."""
+
+    root: Path
+    scale: int
+    n_frames: int
+    halve_from: int = 0
+    written: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    _names: set[str] = field(default_factory=set)
+
+    def make_folders(self) -> None:
+        """Create the four folders of the set."""
+        for side in ("Patches", "Val"):
+            for kind in ("GT", "LR"):
+                (self.root / side / kind).mkdir(parents=True)
+
+    def write(self, survey: Survey, label: str, windows: Sequence[Window]) -> None:
+        """Decode the source once and write its windows; `label` starts their file names."""
+        waiting = sorted(windows, key=lambda window: window.first_frame)
+        wanted = {number for window in waiting for number in self._numbers(window)}
+        done = 0
+        try:
+            for frames, window in self._open_windows(survey, waiting, wanted):
+                self._write_window(label, window, frames)
+                done += 1
+        except DamagedVideoError:
+            # The survey stopped before the damage, so this file changed since.
+            self.rejected["unreadable"] += len(waiting) - done
+
+    def _numbers(self, window: Window) -> range:
+        return range(window.first_frame, window.first_frame + self.n_frames)
+
+    def _open_windows(
+        self, survey: Survey, waiting: list[Window], wanted: set[int]
+    ) -> Iterator[tuple[list[Frame], Window]]:
+        """Yield each window with its frames as soon as its last frame is decoded."""
+        held: dict[int, Frame] = {}
+        upcoming = 0
+        for number, frame in read_frames(survey.source, wanted, self.halve_from):
+            held[number] = frame
+            while upcoming < len(waiting) and self._numbers(waiting[upcoming])[-1] == number:
+                yield [held[i] for i in self._numbers(waiting[upcoming])], waiting[upcoming]
+                upcoming += 1
+            oldest = waiting[upcoming].first_frame if upcoming < len(waiting) else number + 1
+            held = {i: kept for i, kept in held.items() if i >= oldest}
+
+    def _write_window(self, label: str, window: Window, frames: list[Frame]) -> None:
+        """Write the window at its first corner that is neither flat nor taken."""
+        middle = self.n_frames // 2
+        reason = "flat"
+        for top, left in window.corners:
+            gt = frames[middle][top : top + window.height, left : left + window.width]
+            name = f"{label}_s{window.scene.index:03d}_f{window.first_frame + middle:06d}_y{top:04d}_x{left:04d}.png"
+            if detail_of(gt) < FLAT_BELOW:
+                continue
+            if name in self._names:
+                reason = "duplicate"
+                continue
+            self._names.add(name)
+            self._save(window, name, gt, [self._shrink(frame, window, top, left) for frame in frames])
+            return
+        self.rejected[reason] += 1
+
+    def _shrink(self, frame: Frame, window: Window, top: int, left: int) -> NDArray[np.uint8]:
+        """The cut at 1/s of its size, (H/s, W/s, 3)."""
+        s, margin = self.scale, MARGIN_LR_PIXELS * self.scale
+        height, width = (length // s * s for length in frame.shape[:2])
+        y0, x0 = max(0, top - margin), max(0, left - margin)
+        y1, x1 = min(height, top + window.height + margin), min(width, left + window.width + margin)
+        small: NDArray[np.uint8] = imresize(frame[y0:y1, x0:x1], (y1 - y0) // s, (x1 - x0) // s)
+        y, x = (top - y0) // s, (left - x0) // s
+        return small[y : y + window.height // s, x : x + window.width // s]
+
+    def _save(self, window: Window, name: str, gt: Frame, small: list[NDArray[np.uint8]]) -> None:
+        for kind, image in (("GT", gt), ("LR", np.concatenate(small))):
+            path = self.root / window.side / kind / name
+            Image.fromarray(np.ascontiguousarray(image)).save(path, compress_level=PNG_COMPRESS_LEVEL)
+        self.written[window.side] += 1
+
+
+def detail_of(image: Frame) -> float:
+    """Mean absolute grey step between neighbouring pixels, over both directions, 0…255."""
+    grey = image.astype(np.float32).mean(axis=2)
+    return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2
+
+
+def labels_of(names: Sequence[str]) -> dict[str, str]:
+    """A start of file names for each source, from its name: letters, digits and hyphens, all different."""
+    labels: dict[str, str] = {}
+    for name in names:
+        label = base = re.sub(r"[^A-Za-z0-9]+", "-", str(Path(name).with_suffix(""))).strip("-") or "video"
+        count = 1
+        while label in labels.values():
+            count += 1
+            label = f"{base}-{count}"
+        labels[name] = label
+    return labels

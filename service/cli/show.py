@@ -1,0 +1,209 @@
+"""`leitstand state`, `runs`, `ranks`, `commands`, `alerts`, `log`, `checkpoints`: what the API shows, as tables."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import click
+
+from service.api_types import CommandAnswer, RankEntry, RunEntry
+from service.cli.options import as_json_text, json_option, server_options
+from service.cli.stats import show_unreadable
+from service.cli.tables import MISSING, duration, moment, number, pairs, size, table
+from service.client.artifacts import PAGE_SIZE
+from service.client.client import Client
+from service.commands import CommandState, Kind, outcome_text
+
+
+@click.command
+@json_option
+@server_options
+def state(client: Client, as_json: bool) -> None:
+    """Show what the training is doing now."""
+    snapshot = client.state()
+    click.echo(as_json_text(snapshot) if as_json else summary(snapshot))
+
+
+def summary(snapshot: Mapping[str, Any]) -> str:
+    """The values that people ask for first, a line each; what the server does not send is a dash."""
+    value = snapshot.get
+    reason = f" ({value('run_reason')})" if value("run_reason") else ""
+    step = max((known for known in (value("step_live"), value("step_current")) if known is not None), default=None)
+    epoch_step = f"step {_plain(value('epoch_step_current'))} of {_plain(value('epoch_step_total'))}"
+    ranks = f"on {_plain(value('world_size'))} ranks"
+    quality, best = number(value("quality_ki_value")), number(value("best_quality_ever"))
+    return pairs(
+        [
+            ("run", _plain(value("run_id"))),
+            ("state", f"{_plain(value('run_state'))}{reason}"),
+            ("heard of", f"{duration(value('age_seconds'))} ago"),
+            ("step", f"{_plain(step)} of {_plain(value('step_max'))}"),
+            ("epoch", f"{_plain(value('epoch_num'))}, {epoch_step}"),
+            ("time left", _plain(value("eta_total_formatted"))),
+            ("step time", f"{number(value('iteration_duration'), '.3f')} s"),
+            ("samples", f"{number(value('samples_per_second'), '.1f')} per second {ranks}"),
+            ("loss", number(value("total_loss_value"), ".5f")),
+            ("learning rate", f"{number(value('learning_rate_value'), '.3g')} ({_plain(value('lr_phase_name'))})"),
+            ("quality KI", f"{quality} (LR {number(value('quality_lr_value'))}, best {best})"),
+            ("PSNR KI", f"{number(value('psnr_ki_db'), '.2f')} dB (LR {number(value('psnr_lr_db'), '.2f')} dB)"),
+        ]
+    )
+
+
+def _plain(value: Any) -> str:
+    return MISSING if value is None else str(value)
+
+
+@click.command
+@json_option
+@server_options
+def alerts(client: Client, as_json: bool) -> None:
+    """Show the alerts that are on now."""
+    answer = client.alerts()
+    if as_json:
+        click.echo(as_json_text(answer))
+    elif answer["alerts"]:
+        rows = [(alert["name"], moment(alert["since"]), alert["sentence"]) for alert in answer["alerts"]]
+        click.echo(table(("alert", "since", ""), rows, left=frozenset({0, 1, 2})))
+    else:
+        click.echo("No alert is on.")
+
+
+@click.command
+@json_option
+@server_options
+def checkpoints(client: Client, as_json: bool) -> None:
+    """List the saved states in the order of their steps."""
+    answer = client.checkpoints()
+    if as_json:
+        click.echo(as_json_text(answer))
+        return
+    if answer["checkpoints"]:
+        rows = [
+            (entry["name"], str(entry["step"]), size(entry["size_bytes"]), moment(entry["saved_at"]),
+             ", ".join(entry["links"]))
+            for entry in answer["checkpoints"]
+        ]  # fmt: skip
+        click.echo(table(("checkpoint", "step", "size", "saved at", ""), rows, left=frozenset({0, 3, 4})))
+    else:
+        click.echo("No checkpoint yet: ask for one with `leitstand checkpoint`.")
+    show_unreadable(answer["unreadable"])
+
+
+COMMAND_HEADINGS = ("asked at", "by", "from", "id", "command")
+
+
+@click.command
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Only commands of this kind.")
+@click.option("--state", type=click.Choice([state.value for state in CommandState]), help="Only in this state.")
+@click.option("--actor", metavar="NAME", help="Only those that this person asked for.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="The N newest.")
+@json_option
+@server_options
+def commands(client: Client, kind: str | None, state: str | None, actor: str | None, limit: int, as_json: bool) -> None:
+    """List the run's commands, newest first."""
+    found = client.commands(kind=kind, state=state, actor=actor, page_size=min(limit, PAGE_SIZE))
+    newest = list(islice(found, limit))
+    if as_json:
+        click.echo(as_json_text({"commands": newest}))
+    elif newest:
+        click.echo(
+            table(
+                COMMAND_HEADINGS,
+                [_command_row(command) for command in newest],
+                left=frozenset(range(len(COMMAND_HEADINGS))),
+            )
+        )
+    else:
+        click.echo("No such command was given.")
+
+
+def _command_row(command: CommandAnswer) -> tuple[str, ...]:
+    outcome = outcome_text(command["kind"], command["state"], command["step"], command["result"], command["reason"])
+    return moment(command["created_at"]), command["actor"], command["source"], command["id"], outcome
+
+
+@click.command
+@click.option("--tail", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="The last N lines.")
+@json_option
+@server_options
+def log(client: Client, tail: int, as_json: bool) -> None:
+    """Show the last lines of the training's log."""
+    text = client.log(tail)
+    click.echo(as_json_text({"log": text}) if as_json else text, nl=as_json)
+
+
+RANK_HEADINGS = ("rank", "host", "pid", "device", "stage", "for", "step", "heard of")
+
+RANK_TEXTS = frozenset({1, 3, 4})
+
+
+@click.command
+@click.option("--stack", "rank", type=click.IntRange(min=0), metavar="N", help="Show where in the program rank N is.")
+@json_option
+@server_options
+def ranks(client: Client, rank: int | None, as_json: bool) -> None:
+    """Show what every rank is doing now."""
+    if rank is not None:
+        stack = client.stack(rank)
+        click.echo(as_json_text({"rank": rank, "stack": stack}) if as_json else stack, nl=as_json)
+        return
+    answer = client.ranks()
+    if as_json:
+        click.echo(as_json_text(answer))
+    elif answer["ranks"]:
+        click.echo(table(RANK_HEADINGS, [_rank_row(entry) for entry in answer["ranks"]], left=RANK_TEXTS))
+    else:
+        click.echo("No rank has reported yet: they do within seconds of the start.")
+
+
+def _rank_row(entry: RankEntry) -> tuple[str, ...]:
+    known = {name: MISSING if value is None else str(value) for name, value in entry.items()}
+    return (
+        known["rank"],
+        known["host"],
+        known["pid"],
+        known["device"],
+        known["stage"],
+        duration(entry["stage_seconds"]),
+        known["step"],
+        f"{duration(entry['age_seconds'])} ago",
+    )
+
+
+RUN_HEADINGS = ("run", "state", "step", "of", "started at", "heard of", "directory", "")
+
+RUN_TEXTS = frozenset({0, 1, 4, 6, 7})
+
+
+@click.command
+@json_option
+@server_options
+def runs(client: Client, as_json: bool) -> None:
+    """List the runs of the control room.
+
+    One is the default; any other is meant with --run RUN.
+    """
+    answer = client.runs()
+    if as_json:
+        click.echo(as_json_text(answer))
+        return
+    if answer["runs"]:
+        click.echo(table(RUN_HEADINGS, [_run_row(entry) for entry in answer["runs"]], left=RUN_TEXTS))
+    else:
+        click.echo("No run yet: start one with `leitstand up`.")
+    for skipped in answer["skipped"]:
+        click.echo(f"skipped: {skipped['directory']} ({skipped['reason']})", err=True)
+
+
+def _run_row(entry: RunEntry) -> tuple[str, ...]:
+    return (
+        entry["run_id"],
+        entry["run_state"],
+        str(entry["step"]),
+        MISSING if entry["step_max"] is None else str(entry["step_max"]),
+        moment(entry["started_at"]),
+        f"{duration(entry['age_seconds'])} ago",
+        entry["directory"] or MISSING,
+        "default" if entry["is_default"] else "",
+    )

@@ -1,0 +1,146 @@
+"""Reading settings: defaults < TOML file < environment < `--set KEY=VALUE`, each value checked, its origin kept.
+
+The environment is read as `LEITSTAND_<KEY>` or as the plain `<KEY>`; the former wins, and an unknown
+`LEITSTAND_<KEY>` is an error, which a plain name cannot be. This is the only module that reads settings there.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig, Value
+from service.errors import SettingError
+
+PREFIX = "LEITSTAND_"
+FOR_OTHERS = frozenset(
+    {"LEITSTAND_URL", "LEITSTAND_TOKEN", "LEITSTAND_RUN", "LEITSTAND_CA", "LEITSTAND_CONFIG", "LEITSTAND_METRIC_IMAGES"}
+)
+"""Variables with our prefix that are not settings of a run: the client's, the launcher's and the tests'."""
+
+SECRET = frozenset({"api_token", "store_url", "webhook_secret", "webhook_url"})
+NAMES = tuple(item.name.upper() for item in fields(RunConfig))
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A checked configuration together with the origin of every value that is not a default."""
+
+    config: RunConfig
+    origins: Mapping[str, str]
+
+
+def load_config(path: Path | None, overrides: Iterable[str], environment: Mapping[str, str]) -> LoadedConfig:
+    """Merge all sources into one checked `RunConfig`.
+
+    `overrides` are `KEY=VALUE` texts. Raises `SettingError` for an unknown key (naming the nearest right one), a value
+    of the wrong type or out of range, and for a file that is missing or is not TOML.
+    """
+    values: dict[str, Value] = {}
+    origins: dict[str, str] = {}
+    for origin, given in [*_from_file(path), *_from_environment(environment), *_from_overrides(overrides)]:
+        for key, raw in given.items():
+            name = canonical_name(key)
+            values[name.lower()] = convert(name, raw)
+            origins[name] = origin
+    return LoadedConfig(RunConfig(**values), origins)  # type: ignore[arg-type]  # names and types were checked above
+
+
+def canonical_name(key: str) -> str:
+    """The setting's name in capitals; raises `SettingError` naming the nearest right one when there is none."""
+    name = key.strip().upper()
+    if name in WITHOUT_EFFECT:
+        raise SettingError(f"{name} has no effect here ({WITHOUT_EFFECT[name]}); remove it.")
+    name = RENAMED.get(name, name)
+    if name in NAMES:
+        return name
+    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]}?" if near else " `docs/configuration.md` lists all settings."
+    raise SettingError(f"Unknown setting {key.strip()!r}.{hint}")
+
+
+def convert(name: str, raw: Any) -> Value:
+    """`raw` (a TOML value or a text) as the setting's type; raises `SettingError` when it is not one."""
+    target = RunConfig.__annotations__[name.lower()]
+    try:
+        return _convert_to(target, raw)
+    except (TypeError, ValueError):
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(target, "a text")
+        raise SettingError(f"{name} is {raw!r}, but must be {wanted}.") from None
+
+
+def as_text(config: RunConfig) -> dict[str, int | float | bool | str]:
+    """The settings as plain JSON values under their capital names, secrets masked."""
+    plain: dict[str, int | float | bool | str] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        plain[item.name.upper()] = str(value) if isinstance(value, Path) else value
+        if item.name in SECRET and value:
+            plain[item.name.upper()] = "(set)"
+    return plain
+
+
+def _convert_to(target: type, raw: Any) -> Value:
+    if target is bool:
+        return _boolean(raw)
+    if isinstance(raw, bool | list | dict):
+        raise TypeError
+    if target is int:
+        return _whole_number(raw)
+    if target is float:
+        return float(raw)
+    if not isinstance(raw, str | Path):
+        raise TypeError
+    return Path(raw).expanduser() if target is Path else str(raw)
+
+
+def _boolean(raw: Any) -> bool:
+    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if isinstance(raw, bool):
+        return raw
+    if not isinstance(raw, str) or raw.lower() not in known:
+        raise ValueError
+    return known[raw.lower()]
+
+
+def _whole_number(raw: Any) -> int:
+    number = float(raw)
+    if not number.is_integer():
+        raise ValueError
+    return int(raw) if isinstance(raw, str) and raw.lstrip("+-").isdigit() else int(number)
+
+
+def _from_file(path: Path | None) -> list[tuple[str, dict[str, Any]]]:
+    if path is None:
+        return []
+    try:
+        with path.open("rb") as file:
+            return [(str(path), tomllib.load(file))]
+    except FileNotFoundError:
+        raise SettingError(f"There is no settings file {path}; give an existing one with --config.") from None
+    except OSError as error:
+        raise SettingError(f"The settings file {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"The settings file {path} is not valid TOML: {error}.") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    plain = {key: environment[key] for key in (*NAMES, *RENAMED) if environment.get(key)}
+    prefixed = {
+        key.removeprefix(PREFIX): value
+        for key, value in environment.items()
+        if key.startswith(PREFIX) and key not in FOR_OTHERS and value  # empty means unset
+    }
+    return [("environment", plain), ("environment", prefixed)]
+
+
+def _from_overrides(overrides: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+    given: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SettingError(f"--set takes KEY=VALUE, but got {text!r}.")
+        given[key] = value.strip()
+    return [("--set", given)]

@@ -1,0 +1,203 @@
+"""Every setting of a run, in one frozen table: name, default, unit, range, meaning.
+
+A setting is written in capitals (`VAL_STEP_EVERY`) wherever a person meets it and as a lower-case attribute in code.
+`service/config/loader.py` reads values into this table; nothing else does.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from service.errors import SettingError
+
+Value = int | float | bool | str | Path
+
+_DEFAULT_RUN = Path("runs/default")
+_DEFAULT_DATA = Path("data/default")
+
+RENAMED = {
+    "SAVE_STEP_EVERY": "CHECKPOINT_EVERY",
+    "LOG_TBOARD_EVERY": "LOG_EVERY",
+    "GRAD_CLIP": "INITIAL_GRAD_CLIP",
+    "USE_GRADIENT_CHECKPOINTING": "ACTIVATION_CHECKPOINTING",
+}
+"""Names of the original trainer that live on under another name; both are understood."""
+
+WITHOUT_EFFECT = {
+    "HIST_STEP_EVERY": "it never had a consumer",
+    "USE_AMP": "it never had a consumer; PRECISION=bfloat16 is what it meant",
+    "LR_UPDATE_EVERY": "the learning rate is computed anew for every step",
+    "VAL_BATCH_SIZE": "validation scores one image at a time",
+}
+"""Names of the original trainer that nothing reads; giving one is an error, because it would silently do nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingRule:
+    """What a setting's value must satisfy, and what it means."""
+
+    meaning: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Value) -> None:
+        """Raise `SettingError` naming the value and the range when `value` is not allowed."""
+        if self.choices and value not in self.choices:
+            raise SettingError(f"{name} is {value!r}, but must be one of: {', '.join(self.choices)}.")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return
+        too_small = self.minimum is not None and not value >= self.minimum
+        too_large = self.maximum is not None and not value <= self.maximum
+        if too_small or too_large:
+            raise SettingError(f"{name} is {value}, but must be {self.range_text()}.")
+
+    def range_text(self) -> str:
+        """The allowed range in words, or an empty string."""
+        if self.choices:
+            return " or ".join(f"`{choice}`" for choice in self.choices)
+        if self.minimum is not None and self.maximum is not None:
+            return f"between {self.minimum:g} and {self.maximum:g}"
+        return f"at least {self.minimum:g}" if self.minimum is not None else ""
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field that carries its rule; `Any` because it stands for fields of every type."""
+    rule = SettingRule(meaning=meaning, minimum=minimum, maximum=maximum, choices=choices)
+    return field(default=default, metadata={"rule": rule})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The effective settings of one run. Construction checks every range and every contradiction between settings."""
+
+    # Where
+    data_root: Path = setting(_DEFAULT_RUN, "run directory: everything a run writes (the Learning directory)")
+    dataset_root: Path = setting(_DEFAULT_DATA, "patch set: `{Patches,Val}/{GT,LR}/*.png`; only ever read")
+    video_root: str = setting("", "folder of your own videos, from which `leitstand up` makes the patch set once")
+    clips: str = setting("small", "real clips fetched where VIDEO_ROOT is empty", choices=("small", "film"))
+    store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
+
+    # Network
+    workload: str = setting("ddp.vsr.workload", "import path of the workload: model, losses, data, quality")
+    n_feats: int = setting(128, "feature channels", 1, 1024)
+    n_blocks: int = setting(32, "residual blocks over both directions together", 2, 512)
+    n_frames: int = setting(5, "low-resolution frames in (5 or 7)", 5, 7)
+    scale: int = setting(3, "enlargement factor", 2, 4)
+
+    # Data
+    batch_size: int = setting(4, "samples per rank and micro-batch", 1, 4096)
+    accumulation_steps: int = setting(1, "micro-batches per optimizer step", 1, 1024)
+    patch_size: int = setting(0, "random crop in low-resolution pixels; 0 takes the whole patch", 0, 4096)
+    num_workers: int = setting(4, "loader processes per rank", 0, 128)
+    pin_memory: bool = setting(True, "page-locked host memory for transfers to a GPU")
+    seed: int = setting(0, "seed of initialisation, order and augmentation", 0, 2**31 - 1)
+
+    # Optimisation
+    lr_exponent: float = setting(-5.0, "the warm-up starts at a learning rate of 10^LR_EXPONENT", -12, 0)
+    max_lr: float = setting(1e-4, "learning rate at the end of the warm-up", 1e-9, 1)
+    min_lr: float = setting(1e-6, "learning rate at the end of the cosine", 0, 1)
+    warmup_steps: int = setting(1000, "optimizer steps of linear warm-up", 0, 10**9)
+    max_steps: int = setting(100_000, "optimizer steps of the whole run", 1, 10**9)
+    weight_decay: float = setting(0.001, "AdamW weight decay", 0, 1)
+    initial_grad_clip: float = setting(1.5, "gradient norm above which gradients are scaled down", 1e-6, 1e6)
+    lr_scale: float = setting(1.0, "factor on the learning rate that schedule and boost give", 0, 100)
+    fusion_lr_factor: float = setting(1.0, "learning rate of the final fusion, in multiples of all others'", 0, 100)
+    l1_weight: float = setting(0.6, "weight of the L1 term; all four are scaled to sum to 1", 0, 1)
+    ms_weight: float = setting(0.2, "weight of the multi-scale term", 0, 1)
+    grad_weight: float = setting(0.2, "weight of the gradient term", 0, 1)
+    perceptual_weight: float = setting(0.0, "weight of the perceptual term; at 0 it is not built", 0, 0.25)
+    perceptual_weights: str = setting("", "file of VGG16 weights; empty takes the optional package's backbone")
+    ema_decay: float = setting(0.0, "decay per step of averaged (EMA) weights; 0 keeps none", 0, 0.99999)
+
+    # The adaptive controller, in optimizer steps
+    adaptive_loss_weights: bool = setting(True, "let the controller move the loss weights")
+    adaptive_grad_clip: bool = setting(True, "let the controller move the gradient clip")
+    adaptive_lr_boost: bool = setting(True, "let a plateau raise the learning rate for a while")
+    adaptive_warmup_steps: int = setting(1000, "steps in mode Warmup, in which nothing is moved", 0, 10**9)
+    settling_steps: int = setting(100, "steps in mode Settling, after Warmup, in which nothing is moved", 0, 10**9)
+    cooldown_duration: int = setting(80, "steps without a move of the weights after one", 0, 10**6)
+    plateau_patience: int = setting(250, "steps without improvement that make a plateau", 1, 10**6)
+    plateau_safety_threshold: int = setting(800, "steps without improvement that reset the weights", 1, 10**6)
+    boost_steps: int = setting(1000, "steps over which a boost of the learning rate decays", 1, 10**6)
+    adapt_every: int = setting(10, "steps between two decisions; each sees the steps up to the one before", 1, 10**4)
+
+    # How a step is computed
+    precision: str = setting("float32", "arithmetic of the network", choices=("float32", "bfloat16"))
+    channels_last: bool = setting(False, "store feature maps channels-last: faster convolutions on many devices")
+    fused_adamw: bool = setting(True, "update all weights in one kernel; false costs one wait for a GPU per step")
+    compile_model: bool = setting(False, "compile the network with torch.compile; needs a C++ compiler on a CPU")
+    activation_checkpointing: bool = setting(False, "recompute activations in backward: less memory, more time")
+    static_graph: bool = setting(False, "tell DDP that every step uses the same layers")
+    gradient_as_bucket_view: bool = setting(True, "let gradients share DDP's buckets: less memory")
+    nonfinite_limit: int = setting(10, "steps in a row with a loss or gradient not finite that roll back", 1, 10**6)
+
+    # Rhythm, in optimizer steps
+    log_every: int = setting(100, "steps between log points", 1, 10**6)
+    val_step_every: int = setting(500, "steps between scheduled validations", 1, 10**9)
+    checkpoint_every: int = setting(1000, "steps between checkpoints", 1, 10**9)
+    keep_checkpoints: int = setting(5, "newest scheduled checkpoints that are kept; 0 keeps all", 0, 10**6)
+    save_best: bool = setting(True, "save a checkpoint after a validation that is the best so far")
+
+    # Processes
+    device: str = setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
+    threads_per_rank: int = setting(1, "CPU threads of one rank", 1, 256)
+    stall_seconds: float = setting(60.0, "seconds in one stage after which a rank counts as stalled", 0.1, 10**6)
+
+    # What is reported beside records
+    tensorboard: bool = setting(False, "write scalars for TensorBoard into DATA_ROOT/tensorboard")
+    tensorboard_images: bool = setting(False, "write the preview pictures there too")
+    webhook_url: str = setting("", "address that gets a signed POST whenever an alert begins or ends")
+    webhook_secret: str = setting("", "key of the signature of these POSTs")
+    alert_record_seconds: float = setting(86400.0, "seconds without a new record that raise an alert; 0 never", 0, 1e9)
+    alert_disk_gib: float = setting(2.0, "free GiB in DATA_ROOT below which there is an alert", 0, 1e6)
+
+    # The API
+    api_host: str = setting("127.0.0.1", "address the API listens on; any other than loopback needs a token")
+    api_port: int = setting(5050, "port the API listens on", 1, 65535)
+    api_token: str = setting("", "token that requests must bear; without any token, loopback only")
+    api_tokens: str = setting("", "file of hashed tokens with scopes, made by `leitstand token`")
+    api_hosts: str = setting("", "names, with commas between, by which the API may be asked; empty: any, given a token")
+    api_proxies: int = setting(0, "reverse proxies in front whose X-Forwarded headers are believed", 0, 10)
+    api_streams: int = setting(32, "event streams open at a time", 0, 48)
+    api_commands_per_minute: int = setting(300, "commands that one token or address may give a minute", 1, 10**6)
+    api_reads_per_minute: int = setting(30_000, "other requests that one token or address may send a minute", 1, 10**9)
+    run_roots: str = setting("", "run directories, or folders of some, served too; separated by `:`")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            rule_of(item.name).check(item.name.upper(), getattr(self, item.name))
+        check_together(self)
+
+
+def rule_of(attribute: str) -> SettingRule:
+    """The rule of the setting with this lower-case attribute name."""
+    rule = RunConfig.__dataclass_fields__[attribute].metadata["rule"]
+    assert isinstance(rule, SettingRule)
+    return rule
+
+
+def check_together(config: RunConfig) -> None:
+    """Raise `SettingError` where settings contradict each other."""
+    if config.min_lr > config.max_lr:
+        raise SettingError(f"MIN_LR is {config.min_lr:g}, but must not exceed MAX_LR, which is {config.max_lr:g}.")
+    if config.n_frames % 2 == 0:
+        raise SettingError(f"N_FRAMES is {config.n_frames}, but must be odd (5 or 7): the centre frame is the target.")
+    if config.static_graph and config.accumulation_steps > 1:
+        raise SettingError(
+            f"STATIC_GRAPH does not go together with ACCUMULATION_STEPS, which is {config.accumulation_steps}: "
+            "torch's DDP fails in the first step; switch one of them off."
+        )
+    if config.plateau_safety_threshold < config.plateau_patience:
+        raise SettingError(
+            f"PLATEAU_SAFETY_THRESHOLD is {config.plateau_safety_threshold}, but must not be below PLATEAU_PATIENCE, "
+            f"which is {config.plateau_patience}."
+        )
+    if config.l1_weight + config.ms_weight + config.grad_weight <= 0:
+        raise SettingError("L1_WEIGHT, MS_WEIGHT and GRAD_WEIGHT are all 0: nothing would be learnt; raise one.")

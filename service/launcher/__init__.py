@@ -1,0 +1,4 @@
+"""`leitstand up` and `leitstand train`: child processes, their supervision, keyboard, signals and ports.
+
+Never imports what it starts.
+"""

@@ -1,0 +1,4 @@
+"""A run on disk and in words: its directory, its record, its states.
+
+Never the store.
+"""

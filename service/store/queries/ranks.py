@@ -1,0 +1,51 @@
+"""What every rank of a run is doing, in the store: written by rank 0 as a whole, read by the API.
+
+replace_ranks(store, run_id, rows)      the trainer, every second
+rank_rows(store, run_id)                the API
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+
+import sqlalchemy as sa
+
+from service.store.store import Store
+from service.store.tables import ranks
+
+
+@dataclass(frozen=True)
+class RankRow:
+    """One rank. `time` and `stacked_at` are Unix seconds: its last sign of life, and when `stack` was taken.
+
+    `stage` and `stage_seconds` are as of `time`; host, pid and device are None of a rank that was never heard of.
+    """
+
+    rank: int
+    time: float
+    host: str | None
+    pid: int | None
+    device: str | None
+    stage: str
+    step: int | None
+    stage_seconds: float
+    stack: str | None
+    stacked_at: float | None
+
+
+_COLUMNS = tuple(ranks.c[field.name] for field in fields(RankRow))
+
+
+def replace_ranks(store: Store, run_id: str, rows: Iterable[RankRow]) -> None:
+    """Put these rows in the place of all that the run has. Raises `StoreUnavailableError`, and then changes nothing."""
+    values = [{"run_id": run_id, **asdict(row)} for row in rows]
+    with store.transaction() as connection:
+        connection.execute(sa.delete(ranks).where(ranks.c.run_id == run_id))
+        if values:
+            connection.execute(sa.insert(ranks), values)
+
+
+def rank_rows(store: Store, run_id: str) -> list[RankRow]:
+    """The run's ranks, by rank; empty before the first report. Raises `StoreUnavailableError`."""
+    query = sa.select(*_COLUMNS).where(ranks.c.run_id == run_id).order_by(ranks.c.rank)
+    with store.transaction() as connection:
+        return [RankRow(*row) for row in connection.execute(query)]
