@@ -8,7 +8,7 @@ from flask import request
 from api.commands.request import Submission
 from api.http.problems import ProblemError
 from api.runs.context import Reader
-from api.runs.settings import settings_representation, has_perceptual, settings_of
+from api.runs.settings import has_perceptual, settings_of, settings_representation
 from service.api_types import Acceptance
 from service.commands import Command, CommandState, Kind
 from service.store.store import RunRow, Store
@@ -113,6 +113,7 @@ def _require_checkpoint(reader: Reader, wanted: str) -> None:
 
 
 def dry_run_answer(run: RunRow, asked: Submission) -> Acceptance:
+    """Say what would be queued."""
     return {
         "accepted": True,
         "run_id": run.id,

@@ -20,7 +20,6 @@ from api.http.parameters import Parameter
 from api.http.problems import PROBLEMS
 from api.openapi.schemas import all_schemas, shape_schemas
 from api.runs.context import PREFIX
-from api.server.write_openapi import main
 from service import __version__
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -216,7 +215,3 @@ def _security_schemes() -> dict[str, Any]:
             "own machine is served.",
         }
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -29,6 +29,7 @@ def has_perceptual(run: RunRow) -> bool:
 
 
 def settings_representation(store: Store, run_id: str) -> Representation:
+    """Build the answer of `GET /settings`, with its ETag; raises `ProblemError` (no-run)."""
     # In this order: a change that ends between the two looks is in the second.
     pending = _pending(store, run_id)
     run = store.run(run_id)

@@ -1,4 +1,4 @@
-"""The policy of the controller: its modes, how sharp the output is, and where the shares of the loss terms are to go."""
+"""The policy of the controller: its modes, how sharp the output is, and where the loss shares are to go."""
 
 from collections import deque
 from collections.abc import Iterable

@@ -86,10 +86,12 @@ class ValidationResult:
 
 
 def column_of(picture: str, score: str) -> int:
+    """Return the table's column of a score of `lr`, `ki` or `ema`."""
     return 1 + SCORES.index(score) + PICTURES.index(picture) * len(SCORES)
 
 
 def first_term_of(picture: str) -> int:
+    """Return the table's first column of the loss terms of `lr`, `ki` or `ema`."""
     return 1 + len(PICTURES) * len(SCORES) + PICTURES.index(picture) * TERM_COUNT
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from api.alerts import webhook
+from api.alerts import webhook, webhook_sender
 from api.app import create_app
 from api.http.problems import PROBLEMS
 from api.http.rate_limit import WRONG_TOKENS_PER_MINUTE
@@ -19,12 +19,10 @@ from ddp.control.shutdown import EXIT_CODE, SAME_WISH_SECONDS
 from ddp.distributed.world import COLLECTIVE_TIMEOUT
 from ddp.metrics.stragglers import WINDOWS_IN_A_ROW
 from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS
-from ddp.recording import record_writer, recorder
+from ddp.recording import record_writer, recorder, store_writer
 from ddp.recording.log_files import ForgivingFile
 from ddp.step.out_of_memory import shortage_sentence
 from ddp.training import trainer
-from api.alerts import webhook_sender
-from ddp.recording import store_writer
 from service.alerts import rules
 from service.cli import leitstand
 from service.config.live_settings import LiveSettings

@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.commands import Command, CommandState, Kind
+from service.store.database import Database
 from service.store.queries.events import Journal, append_event
-from service.store.store import Store
 from service.store.tables import Text, commands
 
 WAIT_FOR_TRAINER_SECONDS = 60.0
@@ -243,7 +243,7 @@ class CommandDelays:
     total_seconds: float
 
 
-def command_delays(store: Store, run_id: str) -> CommandDelays:
+def command_delays(store: Database, run_id: str) -> CommandDelays:
     """The delays of all commands that have begun, but of those that had a step to wait for.
 
     Raises `StoreUnavailableError`.

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 
 import sqlalchemy as sa
 
-from service.store.store import Store
+from service.store.database import Database
 from service.store.tables import ranks
 
 
@@ -35,7 +35,7 @@ class RankRow:
 _COLUMNS = tuple(ranks.c[field.name] for field in fields(RankRow))
 
 
-def replace_ranks(store: Store, run_id: str, rows: Iterable[RankRow]) -> None:
+def replace_ranks(store: Database, run_id: str, rows: Iterable[RankRow]) -> None:
     """Put these rows in the place of all that the run has. Raises `StoreUnavailableError`, and then changes nothing."""
     values = [{"run_id": run_id, **asdict(row)} for row in rows]
     with store.transaction() as connection:
@@ -44,7 +44,7 @@ def replace_ranks(store: Store, run_id: str, rows: Iterable[RankRow]) -> None:
             connection.execute(sa.insert(ranks), values)
 
 
-def rank_rows(store: Store, run_id: str) -> list[RankRow]:
+def rank_rows(store: Database, run_id: str) -> list[RankRow]:
     """The run's ranks, by rank; empty before the first report. Raises `StoreUnavailableError`."""
     query = sa.select(*_COLUMNS).where(ranks.c.run_id == run_id).order_by(ranks.c.rank)
     with store.transaction() as connection:

@@ -10,12 +10,12 @@ from service.config.live_settings import CHANGEABLE, PINNABLE
 from service.config.settings import RunConfig
 
 FIXED = {
-    "rest after a safety reset that gave up the weights, steps": policy.REST_STEPS,
+    "rest after a safety reset that gave up the weights, steps": policy.SAFETY_REST_STEPS,
     "interval of adjustments in Stable, steps": policy.STABLE_INTERVAL,
     "interval of adjustments in Aggressive, steps": policy.AGGRESSIVE_INTERVAL,
     "farthest move of a weight in one adjustment": weights.LIMIT,
-    "sharpness: mean of the last, steps": policy.WINDOW,
-    "sharpness: needs at least, steps": policy.NEEDED,
+    "sharpness: mean of the last, steps": policy.SHARPNESS_WINDOW,
+    "sharpness: needs at least, steps": policy.SHARPNESS_NEEDED,
     "Stable: blurry below": policy.STABLE_BLURRY,
     "Stable: blurry output multiplies the gradient share by": policy.STABLE_FACTOR,
     "Stable: sharp above": policy.STABLE_SHARP,
@@ -60,7 +60,7 @@ FIXED = {
     "boost: multiple of the scheduled rate": learning_rate.FACTOR,
     "boost: least part of the scheduled rate that it adds": learning_rate.LEAST_RAISE,
     "boost: rest after the end of one, steps": learning_rate.REST_STEPS,
-    "trend of the perceptual weight: over the last, steps": perceptual.STEPS,
+    "trend of the perceptual weight: over the last, steps": perceptual.TREND_STEPS,
 }
 
 
