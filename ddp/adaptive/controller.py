@@ -12,6 +12,7 @@ from ddp.adaptive.grad_clip import Clip
 from ddp.adaptive.learning_rate import Boost, Schedule, height_at
 from ddp.adaptive.loss_balance import Balance
 from ddp.adaptive.perceptual import Trend
+from ddp.adaptive.pins import GRADIENT, PERCEPTUAL, WEIGHT_NAMES, Pins
 from ddp.adaptive.policy import (
     SAFETY_REST_STEPS,
     Mode,
@@ -28,7 +29,7 @@ from ddp.adaptive.policy import (
 from ddp.adaptive.state import Memory
 from ddp.adaptive.state_reader import Saved
 from ddp.adaptive.types import Change, Observation
-from ddp.adaptive.weights import GRADIENT, PERCEPTUAL, WEIGHT_NAMES, Pins, Values, Weights
+from ddp.adaptive.weights import Values, Weights
 from service.config.settings import RunConfig
 
 STATE_VERSION = 1

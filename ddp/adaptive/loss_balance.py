@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ddp.adaptive.pins import Pins
 from ddp.adaptive.state_reader import Saved
-from ddp.adaptive.weights import LIMIT, PERCEPTUAL_CEILING, Pins, Shares, Values, Weights
+from ddp.adaptive.weights import LIMIT, PERCEPTUAL_CEILING, Shares, Values, Weights
 from service.config.settings import RunConfig
 
 WHOLE = 1e-9

@@ -3,8 +3,9 @@
 import pytest
 
 from ddp.adaptive.loss_balance import Balance
+from ddp.adaptive.pins import Pins
 from ddp.adaptive.state_reader import Saved
-from ddp.adaptive.weights import Pins, Values, Weights
+from ddp.adaptive.weights import Values, Weights
 from service.config.settings import RunConfig
 
 CONFIG = RunConfig(l1_weight=0.6, ms_weight=0.2, grad_weight=0.2, perceptual_weight=0.1)

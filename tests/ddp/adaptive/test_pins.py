@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddp.adaptive.weights import Pins
+from ddp.adaptive.pins import Pins
 
 OWN = (0.5, 0.2, 0.2, 0.1)
 
