@@ -33,7 +33,7 @@ from api.routes.run import (
     statistics,
 )
 from api.runs.context import PREFIX
-from api.runs.registry import Room
+from api.runs.registry import RunRegistry
 from service.auth.hosts import require_safe_address
 from service.config.loader import load_config
 from service.config.settings import RunConfig
@@ -53,7 +53,7 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the record's order of keys is part of the contract
     app.url_map.merge_slashes = False
-    app.extensions["leitstand"] = room = Room(config)
+    app.extensions["leitstand"] = room = RunRegistry(config)
     problems.register(app)
     auth.register(app, config)
     app.before_request(_check_contract)

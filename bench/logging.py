@@ -49,9 +49,9 @@ def nothing(_folder: Path) -> Iterator[Log]:
 @contextmanager
 def leitstand(folder: Path, *, with_tensorboard: bool = False) -> Iterator[Log]:
     """Rank 0's recorder with its store, and with TENSORBOARD on if wanted."""
-    from ddp.control.command_queue import Inbox
+    from ddp.control.command_queue import CommandQueue
     from ddp.recording.recorder import Recorder
-    from ddp.recording.trackers.select import open_viewer
+    from ddp.recording.trackers.select import open_tracker
     from service.config.settings import RunConfig
     from service.run.directory import RunDirectory
     from service.run.state import RunState
@@ -60,8 +60,8 @@ def leitstand(folder: Path, *, with_tensorboard: bool = False) -> Iterator[Log]:
     directory = RunDirectory(folder)
     store = Store(directory.store, create=True, keep_open=True)
     store.open_run("bench", {})
-    viewer = open_viewer(RunConfig(tensorboard=with_tensorboard), directory)
-    recorder = Recorder(store, directory, "bench", Inbox(), viewer=viewer)
+    viewer = open_tracker(RunConfig(tensorboard=with_tensorboard), directory)
+    recorder = Recorder(store, directory, "bench", CommandQueue(), viewer=viewer)
     recorder.start()
     yield lambda step, values: recorder.log_point(step, values, values)
     recorder.close(RunState.FINISHED)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from bench.synthetic import Pixels, Synthetic
 from ddp.adaptive.controller import Controller
-from ddp.control.shutdown import LeaveRequest
+from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.world import World
-from ddp.training.builder import Start, build_parts, watching
-from ddp.training.components import Parts
+from ddp.training.builder import Start, build_components, watchdog_running
+from ddp.training.components import TrainerComponents
 from ddp.training.trainer import Trainer
 from ddp.workload import Share
 from service.config.loader import LoadedConfig
@@ -61,11 +61,11 @@ def make_optimizer(config: RunConfig, workload: Synthetic, model: nn.Module) -> 
 
 
 @contextmanager
-def parts_at_work(world: World, config: RunConfig, workload: Synthetic) -> Iterator[Parts]:
+def parts_at_work(world: World, config: RunConfig, workload: Synthetic) -> Iterator[TrainerComponents]:
     """The parts of a whole trainer, its recorder writing a real store and its watchdog watching."""
     start = Start(LoadedConfig(config, {}), resume=False, fresh=False)
-    parts = build_parts(world, start, "bench", LeaveRequest(), workload)
-    with watching(parts):
+    parts = build_components(world, start, "bench", ShutdownRequest(), workload)
+    with watchdog_running(parts):
         parts.window.clock.mark()
         yield parts
     parts.saver.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.blocks import BLOCK_STEPS, Pair, describe, load_text, measure
 from bench.loops import NEVER, Bare, trainer_at_work
 from bench.synthetic import SIZES, Synthetic
-from ddp.distributed.environment import environment_place
+from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
 from service.config.settings import RunConfig
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--ema", action="store_true", help="keep averaged weights, too")
     given = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
-    world = World.join(environment_place(), "auto", threads=1)
+    world = World.join(rank_environment(), "auto", threads=1)
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig(
             data_root=Path(world.from_main(folder)), **SIZES[given.model]._asdict(), log_every=given.log_every,

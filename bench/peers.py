@@ -35,7 +35,7 @@ from torch import Tensor
 from bench.blocks import BLOCK_STEPS, Pair, Stopwatch, block_cost, describe, load_text, measure
 from bench.loops import NEVER, Bare, make_optimizer, to_float, trainer_at_work
 from bench.synthetic import SIZES, Pixels, Synthetic
-from ddp.distributed.environment import environment_place
+from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
 from ddp.workload import Share
 from service.config.settings import RunConfig
@@ -236,7 +236,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.getLogger("lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    world = World.join(environment_place(), "auto", threads=1)
+    world = World.join(rank_environment(), "auto", threads=1)
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig(
             data_root=Path(world.from_main(folder)), **SIZES[given.model]._asdict(), log_every=given.log_every,

@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node=2 -m bench.stall [--model demo|large] [--saves N]
 
-The time that `Boundary.save` keeps the training thread (gathering random generators, copying the state) against the
+The time that `StepBoundary.save` keeps the training thread (gathering random generators, copying the state) against the
 median step, and the steps made while the writer's thread is at work against those before.
 """
 
@@ -21,9 +21,9 @@ from bench.blocks import load_text
 from bench.loops import NEVER, parts_at_work
 from bench.synthetic import SIZES, Synthetic
 from ddp.checkpoint.folder import Reason
-from ddp.distributed.environment import environment_place
+from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
-from ddp.training.boundary import Boundary
+from ddp.training.boundary import StepBoundary
 from ddp.training.trainer import Trainer
 from service.config.settings import RunConfig
 
@@ -46,7 +46,7 @@ def timed(act: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def save_once(trainer: Trainer, boundary: Boundary, drain: Callable[[], object], steps: int) -> Saving:
+def save_once(trainer: Trainer, boundary: StepBoundary, drain: Callable[[], object], steps: int) -> Saving:
     """Some steps, a checkpoint, as many steps again: those that began while it was being written are `meanwhile`."""
     before = [timed(trainer.advance) for _ in range(steps)]
     written_at: list[float] = []
@@ -73,14 +73,14 @@ def save_once(trainer: Trainer, boundary: Boundary, drain: Callable[[], object],
 def measure_saving(model: str, saves: int, steps: int) -> None:
     """On every rank of a launcher: save so often, and say what it cost."""
     logging.getLogger().setLevel(logging.ERROR)
-    world = World.join(environment_place(), "auto", threads=1)
+    world = World.join(rank_environment(), "auto", threads=1)
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig(
             data_root=Path(world.from_main(folder)), **SIZES[model]._asdict(),
             val_step_every=NEVER, checkpoint_every=NEVER, max_steps=NEVER,
         )  # fmt: skip
         with parts_at_work(world, config, Synthetic(config)) as parts:
-            trainer, boundary = Trainer(parts), Boundary(parts)
+            trainer, boundary = Trainer(parts), StepBoundary(parts)
             for _ in range(WARM_UP_STEPS):
                 trainer.advance()
             found = [save_once(trainer, boundary, parts.saver.drain, steps) for _ in range(saves)]

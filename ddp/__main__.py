@@ -13,13 +13,13 @@ import sys
 from logging.handlers import QueueListener
 from pathlib import Path
 
-from ddp.control.shutdown import EXIT_CODE, LeaveRequest, die_of_signals
-from ddp.distributed.environment import Place, environment_place
+from ddp.control.shutdown import EXIT_CODE, ShutdownRequest, die_of_signals
+from ddp.distributed.environment import RankEnvironment, rank_environment
 from ddp.distributed.world import World, is_loss_of_peer
 from ddp.recording.log_files import console_log
 from ddp.recording.trackers.select import require_extras
-from ddp.training.builder import Start, build_parts, open_workload, possession, watching
-from ddp.training.components import Parts
+from ddp.training.builder import Start, build_components, claimed_run_directory, open_workload, watchdog_running
+from ddp.training.components import TrainerComponents
 from ddp.training.trainer import Trainer
 from service.config.loader import load_config
 from service.errors import MemoryShortageError, UserError
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> int:
     """Run this rank to its end; returns the exit code."""
-    place = environment_place()
+    place = rank_environment()
     die_of_signals()
     with console_log(place) as listener:
         try:
@@ -60,20 +60,20 @@ def parse_arguments() -> Start:
     return Start(load_config(given.config, given.set, os.environ), given.resume, given.fresh)
 
 
-def run_rank(place: Place, start: Start, listener: QueueListener) -> int:
+def run_rank(place: RankEnvironment, start: Start, listener: QueueListener) -> int:
     """Meet the other ranks, open the data, take possession of the run directory, train."""
     config = start.loaded.config
     world = World.join(place, config.device, config.threads_per_rank)
     try:
         require_extras(world, config)
         workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
-        leave = LeaveRequest()
+        leave = ShutdownRequest()
         leave.install()
-        with possession(world, start, listener) as run_id:
+        with claimed_run_directory(world, start, listener) as run_id:
             word = world.word_of_predecessors()
             if word == LEFT_BY_SIGNAL:
                 return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave
-            parts = build_parts(world, start, run_id, leave, workload)
+            parts = build_components(world, start, run_id, leave, workload)
             # A restart after an accident does not end a pause; a person who starts the run again does.
             parts.standing.is_paused = word == RunState.PAUSED
             return train(parts)
@@ -81,11 +81,11 @@ def run_rank(place: Place, start: Start, listener: QueueListener) -> int:
         world.leave()
 
 
-def train(parts: Parts) -> int:
+def train(parts: TrainerComponents) -> int:
     """Train to the end and say how it ended; returns the exit code."""
     standing, recorder = parts.standing, parts.recorder
     try:
-        with watching(parts):
+        with watchdog_running(parts):
             ending = Trainer(parts).run()
     except BaseException as error:
         parts.saver.close()  # what is on its way to the disk is whole yet
@@ -98,7 +98,7 @@ def train(parts: Parts) -> int:
     return EXIT_CODE if standing.is_leaving else 0
 
 
-def close_after(error: BaseException, parts: Parts) -> None:
+def close_after(error: BaseException, parts: TrainerComponents) -> None:
     """Say why the run failed; nothing, if the launcher will start all ranks again."""
     world = parts.world
     if isinstance(error, UserError):

@@ -32,7 +32,7 @@ class Kind(StrEnum):
     STOP = "stop"
 
 
-class Operation(IntFlag):
+class CommandBits(IntFlag):
     """The bits of the control word: every kind, and the wish of any rank to leave because of a signal."""
 
     NONE = 0
@@ -46,7 +46,7 @@ class Operation(IntFlag):
     ROLLBACK = 128
 
     @classmethod
-    def of(cls, kind: Kind) -> "Operation":
+    def of(cls, kind: Kind) -> "CommandBits":
         """The bit of a kind of command."""
         return cls[kind.name]
 
@@ -153,7 +153,9 @@ def _checkpoint(arguments: Mapping[str, Any]) -> str:
     return name
 
 
-def outcome_text(kind: str, state: str, step: int | None, result: Mapping[str, Any] | None, reason: str | None) -> str:
+def outcome_sentence(
+    kind: str, state: str, step: int | None, result: Mapping[str, Any] | None, reason: str | None
+) -> str:
     """For example `validate done at step 120: record Statistik_120.json`, or `validate failed: <reason>`."""
     place = "" if step is None else f" at step {step}"
     found = ", ".join(f"{name} {_short(value)}" for name, value in (result or {}).items() if _is_told(value))
@@ -161,7 +163,7 @@ def outcome_text(kind: str, state: str, step: int | None, result: Mapping[str, A
     return f"{kind} {state}{place}{': ' if details else ''}{details}"
 
 
-def acceptance_text(kind: str, apply_at_step: int | None) -> str:
+def acceptance_sentence(kind: str, apply_at_step: int | None) -> str:
     """What a dry run found: `set would be accepted`."""
     return f"{kind} would be accepted{'' if apply_at_step is None else f' for step {apply_at_step}'}"
 

@@ -6,9 +6,9 @@ from collections import OrderedDict
 
 from flask import Flask
 
-from api.runs.context import Reader
-from service.alerts.log import AlertBook
-from service.alerts.rules import Judgement
+from api.runs.context import RunContext
+from service.alerts.log import AlertLog
+from service.alerts.rules import AlertVerdict
 from service.run.directory import RunDirectory
 from service.store.store import RunRow, Store
 
@@ -17,19 +17,19 @@ MOST_BOOKS = 4096
 """Runs of which it is kept how far their journal was read."""
 
 
-class AlertBooks:
+class AlertLogs:
     """The books of the runs that were asked for last; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._books: OrderedDict[str, AlertBook] = OrderedDict()
+        self._books: OrderedDict[str, AlertLog] = OrderedDict()
 
-    def of(self, store: Store, run_id: str) -> AlertBook:
+    def of(self, store: Store, run_id: str) -> AlertLog:
         """The book of a run in this store."""
         with self._lock:
             book = self._books.pop(run_id, None)
             if book is None or book.store is not store:
-                book = AlertBook(store, run_id)
+                book = AlertLog(store, run_id)
             self._books[run_id] = book
             while len(self._books) > MOST_BOOKS:
                 self._books.popitem(last=False)
@@ -38,17 +38,17 @@ class AlertBooks:
 
 def register(app: Flask) -> None:
     """Let `app` judge alerts."""
-    app.extensions[EXTENSION] = AlertBooks()
+    app.extensions[EXTENSION] = AlertLogs()
 
 
-def books_of(app: Flask) -> AlertBooks:
+def alert_logs_of(app: Flask) -> AlertLogs:
     """What `register` made."""
     books = app.extensions[EXTENSION]
-    assert isinstance(books, AlertBooks)
+    assert isinstance(books, AlertLogs)
     return books
 
 
-def judged_alerts(books: AlertBooks, reader: Reader, run: RunRow, now: float) -> Judgement:
+def current_alerts(books: AlertLogs, reader: RunContext, run: RunRow, now: float) -> AlertVerdict:
     """Which alerts are on at the Unix time `now`. Raises `StoreUnavailableError`."""
     return books.of(reader.store, run.id).present(run, free_bytes(reader.directory, run), now)
 

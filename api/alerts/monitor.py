@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from api.alerts.current import AlertBooks, free_bytes
-from api.runs.registry import KnownRun, Room
+from api.alerts.current import AlertLogs, free_bytes
+from api.runs.registry import KnownRun, RunRegistry
 from service.store.store import RunRow, StoreUnavailableError
 
 LOOK_SECONDS = 2.0
@@ -20,14 +20,16 @@ TICK_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
-Told = Callable[[KnownRun, int], None]
+OnChecked = Callable[[KnownRun, int], None]
 """Gets a run, and the number of the last event that told of one of its alerts."""
 
 
-class AlertWatch:
+class AlertMonitor:
     """One thread for all runs of a room; nothing that happens to it disturbs anything else."""
 
-    def __init__(self, room: Room, books: AlertBooks, is_ending: Callable[[], bool], told: Told | None = None) -> None:
+    def __init__(
+        self, room: RunRegistry, books: AlertLogs, is_ending: Callable[[], bool], told: OnChecked | None = None
+    ) -> None:
         """It ends once `is_ending` is true; `told` hears of every run that was looked at."""
         self._room = room
         self._books = books
@@ -75,7 +77,7 @@ class AlertWatch:
 
     def _of_interest(self, runs: Iterable[KnownRun]) -> dict[str, KnownRun]:
         now = time.time()
-        return {known.row.id: known for known in runs if known.row.id not in self._settled or is_news(known.row, now)}
+        return {known.row.id: known for known in runs if known.row.id not in self._settled or is_change(known.row, now)}
 
     def _look_at_safely(self, known: KnownRun) -> None:
         try:
@@ -93,7 +95,7 @@ class AlertWatch:
             if run is None:  # archived
                 return
         directory = None if known.place is None else known.place.directory
-        book.settle(run, free_bytes(directory, run), now, only_ends=not is_news(run, now))
+        book.settle(run, free_bytes(directory, run), now, only_ends=not is_change(run, now))
         self._settled.add(run.id)
         if self._told is not None:
             self._told(known, book.last_change_id)
@@ -106,7 +108,7 @@ class AlertWatch:
         return is_new
 
 
-def is_news(run: RunRow, now: float) -> bool:
+def is_change(run: RunRow, now: float) -> bool:
     """Whether what begins now in this run is for anybody's attention."""
     silent_seconds = now - run.heartbeat_at
     return silent_seconds < (ENDED_SECONDS if run.state.has_ended else NEWS_SECONDS)

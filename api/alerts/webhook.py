@@ -29,14 +29,14 @@ SIGNATURE, EVENT_ID = "X-Leitstand-Signature", "X-Leitstand-Event-Id"
 
 
 @dataclass(frozen=True, repr=False)
-class Receiver:
+class WebhookTarget:
     """Who gets the POSTs. Neither address nor secret ever gets into a log: the address may be a secret by itself."""
 
     url: str
     secret: str
 
     @classmethod
-    def of(cls, config: RunConfig) -> "Receiver | None":
+    def of(cls, config: RunConfig) -> "WebhookTarget | None":
         """The one that the settings name, if any; raises `SettingError`."""
         if not config.webhook_url:
             return None
@@ -60,7 +60,7 @@ class Receiver:
         return str(urlsplit(self.url).hostname)
 
 
-class Outcome(Enum):
+class DeliveryOutcome(Enum):
     """What became of one attempt."""
 
     TAKEN = auto()
@@ -69,10 +69,10 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True)
-class Attempt:
+class DeliveryAttempt:
     """One attempt: its outcome, what to say of it, and how long the receiver asked to wait."""
 
-    outcome: Outcome
+    outcome: DeliveryOutcome
     why: str
     wait_seconds: float = 0.0
 
@@ -95,7 +95,7 @@ def payload(event: Event, sent_at: int) -> Mapping[str, Any]:
     return {"id": event_name(event), "run_id": event.run_id, "step": event.step, **told, "sent_at": sent_at}
 
 
-def post(receiver: Receiver, event: Event, sent_at: int) -> Attempt:
+def post(receiver: WebhookTarget, event: Event, sent_at: int) -> DeliveryAttempt:
     """Send one alert; raises nothing that the network or the receiver do. Redirects are not followed."""
     body = json.dumps(payload(event, sent_at)).encode()
     headers = {
@@ -114,9 +114,9 @@ def post(receiver: Receiver, event: Event, sent_at: int) -> Attempt:
         ) as answer:
             return _judged(answer)
     except requests.Timeout:
-        return Attempt(Outcome.AWAY, "it does not answer in time")
+        return DeliveryAttempt(DeliveryOutcome.AWAY, "it does not answer in time")
     except (requests.RequestException, OSError, ValueError) as error:
-        return Attempt(Outcome.AWAY, f"it cannot be reached ({type(error).__name__})")
+        return DeliveryAttempt(DeliveryOutcome.AWAY, f"it cannot be reached ({type(error).__name__})")
 
 
 def _of_address(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -125,14 +125,14 @@ def _of_address(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return HTTPBasicAuth(user, password)(request) if user or password else request
 
 
-def _judged(answer: requests.Response) -> Attempt:
+def _judged(answer: requests.Response) -> DeliveryAttempt:
     status, why = answer.status_code, f"it answers {answer.status_code}"
     if 200 <= status < 300:
-        return Attempt(Outcome.TAKEN, why)
+        return DeliveryAttempt(DeliveryOutcome.TAKEN, why)
     if status >= 500 or status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}:
         asked = answer.headers.get("Retry-After", "")
         wait_seconds = float(asked) if asked.isascii() and asked.isdigit() else 0.0
-        return Attempt(Outcome.AWAY, why, wait_seconds)
+        return DeliveryAttempt(DeliveryOutcome.AWAY, why, wait_seconds)
     if 300 <= status < 400:
         why += ", and redirects are not followed"
-    return Attempt(Outcome.REFUSED, why)
+    return DeliveryAttempt(DeliveryOutcome.REFUSED, why)

@@ -12,8 +12,8 @@ import time
 import uuid
 from collections.abc import Callable
 
-from api.alerts.webhook import Attempt, Outcome, Receiver, post
-from service.alerts.webhook_outbox import Outbox
+from api.alerts.webhook import DeliveryAttempt, DeliveryOutcome, WebhookTarget, post
+from service.alerts.webhook_outbox import WebhookOutbox
 from service.store.queries.events import Event
 from service.store.store import Store, StoreUnavailableError
 
@@ -28,10 +28,10 @@ TICK_SECONDS = 0.5
 logger = logging.getLogger(__name__)
 
 
-class Courier:
+class WebhookSender:
     """One thread; nothing that happens to it disturbs anything else."""
 
-    def __init__(self, receiver: Receiver, is_ending: Callable[[], bool]) -> None:
+    def __init__(self, receiver: WebhookTarget, is_ending: Callable[[], bool]) -> None:
         """It ends once `is_ending` is true."""
         self._receiver = receiver
         self._is_ending = is_ending
@@ -76,7 +76,7 @@ class Courier:
 
     def _deliver_safely(self, store: Store, run_id: str, event_id: int) -> None:
         try:
-            rest_seconds = self._deliver(Outbox(store, run_id, self._receiver.id, self._holder))
+            rest_seconds = self._deliver(WebhookOutbox(store, run_id, self._receiver.id, self._holder))
         except StoreUnavailableError as error:
             logger.debug("The alerts of run %s cannot be delivered now: %s", run_id, error)
             rest_seconds = REST_SECONDS
@@ -88,7 +88,7 @@ class Courier:
         else:
             self._resting[run_id] = time.monotonic() + rest_seconds
 
-    def _deliver(self, outbox: Outbox) -> float | None:
+    def _deliver(self, outbox: WebhookOutbox) -> float | None:
         """Deliver what waits, one by one; None once all is, else how many seconds to leave the run alone."""
         # The clock may have been ahead when this process started.
         not_before = min(self._not_before, time.time() - GIVE_UP_SECONDS)
@@ -107,9 +107,9 @@ class Courier:
         outbox.release()
         return 0.0 if self._is_ending() else None
 
-    def _is_settled(self, event: Event, attempt: Attempt) -> bool:
+    def _is_settled(self, event: Event, attempt: DeliveryAttempt) -> bool:
         """Whether this alert need not be tried again; says so where it was not taken."""
-        if attempt.outcome is Outcome.AWAY:
+        if attempt.outcome is DeliveryOutcome.AWAY:
             now = time.monotonic()
             failing = self._failing.get(event.run_id)
             if failing is None or failing[0] != event.id:
@@ -119,13 +119,13 @@ class Courier:
                     logger.warning("The webhook at %s is tried again: %s.", self._receiver.host, attempt.why)
                 self._failures += 1
                 return False
-        if attempt.outcome is not Outcome.TAKEN:
+        if attempt.outcome is not DeliveryOutcome.TAKEN:
             said = (event.details["name"], event.run_id, self._receiver.host, attempt.why)
             logger.warning("The alert %s of run %s is not delivered to the webhook at %s: %s.", *said)
         self._failures = 0
         return True
 
-    def _pause_seconds(self, attempt: Attempt) -> float:
+    def _pause_seconds(self, attempt: DeliveryAttempt) -> float:
         doubled = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30), LONGEST_PAUSE_SECONDS)
         return max(doubled * random.uniform(0.5, 1.0), min(attempt.wait_seconds, LONGEST_PAUSE_SECONDS))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api.artifacts.safe_read import NotOrdinaryError, opened, read_ordinary
+from api.artifacts.safe_read import UnsafeFileError, open_safely, read_safely
 from service.api_types import CheckpointEntry, CheckpointList, UnreadableFile
 
 MANIFEST_FILE = "manifest.json"
@@ -25,12 +25,12 @@ EXPECTED: dict[str, type | tuple[type, ...]] = {
 _NAME = re.compile(r"step_([0-9]{7,18})")
 
 
-class BrokenStateError(Exception):
+class BrokenCheckpointError(Exception):
     """Why something is no checkpoint, as a sentence's end."""
 
 
 @dataclass(frozen=True)
-class SavedStates:
+class CheckpointCatalog:
     """The folder of checkpoints of one run."""
 
     folder: Path
@@ -56,7 +56,7 @@ class SavedStates:
             try:
                 links = [link for link, target in targets.items() if target == path.name]
                 checkpoints.append(_entry(path, links))
-            except BrokenStateError as error:
+            except BrokenCheckpointError as error:
                 if path.exists() or path.is_symlink():  # not pruned or archived since the folder was listed
                     unreadable.append({"name": path.name, "reason": str(error)})
         return {"checkpoints": checkpoints, "unreadable": unreadable}
@@ -78,18 +78,18 @@ class SavedStates:
 
 
 def _entry(folder: Path, links: list[str]) -> CheckpointEntry:
-    """The list's entry for a checkpoint; raises `BrokenStateError`."""
+    """The list's entry for a checkpoint; raises `BrokenCheckpointError`."""
     step = _step(folder.name)
     if folder.is_symlink() or not folder.is_dir():
-        raise BrokenStateError("it is no folder")
+        raise BrokenCheckpointError("it is no folder")
     if folder.name != f"step_{step:07d}":
-        raise BrokenStateError("its name is none of step_<step>")
+        raise BrokenCheckpointError("its name is none of step_<step>")
     manifest = _manifest(folder / MANIFEST_FILE)
     if manifest["step"] != step:
-        raise BrokenStateError(f"its {MANIFEST_FILE} is of step {manifest['step']}")
+        raise BrokenCheckpointError(f"its {MANIFEST_FILE} is of step {manifest['step']}")
     size_bytes = _size(folder / STATE_FILE)
     if size_bytes != manifest["size_bytes"]:
-        raise BrokenStateError(f"its {STATE_FILE} has {size_bytes} bytes, not {manifest['size_bytes']}")
+        raise BrokenCheckpointError(f"its {STATE_FILE} has {size_bytes} bytes, not {manifest['size_bytes']}")
     return {
         "name": folder.name,
         "step": step,
@@ -101,14 +101,14 @@ def _entry(folder: Path, links: list[str]) -> CheckpointEntry:
 
 
 def _size(path: Path) -> int:
-    """The size of the state's file; raises `BrokenStateError` when there is none."""
+    """The size of the state's file; raises `BrokenCheckpointError` when there is none."""
     try:
-        with opened(path) as (_, status):
+        with open_safely(path) as (_, status):
             return status.st_size
     except OSError as error:
-        raise BrokenStateError(f"its {STATE_FILE} cannot be read ({error.strerror})") from None
-    except NotOrdinaryError as error:
-        raise BrokenStateError(f"its {STATE_FILE} is damaged ({error})") from None
+        raise BrokenCheckpointError(f"its {STATE_FILE} cannot be read ({error.strerror})") from None
+    except UnsafeFileError as error:
+        raise BrokenCheckpointError(f"its {STATE_FILE} is damaged ({error})") from None
 
 
 def _step(name: str) -> int:
@@ -116,20 +116,20 @@ def _step(name: str) -> int:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """The manifest, which is written last; raises `BrokenStateError`."""
+    """The manifest, which is written last; raises `BrokenCheckpointError`."""
     try:
-        manifest = json.loads(read_ordinary(path, MOST_BYTES).content)
+        manifest = json.loads(read_safely(path, MOST_BYTES).content)
     except FileNotFoundError:
-        raise BrokenStateError(f"it has no {MANIFEST_FILE}") from None
+        raise BrokenCheckpointError(f"it has no {MANIFEST_FILE}") from None
     except OSError as error:
-        raise BrokenStateError(f"its {MANIFEST_FILE} cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError, NotOrdinaryError) as error:
-        raise BrokenStateError(f"its {MANIFEST_FILE} is damaged ({error})") from None
+        raise BrokenCheckpointError(f"its {MANIFEST_FILE} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError, UnsafeFileError) as error:
+        raise BrokenCheckpointError(f"its {MANIFEST_FILE} is damaged ({error})") from None
     if not isinstance(manifest, dict):
-        raise BrokenStateError(f"its {MANIFEST_FILE} holds no JSON object")
+        raise BrokenCheckpointError(f"its {MANIFEST_FILE} holds no JSON object")
     for key, kinds in EXPECTED.items():
         value = manifest.get(key)
         is_finite = not isinstance(value, float) or math.isfinite(value)
         if isinstance(value, bool) or not isinstance(value, kinds) or not is_finite:
-            raise BrokenStateError(f"its {MANIFEST_FILE} has the {key} {reprlib.repr(value)}")
+            raise BrokenCheckpointError(f"its {MANIFEST_FILE} has the {key} {reprlib.repr(value)}")
     return manifest

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _Stamp = tuple[int, int, int, int]
 
 
-class WatchedFolder(Generic[T]):
+class DirectoryCache(Generic[T]):
     """The value that `read` makes of a folder, kept as long as the folder's times stay; safe to use from threads."""
 
     def __init__(self, folder: Path, read: Callable[[Path], T], absent: T) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from api.artifacts.safe_read import NotOrdinaryError, opened
+from api.artifacts.safe_read import UnsafeFileError, open_safely
 
 MOST_BYTES = 4 * 1024 * 1024
 """Where lines are so long that they exceed this, fewer come, the first of them cut off."""
@@ -17,9 +17,9 @@ def last_lines(path: Path, count: int) -> bytes | None:
     What is appended meanwhile is not part of them, nor what a rotation puts in the file's place.
     """
     try:
-        with opened(path) as (descriptor, status):
+        with open_safely(path) as (descriptor, status):
             return _end_of(descriptor, status.st_size, count)
-    except (FileNotFoundError, NotADirectoryError, NotOrdinaryError):
+    except (FileNotFoundError, NotADirectoryError, UnsafeFileError):
         return None
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from api.artifacts.directory_cache import WatchedFolder
-from api.artifacts.safe_read import NotOrdinaryError, OrdinaryFile, read_ordinary
+from api.artifacts.directory_cache import DirectoryCache
+from api.artifacts.safe_read import SafeFile, UnsafeFileError, read_safely
 
 MEDIA_TYPES = {".webp": "image/webp", ".png": "image/png"}
 MOST_BYTES = 64 * 1024 * 1024
@@ -36,7 +36,7 @@ class PreviewFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._steps: WatchedFolder[Sequence[int]] = WatchedFolder(folder, _read_steps, ())
+        self._steps: DirectoryCache[Sequence[int]] = DirectoryCache(folder, _read_steps, ())
 
     def pictures(self, after: tuple[int, str] | None = None, step: int | None = None) -> Iterator[Picture]:
         """Those after a position, the newest step first, then by name; with `step` only its own. Raises `OSError`."""
@@ -44,15 +44,15 @@ class PreviewFiles:
         found = (picture for number in steps for picture in self._of_step(number))
         return found if after is None else (item for item in found if (-item.step, item.name) > (-after[0], after[1]))
 
-    def find(self, step: int, name: str) -> OrdinaryFile | None:
+    def find(self, step: int, name: str) -> SafeFile | None:
         """One picture; None when there is none. Raises `OSError`."""
         try:
             for listed in self._only(step):
                 with self._opened(listed) as folder:
                     for entry in os.listdir(folder):
                         if entry == name and media_type(name):
-                            return read_ordinary(entry, MOST_BYTES, folder=folder)
-        except (FileNotFoundError, NotADirectoryError, NotOrdinaryError):
+                            return read_safely(entry, MOST_BYTES, folder=folder)
+        except (FileNotFoundError, NotADirectoryError, UnsafeFileError):
             pass
         return None
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 from flask import request
 
-from api.commands.request import Submission
+from api.commands.request import CommandRequest
 from api.http.problems import ProblemError
-from api.runs.context import Reader
+from api.runs.context import RunContext
 from api.runs.settings import has_perceptual, settings_of, settings_representation
 from service.api_types import Acceptance
 from service.commands import Command, CommandState, Kind
 from service.store.store import RunRow, Store
 
 
-def accept(reader: Reader, asked: Submission) -> tuple[Command, bool]:
+def accept(reader: RunContext, asked: CommandRequest) -> tuple[Command, bool]:
     """The command, durable, and whether it is that of an earlier request with the same key."""
     known = reader.find_run()
     if known is not None and (earlier := _of_key(reader.store, known.id, asked)):
@@ -29,13 +29,13 @@ def accept(reader: Reader, asked: Submission) -> tuple[Command, bool]:
         return _queue(reader.store, run.id, asked), False
 
 
-def _of_key(store: Store, run_id: str, asked: Submission) -> Command | None:
+def _of_key(store: Store, run_id: str, asked: CommandRequest) -> Command | None:
     """What an earlier request with the same key became, for this one; raises `ProblemError` (key-reused)."""
     command = None if asked.key is None else store.command_by_key(run_id, asked.key)
     return None if command is None else _replayed(command, asked)
 
 
-def _queue(store: Store, run_id: str, asked: Submission) -> Command:
+def _queue(store: Store, run_id: str, asked: CommandRequest) -> Command:
     return store.submit(
         run_id,
         asked.kind,
@@ -49,7 +49,7 @@ def _queue(store: Store, run_id: str, asked: Submission) -> Command:
     )
 
 
-def _replayed(command: Command, asked: Submission) -> Command:
+def _replayed(command: Command, asked: CommandRequest) -> Command:
     """An earlier command for this request: as it was accepted, or who waits gets it as it stands."""
     if command.fingerprint != asked.fingerprint:
         raise ProblemError(
@@ -64,7 +64,7 @@ def _replayed(command: Command, asked: Submission) -> Command:
     )
 
 
-def willing_run(reader: Reader, asked: Submission) -> RunRow:
+def willing_run(reader: RunContext, asked: CommandRequest) -> RunRow:
     """The run, if its trainer is alive and can obey; raises `ProblemError` or `CommandError`."""
     run = reader.run()
     _require_trainer(run)
@@ -83,7 +83,7 @@ def _require_trainer(run: RunRow) -> None:
         )
 
 
-def _require_possible(reader: Reader, run: RunRow, asked: Submission) -> None:
+def _require_possible(reader: RunContext, run: RunRow, asked: CommandRequest) -> None:
     """Refuse what the run's present state rules out; the trainer checks again when it carries the command out."""
     if asked.apply_at_step is not None and asked.apply_at_step <= run.step:
         raise ProblemError(
@@ -97,7 +97,7 @@ def _require_possible(reader: Reader, run: RunRow, asked: Submission) -> None:
         _require_checkpoint(reader, asked.arguments["checkpoint"])
 
 
-def _require_checkpoint(reader: Reader, wanted: str) -> None:
+def _require_checkpoint(reader: RunContext, wanted: str) -> None:
     if reader.place is None:
         return
     saved = reader.place.saved_states
@@ -112,7 +112,7 @@ def _require_checkpoint(reader: Reader, wanted: str) -> None:
         raise ProblemError("invalid-argument", f"There is no checkpoint {wanted}; {advice}.")
 
 
-def dry_run_answer(run: RunRow, asked: Submission) -> Acceptance:
+def dry_run_answer(run: RunRow, asked: CommandRequest) -> Acceptance:
     """Say what would be queued."""
     return {
         "accepted": True,

@@ -77,7 +77,7 @@ PARAMETERS = (APPLY_AT_STEP, EXPIRES_IN, DRY_RUN, WAIT, KEY, ACTOR, SOURCE)
 
 
 @dataclass(frozen=True)
-class Submission:
+class CommandRequest:
     """One request for a command. `expires_in` and `wait` are seconds."""
 
     kind: Kind

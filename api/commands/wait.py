@@ -9,7 +9,7 @@ from typing import Any
 from flask import request
 
 from service.commands import Command
-from service.store.change_poll import ChangeWatch
+from service.store.change_poll import ChangePoller
 from service.store.store import Store, StoreUnavailableError
 
 MOST_WAITING = 32
@@ -22,7 +22,7 @@ Rest = Callable[[float], bool]
 _places = threading.BoundedSemaphore(MOST_WAITING)
 
 
-def await_end(store: Store, command: Command, seconds: float) -> Command:
+def wait_until_final(store: Store, command: Command, seconds: float) -> Command:
     """The command once it is final, or as it stands after `seconds`, or once the client has left.
 
     It was accepted already, so a store that cannot be read meanwhile is no failure: it is asked again.
@@ -36,7 +36,7 @@ def await_end(store: Store, command: Command, seconds: float) -> Command:
 
 
 def _followed(store: Store, command: Command, deadline: float, rest: Rest) -> Command:
-    watch = ChangeWatch(store, command.run_id)
+    watch = ChangePoller(store, command.run_id)
     while not command.state.is_final and (now := time.monotonic()) < deadline:
         if watch.is_due(now):
             command = _present(store, command)

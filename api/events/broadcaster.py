@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from flask import Flask
 
-from api.events.messages import Happening, read_happenings, run_change, state_data
-from api.events.subscription import Mailbox
+from api.events.messages import StreamMessage, read_messages, run_change, state_data
+from api.events.subscription import Subscription
 from api.http.problems import ProblemError
-from api.runs.context import Reader
-from api.runs.registry import Room
-from service.store.change_poll import ChangeWatch
-from service.store.event_replay import Position, present_position, start_position
+from api.runs.context import RunContext
+from api.runs.registry import RunRegistry
+from service.store.change_poll import ChangePoller
+from service.store.event_replay import EventCursor, latest_cursor, start_cursor
 from service.store.store import RunRow, Store, StoreUnavailableError
 
 EXTENSION = "leitstand.watchers"
@@ -36,22 +36,22 @@ READABLE = "the store can be read again"
 logger = logging.getLogger(__name__)
 
 
-class View:
+class RunFollower:
     """A run as it was last read, and how far it has been followed; for one thread."""
 
-    def __init__(self, find: Callable[[], Reader]) -> None:
+    def __init__(self, find: Callable[[], RunContext]) -> None:
         """`find` gives access to the run. Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`."""
         self._find = find
         self.reader = find()
         self.run = self.reader.run()
-        self.position = present_position(self.reader.store, self.run.id)
-        self._watch = ChangeWatch(self.reader.store, self.run.id)
+        self.position = latest_cursor(self.reader.store, self.run.id)
+        self._watch = ChangePoller(self.reader.store, self.run.id)
 
     def is_due(self, now: float) -> bool:
         """Whether to look into the store at `now`, of a monotonic clock."""
         return self._watch.is_due(now)
 
-    def look(self) -> Iterator[list[Happening]]:
+    def look(self) -> Iterator[list[StreamMessage]]:
         """What happened since the last look, a page at a time; another run than before is followed from its start.
 
         Raises `StoreUnavailableError` or `ProblemError` while the run cannot be read.
@@ -61,48 +61,48 @@ class View:
         if run is None:  # one has been archived, and the next has not begun
             return
         if run.id != self.run.id:
-            self.position = start_position(self.reader.store, run)
-            self._watch = ChangeWatch(self.reader.store, run.id)
+            self.position = start_cursor(self.reader.store, run)
+            self._watch = ChangePoller(self.reader.store, run.id)
             yield [run_change(run, self.run.id, self.position)]
         self.run = run
         is_all = False
         while not is_all:
-            happenings, is_all = read_happenings(self.reader.store, self.position)
+            happenings, is_all = read_messages(self.reader.store, self.position)
             if happenings:
                 self.position = happenings[-1].position
                 yield happenings
 
-    def told(self) -> "Told":
+    def told(self) -> "FollowedState":
         """Once all that was read has been handed out."""
-        return Told(self.reader.store, self.run, self.position)
+        return FollowedState(self.reader.store, self.run, self.position)
 
     def _find_again(self) -> None:
         """The default run may have become another, in another store."""
         reader = self._find()
         if reader.store is not self.reader.store:
-            self._watch = ChangeWatch(reader.store, self.run.id)
+            self._watch = ChangePoller(reader.store, self.run.id)
         self.reader = reader
 
 
-class Told(NamedTuple):
+class FollowedState(NamedTuple):
     """What the mailboxes know: which run it is, in which store, and how far it has been told."""
 
     store: Store
     run: RunRow
-    position: Position
+    position: EventCursor
 
 
-class Watcher:
+class RunBroadcaster:
     """One run's thread and the mailboxes that it fills; safe to use from several threads."""
 
-    def __init__(self, find: Callable[[], Reader], is_ending: Callable[[], bool]) -> None:
+    def __init__(self, find: Callable[[], RunContext], is_ending: Callable[[], bool]) -> None:
         """`find` gives access to the run; once `is_ending` is true, all mailboxes are ended."""
         self._find = find
         self._is_ending = is_ending
         # Shared
         self._lock = threading.Lock()
-        self._mailboxes: set[Mailbox] = set()
-        self._told: Told | None = None
+        self._mailboxes: set[Subscription] = set()
+        self._told: FollowedState | None = None
         # Of the thread
         self._shown = ""
         self._shown_at = 0.0
@@ -113,22 +113,22 @@ class Watcher:
         """Whether its thread lives."""
         return self._told is not None
 
-    def open(self) -> Mailbox:
+    def open(self) -> Subscription:
         """A mailbox that gets everything from now on, with the present state in it.
 
         Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError` for who comes first.
         """
         with self._lock:
             if self._told is None:
-                view = View(self._find)
+                view = RunFollower(self._find)
                 self._told = view.told()
                 self._shown, self._shown_at = state_data(view.run, time.time())[1], time.monotonic()
                 threading.Thread(target=self._run, args=(view,), name="watcher", daemon=True).start()
-            mailbox = Mailbox(self._told.position, state_data(self._told.run, time.time())[0])
+            mailbox = Subscription(self._told.position, state_data(self._told.run, time.time())[0])
             self._mailboxes.add(mailbox)
         return mailbox
 
-    def open_again(self, mailbox: Mailbox) -> None:
+    def open_again(self, mailbox: Subscription) -> None:
         """Let a mailbox that has lost something take in what comes from now on."""
         with self._lock:
             if self._told is not None:
@@ -139,14 +139,14 @@ class Watcher:
         told = self._told
         return None if told is None else told.store
 
-    def close(self, mailbox: Mailbox) -> None:
+    def close(self, mailbox: Subscription) -> None:
         """Nobody reads this one any more; with the last one, the thread ends."""
         with self._lock:
             self._mailboxes.discard(mailbox)
 
     # The thread
 
-    def _run(self, view: View) -> None:
+    def _run(self, view: RunFollower) -> None:
         self._is_unreadable = False
         while self._goes_on():
             try:
@@ -166,7 +166,7 @@ class Watcher:
                 self._told = None
             return self._told is not None
 
-    def _turn(self, view: View) -> None:
+    def _turn(self, view: RunFollower) -> None:
         now = time.monotonic()
         if view.is_due(now):
             try:
@@ -180,13 +180,13 @@ class Watcher:
         if now >= self._shown_at + STATE_SECONDS:
             self._show(view, now)
 
-    def _hand_out(self, view: View, happenings: list[Happening]) -> None:
+    def _hand_out(self, view: RunFollower, happenings: list[StreamMessage]) -> None:
         with self._lock:
             self._told = view.told()
             for mailbox in self._mailboxes:
                 mailbox.put(happenings)
 
-    def _show(self, view: View, now: float) -> None:
+    def _show(self, view: RunFollower, now: float) -> None:
         """Hand out the state if it differs; it may do so just because time goes by."""
         text, shown = state_data(view.run, time.time())
         if shown == self._shown:
@@ -206,16 +206,16 @@ class Watcher:
                 mailbox.tell(UNREADABLE if is_unreadable else READABLE)
 
 
-class Watchers:
+class Broadcasters:
     """The watchers of a room by run, and the places of the streams that they serve."""
 
-    def __init__(self, find: Callable[[str | None], Reader], most_streams: int) -> None:
+    def __init__(self, find: Callable[[str | None], RunContext], most_streams: int) -> None:
         """`find` gives access to a run by its id, or to the default one."""
         self.most_streams = most_streams
         self._find = find
         self._is_ending: Callable[[], bool] = lambda: False
         self._lock = threading.Lock()
-        self._watchers: dict[str | None, Watcher] = {}
+        self._watchers: dict[str | None, RunBroadcaster] = {}
         self._taken = 0
 
     def end_when(self, is_ending: Callable[[], bool]) -> None:
@@ -240,24 +240,24 @@ class Watchers:
         """How many places are taken."""
         return self._taken
 
-    def of(self, run_id: str | None) -> Watcher:
+    def of(self, run_id: str | None) -> RunBroadcaster:
         """The watcher of a run, or of the default one."""
         with self._lock:
             idle = [key for key, watcher in self._watchers.items() if key != run_id and not watcher.is_watching]
             for key in idle:
                 del self._watchers[key]
             if run_id not in self._watchers:
-                self._watchers[run_id] = Watcher(partial(self._find, run_id), lambda: self._is_ending())
+                self._watchers[run_id] = RunBroadcaster(partial(self._find, run_id), lambda: self._is_ending())
             return self._watchers[run_id]
 
 
-def register(app: Flask, room: Room, most_streams: int) -> None:
+def register(app: Flask, room: RunRegistry, most_streams: int) -> None:
     """Let `app` follow the runs of a room, for at most so many streams at a time."""
-    app.extensions[EXTENSION] = Watchers(room.reader, most_streams)
+    app.extensions[EXTENSION] = Broadcasters(room.reader, most_streams)
 
 
-def watchers_of(app: Flask) -> Watchers:
+def broadcasters_of(app: Flask) -> Broadcasters:
     """What `register` made."""
     watchers = app.extensions[EXTENSION]
-    assert isinstance(watchers, Watchers)
+    assert isinstance(watchers, Broadcasters)
     return watchers

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.runs.state import state_answer
-from service.store.event_replay import Position, read_on
+from service.store.event_replay import EventCursor, read_after
 from service.store.queries.events import Event
 from service.store.store import RunRow, SeriesRow, Store
 
@@ -22,34 +22,36 @@ AGES = ("age_seconds", "progress_age_seconds")
 
 
 @dataclass(frozen=True)
-class Happening:
+class StreamMessage:
     """One event of a stream: `text` is all of it, `position` that of who has seen it."""
 
     kind: str
     text: bytes
-    position: Position
+    position: EventCursor
 
 
-def read_happenings(store: Store, position: Position, target: Position | None = None) -> tuple[list[Happening], bool]:
+def read_messages(
+    store: Store, position: EventCursor, target: EventCursor | None = None
+) -> tuple[list[StreamMessage], bool]:
     """What comes after a position (up to `target`), a page of it, and whether that was all.
 
     Raises `StoreUnavailableError`.
     """
-    passed, is_all = read_on(store, position, PAGE, target)
+    passed, is_all = read_after(store, position, PAGE, target)
     return [_happening(what, after) for what, after in passed], is_all
 
 
-def run_change(run: RunRow, previous_run_id: str, position: Position) -> Happening:
+def run_change(run: RunRow, previous_run_id: str, position: EventCursor) -> StreamMessage:
     """The stream speaks of another run from here on."""
     data = {"run_id": run.id, "started_at": run.started_at, "previous_run_id": previous_run_id}
-    return Happening("run", event_text("run", data, position), position)
+    return StreamMessage("run", event_text("run", data, position), position)
 
 
-def gap(position: Position, last_step: int) -> Happening:
+def gap(position: EventCursor, last_step: int) -> StreamMessage:
     """The log points up to `last_step` are left out: there are too many to be sent one by one."""
-    after = Position(position.run_id, position.event_id, last_step + 1)
+    after = EventCursor(position.run_id, position.event_id, last_step + 1)
     data = {"first_step": position.next_step, "last_step": last_step}
-    return Happening("gap", event_text("gap", data, after), after)
+    return StreamMessage("gap", event_text("gap", data, after), after)
 
 
 def state_data(run: RunRow, now: float) -> tuple[str, str]:
@@ -58,12 +60,12 @@ def state_data(run: RunRow, now: float) -> tuple[str, str]:
     return _json(answer), _json({key: value for key, value in answer.items() if key not in AGES})
 
 
-def event_text(kind: str, data: Mapping[str, Any] | str, position: Position) -> bytes:
+def event_text(kind: str, data: Mapping[str, Any] | str, position: EventCursor) -> bytes:
     """One event for the wire; text is taken for JSON."""
     return f"id: {position}\nevent: {kind}\ndata: {data if isinstance(data, str) else _json(data)}\n\n".encode()
 
 
-def hello(position: Position, retry_milliseconds: int) -> bytes:
+def hello(position: EventCursor, retry_milliseconds: int) -> bytes:
     """What a stream begins with: when to come back after an end, and with which id.
 
     An event without data is dispatched by no client, but its id is what the client will name.
@@ -71,7 +73,7 @@ def hello(position: Position, retry_milliseconds: int) -> bytes:
     return f"retry: {retry_milliseconds}\nid: {position}\n\n".encode()
 
 
-def heartbeat(position: Position) -> bytes:
+def heartbeat(position: EventCursor) -> bytes:
     """A sign of life, which also says how far everything was seen that the client did not ask for."""
     return f": alive\nid: {position}\n\n".encode()
 
@@ -81,7 +83,7 @@ def comment(text: str) -> bytes:
     return f": {text}\n\n".encode()
 
 
-def _happening(what: Event | SeriesRow, position: Position) -> Happening:
+def _happening(what: Event | SeriesRow, position: EventCursor) -> StreamMessage:
     """A named kind is flat: what the journal tells of it, and when that was."""
     if isinstance(what, SeriesRow):
         kind, data = "log", {"step": what.step, "time": what.time, "values": what.values}
@@ -90,7 +92,7 @@ def _happening(what: Event | SeriesRow, position: Position) -> Happening:
     else:
         own = {"id": what.id, "kind": what.kind, "step": what.step, "time": what.time}
         kind, data = "event", {**own, "details": what.details}
-    return Happening(kind, event_text(kind, data, position), position)
+    return StreamMessage(kind, event_text(kind, data, position), position)
 
 
 def _json(data: Mapping[str, Any]) -> str:

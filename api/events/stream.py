@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from flask import request
 
-from api.events.broadcaster import Watcher, Watchers
-from api.events.messages import ALWAYS, Happening, comment, event_text, gap, heartbeat, hello, read_happenings
-from api.events.subscription import Delivery
+from api.events.broadcaster import Broadcasters, RunBroadcaster
+from api.events.messages import ALWAYS, StreamMessage, comment, event_text, gap, heartbeat, hello, read_messages
+from api.events.subscription import SubscriptionBatch
 from api.http.problems import ProblemError
-from service.store.event_replay import Position, has_more_points
+from service.store.event_replay import EventCursor, has_more_points
 from service.store.store import Store, StoreUnavailableError
 
 HEARTBEAT_SECONDS = 10.0
@@ -29,17 +29,17 @@ UNREADABLE = "the store cannot be read now; what you missed comes once it can"
 
 
 @dataclass(frozen=True)
-class Wish:
+class StreamRequest:
     """What a client asked for; without a position, what happens from now on."""
 
     kinds: Collection[str]
-    position: Position | None
+    position: EventCursor | None
 
 
 class EventStream:
     """The pieces of one stream, for one thread: a store that cannot be read is waited for."""
 
-    def __init__(self, watcher: Watcher, wish: Wish, client: socket.socket | None) -> None:
+    def __init__(self, watcher: RunBroadcaster, wish: StreamRequest, client: socket.socket | None) -> None:
         """`client` is looked at to see that it is gone, if it is known.
 
         Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`.
@@ -95,7 +95,7 @@ class EventStream:
                 yield piece
         self._position = self._position if self._is_lost else target
 
-    def _page(self, store: Store, target: Position) -> tuple[list[Happening], bool]:
+    def _page(self, store: Store, target: EventCursor) -> tuple[list[StreamMessage], bool]:
         """The next of what was missed up to `target`, and whether that was all."""
         left_out = []
         if "log" not in self._kinds:  # nor does a journal that walks steps again bring their log points back
@@ -103,12 +103,12 @@ class EventStream:
         if self._position.next_step < target.next_step and has_more_points(store, self._position, MOST_REPLAYED):
             left_out = [gap(self._position, target.next_step - 1)]
             self._position = left_out[0].position
-        happenings, is_all = read_happenings(store, self._position, target)
+        happenings, is_all = read_messages(store, self._position, target)
         return left_out + happenings, is_all
 
     # What comes
 
-    def _delivered(self, delivery: Delivery) -> bytes:
+    def _delivered(self, delivery: SubscriptionBatch) -> bytes:
         piece = self._passed(delivery.happenings)
         if delivery.state is not None and "state" in self._kinds:
             piece += event_text("state", delivery.state, self._position)
@@ -117,14 +117,14 @@ class EventStream:
     def _sign_of_life(self) -> bytes:
         return heartbeat(self._position) if time.monotonic() >= self._sent_at + HEARTBEAT_SECONDS else b""
 
-    def _passed(self, happenings: Sequence[Happening]) -> bytes:
+    def _passed(self, happenings: Sequence[StreamMessage]) -> bytes:
         """Those of the kinds that were asked for; what follows comes after all of them."""
         if happenings:
             self._position = happenings[-1].position
         return b"".join(happening.text for happening in happenings if happening.kind in self._kinds)
 
 
-def _is_known(position: Position, present: Position) -> bool:
+def _is_known(position: EventCursor, present: EventCursor) -> bool:
     """Whether this was a position of the run that is followed now."""
     return position.run_id == present.run_id and position.event_id <= present.event_id
 
@@ -145,10 +145,10 @@ RETRY_SECONDS = 5
 """When a stream may be free again: most are short."""
 
 
-class HeldStream:
+class LimitedStream:
     """A stream that holds one of the places for streams until it is closed, even if it was never begun."""
 
-    def __init__(self, watchers: Watchers, run_id: str | None, wish: Wish) -> None:
+    def __init__(self, watchers: Broadcasters, run_id: str | None, wish: StreamRequest) -> None:
         """Raises `ProblemError` (too-many-streams, not-found, no-run) or `StoreUnavailableError`."""
         if not watchers.take_place():
             most = watchers.most_streams

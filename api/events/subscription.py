@@ -4,43 +4,43 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from api.events.messages import Happening
-from service.store.event_replay import Position
+from api.events.messages import StreamMessage
+from service.store.event_replay import EventCursor
 
 MOST_WAITING = 256
 """Happenings that wait for a stream; when there are more, it reads them from the store instead."""
 
 
 @dataclass(frozen=True)
-class Delivery:
+class SubscriptionBatch:
     """What was in a mailbox: happenings in their order, the JSON of the state after them, a note for people.
 
     With `has_lost` there is nothing else: too much had come, and the rest is in the store.
     """
 
-    happenings: tuple[Happening, ...] = ()
+    happenings: tuple[StreamMessage, ...] = ()
     state: str | None = None
     note: str | None = None
     has_lost: bool = False
     is_over: bool = False
 
 
-class Mailbox:
+class Subscription:
     """Filled by a watcher, emptied by one stream. Of states and notes only the latest is of interest.
 
     `position` is where the happenings follow on; all before is in the store.
     """
 
-    def __init__(self, position: Position, state: str) -> None:
+    def __init__(self, position: EventCursor, state: str) -> None:
         self.position = position
         self._changed = threading.Condition()
-        self._happenings: list[Happening] = []
+        self._happenings: list[StreamMessage] = []
         self._state: str | None = state
         self._note: str | None = None
         self._has_lost = False
         self._is_over = False
 
-    def put(self, happenings: Iterable[Happening]) -> None:
+    def put(self, happenings: Iterable[StreamMessage]) -> None:
         """Add what happened."""
         with self._changed:
             if not self._has_lost:
@@ -68,21 +68,21 @@ class Mailbox:
             self._is_over = True
             self._changed.notify()
 
-    def begin_at(self, position: Position) -> None:
+    def begin_at(self, position: EventCursor) -> None:
         """Take in happenings again after too many had come; those before `position` are in the store."""
         with self._changed:
             self.position = position
             self._happenings.clear()
             self._has_lost = False
 
-    def take(self, seconds: float) -> Delivery:
+    def take(self, seconds: float) -> SubscriptionBatch:
         """Everything in it, at the latest after so many seconds; perhaps nothing."""
         with self._changed:
             if self._is_empty:
                 self._changed.wait(seconds)
             if self._has_lost and not self._is_over:
-                return Delivery(has_lost=True)
-            found = Delivery(tuple(self._happenings), self._state, self._note, is_over=self._is_over)
+                return SubscriptionBatch(has_lost=True)
+            found = SubscriptionBatch(tuple(self._happenings), self._state, self._note, is_over=self._is_over)
             self._happenings.clear()
             self._state = self._note = None
         return found

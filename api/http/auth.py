@@ -15,9 +15,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.http.operation import Operation, Scope, operation_of
 from api.http.problems import ProblemError
-from api.http.rate_limit import Rates, neighbourhood
+from api.http.rate_limit import RateLimits, client_network
 from service.auth.hosts import host_names, is_loopback, plain_name
-from service.auth.tokens import Token, TokenBook, TokenFileError, TokenScope, file_of
+from service.auth.tokens import Token, TokenFileError, TokenReader, TokenScope, file_of
 from service.config.settings import RunConfig
 
 ANONYMOUS = "anonymous"
@@ -77,8 +77,8 @@ class Guard:
 
     def __init__(self, config: RunConfig) -> None:
         self._names = host_names(config)
-        self._book = TokenBook(config.api_token, file_of(config))
-        self._rates = Rates(config)
+        self._book = TokenReader(config.api_token, file_of(config))
+        self._rates = RateLimits(config)
         self._serves = lru_cache(maxsize=256)(self._serves_name)
 
     def check(self) -> None:
@@ -89,7 +89,7 @@ class Guard:
         _require_own_page()
         wanted = operation_of(current_app, request.endpoint)
         scope = _scope_of(wanted)
-        address = neighbourhood(request.remote_addr or "")
+        address = client_network(request.remote_addr or "")
         if self._book.is_needed and scope is not Scope.OPEN:
             token = self._authenticate(address)
             g.token_name = request.environ[CLIENT_KEY] = token.name

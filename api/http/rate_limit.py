@@ -25,7 +25,7 @@ WRONG_TOKENS_PER_MINUTE = 30
 Clock = Callable[[], float]
 
 
-class Allowance:
+class RateLimit:
     """`per_minute` takings a minute for each asker; safe to use from several threads."""
 
     def __init__(self, name: str, per_minute: int, clock: Clock = time.monotonic) -> None:
@@ -82,17 +82,17 @@ class Allowance:
         return asker if len(self._full_at) < MOST_ASKERS else ""
 
 
-class Rates:
+class RateLimits:
     """The allowances of one server."""
 
     def __init__(self, config: RunConfig, clock: Clock = time.monotonic) -> None:
-        self.commands = Allowance("commands", config.api_commands_per_minute, clock)
-        self.reads = Allowance("requests", config.api_reads_per_minute, clock)
-        self.wrong_tokens = Allowance("wrong tokens", WRONG_TOKENS_PER_MINUTE, clock)
+        self.commands = RateLimit("commands", config.api_commands_per_minute, clock)
+        self.reads = RateLimit("requests", config.api_reads_per_minute, clock)
+        self.wrong_tokens = RateLimit("wrong tokens", WRONG_TOKENS_PER_MINUTE, clock)
 
 
 @lru_cache(maxsize=1024)
-def neighbourhood(address: str) -> str:
+def client_network(address: str) -> str:
     """What is counted as one asker: an IPv4 address, or the 64 bits of an IPv6 address that its owner does not choose.
 
     Other text, as a socket without an address has it, stands for itself.

@@ -4,12 +4,12 @@ Names follow Prometheus: base units, ratios 0…1, `_total` on counters, labels 
 known is left out. docs/api.md shows this table.
 """
 
-from api.metrics.definition import MetricRow, Scrape
+from api.metrics.definition import MetricDefinition, Scrape
 from api.metrics.families import commands, ranks, run, server, storage, training, validation
 
-__all__ = ["METRICS", "RUN_METRICS", "SERVER_METRICS", "MetricRow", "Scrape"]
+__all__ = ["METRICS", "RUN_METRICS", "SERVER_METRICS", "MetricDefinition", "Scrape"]
 
-RUN_METRICS: tuple[MetricRow, ...] = (
+RUN_METRICS: tuple[MetricDefinition, ...] = (
     *run.ROWS,
     *training.ROWS,
     *ranks.ROWS,
@@ -19,7 +19,7 @@ RUN_METRICS: tuple[MetricRow, ...] = (
 )
 """Of one run: by `/metrics` of the default one, by `/runs/<run>/metrics` of any."""
 
-SERVER_METRICS: tuple[MetricRow, ...] = server.ROWS
+SERVER_METRICS: tuple[MetricDefinition, ...] = server.ROWS
 """Of the API itself: by `/metrics` alone."""
 
-METRICS: tuple[MetricRow, ...] = (*SERVER_METRICS, *RUN_METRICS)
+METRICS: tuple[MetricDefinition, ...] = (*SERVER_METRICS, *RUN_METRICS)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.metrics.definition import Histogram, MetricRow, Scrape, Value
+from api.metrics.definition import Histogram, MetricDefinition, Scrape, Value
 
 
 class RowCollector(Collector):
     """Rows of the table as metric families."""
 
-    def __init__(self, rows: Sequence[MetricRow], scrape: Callable[[], Scrape]) -> None:
+    def __init__(self, rows: Sequence[MetricDefinition], scrape: Callable[[], Scrape]) -> None:
         self._rows = rows
         self._scrape = scrape
 
@@ -24,7 +24,7 @@ class RowCollector(Collector):
                 yield family
 
 
-def _family(row: MetricRow, scrape: Scrape) -> Metric:
+def _family(row: MetricDefinition, scrape: Scrape) -> Metric:
     family = _empty_family(row)
     for labels, value in row.read(scrape):
         if value is not None:
@@ -32,7 +32,7 @@ def _family(row: MetricRow, scrape: Scrape) -> Metric:
     return family
 
 
-def _empty_family(row: MetricRow) -> Metric:
+def _empty_family(row: MetricDefinition) -> Metric:
     if row.is_histogram:
         return HistogramMetricFamily(row.name, row.meaning, labels=row.labels)
     if row.kind == "counter":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.metrics.http_stats import TrafficCounts
+from api.metrics.http_stats import HttpCounts
 from service.commands import CommandState, Kind
 from service.store.queries.commands import CommandDelays
 from service.store.queries.ranks import RankRow
@@ -32,7 +32,7 @@ class Scrape:
     """
 
     now: float = field(default_factory=time.time)
-    traffic: TrafficCounts | None = None
+    traffic: HttpCounts | None = None
     run: RunRow | None = None
     ranks: Sequence[RankRow] = ()
     commands: Mapping[tuple[Kind, CommandState], int] = field(default_factory=dict)
@@ -83,7 +83,7 @@ Sample = tuple[Sequence[str], Value]
 
 
 @dataclass(frozen=True)
-class MetricRow:
+class MetricDefinition:
     """One metric; a counter if its name ends in `_total`, a histogram if `is_histogram`, else a gauge."""
 
     name: str
@@ -100,29 +100,29 @@ class MetricRow:
         return "counter" if self.name.endswith("_total") else "gauge"
 
 
-def as_number(value: Any) -> float | None:
+def as_number(unlabelled: Any) -> float | None:
     """A number of the snapshot, or whether something holds as 1 or 0."""
-    return float(value) if isinstance(value, int | float) else None
+    return float(unlabelled) if isinstance(unlabelled, int | float) else None
 
 
-def single(name: str, meaning: str, read: Callable[[Scrape], float | None]) -> MetricRow:
+def unlabelled(name: str, meaning: str, read: Callable[[Scrape], float | None]) -> MetricDefinition:
     """One value without labels."""
-    return MetricRow(name, meaning, lambda scrape: [((), read(scrape))])
+    return MetricDefinition(name, meaning, lambda scrape: [((), read(scrape))])
 
 
-def plain(name: str, meaning: str, key: str, factor: float = 1.0) -> MetricRow:
+def from_snapshot(name: str, meaning: str, key: str, factor: float = 1.0) -> MetricDefinition:
     """One value of the snapshot, times a factor."""
-    return single(name, meaning, lambda scrape: _times(scrape.number(key), factor))
+    return unlabelled(name, meaning, lambda scrape: _times(scrape.number(key), factor))
 
 
-def labelled(name: str, meaning: str, label: str, keys: Mapping[str, str]) -> MetricRow:
+def labelled(name: str, meaning: str, label: str, keys: Mapping[str, str]) -> MetricDefinition:
     """Several values of the snapshot, told apart by one label: {label's value: key}."""
-    return MetricRow(
+    return MetricDefinition(
         name, meaning, lambda scrape: [((text,), scrape.number(key)) for text, key in keys.items()], (label,)
     )
 
 
-def one_of(name: str, meaning: str, label: str, key: str, choices: Iterable[str]) -> MetricRow:
+def state_set(name: str, meaning: str, label: str, key: str, choices: Iterable[str]) -> MetricDefinition:
     """A word of the snapshot as a set of states: 1 for the one that holds, 0 for the others."""
     words = tuple(choices)
 
@@ -130,33 +130,35 @@ def one_of(name: str, meaning: str, label: str, key: str, choices: Iterable[str]
         present = scrape.snapshot.get(key)
         return [] if present is None else [((word,), float(word == present)) for word in words]
 
-    return MetricRow(name, meaning, read, (label,))
+    return MetricDefinition(name, meaning, read, (label,))
 
 
-def by_rank(name: str, meaning: str, key: str, factor: float = 1.0) -> MetricRow:
+def by_rank(name: str, meaning: str, key: str, factor: float = 1.0) -> MetricDefinition:
     """One value of the snapshot for every rank, times a factor."""
 
     def read(scrape: Scrape) -> Iterable[Sample]:
         for row in scrape.rank_values():
             yield (str(row.get("rank")),), _times(as_number(row.get(key)), factor)
 
-    return MetricRow(name, meaning, read, ("rank",))
+    return MetricDefinition(name, meaning, read, ("rank",))
 
 
-def of_rank(name: str, meaning: str, read: Callable[[RankRow], float | None]) -> MetricRow:
+def of_rank(name: str, meaning: str, read: Callable[[RankRow], float | None]) -> MetricDefinition:
     """One value for every rank, as rank 0's watchdog last heard of it."""
-    return MetricRow(name, meaning, lambda scrape: [((str(row.rank),), read(row)) for row in scrape.ranks], ("rank",))
+    return MetricDefinition(
+        name, meaning, lambda scrape: [((str(row.rank),), read(row)) for row in scrape.ranks], ("rank",)
+    )
 
 
-def of_run(name: str, meaning: str, read: Callable[[RunRow], float]) -> MetricRow:
+def of_run(name: str, meaning: str, read: Callable[[RunRow], float]) -> MetricDefinition:
     """One value of the run's row."""
-    return single(name, meaning, lambda scrape: read(scrape.run) if scrape.run else None)
+    return unlabelled(name, meaning, lambda scrape: read(scrape.run) if scrape.run else None)
 
 
-def of_fact(name: str, meaning: str, fact: str) -> MetricRow:
+def of_fact(name: str, meaning: str, fact: str) -> MetricDefinition:
     """One fact of the trainer."""
-    return single(name, meaning, lambda scrape: scrape.fact(fact))
+    return unlabelled(name, meaning, lambda scrape: scrape.fact(fact))
 
 
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _times(unlabelled: float | None, factor: float) -> float | None:
+    return None if unlabelled is None else unlabelled * factor

@@ -49,7 +49,7 @@ class Durations:
 
 
 @dataclass(frozen=True)
-class TrafficCounts:
+class HttpCounts:
     """All of it at one moment. `requests` counts by (method, route, class of status), `durations` are by route."""
 
     requests: Mapping[tuple[str, str, str], int]
@@ -60,7 +60,7 @@ class TrafficCounts:
     rate_limited: int
 
 
-class Traffic:
+class HttpStats:
     """Counts every request of one application, whoever refuses it; safe to use from several threads."""
 
     def __init__(self) -> None:
@@ -78,10 +78,10 @@ class Traffic:
         request_started.connect(self._begin, app)
         request_finished.connect(self._end, app)
 
-    def counts(self) -> TrafficCounts:
+    def counts(self) -> HttpCounts:
         """As it is now."""
         with self._lock:
-            return TrafficCounts(
+            return HttpCounts(
                 dict(self._requests),
                 {route: durations.copy() for route, durations in self._durations.items()},
                 self._in_progress,

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from flask import current_app
 
-from api.alerts.current import books_of, judged_alerts
+from api.alerts.current import alert_logs_of, current_alerts
 from api.metrics.definition import Disk, Scrape
-from api.metrics.http_stats import TrafficCounts
-from api.runs.context import Reader
+from api.metrics.http_stats import HttpCounts
+from api.runs.context import RunContext
 from service.alerts.rules import NAMES
 from service.store.queries.commands import command_delays
 from service.store.queries.ranks import rank_rows
@@ -16,7 +16,7 @@ from service.store.queries.records import record_marks
 from service.store.store import RunRow
 
 
-def scrape_run(reader: Reader, traffic: TrafficCounts | None) -> Scrape:
+def scrape_run(reader: RunContext, traffic: HttpCounts | None) -> Scrape:
     """Everything that the table of metrics needs. Raises `StoreUnavailableError`."""
     files = _files(reader)
     with reader.together():
@@ -25,10 +25,10 @@ def scrape_run(reader: Reader, traffic: TrafficCounts | None) -> Scrape:
         return scrape if run is None else _with_store(scrape, reader, run)
 
 
-def _with_store(scrape: Scrape, reader: Reader, run: RunRow) -> Scrape:
+def _with_store(scrape: Scrape, reader: RunContext, run: RunRow) -> Scrape:
     store = reader.store
     marks = record_marks(store, run.id, newest_first=True, limit=1)
-    alerts = judged_alerts(books_of(current_app), reader, run, scrape.now).on
+    alerts = current_alerts(alert_logs_of(current_app), reader, run, scrape.now).on
     return replace(
         scrape,
         ranks=rank_rows(store, run.id),
@@ -40,7 +40,7 @@ def _with_store(scrape: Scrape, reader: Reader, run: RunRow) -> Scrape:
     )
 
 
-def _files(reader: Reader) -> int | None:
+def _files(reader: RunContext) -> int | None:
     """How many records lie in the directory; None where it is not on this machine, or cannot be read."""
     try:
         return reader.place.records.count() if reader.place else None
@@ -48,7 +48,7 @@ def _files(reader: Reader) -> int | None:
         return None
 
 
-def _disk(reader: Reader, run: RunRow | None) -> Disk | None:
+def _disk(reader: RunContext, run: RunRow | None) -> Disk | None:
     """The disk as it is now where it is on this machine, else as the trainer last saw it."""
     if reader.directory is not None:
         try:

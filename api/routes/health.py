@@ -6,7 +6,7 @@ from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
 from api.http.problems import ProblemError
-from api.runs.context import current_reader
+from api.runs.context import current_run_context
 from service.api_types import Alive, Ready
 
 blueprint = Blueprint("health", __name__)
@@ -27,7 +27,7 @@ def livez() -> Alive:
 )
 def readyz() -> Ready:
     """200 while commands can be obeyed, otherwise 503."""
-    reader = current_reader()
+    reader = current_run_context()
     state = reader.run().reported_state(time.time())
     if not state.has_trainer:
         raise ProblemError("no-trainer", f"No trainer is alive: the run is {state}.")

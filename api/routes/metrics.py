@@ -7,9 +7,9 @@ from prometheus_client.openmetrics import exposition as open_metrics
 from api.http.operation import Answer, Scope, operation
 from api.metrics.catalog import METRICS, RUN_METRICS
 from api.metrics.collector import RowCollector
-from api.metrics.http_stats import Traffic
+from api.metrics.http_stats import HttpStats
 from api.metrics.scrape import scrape_run
-from api.runs.context import PREFIX, current_reader
+from api.runs.context import PREFIX, current_run_context
 
 TEXT = Answer(media_type="text/plain", description="the metrics in Prometheus' text format")
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -21,12 +21,12 @@ def create_blueprint() -> Blueprint:
 
     At `/metrics` the default run and the API itself, at `/runs/<run>/metrics` that run.
     """
-    traffic = Traffic()
+    traffic = HttpStats()
     everything, one_run = CollectorRegistry(auto_describe=False), CollectorRegistry(auto_describe=False)
-    everything.register(RowCollector(METRICS, lambda: scrape_run(current_reader(), traffic.counts())))
+    everything.register(RowCollector(METRICS, lambda: scrape_run(current_run_context(), traffic.counts())))
     ProcessCollector(registry=everything)
     PlatformCollector(registry=everything)
-    one_run.register(RowCollector(RUN_METRICS, lambda: scrape_run(current_reader(), None)))
+    one_run.register(RowCollector(RUN_METRICS, lambda: scrape_run(current_run_context(), None)))
     blueprint = Blueprint("metrics", __name__)
     blueprint.record_once(lambda state: traffic.watch(state.app))
 

@@ -23,7 +23,7 @@ blueprint = Blueprint("documents", __name__)
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedDocument:
     """The document as it is served: as JSON, and as a page to read."""
 
     text: str
@@ -36,14 +36,14 @@ class Documents:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._lock = threading.Lock()
-        self._published: Published | None = None
+        self._published: PublishedDocument | None = None
 
-    def published(self) -> Published:
+    def published(self) -> PublishedDocument:
         """The same for as long as the process lives: nobody needs a token to ask for it, so it must cost nothing."""
         with self._lock:
             if self._published is None:
                 document = build(self._app)
-                self._published = Published(encoded(document), html.page(document))
+                self._published = PublishedDocument(encoded(document), html.page(document))
             return self._published
 
 
@@ -93,7 +93,7 @@ def answer_schema(name: str) -> Response:
     return _schema(found)
 
 
-def _published() -> Published:
+def _published() -> PublishedDocument:
     documents = current_app.extensions["leitstand documents"]
     assert isinstance(documents, Documents)
     return documents.published()

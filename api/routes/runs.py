@@ -6,7 +6,7 @@ from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
 from api.http.problems import ProblemError
-from api.runs.registry import Room, current_room, entry
+from api.runs.registry import RunRegistry, current_registry, entry
 from service.api_types import RunList
 from service.store.store import StoreUnavailableError
 
@@ -19,13 +19,13 @@ blueprint = Blueprint("runs", __name__)
 )
 def list_all() -> RunList:
     """List the runs; each has all routes of the default one below its `url`."""
-    room, now = current_room(), time.time()
+    room, now = current_registry(), time.time()
     known, skipped = room.survey()
     default = _default_id(room)
     return {"runs": [entry(run, now, is_default=run.row.id == default) for run in known], "skipped": skipped}
 
 
-def _default_id(room: Room) -> str | None:
+def _default_id(room: RunRegistry) -> str | None:
     """The id of the default run; None where there is none, or it cannot be read."""
     try:
         default = room.reader().find_run()

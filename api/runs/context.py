@@ -9,7 +9,7 @@ from urllib.parse import quote
 from flask import current_app, g, request
 
 from api.http.problems import ProblemError
-from api.runs.directory import Place
+from api.runs.directory import CachedRunDirectory
 from service.run.directory import RunDirectory
 from service.store.store import RunRow, Store
 
@@ -17,10 +17,10 @@ PREFIX = "run:"
 """Before the names of blueprints whose routes begin with `/runs/<run>`."""
 
 
-class Reader:
+class RunContext:
     """Access to one run for one request. `place` is None for a run whose directory is not on this machine."""
 
-    def __init__(self, store: Store, run_id: str | None, place: Place | None) -> None:
+    def __init__(self, store: Store, run_id: str | None, place: CachedRunDirectory | None) -> None:
         """Without `run_id`, the run of `store` that started last, whichever that is at the time of a question."""
         self.store = store
         self.place = place
@@ -51,12 +51,12 @@ class Reader:
         return run
 
 
-def current_reader() -> Reader:
+def current_run_context() -> RunContext:
     """The run that the present request speaks of: the one in its path, or the room's default."""
     if "reader" not in g:
         g.reader = current_app.extensions["leitstand"].reader(named_run())
     reader = g.reader
-    assert isinstance(reader, Reader)
+    assert isinstance(reader, RunContext)
     return reader
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from api.artifacts.checkpoints import SavedStates
+from api.artifacts.checkpoints import CheckpointCatalog
 from api.artifacts.previews import PreviewFiles
 from api.artifacts.records.files import RecordFiles
 from service.errors import RunDirectoryError
@@ -23,17 +23,17 @@ Stamp = tuple[int, int, int] | None
 T = TypeVar("T")
 
 
-class Place:
+class CachedRunDirectory:
     """A run directory, with what is kept of it; safe to use from several threads."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
         self.store = Store(directory.store, busy_seconds=BUSY_SECONDS)
         self.records = RecordFiles(directory.root)
-        self.saved_states = SavedStates(directory.checkpoints)
+        self.saved_states = CheckpointCatalog(directory.checkpoints)
         self.previews = PreviewFiles(directory.previews)
-        self._written_id = Reading(directory.identity, lambda: _written_id(directory))
-        self._reports_elsewhere = Reading(directory.config, lambda: _names_a_server(directory.config))
+        self._written_id = CachedReading(directory.identity, lambda: _written_id(directory))
+        self._reports_elsewhere = CachedReading(directory.config, lambda: _names_a_server(directory.config))
         self._row: tuple[tuple[Stamp, Stamp], RunRow | None] | None = None
 
     @property
@@ -97,7 +97,7 @@ class Place:
         return _stamp(store), log if log and log[2] else None
 
 
-class Reading(Generic[T]):
+class CachedReading(Generic[T]):
     """What was read from a small file, read again once the file is another or was written."""
 
     def __init__(self, path: Path, read: Callable[[], T]) -> None:

@@ -1,28 +1,28 @@
 """The list of saved records: where they come from, and one page of them as the API answers it."""
 
-from api.artifacts.records.source import Position, RecordFile, RecordSource
-from api.artifacts.records.store_copies import StoredRecords
+from api.artifacts.records.source import RecordFile, RecordPosition, RecordSource
+from api.artifacts.records.store_copies import StoredRecordCopies
 from api.http.conditional import Representation
 from api.http.pagination import cursor_text
 from api.http.problems import unreadable
-from api.runs.context import Reader, run_path
+from api.runs.context import RunContext, run_path
 from service.api_types import RecordList
 
 PAGE_SIZE = 1000
 """Entries on a page where the request does not say; the most it can ask for."""
 
 
-def record_source(reader: Reader) -> RecordSource:
+def record_source(reader: RunContext) -> RecordSource:
     """The files of the run's directory, or where that is not on this machine, the store's copies.
 
     Raises `ProblemError` (no-run) or `StoreUnavailableError`.
     """
     if reader.place is not None:
         return reader.place.records
-    return StoredRecords(reader.store, reader.run().id)
+    return StoredRecordCopies(reader.store, reader.run().id)
 
 
-def listing(source: RecordSource, after: Position | None, limit: int, *, newest_first: bool) -> RecordList:
+def listing(source: RecordSource, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordList:
     """One page of the list; raises `ProblemError` (storage-unavailable) or `StoreUnavailableError`."""
     try:
         page = source.page(after, limit, newest_first=newest_first)

@@ -16,9 +16,9 @@ from urllib.parse import quote
 from flask import current_app
 
 from api.http.problems import ProblemError
-from api.runs.context import Reader
-from api.runs.directories import Places, skipped_directory
-from api.runs.directory import BUSY_SECONDS, Place
+from api.runs.context import RunContext
+from api.runs.directories import RunDirectories, skipped_directory
+from api.runs.directory import BUSY_SECONDS, CachedRunDirectory
 from service.api_types import RunEntry, SkippedDirectory
 from service.commands import Command
 from service.config.settings import RunConfig
@@ -35,18 +35,18 @@ class KnownRun:
 
     row: RunRow
     store: Store
-    place: Place | None
+    place: CachedRunDirectory | None
 
-    def reader(self) -> Reader:
+    def reader(self) -> RunContext:
         """Access to it."""
-        return Reader(self.store, self.row.id, self.place)
+        return RunContext(self.store, self.row.id, self.place)
 
 
-class Room:
+class RunRegistry:
     """All runs; safe to use from several threads. Places are kept for what they remember between requests."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._places = Places(config)
+        self._places = RunDirectories(config)
         self._shared = Store(config.store_url, busy_seconds=BUSY_SECONDS) if config.store_url else None
         self._seen_in_shared: set[str] = set()
         self._latest: tuple[float, KnownRun | None] = (float("-inf"), None)
@@ -73,16 +73,16 @@ class Room:
         self._latest = (time.monotonic(), next(iter(known), None))
         return known, skipped
 
-    def reader(self, run_id: str | None = None) -> Reader:
+    def reader(self, run_id: str | None = None) -> RunContext:
         """Access to a run, or without `run_id` to the default one; raises `ProblemError` (not-found)."""
         if run_id is None:
             return self._default_reader()
         place = self._places.of_run(run_id, is_expected=run_id not in self._seen_in_shared)
         if place is not None:
-            return Reader(self._store_of(place), run_id, place)
+            return RunContext(self._store_of(place), run_id, place)
         if self._shared is None or not self._is_in(self._shared, run_id):
             raise ProblemError("not-found", f"There is no run {run_id!r} here; /runs lists all.")
-        return Reader(self._shared, run_id, None)
+        return RunContext(self._shared, run_id, None)
 
     def command(self, command_id: str) -> tuple[Store, Command] | None:
         """A command of any run, and the store that it is in; None where there is none.
@@ -105,17 +105,17 @@ class Room:
         if self._shared is not None:
             self._shared.close()
 
-    def _default_reader(self) -> Reader:
+    def _default_reader(self) -> RunContext:
         home = self._places.home()
         if home.is_in_use:
             store, run_id = self._store_of(home), home.run_id()
             is_shared = store is self._shared and run_id is not None
-            return Reader(store, run_id, home) if is_shared else Reader(home.store, None, home)
+            return RunContext(store, run_id, home) if is_shared else RunContext(home.store, None, home)
         root = home.directory.root
         if root.is_dir() and not holds_run_directories(root):
-            return Reader(home.store, None, home)  # a run is to come here
+            return RunContext(home.store, None, home)  # a run is to come here
         latest = self._started_last()
-        return Reader(self._shared or home.store, None, home) if latest is None else latest.reader()
+        return RunContext(self._shared or home.store, None, home) if latest is None else latest.reader()
 
     def _started_last(self) -> KnownRun | None:
         chosen_at, chosen = self._latest
@@ -139,7 +139,7 @@ class Room:
         if row is not None and self._shared is not None:
             yield KnownRun(row, self._shared, self._places.of_run(row.id, is_expected=False))
 
-    def _store_of(self, place: Place) -> Store:
+    def _store_of(self, place: CachedRunDirectory) -> Store:
         return place.store if self._shared is None or place.has_own_store else self._shared
 
     def _is_in(self, shared: Store, run_id: str) -> bool:
@@ -173,8 +173,8 @@ def entry(known: KnownRun, now: float, *, is_default: bool) -> RunEntry:
     }
 
 
-def current_room() -> Room:
+def current_registry() -> RunRegistry:
     """The room of the application that answers the present request."""
     room = current_app.extensions["leitstand"]
-    assert isinstance(room, Room)
+    assert isinstance(room, RunRegistry)
     return room

@@ -7,27 +7,27 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from api.alerts.current import books_of
-from api.alerts.monitor import AlertWatch
-from api.alerts.webhook import Receiver
-from api.alerts.webhook_sender import Courier
-from api.events.broadcaster import watchers_of
-from api.runs.registry import KnownRun, Room
+from api.alerts.current import alert_logs_of
+from api.alerts.monitor import AlertMonitor
+from api.alerts.webhook import WebhookTarget
+from api.alerts.webhook_sender import WebhookSender
+from api.events.broadcaster import broadcasters_of
+from api.runs.registry import KnownRun, RunRegistry
 from service.config.settings import RunConfig
 
 
 def begin(app: Flask, config: RunConfig, is_ending: Callable[[], bool]) -> None:
     """Start the threads of `app`; they and all event streams end once `is_ending` is true."""
-    watchers_of(app).end_when(is_ending)
-    receiver = Receiver.of(config)
-    courier = None if receiver is None else Courier(receiver, is_ending)
+    broadcasters_of(app).end_when(is_ending)
+    receiver = WebhookTarget.of(config)
+    courier = None if receiver is None else WebhookSender(receiver, is_ending)
 
     def tell(known: KnownRun, event_id: int) -> None:
         if courier is not None:
             courier.tell(known.store, known.row.id, event_id)
 
     room = app.extensions["leitstand"]
-    assert isinstance(room, Room)
-    AlertWatch(room, books_of(app), is_ending, tell).start()
+    assert isinstance(room, RunRegistry)
+    AlertMonitor(room, alert_logs_of(app), is_ending, tell).start()
     if courier is not None:
         courier.start()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from api.alerts.webhook import Receiver
+from api.alerts.webhook import WebhookTarget
 from api.app import settings_from_environment
 from api.commands.wait import MOST_WAITING
 from api.server import background
@@ -40,7 +40,7 @@ def safe_settings() -> RunConfig:
     with ending_in_one_sentence():
         config = settings_from_environment()
         require_safe_address(config)
-        Receiver.of(config)
+        WebhookTarget.of(config)
     return config
 
 
@@ -54,7 +54,7 @@ _settings = safe_settings()
 
 bind = listening_address(_settings)
 
-worker_class = "api.server.worker.PatientWorker"
+worker_class = "api.server.worker.BufferedRequestWorker"
 
 workers = 1
 threads = _settings.api_streams + MOST_WAITING + THREADS_FOR_ANSWERS

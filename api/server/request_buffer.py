@@ -23,7 +23,7 @@ _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _SIZE = re.compile(rb"[0-9a-fA-F]+")
 
 
-class Gathering:
+class RequestBuffer:
     """One request, from its first byte on."""
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ from api.server.request_buffer import (
     MOST_FIELDS,
     MOST_HEAD_BYTES,
     MOST_REQUEST_LINE_BYTES,
-    Gathering,
+    RequestBuffer,
 )
 
 REQUEST_SECONDS = 10.0
@@ -63,7 +63,7 @@ NOBODY_THERE = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED}
 NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 
-class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
     """One client's connection; `linger` closes its socket without waiting."""
 
     def __init__(self, linger: Callable[[socket.socket], None], *others: Any) -> None:
@@ -79,22 +79,22 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
 
 @dataclass(eq=False)
-class Arrival:
+class PendingRequest:
     """A connection whose request is on its way."""
 
-    conn: Connection
+    conn: ClientConnection
     deadline: float
-    request: Gathering = field(default_factory=Gathering)
+    request: RequestBuffer = field(default_factory=RequestBuffer)
     is_watched: bool = False
 
 
-class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """What differs from gunicorn's worker; all of it but `handle_request` runs on the main thread."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.max_keepalived: int = max(0, self.cfg.worker_connections - self.cfg.threads - MOST_ARRIVING)
-        self._arriving: OrderedDict[Arrival, None] = OrderedDict()
+        self._arriving: OrderedDict[PendingRequest, None] = OrderedDict()
         self._lingering: OrderedDict[socket.socket, float] = OrderedDict()
 
     def accept(self, listener: socket.socket) -> None:
@@ -110,11 +110,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         self.nr_conns += 1
         with suppress(OSError):  # it may have left already
             limit_waiting(sock)
-        self.enqueue_req(Connection(self._linger, self.cfg, sock, address, listener.getsockname()))
+        self.enqueue_req(ClientConnection(self._linger, self.cfg, sock, address, listener.getsockname()))
 
-    def enqueue_req(self, conn: Connection) -> None:
+    def enqueue_req(self, conn: ClientConnection) -> None:
         """Gather the next request of a connection, and give it to a thread once it is whole."""
-        arrival = Arrival(conn, time.monotonic() + REQUEST_SECONDS)
+        arrival = PendingRequest(conn, time.monotonic() + REQUEST_SECONDS)
         conn.sock.setblocking(False)
         if conn.parser is not None:  # what came behind the request before
             arrival.request.add(conn.parser.unreader.take_buffered())
@@ -133,7 +133,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             for arrival in [arrival for arrival in self._arriving if not arrival.request.data]:
                 self._drop(arrival)
 
-    def handle_request(self, req: Any, conn: Connection) -> bool:
+    def handle_request(self, req: Any, conn: ClientConnection) -> bool:
         """Answer, in a thread; a client that stalls counts as one that is gone."""
         # All of it is here; if it is not what it says it is, that is refused before the application begins.
         req.body = BytesIO(req.body.read())
@@ -153,7 +153,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         detail = DETAILS.get(slug) or f"The request cannot be read ({reason}); send it as RFC 9112 has it."
         _send(client, refusal_bytes(slug, detail))
 
-    def _gather(self, arrival: Arrival, _file: Any = None) -> None:
+    def _gather(self, arrival: PendingRequest, _file: Any = None) -> None:
         """Read what is there, and see whether that was all."""
         if arrival not in self._arriving:
             return  # dropped for another whose event came in the same turn
@@ -173,7 +173,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             else:
                 self._drop(arrival, request.refusal)
 
-    def _wait(self, arrival: Arrival) -> None:
+    def _wait(self, arrival: PendingRequest) -> None:
         if arrival.request.awaits_continue:
             arrival.request.awaits_continue = False
             _send(arrival.conn.sock, CONTINUE)
@@ -181,14 +181,14 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             arrival.is_watched = True
             self.poller.register(arrival.conn.sock, EVENT_READ, partial(self._gather, arrival))
 
-    def _hand_over(self, arrival: Arrival) -> None:
+    def _hand_over(self, arrival: PendingRequest) -> None:
         self._forget(arrival)
         conn = arrival.conn
         conn.init()
         conn.parser.unreader.unread(bytes(arrival.request.data))
         super().enqueue_req(conn)
 
-    def _drop(self, arrival: Arrival, refusal: str | None = None) -> None:
+    def _drop(self, arrival: PendingRequest, refusal: str | None = None) -> None:
         """End a connection before its request was whole; the other side is told why if there is a reason."""
         self._forget(arrival)
         self.nr_conns -= 1
@@ -196,7 +196,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             _send(arrival.conn.sock, refusal_bytes(refusal, DETAILS[refusal]))
         arrival.conn.close(graceful=refusal is not None)
 
-    def _forget(self, arrival: Arrival) -> None:
+    def _forget(self, arrival: PendingRequest) -> None:
         del self._arriving[arrival]
         if arrival.is_watched:
             self.poller.unregister(arrival.conn.sock)

@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ddp.adaptive.grad_clip import Clip
-from ddp.adaptive.learning_rate import Boost, Schedule, height_at
-from ddp.adaptive.loss_balance import Balance
-from ddp.adaptive.perceptual import Trend
+from ddp.adaptive.grad_clip import GradClip
+from ddp.adaptive.learning_rate import LrBoost, LrSchedule, height_at
+from ddp.adaptive.loss_balance import LossBalance
+from ddp.adaptive.perceptual import WeightTrend
 from ddp.adaptive.pins import GRADIENT, PERCEPTUAL, WEIGHT_NAMES, Pins
 from ddp.adaptive.policy import (
     SAFETY_REST_STEPS,
@@ -26,8 +26,8 @@ from ddp.adaptive.policy import (
     settled_at,
     stable_target,
 )
-from ddp.adaptive.state import Memory
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state import ControllerState
+from ddp.adaptive.state_reader import StateReader
 from ddp.adaptive.types import Change, Observation
 from ddp.adaptive.weights import Values, Weights
 from service.config.settings import RunConfig
@@ -40,9 +40,9 @@ class Controller:
 
     def __init__(self, config: RunConfig, has_perceptual: bool) -> None:
         self._config = config
-        self._schedule = Schedule.of(config)
-        self._balance = Balance(config, has_perceptual)
-        self._memory = Memory(Clip(config), Trend([(0, self._balance.in_force[PERCEPTUAL])]))
+        self._schedule = LrSchedule.of(config)
+        self._balance = LossBalance(config, has_perceptual)
+        self._memory = ControllerState(GradClip(config), WeightTrend([(0, self._balance.in_force[PERCEPTUAL])]))
         self._mode = mode_at(0, config, None)
         self._changes: list[Change] = []
 
@@ -104,7 +104,7 @@ class Controller:
         a name that is gone is given back. Raises `ValueError` for a name that cannot be pinned.
         """
         self._balance.pins = Pins.of(pins)
-        self._config, self._schedule = config, Schedule.of(config)
+        self._config, self._schedule = config, LrSchedule.of(config)
         if self._balance.configure(config):
             self._memory.plateau.forget_loss()
         self._memory.clip.configure(config)
@@ -146,11 +146,11 @@ class Controller:
         Where the settings configure other weights than those it was saved under, the shares go to the new ones step by
         step. Raises `ValueError` for a state it cannot understand, and then nothing has changed.
         """
-        saved = Saved(state)
+        saved = StateReader(state)
         version = saved.whole("version")
         if version != STATE_VERSION:
             raise ValueError(f"The controller's state has version {version}, but only {STATE_VERSION} is understood.")
-        memory = Memory.restored(self._config, saved.part("memory"))
+        memory = ControllerState.restored(self._config, saved.part("memory"))
         has_other_weights = self._balance.restore(saved.part("balance"))
         self._memory = memory
         if has_other_weights:
@@ -268,7 +268,7 @@ class Controller:
         if height == 0:
             return
         steps_done, steps = self._memory.steps_done, self._config.boost_steps
-        self._memory.boost = Boost(steps_done, height, steps)
+        self._memory.boost = LrBoost(steps_done, height, steps)
         self._memory.plateau.count_anew()
         self._tell("boost", f"plateau: no improvement in {counter} steps", height=height, steps=steps)
 

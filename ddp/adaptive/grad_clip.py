@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state_reader import StateReader
 from service.config.settings import RunConfig
 
 NORMS_KEPT = 500
@@ -20,7 +20,7 @@ CEILING = 10.0
 """Bounds of the clip; a configured INITIAL_GRAD_CLIP outside them takes the place of the one it passes."""
 
 
-class Clip:
+class GradClip:
     """`value` is the clip, a gradient norm; what it learns from are norms before clipping."""
 
     def __init__(self, config: RunConfig) -> None:
@@ -51,7 +51,7 @@ class Clip:
         return {"value": self.value, "norms": list(self._norms)}
 
     @classmethod
-    def restored(cls, config: RunConfig, saved: Saved) -> "Clip":
+    def restored(cls, config: RunConfig, saved: StateReader) -> "GradClip":
         """The clip that was saved, under these settings; raises `ValueError`."""
         clip = cls(config)
         clip._norms.extend(saved.numbers("norms")[-NORMS_KEPT:])

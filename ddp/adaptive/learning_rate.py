@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state_reader import StateReader
 from service.config.settings import RunConfig
 
 FACTOR = 3.0
@@ -16,7 +16,7 @@ REST_STEPS = 1000
 
 
 @dataclass(frozen=True)
-class Boost:
+class LrBoost:
     """Begun when `began` steps were done, `height` above the schedule at first, gone after `steps` steps."""
 
     began: int
@@ -42,7 +42,7 @@ class Boost:
         return asdict(self)
 
     @classmethod
-    def restored(cls, saved: Saved) -> "Boost":
+    def restored(cls, saved: StateReader) -> "LrBoost":
         """The boost that was saved; raises `ValueError`."""
         return cls(saved.whole("began"), saved.number("height", 0.0), saved.whole("steps", 1))
 
@@ -54,7 +54,7 @@ def height_at(learning_rate: float, max_lr: float) -> float:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LrSchedule:
     """Linear from `start` to `peak` over `warmup_steps`, then half a cosine down to `floor` at `max_steps`.
 
     Cosine annealing without restarts: Loshchilov and Hutter, SGDR, 2017, equation 5.
@@ -67,7 +67,7 @@ class Schedule:
     max_steps: int
 
     @classmethod
-    def of(cls, config: RunConfig) -> "Schedule":
+    def of(cls, config: RunConfig) -> "LrSchedule":
         """The schedule that the settings describe."""
         start = min(10.0**config.lr_exponent, config.max_lr)
         return cls(start, config.max_lr, config.min_lr, config.warmup_steps, config.max_steps)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ddp.adaptive.pins import Pins
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state_reader import StateReader
 from ddp.adaptive.weights import LIMIT, PERCEPTUAL_CEILING, Shares, Values, Weights
 from service.config.settings import RunConfig
 
@@ -13,7 +13,7 @@ ROUNDING = 1e-6
 """How far from 1 the shares of a saved state may sum."""
 
 
-class Balance:
+class LossBalance:
     """`own` are the controller's weights; `pins` hold some of them at other values in force.
 
     `configured` are the settings' weights. While `is_returning`, the shares are on their way back to those.
@@ -80,7 +80,7 @@ class Balance:
             "is_returning": self.is_returning,
         }
 
-    def restore(self, saved: Saved) -> bool:
+    def restore(self, saved: StateReader) -> bool:
         """Go on with the saved weights; returns whether the settings now configure others than when it was saved.
 
         Raises `ValueError`, and then nothing has changed.

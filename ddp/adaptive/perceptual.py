@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state_reader import StateReader
 from ddp.adaptive.weights import bounded_perceptual
 
 L1_FOLLOW = 2 / 51
@@ -19,7 +19,7 @@ CAP_ELSE = 0.10
 """Mean L1 terms below which the weight rises up to a cap, and the cap above all of them."""
 
 
-class Perceptual:
+class PerceptualWeight:
     """`mean_l1` is the exponential mean of the L1 term, None before the first step."""
 
     def __init__(self, mean_l1: float | None = None) -> None:
@@ -47,7 +47,7 @@ class Perceptual:
         return {"mean_l1": self.mean_l1}
 
     @classmethod
-    def restored(cls, saved: Saved) -> "Perceptual":
+    def restored(cls, saved: StateReader) -> "PerceptualWeight":
         """What was saved; raises `ValueError`."""
         return cls(saved.number_or_none("mean_l1"))
 
@@ -64,7 +64,7 @@ TREND_STEPS = 100
 """Steps that the trend looks back."""
 
 
-class Trend:
+class WeightTrend:
     """Points (step, weight): the weight in force after that step and up to the next point."""
 
     def __init__(self, points: Iterable[tuple[int, float]]) -> None:

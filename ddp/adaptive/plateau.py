@@ -7,7 +7,7 @@ The loss is an exponential mean, because single batches are noisy. Its factor an
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state_reader import StateReader
 
 FOLLOW = 2 / 501
 """Share of a step in the mean loss: an exponential mean over about 500 steps."""
@@ -76,7 +76,7 @@ class Plateau:
         return asdict(self)
 
     @classmethod
-    def restored(cls, saved: Saved) -> "Plateau":
+    def restored(cls, saved: StateReader) -> "Plateau":
         """What was saved; raises `ValueError`."""
         names = ("mean", "best", "quality", "best_quality")
         return cls(saved.whole("counter"), saved.whole("seen"), *(saved.number_or_none(name) for name in names))

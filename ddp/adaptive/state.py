@@ -3,29 +3,29 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddp.adaptive.grad_clip import Clip
-from ddp.adaptive.learning_rate import Boost
-from ddp.adaptive.perceptual import Perceptual, Trend
+from ddp.adaptive.grad_clip import GradClip
+from ddp.adaptive.learning_rate import LrBoost
+from ddp.adaptive.perceptual import PerceptualWeight, WeightTrend
 from ddp.adaptive.plateau import Plateau
 from ddp.adaptive.policy import Sharpness
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state_reader import StateReader
 from service.config.settings import RunConfig
 
 
 @dataclass
-class Memory:
+class ControllerState:
     """`steps_done` at the last decision; `cooldown_until`, `rests_until` and `aggressive_since` are steps done, too.
 
     Before `rests_until` sharpness moves nothing, because what it moved before was in vain.
     `perceptual_direction` is where the perceptual weight went last: 1 up, -1 down, 0 nowhere yet.
     """
 
-    clip: Clip
-    trend: Trend
+    clip: GradClip
+    trend: WeightTrend
     sharpness: Sharpness = field(default_factory=Sharpness)
-    perceptual: Perceptual = field(default_factory=Perceptual)
+    perceptual: PerceptualWeight = field(default_factory=PerceptualWeight)
     plateau: Plateau = field(default_factory=Plateau)
-    boost: Boost | None = None
+    boost: LrBoost | None = None
     steps_done: int = 0
     cooldown_until: int = 0
     rests_until: int = 0
@@ -54,16 +54,16 @@ class Memory:
         }
 
     @classmethod
-    def restored(cls, config: RunConfig, saved: Saved) -> "Memory":
+    def restored(cls, config: RunConfig, saved: StateReader) -> "ControllerState":
         """What was saved, under these settings; raises `ValueError`."""
         boost = saved.part_or_none("boost")
         return cls(
-            clip=Clip.restored(config, saved.part("clip")),
-            trend=Trend(saved.points("trend")),
+            clip=GradClip.restored(config, saved.part("clip")),
+            trend=WeightTrend(saved.points("trend")),
             sharpness=Sharpness(saved.numbers("sharpness")),
-            perceptual=Perceptual.restored(saved.part("perceptual")),
+            perceptual=PerceptualWeight.restored(saved.part("perceptual")),
             plateau=Plateau.restored(saved.part("plateau")),
-            boost=None if boost is None else Boost.restored(boost),
+            boost=None if boost is None else LrBoost.restored(boost),
             steps_done=saved.whole("steps_done"),
             cooldown_until=saved.whole("cooldown_until"),
             rests_until=saved.whole("rests_until"),

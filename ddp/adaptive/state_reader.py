@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Saved:
+class StateReader:
     """A mapping of plain JSON values; each reader raises `ValueError` in one sentence for what it cannot understand."""
 
     def __init__(self, values: object, name: str = "state") -> None:
@@ -14,11 +14,11 @@ class Saved:
         self._values = values
         self._name = name
 
-    def part(self, key: str) -> "Saved":
+    def part(self, key: str) -> "StateReader":
         """A mapping inside this one."""
-        return Saved(self._value(key), f"{self._name}.{key}")
+        return StateReader(self._value(key), f"{self._name}.{key}")
 
-    def part_or_none(self, key: str) -> "Saved | None":
+    def part_or_none(self, key: str) -> "StateReader | None":
         """A mapping inside this one, or None."""
         return None if self._value(key) is None else self.part(key)
 

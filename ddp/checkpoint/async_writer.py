@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddp.checkpoint.folder import CheckpointFolder, Reason, checkpoint_name
-from service.run.trainer_stats import Facts
+from service.run.trainer_stats import TrainerStats
 
 MOST_WAITING = 2
 _NICENESS = 10
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class PendingCheckpoint:
     """A state on its way to the disk.
 
     `build` is called on the writer thread: it waits for copies from the device and gives the state on the CPU.
@@ -49,7 +49,7 @@ class Snapshot:
 class _Waiting:
     """A snapshot, and whom to tell: its own and those whose place it took."""
 
-    snapshot: Snapshot
+    snapshot: PendingCheckpoint
     tell: tuple[Callable[[int, str | None], None], ...]
 
 
@@ -60,7 +60,7 @@ class CheckpointWriter:
         """`keep` gives the number of states that pruning leaves, asked anew each time; 0 keeps all."""
         self.last_written_step: int | None = None
         self.last_write_seconds: float | None = None
-        self._facts: Facts = {"checkpoints_written": 0, "checkpoint_failures": 0}
+        self._facts: TrainerStats = {"checkpoints_written": 0, "checkpoint_failures": 0}
         self._folder = folder
         self._keep = keep
         self._changed = threading.Condition()
@@ -71,7 +71,7 @@ class CheckpointWriter:
         self._thread = threading.Thread(target=self._run, name="checkpoint writer", daemon=True)
         self._thread.start()
 
-    def submit(self, snapshot: Snapshot) -> None:
+    def submit(self, snapshot: PendingCheckpoint) -> None:
         """Have a state written; returns at once."""
         with self._changed:
             if self._is_closing:
@@ -85,7 +85,7 @@ class CheckpointWriter:
             self._changed.wait_for(lambda: not self._waiting and not self._is_writing)
             return self._problem
 
-    def facts(self) -> Facts:
+    def facts(self) -> TrainerStats:
         """What was written last, and how often that worked and failed; from any thread."""
         return self._facts
 
@@ -130,7 +130,7 @@ class CheckpointWriter:
             self._is_writing = True
             return self._waiting.pop(0)
 
-    def _write(self, snapshot: Snapshot) -> str | None:
+    def _write(self, snapshot: PendingCheckpoint) -> str | None:
         name, began = checkpoint_name(snapshot.step), time.monotonic()
         try:
             state, is_best = snapshot.build(), snapshot.is_best
@@ -160,7 +160,7 @@ class CheckpointWriter:
         }
 
 
-def _with_newer(waiting: list[_Waiting], snapshot: Snapshot) -> list[_Waiting]:
+def _with_newer(waiting: list[_Waiting], snapshot: PendingCheckpoint) -> list[_Waiting]:
     """What waits once `snapshot` has come, oldest first: at most two."""
     queue = [*waiting, _Waiting(snapshot, (snapshot.on_written,))]
     for index in reversed(range(len(queue) - 1)):
@@ -179,7 +179,7 @@ def _is_last_command(queue: list[_Waiting], index: int) -> bool:
     return _is_last(queue, index, lambda snapshot: snapshot.reason is Reason.COMMAND)
 
 
-def _is_last(queue: list[_Waiting], index: int, is_such: Callable[[Snapshot], bool]) -> bool:
+def _is_last(queue: list[_Waiting], index: int, is_such: Callable[[PendingCheckpoint], bool]) -> bool:
     """Whether this state is such a one and none that waits behind it is, nor can stand for it as of the same step."""
     this, *newer = (waiting.snapshot for waiting in queue[index:])
     return is_such(this) and not any(is_such(other) or other.step == this.step for other in newer)

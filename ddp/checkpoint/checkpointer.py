@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ddp.checkpoint.async_writer import CheckpointWriter, Snapshot
+from ddp.checkpoint.async_writer import CheckpointWriter, PendingCheckpoint
 from ddp.checkpoint.folder import CheckpointFolder, LoadedState, Reason, SavedState, load_state
-from ddp.distributed.rng import generators_state, restore_generators
+from ddp.distributed.rng import restore_rng, rng_state
 from ddp.distributed.world import World
 from service.errors import RunDirectoryError, UserError
-from service.run.trainer_stats import Facts
+from service.run.trainer_stats import TrainerStats
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Stateful(Protocol):
         """Take over a state in place."""
 
 
-class Saver:
+class Checkpointer:
     """Saves and restores the whole state of a training. Every method is called by all ranks alike."""
 
     def __init__(
@@ -60,12 +60,12 @@ class Saver:
         on_written: Callable[[int, str | None], None],
     ) -> None:
         """Copy the state now and write it in the background; `on_written` is called on rank 0's writer thread."""
-        generators = self._world.gather(generators_state(self._world.device))
+        generators = self._world.gather(rng_state(self._world.device))
         if self._writer is None:
             return
         state = {name: part.state() for name, part in self._parts.items()}
         common = {"shape": self._shape, "world_size": self._world.size, "generators": generators, "extra": extra}
-        self._writer.submit(Snapshot(step, _copied({**state, **common}), reason, is_best, on_written))
+        self._writer.submit(PendingCheckpoint(step, _copied({**state, **common}), reason, is_best, on_written))
 
     def archive_after(self, step: int, target: Path) -> None:
         """Move the states beyond `step` into the folder `target`; a state that cannot be moved is named in the log."""
@@ -80,7 +80,7 @@ class Saver:
         """Wait until everything is written; the last problem, the same on every rank, or None."""
         return self._world.from_main(self._writer.drain() if self._writer else None)
 
-    def facts(self) -> Facts:
+    def facts(self) -> TrainerStats:
         """What rank 0 wrote last; from any thread."""
         return self._writer.facts() if self._writer else {}
 
@@ -146,7 +146,7 @@ class Saver:
             for name, part in self._parts.items():
                 part.restore(state[name])
             if len(state["generators"]) == self._world.size:
-                restore_generators(self._world.device, state["generators"][self._world.rank])
+                restore_rng(self._world.device, state["generators"][self._world.rank])
             extra: dict[str, Any] = state["extra"]
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise RunDirectoryError(

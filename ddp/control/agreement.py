@@ -11,21 +11,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ddp.control.command_queue import Inbox
-from ddp.distributed.world import Agreement, World
-from service.commands import Command, Kind, Operation
+from ddp.control.command_queue import CommandQueue
+from ddp.distributed.world import PendingAgreement, World
+from service.commands import Command, CommandBits, Kind
 
 CHECK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
-class Turn:
+class AgreedCommands:
     """What one boundary has to do: the same operations on all ranks; the commands behind them on rank 0 only.
 
     `missed` are commands whose own step is over; they are to be refused.
     """
 
-    operations: Operation
+    operations: CommandBits
     commands: tuple[Command, ...]
     missed: tuple[Command, ...] = ()
 
@@ -34,18 +34,20 @@ class Turn:
         return tuple(command for command in self.commands if command.kind is kind)
 
 
-NOTHING = Turn(Operation.NONE, ())
+NOTHING = AgreedCommands(CommandBits.NONE, ())
 
 
-class Control:
+class RankAgreement:
     """One rank's end of the agreement. Every method that sends is called by all ranks at the same step."""
 
-    def __init__(self, world: World, inbox: Inbox, wants_to_leave: Callable[[], bool], first_check_step: int) -> None:
+    def __init__(
+        self, world: World, inbox: CommandQueue, wants_to_leave: Callable[[], bool], first_check_step: int
+    ) -> None:
         self._world = world
         self._inbox = inbox
         self._wants_to_leave = wants_to_leave
         self._next_check = first_check_step
-        self._sent: tuple[Agreement, list[Command], list[Command]] | None = None
+        self._sent: tuple[PendingAgreement, list[Command], list[Command]] | None = None
         self._last_check = (first_check_step, time.monotonic())
 
     def send(self, step: int) -> None:
@@ -54,22 +56,22 @@ class Control:
             return
         missed = self._inbox.take_missed(step) if self._world.is_main else []
         commands = self._inbox.take(step) if self._world.is_main else []
-        operations = Operation.LEAVE if self._wants_to_leave() else Operation.NONE
+        operations = CommandBits.LEAVE if self._wants_to_leave() else CommandBits.NONE
         for command in commands:
-            operations |= Operation.of(command.kind)
+            operations |= CommandBits.of(command.kind)
         next_check = self._next_after(step) if self._world.is_main else 0
         self._sent = self._world.agree(int(operations), next_check), commands, missed
 
-    def receive(self) -> Turn:
+    def receive(self) -> AgreedCommands:
         """What all ranks agreed on at the end of this step."""
         if self._sent is None:
             return NOTHING
         agreement, commands, missed = self._sent
         self._sent = None
         operations, self._next_check = agreement.result()
-        return Turn(Operation(operations), tuple(commands), tuple(missed))
+        return AgreedCommands(CommandBits(operations), tuple(commands), tuple(missed))
 
-    def wait(self, step: int) -> Turn:
+    def wait(self, step: int) -> AgreedCommands:
         """One turn while paused: rank 0 waits up to a quarter of a second for a command, the others for rank 0."""
         if self._world.is_main and not self._wants_to_leave():
             self._inbox.wait(CHECK_SECONDS, step)

@@ -7,9 +7,9 @@ Most begin at once. One with `apply_at_step` stays queued, where it can be cance
 import math
 import time
 
-from ddp.control.command_queue import Inbox
+from ddp.control.command_queue import CommandQueue
 from service.commands import Command, CommandState
-from service.store.change_poll import ChangeWatch
+from service.store.change_poll import ChangePoller
 from service.store.store import Store
 
 LEAD_SECONDS = 2.0
@@ -19,17 +19,17 @@ LEAD_STEPS_AT_FIRST = 1000
 """Before it is known how fast steps are made."""
 
 
-class Reception:
+class CommandPoller:
     """Looks for queued commands. A look costs no query unless somebody wrote to the store, or a time has come."""
 
-    def __init__(self, store: Store, run_id: str, inbox: Inbox) -> None:
+    def __init__(self, store: Store, run_id: str, inbox: CommandQueue) -> None:
         self._store = store
         self._run_id = run_id
         self._inbox = inbox
-        self._watch = ChangeWatch(store, run_id)
+        self._watch = ChangePoller(store, run_id)
         self._waiting: list[Command] = []
         self._unheard: Command | None = None
-        self._pace = _Pace()
+        self._pace = _StepRate()
 
     def look(self, step: int) -> None:
         """Begin what is to begin now; `step` is the last one made. Raises `StoreUnavailableError`."""
@@ -74,7 +74,7 @@ def _is_over(command: Command, now: float) -> bool:
     return command.expires_at is not None and command.expires_at <= now
 
 
-class _Pace:
+class _StepRate:
     """How fast steps are made, over the last second in which some were: after a pause it is as it was before."""
 
     def __init__(self) -> None:

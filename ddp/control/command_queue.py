@@ -4,12 +4,12 @@ import threading
 from collections import deque
 from itertools import takewhile
 
-from service.commands import Command, Kind, Operation
+from service.commands import Command, CommandBits, Kind
 
-_CONTRADICTS = {Kind.PAUSE: Operation.RESUME, Kind.RESUME: Operation.PAUSE}
+_CONTRADICTS = {Kind.PAUSE: CommandBits.RESUME, Kind.RESUME: CommandBits.PAUSE}
 
 
-class Inbox:
+class CommandQueue:
     """Commands that wait for a boundary: filled by rank 0's recorder thread, emptied by its training thread.
 
     A command with `apply_at_step` waits for the end of that very step; the others for the next boundary there is.
@@ -31,7 +31,7 @@ class Inbox:
         A rollback goes first and alone: what else is due at this step comes when the run passes it again.
         """
         taken: list[Command] = []
-        operations = Operation.NONE
+        operations = CommandBits.NONE
         with self._arrived:
             due = [command for command in self._waiting if (command.apply_at_step or step) == step]
             for command in _rollback_alone(due) or due:
@@ -39,7 +39,7 @@ class Inbox:
                     break
                 self._waiting.remove(command)
                 taken.append(command)
-                operations |= Operation.of(command.kind)
+                operations |= CommandBits.of(command.kind)
         return taken
 
     def take_missed(self, step: int) -> list[Command]:
@@ -77,5 +77,5 @@ def _rollback_alone(due: list[Command]) -> list[Command]:
     return [command for command in before_stop if command.kind is Kind.ROLLBACK][:1]
 
 
-def _ends_turn(operations: Operation, kind: Kind) -> bool:
-    return Operation.STOP in operations or bool(operations & _CONTRADICTS.get(kind, Operation.NONE))
+def _ends_turn(operations: CommandBits, kind: Kind) -> bool:
+    return CommandBits.STOP in operations or bool(operations & _CONTRADICTS.get(kind, CommandBits.NONE))

@@ -23,7 +23,7 @@ def die_of_signals() -> None:
     end_with_parent()
 
 
-class LeaveRequest:
+class ShutdownRequest:
     """Remembers that SIGTERM, SIGINT or SIGHUP came to this process."""
 
     def __init__(self) -> None:

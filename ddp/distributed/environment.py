@@ -10,7 +10,7 @@ from service.errors import SettingError
 
 
 @dataclass(frozen=True)
-class Place:
+class RankEnvironment:
     """Where torchrun put this process. Without torchrun: the only rank."""
 
     rank: int = 0
@@ -21,7 +21,7 @@ class Place:
     restarts_left: int = 0
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Place":
+    def from_environment(cls, environment: Mapping[str, str]) -> "RankEnvironment":
         """Read the variables that torchrun sets for each worker."""
         if "RANK" not in environment:
             return cls()
@@ -40,7 +40,7 @@ class Place:
         return self.rank == 0
 
 
-def choose_device(setting: str, place: Place) -> torch.device:
+def choose_device(setting: str, place: RankEnvironment) -> torch.device:
     """The device of this rank: its own GPU, or the CPU. Raises `SettingError` when GPUs are too few."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if setting == "cpu" or (setting == "auto" and gpus == 0):
@@ -53,6 +53,6 @@ def choose_device(setting: str, place: Place) -> torch.device:
     return torch.device("cuda", place.local_rank)
 
 
-def environment_place() -> Place:
+def rank_environment() -> RankEnvironment:
     """This process's place, from its own environment."""
-    return Place.from_environment(os.environ)
+    return RankEnvironment.from_environment(os.environ)

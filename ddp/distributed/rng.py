@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 
-def seed_generators(seed: int) -> None:
+def seed_rng(seed: int) -> None:
     """Seed all of them."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
 
 
-def generators_state(device: torch.device) -> dict[str, Any]:
+def rng_state(device: torch.device) -> dict[str, Any]:
     """Their states as tensors and plain values, for a checkpoint."""
     name, keys, *rest = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
@@ -29,8 +29,8 @@ def generators_state(device: torch.device) -> dict[str, Any]:
     return state
 
 
-def restore_generators(device: torch.device, state: Mapping[str, Any]) -> None:
-    """Go on with the numbers that would have come after `generators_state`."""
+def restore_rng(device: torch.device, state: Mapping[str, Any]) -> None:
+    """Go on with the numbers that would have come after `rng_state`."""
     torch.set_rng_state(state["torch"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
@@ -41,10 +41,10 @@ def restore_generators(device: torch.device, state: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def undisturbed_generators(device: torch.device) -> Iterator[None]:
+def preserved_rng(device: torch.device) -> Iterator[None]:
     """Whatever is drawn within is as if it had not been drawn."""
-    state = generators_state(device)
+    state = rng_state(device)
     try:
         yield
     finally:
-        restore_generators(device, state)
+        restore_rng(device, state)

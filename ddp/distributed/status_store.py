@@ -1,6 +1,6 @@
 """Where ranks post short texts for each other without a collective, so that it works while a collective hangs.
 
-A board belongs to one thread. Losing it never raises anything but `BoardGoneError`; a later question tries again.
+A board belongs to one thread. Losing it never raises anything but `StatusStoreGoneError`; a later question tries again.
 """
 
 import time
@@ -12,21 +12,21 @@ RETRY_SECONDS = 30.0
 T = TypeVar("T")
 
 
-class BoardGoneError(Exception):
+class StatusStoreGoneError(Exception):
     """The board cannot be reached now."""
 
 
-class Board(Protocol):
+class StatusStore(Protocol):
     """One text per rank, the last one that it posted."""
 
     def post(self, text: str) -> None:
-        """Replace this rank's text. Raises `BoardGoneError`."""
+        """Replace this rank's text. Raises `StatusStoreGoneError`."""
 
     def read_all(self) -> list[str | None]:
-        """The texts by rank, None of a rank that never posted. Raises `BoardGoneError`."""
+        """The texts by rank, None of a rank that never posted. Raises `StatusStoreGoneError`."""
 
 
-class LocalBoard:
+class LocalStatusStore:
     """The board of a world of one."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class StoreClient(Protocol):
         """The values of keys; waits for those that have none."""
 
 
-class StoreBoard:
+class TcpStatusStore:
     """A board in torch's key-value store, over a connection of its own: the ranks' other one may be blocked.
 
     Connects when first asked. After a failure it does not try again for `RETRY_SECONDS`: torch writes every failed
@@ -72,11 +72,11 @@ class StoreBoard:
         self._failure = ""
 
     def post(self, text: str) -> None:
-        """Replace this rank's text. Raises `BoardGoneError`."""
+        """Replace this rank's text. Raises `StatusStoreGoneError`."""
         self._ask(lambda store: store.set(self._own_key, text))
 
     def read_all(self) -> list[str | None]:
-        """The texts by rank. Raises `BoardGoneError`."""
+        """The texts by rank. Raises `StatusStoreGoneError`."""
         return self._ask(self._read)
 
     def _read(self, store: StoreClient) -> list[str | None]:
@@ -88,7 +88,7 @@ class StoreBoard:
     def _ask(self, question: Callable[[StoreClient], T]) -> T:
         """The answer of the store, connected if it is not yet; after a failure all is as before the first question."""
         if self._store is None and time.monotonic() < self._retry_at:
-            raise BoardGoneError(self._failure)
+            raise StatusStoreGoneError(self._failure)
         try:
             self._store = self._store or self._connect()
             return question(self._store)
@@ -97,4 +97,4 @@ class StoreBoard:
             self._present.clear()
             self._retry_at = time.monotonic() + RETRY_SECONDS
             self._failure = str(error).partition("\n")[0]
-            raise BoardGoneError(self._failure) from error
+            raise StatusStoreGoneError(self._failure) from error

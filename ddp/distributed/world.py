@@ -19,12 +19,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ddp.distributed.environment import Place, choose_device
-from ddp.distributed.status_store import Board, LocalBoard, StoreBoard
+from ddp.distributed.environment import RankEnvironment, choose_device
+from ddp.distributed.status_store import LocalStatusStore, StatusStore, TcpStatusStore
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 CONNECT_TIMEOUT = timedelta(minutes=1)
-BOARD_TIMEOUT = timedelta(seconds=5)
+STATUS_STORE_TIMEOUT = timedelta(seconds=5)
 KNOCK_SECONDS = 2.0
 SUCCESSORS_KEY = "leitstand/to successors"
 
@@ -33,7 +33,7 @@ _SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "Brok
 T = TypeVar("T")
 
 
-class Agreement:
+class PendingAgreement:
     """A control word on its way: `result` waits for it and gives the bitwise OR over all ranks."""
 
     def __init__(self, word: Tensor, work: Any) -> None:
@@ -51,7 +51,7 @@ class Agreement:
 class World:
     """All ranks together, seen from one of them. A world of one needs no process group and no launcher."""
 
-    def __init__(self, place: Place, device: torch.device) -> None:
+    def __init__(self, place: RankEnvironment, device: torch.device) -> None:
         self.rank = place.rank
         self.size = place.world_size
         self.is_main = place.is_main
@@ -62,7 +62,7 @@ class World:
         self._side: Any = None  # the gloo group for everything but gradients; None in a world without groups
 
     @classmethod
-    def join(cls, place: Place, device_setting: str, threads: int) -> "World":
+    def join(cls, place: RankEnvironment, device_setting: str, threads: int) -> "World":
         """Meet the other ranks. Raises `SettingError` when the wanted device is not there for every rank."""
         device = choose_device(device_setting, place)
         torch.set_num_threads(threads)
@@ -113,12 +113,12 @@ class World:
         """Within it, `wrapped` keeps gradients local: for all micro-batches of a step but the last."""
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
-    def agree(self, first: int, second: int) -> Agreement:
+    def agree(self, first: int, second: int) -> PendingAgreement:
         """Send this rank's control word, 2 × int64 = 16 bytes; all ranks get the bitwise OR. Returns at once."""
         word = torch.tensor([first, second], dtype=torch.int64)
         if self._side is None:
-            return Agreement(word, None)
-        return Agreement(word, dist.all_reduce(word, op=dist.ReduceOp.BOR, group=self._side, async_op=True))
+            return PendingAgreement(word, None)
+        return PendingAgreement(word, dist.all_reduce(word, op=dist.ReduceOp.BOR, group=self._side, async_op=True))
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all ranks of a CPU tensor, in place."""
@@ -134,16 +134,16 @@ class World:
         dist.all_gather_object(items, item, group=self._side)
         return items
 
-    def board(self) -> Board:
+    def board(self) -> StatusStore:
         """Where this rank posts texts outside of collectives; connects when it is first used, to what torchrun serves.
 
         Under torchrun with its agent's store as under a plain launcher, where rank 0 serves it, the store listens at
         the master's address for as long as the process groups live.
         """
         if self._side is None:
-            return LocalBoard()
-        connect = partial(_agent_store, os.environ, BOARD_TIMEOUT)
-        return StoreBoard(connect, f"leitstand/board/{self.restarts}", self.rank, self.size)
+            return LocalStatusStore()
+        connect = partial(_agent_store, os.environ, STATUS_STORE_TIMEOUT)
+        return TcpStatusStore(connect, f"leitstand/board/{self.restarts}", self.rank, self.size)
 
     def say_farewell(self, reason: str) -> None:
         """Leave word of why this rank ends, for the ranks that will only see that it is gone."""
@@ -168,12 +168,12 @@ class World:
     def _note(self, key: str, text: str) -> None:
         if self._side is not None and _is_served(os.environ):
             with suppress(RuntimeError):
-                _agent_store(os.environ, BOARD_TIMEOUT).set(key, text)
+                _agent_store(os.environ, STATUS_STORE_TIMEOUT).set(key, text)
 
     def _noted(self, key: str) -> str | None:
         if self._side is not None and _is_served(os.environ):
             with suppress(RuntimeError):
-                store = _agent_store(os.environ, BOARD_TIMEOUT)
+                store = _agent_store(os.environ, STATUS_STORE_TIMEOUT)
                 if store.check([key]):
                     return bytes(store.get(key)).decode()
         return None
@@ -193,7 +193,7 @@ class World:
         return box[0]
 
 
-def _meeting_place(place: Place, environment: Mapping[str, str]) -> dict[str, Any]:
+def _meeting_place(place: RankEnvironment, environment: Mapping[str, str]) -> dict[str, Any]:
     """Where the ranks exchange addresses: torch's own place, but under torchrun's agent a fresh one per restart.
 
     The agent's store outlives its workers, and torch 2.13 reads the addresses of those that are gone from it.

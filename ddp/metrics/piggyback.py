@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-class WithPassenger(nn.Module):
+class PiggybackModule(nn.Module):
     """A network and a parameter (V,) that travels with its gradients. The passenger is never optimised nor saved."""
 
     def __init__(self, network: nn.Module, value_count: int, device: torch.device) -> None:

@@ -20,7 +20,7 @@ ROW = CARRIED + 2
 
 
 @dataclass(frozen=True)
-class StepRow:
+class StepMetrics:
     """One step as the host sees it."""
 
     step: int
@@ -31,7 +31,7 @@ class StepRow:
     is_skipped: bool
 
 
-class Ledger:
+class StepMetricsBuffer:
     """The rows of the latest steps. `add` belongs to every step, `turn` to every ADAPT_EVERY-th."""
 
     def __init__(self, device: torch.device, block_steps: int) -> None:
@@ -52,7 +52,7 @@ class Ledger:
         self._block[self._filled].copy_(row)
         self._filled += 1
 
-    def turn(self) -> list[StepRow]:
+    def turn(self) -> list[StepMetrics]:
         """Send this block on its way and read the one sent before, in step order."""
         rows = self._read_sent()
         self._sent_first_step = self._first_step
@@ -63,7 +63,7 @@ class Ledger:
         self._filled = 0
         return rows
 
-    def _read_sent(self) -> list[StepRow]:
+    def _read_sent(self) -> list[StepMetrics]:
         if self._arrived is not None:
             self._arrived.synchronize()
             self._arrived = None
@@ -100,7 +100,7 @@ def _on_host(block: Tensor) -> Tensor:
     return target.copy_(block, non_blocking=True)
 
 
-def _as_row(step: int, values: list[float]) -> StepRow:
+def _as_row(step: int, values: list[float]) -> StepMetrics:
     total, l1, ms, gradient, perceptual, detail, target_detail, grad_norm, skipped = values
     sharpness = detail / target_detail if target_detail else 1.0
-    return StepRow(step, total, (l1, ms, gradient, perceptual), sharpness, grad_norm, skipped > 0)
+    return StepMetrics(step, total, (l1, ms, gradient, perceptual), sharpness, grad_norm, skipped > 0)

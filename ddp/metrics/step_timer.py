@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 
-class StepClock(Protocol):
+class StepTimer(Protocol):
     """Measures consecutive steps. `mark` begins anew after anything that is not a step."""
 
     def mark(self) -> None:
@@ -29,7 +29,7 @@ class StepClock(Protocol):
         """Forget the durations so far."""
 
 
-class HostClock:
+class HostTimer:
     """Steps by the host's monotonic clock."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class HostClock:
         self._durations, self._alone = [], []
 
 
-class DeviceClock:
+class DeviceTimer:
     """Steps by events on the current CUDA stream."""
 
     def __init__(self) -> None:
@@ -99,9 +99,9 @@ class DeviceClock:
         self._steps = []
 
 
-def make_clock(device: torch.device) -> StepClock:
+def make_timer(device: torch.device) -> StepTimer:
     """The clock that tells the truth on this device."""
-    return DeviceClock() if device.type == "cuda" else HostClock()
+    return DeviceTimer() if device.type == "cuda" else HostTimer()
 
 
 def median(durations: list[float]) -> float:

@@ -4,7 +4,7 @@ WINDOWS_IN_A_ROW = 3
 """One window may be a hiccup of the machine."""
 
 
-class SlowRanks:
+class StragglerDetector:
     """Remembers the rank that was named, or None."""
 
     def __init__(self) -> None:

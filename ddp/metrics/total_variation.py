@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def details(output: Tensor, target: Tensor) -> Tensor:
+def total_variation(output: Tensor, target: Tensor) -> Tensor:
     """Mean |difference| of neighbouring pixels of each, (B, 3, H, W): (2,), the mean of along x and along y.
 
     Both at once, because small pictures cost by the number of operations.

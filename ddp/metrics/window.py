@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import TERM_COUNT
-from ddp.metrics.step_timer import StepClock, make_clock, median
+from ddp.metrics.step_timer import StepTimer, make_timer, median
 from ddp.workload import Batch
 
 SUMS = 1 + TERM_COUNT
@@ -58,7 +58,7 @@ class RankRow:
 
 
 @dataclass(frozen=True)
-class WindowSummary:
+class WindowMetrics:
     """A window, the same on every rank. `terms` are unweighted means: L1, MS, gradient, perceptual."""
 
     total_loss: float = float("nan")
@@ -101,7 +101,7 @@ class WindowSummary:
         return sum(row.steps for row in self.ranks) * samples_per_rank_step / active if active > 0 else float("nan")
 
 
-class Window:
+class MetricsWindow:
     """Accumulates one rank's part of the window. Between log points nothing here waits for the device."""
 
     def __init__(self, world: World) -> None:
@@ -112,7 +112,7 @@ class Window:
         self._steps = 0
         self._wait_seconds = 0.0
         self._skipped: list[str] = []
-        self.clock: StepClock = make_clock(world.device)
+        self.clock: StepTimer = make_timer(world.device)
 
     @property
     def is_empty(self) -> bool:
@@ -133,14 +133,14 @@ class Window:
         self._skipped.extend(batch.skipped)
         return batch
 
-    def summarise(self) -> WindowSummary:
+    def summarise(self) -> WindowMetrics:
         """The window so far, the same on every rank. One collective; waits for the device."""
         packed = torch.zeros(self._world.size, len(ROW), dtype=torch.float64)
         packed[self._world.rank] = torch.tensor(self._row(), dtype=torch.float64)
         rows = self._world.sum(packed).tolist()
         *sums, steps = self._sums.tolist()
         means = [value / steps if steps else float("nan") for value in sums]
-        return WindowSummary(means[0], tuple(means[1:]), tuple(RankRow(*row) for row in rows))
+        return WindowMetrics(means[0], tuple(means[1:]), tuple(RankRow(*row) for row in rows))
 
     def restart(self) -> list[str]:
         """Begin a new window; returns the files that this rank skipped in the old one."""

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable
 
-from service.run.trainer_stats import Facts
+from service.run.trainer_stats import TrainerStats
 from service.store.store import Store
 
 HEARTBEAT_SECONDS = 1.0
 
 
-class Pulse:
+class Heartbeat:
     """Marked by the training thread, written by the recorder's."""
 
-    def __init__(self, store: Store, run_id: str, facts: Callable[[], Facts]) -> None:
+    def __init__(self, store: Store, run_id: str, facts: Callable[[], TrainerStats]) -> None:
         self._store = store
         self._run_id = run_id
         self._facts = facts

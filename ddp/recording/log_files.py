@@ -12,7 +12,7 @@ from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from typing import IO
 
-from ddp.distributed.environment import Place
+from ddp.distributed.environment import RankEnvironment
 
 
 class ForgivingFile(logging.FileHandler):
@@ -31,7 +31,7 @@ class ForgivingFile(logging.FileHandler):
 
 
 @contextmanager
-def console_log(place: Place) -> Iterator[QueueListener]:
+def console_log(place: RankEnvironment) -> Iterator[QueueListener]:
     """Send log lines of this process to the console until the end of the block."""
     root = logging.getLogger()
     root.setLevel(logging.INFO if place.is_main else logging.WARNING)
@@ -54,7 +54,7 @@ def also_to_file(listener: QueueListener, path: Path) -> None:
     listener.handlers = (*listener.handlers, handler)
 
 
-def _console(place: Place, stream: IO[str]) -> logging.Handler:
+def _console(place: RankEnvironment, stream: IO[str]) -> logging.Handler:
     handler = logging.StreamHandler(stream)
     prefix = "" if place.is_main else f"rank {place.rank}: "
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", datefmt="%H:%M:%S"))

@@ -5,7 +5,7 @@ from typing import Any
 from service.run.state import RunState
 
 
-class SilentRecorder:
+class NullRecorder:
     """Stands where rank 0 has its recorder, so that the training loop is the same on all ranks."""
 
     def start(self) -> None:

@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ddp.control.command_poller import Reception
-from ddp.control.command_queue import Inbox
-from ddp.recording.heartbeat import Pulse
+from ddp.control.command_poller import CommandPoller
+from ddp.control.command_queue import CommandQueue
+from ddp.recording.heartbeat import Heartbeat
 from ddp.recording.record_writer import RecordWriter, UnsavedRecord, Waiting
-from ddp.recording.store_writer import StoreQueue
-from ddp.recording.trackers.base import Viewer
+from ddp.recording.store_writer import StoreWriter
+from ddp.recording.trackers.base import Tracker
 from ddp.validation.result import Preview
 from ddp.watchdog.watchdog import RankStatus, Stall
 from service.commands import Command, CommandState
@@ -26,7 +26,7 @@ from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
 from service.run.record import Record, record_name
 from service.run.state import RunState
-from service.run.trainer_stats import Facts
+from service.run.trainer_stats import TrainerStats
 from service.store.queries.ranks import replace_ranks
 from service.store.store import SeriesRow, Store, StoreUnavailableError
 
@@ -45,29 +45,29 @@ class Recorder:
         store: Store,
         directory: RunDirectory,
         run_id: str,
-        inbox: Inbox,
+        inbox: CommandQueue,
         *,
-        others_facts: Callable[[], Facts] | None = None,
-        viewer: Viewer | None = None,
+        others_facts: Callable[[], TrainerStats] | None = None,
+        viewer: Tracker | None = None,
     ) -> None:
         """`others_facts` gives what other parts have to tell with every heartbeat; it is called on the thread."""
         self._store = store
         self._directory = directory
         self._run_id = run_id
         self._inbox = inbox
-        self._reception = Reception(store, run_id, inbox)
+        self._reception = CommandPoller(store, run_id, inbox)
         self._records = RecordWriter(directory, self._confirm, self._fail_waiting)
         # From the training thread
         self.step = 0
-        self._pulse = Pulse(store, run_id, self._facts)
-        self._writings = StoreQueue(store, run_id)
-        self._viewer = viewer or Viewer()
+        self._pulse = Heartbeat(store, run_id, self._facts)
+        self._writings = StoreWriter(store, run_id)
+        self._viewer = viewer or Tracker()
         self._snapshot: Record | None = None
         # From the watchdog's thread
         self._rank_statuses: tuple[RankStatus, ...] = ()
         self._stalls = 0
         # Of the recorder thread
-        self._others_facts = others_facts or Facts
+        self._others_facts = others_facts or TrainerStats
         self._written_snapshot: Record | None = None
         self._written_statuses: tuple[RankStatus, ...] = ()
         self._store_is_down = False
@@ -252,7 +252,7 @@ class Recorder:
         else:
             self._say_store_is_back()
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> TrainerStats:
         return {
             **self._others_facts(),
             "log_points_dropped": self._writings.dropped,

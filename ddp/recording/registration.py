@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddp.recording.trainer_stats import known_before
+from ddp.recording.trainer_stats import previous_stats
 from service.config.settings import RunConfig
 from service.errors import RunDirectoryError, SettingError, UserError
 from service.run.directory import RunDirectory
-from service.run.trainer_stats import Facts
+from service.run.trainer_stats import TrainerStats
 from service.store.store import Store, StoreUnavailableError, open_store
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Opening:
+class RunRegistration:
     """A run to be opened: it goes on at `step`, and began to do so at the Unix time `time`."""
 
     run_id: str
@@ -25,16 +25,16 @@ class Opening:
     step: int
     time: float = field(default_factory=time.time)
 
-    def in_store(self, store: Store) -> Facts:
+    def in_store(self, store: Store) -> TrainerStats:
         """Open the run; returns what its last trainer told. Raises `StoreUnavailableError`."""
         with store.together():
-            before = known_before(store, self.run_id)
+            before = previous_stats(store, self.run_id)
             store.open_run(self.run_id, self.settings, self.time)
             store.forget_after(self.run_id, self.step)
         return before
 
 
-def open_run(config: RunConfig, opening: Opening) -> tuple[Store, Facts | None]:
+def register_run(config: RunConfig, opening: RunRegistration) -> tuple[Store, TrainerStats | None]:
     """The store, and what the run's last trainer told there; None where a server has yet to be told of this start.
 
     A server that is away or busy keeps no training from its work. Raises `UserError` when the store is there and
@@ -47,7 +47,7 @@ def open_run(config: RunConfig, opening: Opening) -> tuple[Store, Facts | None]:
         raise _unusable(config, error) from None
 
 
-def _opened(store: Store, opening: Opening) -> Facts | None:
+def _opened(store: Store, opening: RunRegistration) -> TrainerStats | None:
     try:
         return opening.in_store(store)
     except StoreUnavailableError as error:

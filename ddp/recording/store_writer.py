@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class _Writing:
+class _PendingWrite:
     apply: Callable[[Store], object]
     is_log_point: bool
 
@@ -24,16 +24,16 @@ class _Writing:
 class _Batch:
     """Writings of one transaction; by the mark the store knows it again."""
 
-    writings: Sequence[_Writing]
+    writings: Sequence[_PendingWrite]
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 class _NotStorableError(Exception):
-    def __init__(self, writing: _Writing) -> None:
+    def __init__(self, writing: _PendingWrite) -> None:
         self.writing = writing
 
 
-class StoreQueue:
+class StoreWriter:
     """Writings in their order, each written once. Only log points are ever dropped, beyond a bound: see `dropped`.
 
     Log points come from one thread, and one thread writes. No lock: right after a step's computing, taking one costs
@@ -44,7 +44,7 @@ class StoreQueue:
         self.dropped = 0
         self._store = store
         self._run_id = run_id
-        self._writings: deque[_Writing] = deque()
+        self._writings: deque[_PendingWrite] = deque()
         self._log_points_in = 0
         self._log_points_out = 0
         self._unconfirmed: _Batch | None = None
@@ -59,7 +59,7 @@ class StoreQueue:
                 self.dropped += 1
                 return
             self._log_points_in += 1
-        self._writings.append(_Writing(apply, is_log_point))
+        self._writings.append(_PendingWrite(apply, is_log_point))
 
     def write(self) -> None:
         """Write what waits, many things in one transaction: each costs a wait for the disk.
@@ -94,11 +94,11 @@ class StoreQueue:
                 raise _NotStorableError(writing) from error
         self._store.note_written(self._run_id, batch.mark)
 
-    def _first(self) -> list[_Writing]:
+    def _first(self) -> list[_PendingWrite]:
         """By their places: others may append meanwhile, which an iterator would not bear."""
         return [self._writings[place] for place in range(min(len(self._writings), WRITINGS_TOGETHER))]
 
-    def _take_out(self, writings: Sequence[_Writing]) -> None:
+    def _take_out(self, writings: Sequence[_PendingWrite]) -> None:
         for writing in writings:
             self._writings.remove(writing)  # among the first
             self._log_points_out += writing.is_log_point

@@ -7,7 +7,7 @@ from ddp.step.progress import Progress
 from ddp.workload import Batch, Share, Workload
 
 
-class Feed(Iterator[Batch]):
+class BatchStream(Iterator[Batch]):
     """Micro-batches without end, from the sample on that the run has reached. Reading begins with the first `next`."""
 
     def __init__(self, world: World, workload: Workload, progress: Progress) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class EmaModel:
     """A second copy of a network that follows the first. Owned by one rank; all ranks hold the same."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ddp.metrics.step_metrics import StepRow
+from ddp.metrics.step_metrics import StepMetrics
 
 
 @dataclass
-class BadSteps:
+class NonFiniteSteps:
     """`total` over the run; `in_a_row` up to the newest step seen; `row_began` is the first step of that row.
 
     `rollbacks` counts those since a good step beyond `worst_step`, where things went wrong the latest.
@@ -23,7 +23,7 @@ class BadSteps:
     rollbacks: int = 0
     worst_step: int = 0
 
-    def see(self, rows: Iterable[StepRow]) -> list[int]:
+    def see(self, rows: Iterable[StepMetrics]) -> list[int]:
         """Look at steps in their order; returns those that were skipped."""
         found = []
         for row in rows:

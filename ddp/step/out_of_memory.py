@@ -10,12 +10,12 @@ from service.config.settings import RunConfig
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on a GPU or on the host."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
-def largest_fitting(attempt: Callable[[int], None], largest: int) -> int:
+def largest_fitting_batch(attempt: Callable[[int], None], largest: int) -> int:
     """The largest of `largest`, half of it, … 1 that `attempt` survives; 0 when even 1 does not fit."""
     size = largest
     while size >= 1:
@@ -23,7 +23,7 @@ def largest_fitting(attempt: Callable[[int], None], largest: int) -> int:
         try:
             attempt(size)
         except (RuntimeError, MemoryError) as error:
-            if not is_shortage(error):
+            if not is_out_of_memory(error):
                 raise
             size //= 2
         else:
@@ -31,7 +31,7 @@ def largest_fitting(attempt: Callable[[int], None], largest: int) -> int:
     return 0
 
 
-def shortage_sentence(rank: int, device: str, config: RunConfig, fitting: int) -> str:
+def out_of_memory_sentence(rank: int, device: str, config: RunConfig, fitting: int) -> str:
     """What a person should do when `fitting` samples per micro-batch fit."""
     start = f"Rank {rank} ran out of memory on {device} with BATCH_SIZE {config.batch_size}"
     if not fitting:

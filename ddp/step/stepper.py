@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ddp.distributed.world import World
-from ddp.metrics.piggyback import WithPassenger
+from ddp.metrics.piggyback import PiggybackModule
 from ddp.metrics.step_metrics import CARRIED
-from ddp.metrics.total_variation import details
-from ddp.metrics.window import Window
-from ddp.step.ema import Average
-from ddp.step.out_of_memory import is_shortage, largest_fitting, shortage_sentence
+from ddp.metrics.total_variation import total_variation
+from ddp.metrics.window import MetricsWindow
+from ddp.step.ema import EmaModel
+from ddp.step.out_of_memory import is_out_of_memory, largest_fitting_batch, out_of_memory_sentence
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.workload import Batch, Workload
 from service.config.settings import RunConfig
@@ -36,11 +36,11 @@ class Stepper:
         if config.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
         self.loss = workload.build_loss().to(world.device)
-        self.average = Average(self.model, config.ema_decay) if config.ema_decay else None
+        self.average = EmaModel(self.model, config.ema_decay) if config.ema_decay else None
         self.optimizer = _optimizer(workload.parameter_groups(self.model), config)
         # Compiled inside the wrapper, so that the plain model beside it keeps its names for checkpoints and hooks.
         network: Any = torch.compile(self.model) if config.compile_model else self.model
-        self._network = WithPassenger(network, CARRIED, world.device)
+        self._network = PiggybackModule(network, CARRIED, world.device)
         self._wrapped = world.wrap(
             self._network, static_graph=config.static_graph, share_buckets=config.gradient_as_bucket_view
         )
@@ -52,7 +52,7 @@ class Stepper:
         weights: tuple[float, ...],
         learning_rate: float,
         grad_clip: float,
-        window: Window,
+        window: MetricsWindow,
         before_update: Callable[[], None],
     ) -> Tensor:
         """Walk all micro-batches and update the weights; returns the step's row (ROW,) for the ledger, on the device.
@@ -66,7 +66,7 @@ class Stepper:
             try:
                 self._walk(batch, on_device, window, is_last=number == self._config.accumulation_steps)
             except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-                if not is_shortage(error):
+                if not is_out_of_memory(error):
                     raise
             else:
                 continue
@@ -78,7 +78,7 @@ class Stepper:
         window.clock.tick()
         return row
 
-    def _walk(self, batch: Batch, weights: Tensor, window: Window, *, is_last: bool) -> None:
+    def _walk(self, batch: Batch, weights: Tensor, window: MetricsWindow, *, is_last: bool) -> None:
         """One micro-batch forward and backward; gradients are averaged over the ranks by the last one of a step."""
         with nullcontext() if is_last else self._world.no_sync(self._wrapped):
             self._marker.enter(Stage.FORWARD)
@@ -94,7 +94,7 @@ class Stepper:
             self._weights = weights, torch.tensor(weights, device=self._world.device)
         return self._weights[1]
 
-    def _loss(self, network: nn.Module, carrier: WithPassenger, batch: Batch, weights: Tensor) -> Tensor:
+    def _loss(self, network: nn.Module, carrier: PiggybackModule, batch: Batch, weights: Tensor) -> Tensor:
         """The weighted loss of one micro-batch, a scalar; `carrier`, wrapped or not in `network`, takes the values."""
         lr = self._to_device(batch.lr)  # (B, T, 3, h, w)
         target = self._to_device(batch.gt)  # (B, 3, H, W)
@@ -103,7 +103,7 @@ class Stepper:
         terms = self.loss(output, target)  # (4,) unweighted
         total = (terms * weights).sum()
         with torch.no_grad():
-            values = torch.cat([total.view(1), terms, details(output.float(), target)])
+            values = torch.cat([total.view(1), terms, total_variation(output.float(), target)])
         return total + carrier.carry(values)
 
     def _update(self, learning_rate: float, grad_clip: float) -> Tensor:
@@ -130,15 +130,15 @@ class Stepper:
     def _explain_shortage(self, batch: Batch) -> str:
         """Try smaller batches on a copy, which DDP's hooks know nothing of; the other ranks hear of it by our end."""
         self._network.zero_grad(set_to_none=True)
-        trial = WithPassenger(copy.deepcopy(self.model), CARRIED, self._world.device)
+        trial = PiggybackModule(copy.deepcopy(self.model), CARRIED, self._world.device)
 
         def attempt(batch_size: int) -> None:
             trial.zero_grad(set_to_none=True)
             part = _Part(batch.lr[:batch_size], batch.gt[:batch_size])
             self._loss(trial, trial, part, self._on_device((1.0, 0.0, 0.0, 0.0))).backward()
 
-        fitting = largest_fitting(attempt, len(batch.lr) // 2)
-        return shortage_sentence(self._world.rank, str(self._world.device), self._config, fitting)
+        fitting = largest_fitting_batch(attempt, len(batch.lr) // 2)
+        return out_of_memory_sentence(self._world.rank, str(self._world.device), self._config, fitting)
 
     def _to_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(self._world.device, non_blocking=True).float() / 255

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ddp.checkpoint.folder import LoadedState, Reason, checkpoint_name
-from ddp.metrics.stragglers import SlowRanks
-from ddp.metrics.window import WindowSummary, reset_peak
+from ddp.metrics.stragglers import StragglerDetector
+from ddp.metrics.window import WindowMetrics, reset_peak
 from ddp.training import record_values
-from ddp.training.components import Parts
+from ddp.training.components import TrainerComponents
 from ddp.validation.evaluation import Networks, validate
 from ddp.validation.result import ValidationResult
 from ddp.watchdog.stages import Stage
@@ -27,15 +27,15 @@ PREVIEW_COUNT = 4
 logger = logging.getLogger(__name__)
 
 
-class Boundary:
+class StepBoundary:
     """The acts of a step boundary, on one rank."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: TrainerComponents) -> None:
         self._parts = parts
         self._composer = parts.composer
         self._standing = parts.standing
         self._recorder = parts.recorder
-        self._slow_ranks = SlowRanks()
+        self._slow_ranks = StragglerDetector()
 
     # Log points
 
@@ -59,7 +59,7 @@ class Boundary:
         """Publish the live snapshot; begins no new window."""
         self._recorder.show(self._composer.compose("schedule"))
 
-    def _look_at_window(self) -> WindowSummary:
+    def _look_at_window(self) -> WindowMetrics:
         summary = self._parts.window.summarise()
         self._composer.note_window(summary)
         return summary
@@ -69,7 +69,7 @@ class Boundary:
         logger.warning("%d unreadable training images were skipped: %s", len(names), ", ".join(names[:10]))
         self._recorder.event("skipped", {"images": names})
 
-    def _say_slow_rank(self, summary: WindowSummary) -> None:
+    def _say_slow_rank(self, summary: WindowMetrics) -> None:
         """Name the rank on which the others wait: once several windows say so, and when it is over."""
         before = self._slow_ranks.named
         if not self._slow_ranks.see(summary.slow_rank) or not self._parts.world.is_main:

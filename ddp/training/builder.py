@@ -8,28 +8,28 @@ from dataclasses import dataclass
 from logging.handlers import QueueListener
 
 from ddp.adaptive.controller import Controller
-from ddp.checkpoint.checkpointer import Saver, Stateful
+from ddp.checkpoint.checkpointer import Checkpointer, Stateful
 from ddp.checkpoint.folder import CheckpointFolder
-from ddp.control.agreement import Control
-from ddp.control.command_queue import Inbox
-from ddp.control.shutdown import LeaveRequest
-from ddp.distributed.rng import seed_generators
+from ddp.control.agreement import RankAgreement
+from ddp.control.command_queue import CommandQueue
+from ddp.control.shutdown import ShutdownRequest
+from ddp.distributed.rng import seed_rng
 from ddp.distributed.world import World
-from ddp.metrics.step_metrics import Ledger
-from ddp.metrics.window import Window
+from ddp.metrics.step_metrics import StepMetricsBuffer
+from ddp.metrics.window import MetricsWindow
 from ddp.recording.log_files import also_to_file
-from ddp.recording.null_recorder import SilentRecorder
+from ddp.recording.null_recorder import NullRecorder
 from ddp.recording.recorder import Recorder
-from ddp.recording.registration import Opening, open_run
-from ddp.recording.trackers.select import open_viewer
-from ddp.recording.trainer_stats import FactSource
-from ddp.step.batches import Feed
-from ddp.step.nonfinite import BadSteps
+from ddp.recording.registration import RunRegistration, register_run
+from ddp.recording.trackers.select import open_tracker
+from ddp.recording.trainer_stats import TrainerStatsSource
+from ddp.step.batches import BatchStream
+from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.progress import Progress
 from ddp.step.stepper import Stepper
-from ddp.training.components import Parts
-from ddp.training.run_status import Standing
-from ddp.training.snapshot import Composer
+from ddp.training.components import TrainerComponents
+from ddp.training.run_status import RunStatus
+from ddp.training.snapshot import SnapshotBuilder
 from ddp.watchdog.stages import StageMarker
 from ddp.watchdog.watchdog import Watchdog
 from ddp.workload import Workload, load_workload
@@ -56,7 +56,7 @@ class Start:
 
 
 @contextmanager
-def possession(world: World, start: Start, listener: QueueListener) -> Iterator[str]:
+def claimed_run_directory(world: World, start: Start, listener: QueueListener) -> Iterator[str]:
     """Hold the run directory: rank 0 claims it, every rank learns the run's id, or the same error."""
     directory = RunDirectory(start.loaded.config.data_root)
     claimed: Claim | None = None
@@ -104,17 +104,23 @@ def open_workload(world: World, config: RunConfig) -> Workload:
     return workload
 
 
-def build_parts(world: World, start: Start, run_id: str, leave: LeaveRequest, workload: Workload) -> Parts:
+def build_components(
+    world: World, start: Start, run_id: str, leave: ShutdownRequest, workload: Workload
+) -> TrainerComponents:
     """Network, optimizer, controller, recorder …; resumes when the run directory holds a saved state."""
     config = start.loaded.config
     marker = StageMarker()
-    seed_generators(config.seed)
+    seed_rng(config.seed)
     stepper = Stepper(world, config, workload, marker)
-    seed_generators(config.seed + 1 + world.rank)  # the weights are alike on all ranks, dropout is not
-    standing = Standing(Progress(), LiveSettings(config, {}))
+    seed_rng(config.seed + 1 + world.rank)  # the weights are alike on all ranks, dropout is not
+    standing = RunStatus(Progress(), LiveSettings(config, {}))
     controller = Controller.of(config, has_perceptual=workload.has_perceptual)
-    ledger, bad_steps, window = Ledger(world.device, config.adapt_every), BadSteps(), Window(world)
-    composer = Composer(world, run_id, workload, stepper, controller, bad_steps, standing)
+    ledger, bad_steps, window = (
+        StepMetricsBuffer(world.device, config.adapt_every),
+        NonFiniteSteps(),
+        MetricsWindow(world),
+    )
+    composer = SnapshotBuilder(world, run_id, workload, stepper, controller, bad_steps, standing)
     saved_parts: dict[str, Stateful] = {
         "progress": standing.progress,
         "stepper": stepper,
@@ -127,20 +133,20 @@ def build_parts(world: World, start: Start, run_id: str, leave: LeaveRequest, wo
     directory = RunDirectory(config.data_root)
     shape = {name: getattr(config, name) for name in SHAPE}
     folder = CheckpointFolder(directory.checkpoints)
-    saver = Saver(world, folder, lambda: standing.config.keep_checkpoints, shape, saved_parts)
+    saver = Checkpointer(world, folder, lambda: standing.config.keep_checkpoints, shape, saved_parts)
     records = _resume(world, saver, standing, controller)
-    inbox = Inbox()
-    control = Control(world, inbox, lambda: leave.is_set, first_check_step=standing.progress.step + 1)
+    inbox = CommandQueue()
+    control = RankAgreement(world, inbox, lambda: leave.is_set, first_check_step=standing.progress.step + 1)
     recorder = _open_recorder(world, start, run_id, standing, inbox, workload, saver)
     recorder.take_over_records(records)
     if world.is_main:
         _say_start(recorder, world, workload, standing.progress)
-    return Parts(
+    return TrainerComponents(
         world=world,
         run_id=run_id,
         directory=directory,
         workload=workload,
-        feed=Feed(world, workload, standing.progress),
+        feed=BatchStream(world, workload, standing.progress),
         stepper=stepper,
         controller=controller,
         ledger=ledger,
@@ -157,7 +163,7 @@ def build_parts(world: World, start: Start, run_id: str, leave: LeaveRequest, wo
 
 
 @contextmanager
-def watching(parts: Parts) -> Iterator[None]:
+def watchdog_running(parts: TrainerComponents) -> Iterator[None]:
     """Within it, this rank says what it is doing, and rank 0 names who holds the others up."""
     world, recorder = parts.world, parts.recorder
     place = (world.rank, world.host, str(world.device))
@@ -176,7 +182,7 @@ def watching(parts: Parts) -> Iterator[None]:
         watchdog.close()
 
 
-def _resume(world: World, saver: Saver, standing: Standing, controller: Controller) -> list[Record]:
+def _resume(world: World, saver: Checkpointer, standing: RunStatus, controller: Controller) -> list[Record]:
     """Take over the newest saved state, if there is one; returns the records that were not on disk with it."""
     found = saver.newest()
     if found is None:
@@ -192,8 +198,14 @@ def _resume(world: World, saver: Saver, standing: Standing, controller: Controll
 
 
 def _open_recorder(
-    world: World, start: Start, run_id: str, standing: Standing, inbox: Inbox, workload: Workload, saver: Saver
-) -> Recorder | SilentRecorder:
+    world: World,
+    start: Start,
+    run_id: str,
+    standing: RunStatus,
+    inbox: CommandQueue,
+    workload: Workload,
+    saver: Checkpointer,
+) -> Recorder | NullRecorder:
     """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
     recorder: Recorder | None = None
     problem: UserError | None = None
@@ -205,7 +217,7 @@ def _open_recorder(
         except OSError as error:
             problem = _unwritable(RunDirectory(start.loaded.config.data_root), error)
     world.raise_together(problem)
-    return recorder or SilentRecorder()
+    return recorder or NullRecorder()
 
 
 def _unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
@@ -213,15 +225,15 @@ def _unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
 
 
 def _make_recorder(
-    loaded: LoadedConfig, run_id: str, standing: Standing, inbox: Inbox, workload: Workload, saver: Saver
+    loaded: LoadedConfig, run_id: str, standing: RunStatus, inbox: CommandQueue, workload: Workload, saver: Checkpointer
 ) -> Recorder:
     config, directory, progress = loaded.config, RunDirectory(loaded.config.data_root), standing.progress
-    opening = Opening(run_id, write_config(directory, loaded), progress.step)
-    store, before = open_run(config, opening)
-    facts = FactSource(directory, before or {}, workload.has_perceptual, saver.facts)
+    opening = RunRegistration(run_id, write_config(directory, loaded), progress.step)
+    store, before = register_run(config, opening)
+    facts = TrainerStatsSource(directory, before or {}, workload.has_perceptual, saver.facts)
     for path in directory.archive_records_after(progress.last_recorded_step):
         logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
-    viewer = open_viewer(config, directory)
+    viewer = open_tracker(config, directory)
     recorder = Recorder(store, directory, run_id, inbox, others_facts=facts.now, viewer=viewer)
     if before is None:
         recorder.open_later(opening.in_store)
@@ -231,7 +243,7 @@ def _make_recorder(
     return recorder
 
 
-def _say_start(recorder: Recorder | SilentRecorder, world: World, workload: Workload, progress: Progress) -> None:
+def _say_start(recorder: Recorder | NullRecorder, world: World, workload: Workload, progress: Progress) -> None:
     logger.info(
         "%s at step %d: %d ranks on %s, %d training samples, %d validation images.",
         "Resuming" if progress.step else "Starting",

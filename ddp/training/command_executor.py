@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ddp.checkpoint.folder import Reason, checkpoint_name
-from ddp.control.agreement import Turn
+from ddp.control.agreement import AgreedCommands
 from ddp.training import record_values
-from ddp.training.boundary import Boundary
-from ddp.training.components import Parts
+from ddp.training.boundary import StepBoundary
+from ddp.training.components import TrainerComponents
 from ddp.watchdog.stages import Stage
-from service.commands import Command, CommandState, Kind, Operation
+from service.commands import Command, CommandBits, CommandState, Kind
 from service.errors import UserError
 
 
-class Orders:
+class CommandExecutor:
     """Carries out turns, on one rank."""
 
-    def __init__(self, parts: Parts, boundary: Boundary) -> None:
+    def __init__(self, parts: TrainerComponents, boundary: StepBoundary) -> None:
         self._parts = parts
         self._boundary = boundary
         self._standing = parts.standing
@@ -37,7 +37,7 @@ class Orders:
             self._parts.recorder.mark_progress()
             self._parts.window.clock.mark()
 
-    def _carry_out(self, turn: Turn) -> None:
+    def _carry_out(self, turn: AgreedCommands) -> None:
         wanted = turn.operations
         self._began_at = time.time()
         for command in turn.missed:
@@ -45,18 +45,18 @@ class Orders:
         if not wanted:
             return
         self._parts.marker.enter(Stage.COMMAND)
-        if Operation.ROLLBACK in wanted:
+        if CommandBits.ROLLBACK in wanted:
             self._each(turn.of(Kind.ROLLBACK), self._roll_back)
-        if Operation.SET in wanted:
+        if CommandBits.SET in wanted:
             self._each(turn.of(Kind.SET), self._change)
-        if wanted & (Operation.PAUSE | Operation.RESUME):
-            self._boundary.pause(Operation.PAUSE in wanted)
+        if wanted & (CommandBits.PAUSE | CommandBits.RESUME):
+            self._boundary.pause(CommandBits.PAUSE in wanted)
             self._answer(turn.of(Kind.PAUSE) + turn.of(Kind.RESUME), None)
-        if Operation.VALIDATE in wanted:
+        if CommandBits.VALIDATE in wanted:
             self._validate(turn.of(Kind.VALIDATE))
-        if Operation.CHECKPOINT in wanted:
+        if CommandBits.CHECKPOINT in wanted:
             self._save(turn.of(Kind.CHECKPOINT))
-        if wanted & (Operation.STOP | Operation.LEAVE) and self._standing.ending is None:
+        if wanted & (CommandBits.STOP | CommandBits.LEAVE) and self._standing.ending is None:
             self._leave(turn)
 
     def _refuse_missed(self, command: Command) -> None:
@@ -120,8 +120,8 @@ class Orders:
 
         self._boundary.save(Reason.COMMAND, answer)
 
-    def _leave(self, turn: Turn) -> None:
-        problem = self._boundary.leave(is_asked_by_signal=Operation.LEAVE in turn.operations)
+    def _leave(self, turn: AgreedCommands) -> None:
+        problem = self._boundary.leave(is_asked_by_signal=CommandBits.LEAVE in turn.operations)
         self._answer(turn.of(Kind.STOP), problem, {"checkpoint": checkpoint_name(self._standing.progress.step)})
 
     # Answers

@@ -3,42 +3,42 @@
 from dataclasses import dataclass
 
 from ddp.adaptive.controller import Controller
-from ddp.checkpoint.checkpointer import Saver
-from ddp.control.agreement import Control
-from ddp.control.shutdown import LeaveRequest
+from ddp.checkpoint.checkpointer import Checkpointer
+from ddp.control.agreement import RankAgreement
+from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.world import World
-from ddp.metrics.step_metrics import Ledger
-from ddp.metrics.window import Window
-from ddp.recording.null_recorder import SilentRecorder
+from ddp.metrics.step_metrics import StepMetricsBuffer
+from ddp.metrics.window import MetricsWindow
+from ddp.recording.null_recorder import NullRecorder
 from ddp.recording.recorder import Recorder
-from ddp.step.batches import Feed
-from ddp.step.nonfinite import BadSteps
+from ddp.step.batches import BatchStream
+from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.stepper import Stepper
-from ddp.training.run_status import Standing
-from ddp.training.snapshot import Composer
+from ddp.training.run_status import RunStatus
+from ddp.training.snapshot import SnapshotBuilder
 from ddp.watchdog.stages import StageMarker
 from ddp.workload import Workload
 from service.run.directory import RunDirectory
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainerComponents:
     """The parts of one rank's trainer; the same on every rank but for the recorder."""
 
     world: World
     run_id: str
     directory: RunDirectory
     workload: Workload
-    feed: Feed
+    feed: BatchStream
     stepper: Stepper
     controller: Controller
-    ledger: Ledger
-    bad_steps: BadSteps
-    window: Window
-    composer: Composer
-    control: Control
-    recorder: Recorder | SilentRecorder
-    saver: Saver
+    ledger: StepMetricsBuffer
+    bad_steps: NonFiniteSteps
+    window: MetricsWindow
+    composer: SnapshotBuilder
+    control: RankAgreement
+    recorder: Recorder | NullRecorder
+    saver: Checkpointer
     marker: StageMarker
-    leave: LeaveRequest
-    standing: Standing
+    leave: ShutdownRequest
+    standing: RunStatus

@@ -6,7 +6,7 @@ from typing import Any
 
 from ddp.adaptive.types import Change
 from ddp.distributed.world import World
-from ddp.metrics.window import WindowSummary
+from ddp.metrics.window import WindowMetrics
 from ddp.step.progress import format_duration
 from service.config.settings import RunConfig
 from service.run.record import SCHEMA_VERSION, Record
@@ -45,12 +45,12 @@ NOT_YET_VALIDATED: dict[str, Any] = {
 """What the live snapshot shows of a validation before there was one."""
 
 
-def losses_of(summary: WindowSummary) -> dict[str, Any]:
+def losses_of(summary: WindowMetrics) -> dict[str, Any]:
     """The record's keys about losses."""
     return {"total_loss_value": summary.total_loss, **dict(zip(LOSS_KEYS, summary.terms, strict=True))}
 
 
-def speed_of(summary: WindowSummary, config: RunConfig, position: Mapping[str, Any]) -> dict[str, Any]:
+def speed_of(summary: WindowMetrics, config: RunConfig, position: Mapping[str, Any]) -> dict[str, Any]:
     """The record's keys about speed and time left; `position` holds the keys about steps."""
     steps_left = position["step_max"] - position["step_current"]
     epoch_steps_left = position["epoch_step_total"] - position["epoch_step_current"]
@@ -63,7 +63,7 @@ def speed_of(summary: WindowSummary, config: RunConfig, position: Mapping[str, A
     }
 
 
-def ranks_of(summary: WindowSummary, places: list[tuple[str, str]]) -> dict[str, Any]:
+def ranks_of(summary: WindowMetrics, places: list[tuple[str, str]]) -> dict[str, Any]:
     """The record's keys about ranks; `places` holds (host, device) by rank."""
     return {
         "per_rank": [

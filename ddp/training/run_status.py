@@ -6,7 +6,7 @@ from service.config.settings import RunConfig
 from service.run.state import RunState
 
 
-class Standing:
+class RunStatus:
     """Where a run stands; the same on every rank. `ending` is set once it is to end."""
 
     def __init__(self, progress: Progress, live: LiveSettings) -> None:

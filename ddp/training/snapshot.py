@@ -8,17 +8,17 @@ from torch import Tensor
 
 from ddp.adaptive.controller import Controller
 from ddp.distributed.world import World
-from ddp.metrics.window import WindowSummary
-from ddp.step.nonfinite import BadSteps
+from ddp.metrics.window import WindowMetrics
+from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.stepper import Stepper
 from ddp.training import record_values
-from ddp.training.run_status import Standing
+from ddp.training.run_status import RunStatus
 from ddp.validation.result import ValidationResult
 from ddp.workload import Workload
 from service.run.record import Record, build_record
 
 
-class Composer:
+class SnapshotBuilder:
     """Keeps what was measured last, and composes it with what the parts say now. The same on every rank."""
 
     def __init__(
@@ -28,8 +28,8 @@ class Composer:
         workload: Workload,
         stepper: Stepper,
         controller: Controller,
-        bad_steps: BadSteps,
-        standing: Standing,
+        bad_steps: NonFiniteSteps,
+        standing: RunStatus,
     ) -> None:
         # What it asks
         self._world = world
@@ -41,7 +41,7 @@ class Composer:
         self._standing = standing
         self._places = world.gather((world.host, str(world.device)))
         # What was measured last
-        self._summary = WindowSummary()
+        self._summary = WindowMetrics()
         self._validation: dict[str, Any] = record_values.NOT_YET_VALIDATED
         self._peak_gib = 0.0
         self._step = {"learning_rate_value": controller.learning_rate(0), "lr_phase_name": "warmup"}
@@ -52,7 +52,7 @@ class Composer:
         self._step = {"learning_rate_value": learning_rate, "lr_phase_name": phase}
         self._grad_norm = row[-2]
 
-    def note_window(self, summary: WindowSummary) -> None:
+    def note_window(self, summary: WindowMetrics) -> None:
         """The window as it is now."""
         self._summary = summary
         self._peak_gib = summary.peak_gib
@@ -100,4 +100,4 @@ class Composer:
         self._step = state["step"]
         self._validation = state["validation"]
         self._grad_norm = state["grad_norm"]
-        self._summary = WindowSummary(state["total_loss"], tuple(state["terms"]))
+        self._summary = WindowMetrics(state["total_loss"], tuple(state["terms"]))

@@ -15,12 +15,12 @@ import logging
 
 from ddp.adaptive.types import Observation
 from ddp.checkpoint.folder import Reason
-from ddp.metrics.step_metrics import StepRow
+from ddp.metrics.step_metrics import StepMetrics
 from ddp.step.progress import samples_per_step
 from ddp.training import record_values
-from ddp.training.boundary import Boundary
-from ddp.training.command_executor import Orders
-from ddp.training.components import Parts
+from ddp.training.boundary import StepBoundary
+from ddp.training.command_executor import CommandExecutor
+from ddp.training.components import TrainerComponents
 from ddp.watchdog.stages import Stage
 from service.errors import TrainingFailedError
 from service.run.state import RunState
@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 class Trainer:
     """One rank's training. `run` returns the state in which the run was left."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: TrainerComponents) -> None:
         self._parts = parts
         self._standing = parts.standing
-        self._boundary = Boundary(parts)
-        self._orders = Orders(parts, self._boundary)
+        self._boundary = StepBoundary(parts)
+        self._orders = CommandExecutor(parts, self._boundary)
 
     def run(self) -> RunState:
         """Train until MAX_STEPS, a stop, or a signal."""
@@ -109,7 +109,7 @@ class Trainer:
 
     # Numbers going bad
 
-    def _see_bad_steps(self, rows: list[StepRow]) -> bool:
+    def _see_bad_steps(self, rows: list[StepMetrics]) -> bool:
         """Say which steps were skipped; whether there were so many in a row that the run was rolled back."""
         skipped = self._parts.bad_steps.see(rows)
         if not skipped:
@@ -182,5 +182,5 @@ class Trainer:
         logger.info("Training is finished: step %d of %d.", standing.progress.step, standing.config.max_steps)
 
 
-def _observation(row: StepRow) -> Observation:
+def _observation(row: StepMetrics) -> Observation:
     return Observation(row.step, row.terms, row.sharpness, row.grad_norm)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ddp.distributed.rng import undisturbed_generators
+from ddp.distributed.rng import preserved_rng
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import TERM_COUNT
 from ddp.metrics.window import memory_use
@@ -65,7 +65,7 @@ def validate(
     table = torch.zeros(len(names), COLUMNS, dtype=torch.float64)
     previews: list[Preview] = []
     probe = ActivityProbe(workload.layers(networks.model))
-    with networks.evaluating(), undisturbed_generators(world.device), torch.no_grad(), probe:
+    with networks.evaluating(), preserved_rng(world.device), torch.no_grad(), probe:
         for index in range(world.rank, len(names), world.size):
             if wants_to_leave():
                 break

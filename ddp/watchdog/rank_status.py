@@ -16,7 +16,7 @@ LONGEST_GAP_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Post:
+class RankReport:
     """What one rank says. `number` counts its posts: the text of a rank that lives always changes."""
 
     number: int
@@ -34,7 +34,7 @@ class Post:
         return json.dumps(asdict(self))
 
     @classmethod
-    def decode(cls, text: str) -> "Post":
+    def decode(cls, text: str) -> "RankReport":
         """The post of a text from the board."""
         values = json.loads(text)
         return cls(**{**values, "stage": Stage(values["stage"])})
@@ -80,7 +80,7 @@ class _Entry:
     silent_seconds: float = 0.0
 
 
-class Roster:
+class RankStatusTable:
     """The entries of all ranks, by rank."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ def _status(rank: int, entry: _Entry) -> RankStatus:
     silent_seconds = entry.silent_seconds
     if entry.text is None:
         return RankStatus(rank, None, None, None, Stage.STARTING, None, silent_seconds, silent_seconds, None, None)
-    post = Post.decode(entry.text)
+    post = RankReport.decode(entry.text)
     return RankStatus(
         rank=rank,
         host=post.host,

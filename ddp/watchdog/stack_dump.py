@@ -7,7 +7,7 @@ MAX_BYTES = 8 * 1024
 MAX_FRAMES = 64
 
 
-def stack_of(thread_id: int) -> str:
+def thread_stack(thread_id: int) -> str:
     """The Python stack of a thread of this process, the innermost call last.
 
     At most `MAX_FRAMES` calls and `MAX_BYTES` of UTF-8, the innermost of them; empty when the thread has ended.

@@ -38,7 +38,7 @@ class Stall:
         return replace(self, seconds=seconds, sentence=f"{self.who} {verb} on after {seconds:.0f} s.", is_over=True)
 
 
-class StallNews:
+class StallTracker:
     """Remembers which stall was named, so that each is said once, and its end once."""
 
     def __init__(self) -> None:

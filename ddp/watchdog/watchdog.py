@@ -12,11 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from ddp.distributed.status_store import Board, BoardGoneError
-from ddp.watchdog.rank_status import Post, RankStatus, Roster
-from ddp.watchdog.stack_dump import stack_of
+from ddp.distributed.status_store import StatusStore, StatusStoreGoneError
+from ddp.watchdog.rank_status import RankReport, RankStatus, RankStatusTable
+from ddp.watchdog.stack_dump import thread_stack
 from ddp.watchdog.stages import Stage, StageMarker, StageReading
-from ddp.watchdog.stall_detection import Stall, StallNews, find_stall
+from ddp.watchdog.stall_detection import Stall, StallTracker, find_stall
 
 __all__ = ["RankStatus", "Stall", "Watchdog"]
 
@@ -37,7 +37,7 @@ class Watchdog:
     def __init__(
         self,
         marker: StageMarker,
-        board: Board,
+        board: StatusStore,
         place: tuple[int, str, str],
         stall_seconds: Callable[[], float],
         report: Callable[[Sequence[RankStatus]], None] | None = None,
@@ -61,8 +61,8 @@ class Watchdog:
         self._posts = 0
         self._stack = ""
         self._stacked_at = float("-inf")
-        self._roster = Roster()
-        self._news = StallNews()
+        self._roster = RankStatusTable()
+        self._news = StallTracker()
         self._board_is_gone = False
         self._defects: set[type[Exception]] = set()
         self._ending = threading.Event()
@@ -90,7 +90,7 @@ class Watchdog:
         """Nothing that goes wrong here may end the watch, let alone the training; each thing is said once."""
         try:
             do()
-        except BoardGoneError as error:
+        except StatusStoreGoneError as error:
             if not self._board_is_gone:
                 logger.warning("The ranks' board cannot be reached (%s); no stall is named until it is back.", error)
             self._board_is_gone = True
@@ -116,9 +116,9 @@ class Watchdog:
         """Put a reading on the board, with the newest stack."""
         now = time.monotonic()
         if reading.age_seconds > LASTING_SECONDS or now - self._stacked_at >= STACK_SECONDS:
-            self._stack, self._stacked_at = stack_of(self._watched_thread), now
+            self._stack, self._stacked_at = thread_stack(self._watched_thread), now
         self._posts += 1
-        post = Post(
+        post = RankReport(
             number=self._posts,
             host=self._host,
             pid=os.getpid(),

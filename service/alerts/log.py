@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.alerts.rules import NAMES, Alert, Judgement, Limits, News, Situation, judge, over_sentence
+from service.alerts.rules import NAMES, Alert, AlertInput, AlertVerdict, Limits, RunEvents, evaluate, over_sentence
 from service.config.live_settings import LiveSettings
 from service.errors import CommandError
 from service.store.queries.events import Event, append_event
@@ -19,7 +19,7 @@ NEWS = ("record", "not finite", "slow rank", "checkpoint", "checkpoint failed", 
 """What of the journal matters for alerts, beside those themselves: of each kind only the last entry."""
 
 
-class AlertBook:
+class AlertLog:
     """One run's alerts; safe to use from several threads. Methods raise `StoreUnavailableError`."""
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -27,17 +27,17 @@ class AlertBook:
         self.run_id = run_id
         self._lock = threading.Lock()
         self._read_to = 0
-        self._news = News()
+        self._news = RunEvents()
         self._on: dict[str, Alert] = {}
         self._looming: Mapping[str, float] = {}
         self.last_change_id = 0
         """The number of the last event that told of an alert."""
 
-    def present(self, run: RunRow, free_bytes: int | None, now: float) -> Judgement:
+    def present(self, run: RunRow, free_bytes: int | None, now: float) -> AlertVerdict:
         """The alerts that are on at the Unix time `now`, whether or not the journal tells of them yet."""
         with self._lock:
             self._read()
-            return self._judged(situation_of(run, free_bytes, now))
+            return self._judged(alert_input_of(run, free_bytes, now))
 
     def settle(self, run: RunRow, free_bytes: int | None, now: float, *, only_ends: bool = False) -> None:
         """Write into the journal which alerts have begun and ended since it was written to last.
@@ -47,17 +47,17 @@ class AlertBook:
         """
         with self._lock:
             self._read()
-            situation = situation_of(run, free_bytes, now)
+            situation = alert_input_of(run, free_bytes, now)
             judged = self._judged(situation)
             if any(self._changes(judged, only_ends=only_ends)):
                 self._write(situation, only_ends=only_ends)
                 self._read()
             self._looming = judged.looming  # only now: what could not be written is to be found again
 
-    def _judged(self, situation: Situation) -> Judgement:
-        return judge(replace(situation, news=self._news), Judgement(self._on, self._looming))
+    def _judged(self, situation: AlertInput) -> AlertVerdict:
+        return evaluate(replace(situation, news=self._news), AlertVerdict(self._on, self._looming))
 
-    def _changes(self, judged: Judgement, *, only_ends: bool) -> Iterator[Alert]:
+    def _changes(self, judged: AlertVerdict, *, only_ends: bool) -> Iterator[Alert]:
         """The alerts that have begun, and those that are over."""
         for name in NAMES:
             before, after = self._on.get(name), judged.on.get(name)
@@ -66,7 +66,7 @@ class AlertBook:
             elif before is not None and after is None:
                 yield before
 
-    def _write(self, situation: Situation, *, only_ends: bool) -> None:
+    def _write(self, situation: AlertInput, *, only_ends: bool) -> None:
         now = situation.now
         with self.store.turn(self.run_id) as connection:
             self._read_on(connection)  # others may have been quicker
@@ -121,7 +121,7 @@ def _last_ones(run_id: str) -> sa.ColumnElement[bool]:
     return events.c.id.in_(of_kinds.union_all(of_alerts))
 
 
-def situation_of(run: RunRow, free_bytes: int | None, now: float) -> Situation:
+def alert_input_of(run: RunRow, free_bytes: int | None, now: float) -> AlertInput:
     """What is known of a run but for its journal; the limits are those that it was started with.
 
     Everybody who watches a run must judge it by the same limits, so these are not the watching process's own.
@@ -129,10 +129,10 @@ def situation_of(run: RunRow, free_bytes: int | None, now: float) -> Situation:
     try:
         settings = LiveSettings.of_run(run.config, run.live).config
     except CommandError:  # of another version
-        return Situation(run, now, free_bytes=free_bytes)
+        return AlertInput(run, now, free_bytes=free_bytes)
     limits = Limits(settings.alert_record_seconds, settings.alert_disk_gib)
     patience = settings.plateau_patience
-    return Situation(run, now, free_bytes=free_bytes, plateau_patience=patience, limits=limits)
+    return AlertInput(run, now, free_bytes=free_bytes, plateau_patience=patience, limits=limits)
 
 
 def _changed_news(event: Event) -> dict[str, Any]:

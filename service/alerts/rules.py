@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from service.run.state import RunState, stall_seconds_of
-from service.run.trainer_stats import Facts
+from service.run.trainer_stats import TrainerStats
 from service.store.store import RunRow
 
 SHORTEST_SECONDS = 30.0
@@ -44,7 +44,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class News:
+class RunEvents:
     """What the journal told last, Unix seconds each; None where it told nothing of the kind since the trainer's start.
 
     `record_at` and `resumed_at`, the end of a pause, are of any start. `checkpoint_problem` is None once a later
@@ -61,12 +61,12 @@ class News:
 
 
 @dataclass(frozen=True)
-class Situation:
+class AlertInput:
     """Everything that is known of a run at the Unix time `now`. `plateau_patience` is in steps."""
 
     run: RunRow
     now: float
-    news: News = field(default_factory=News)
+    news: RunEvents = field(default_factory=RunEvents)
     free_bytes: int | None = None
     plateau_patience: int | None = None
     limits: Limits = field(default_factory=Limits)
@@ -82,9 +82,9 @@ class Situation:
         return self.state is RunState.RUNNING
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> TrainerStats:
         """What the trainer tells of its parts."""
-        return cast(Facts, self.run.facts or {})
+        return cast(TrainerStats, self.run.facts or {})
 
 
 Finding = tuple[float, str] | None
@@ -99,21 +99,21 @@ class Rule:
     """
 
     name: str
-    begins: Callable[[Situation], Finding]
-    lasts: Callable[[Situation], Finding]
+    begins: Callable[[AlertInput], Finding]
+    lasts: Callable[[AlertInput], Finding]
     over: str
     patience_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Judgement:
+class AlertVerdict:
     """The alerts that are on, and since when those are looming that are not on yet, both by name."""
 
     on: Mapping[str, Alert] = field(default_factory=dict)
     looming: Mapping[str, float] = field(default_factory=dict)
 
 
-def judge(situation: Situation, before: Judgement) -> Judgement:
+def evaluate(situation: AlertInput, before: AlertVerdict) -> AlertVerdict:
     """Which alerts are on now, given those that were on before."""
     on: dict[str, Alert] = {}
     looming: dict[str, float] = {}
@@ -128,7 +128,7 @@ def judge(situation: Situation, before: Judgement) -> Judgement:
                 on[rule.name] = Alert(rule.name, min(found[0], situation.now), found[1], situation.now)
             else:
                 looming[rule.name] = looms_since
-    return Judgement(on, looming)
+    return AlertVerdict(on, looming)
 
 
 def over_sentence(alert: Alert, now: float) -> str:
@@ -136,7 +136,7 @@ def over_sentence(alert: Alert, now: float) -> str:
     return f"{_OVER[alert.name]} It took {_duration(max(0.0, now - alert.since))}."
 
 
-def _lasting(rule: Rule, situation: Situation, earlier: Alert) -> Alert | None:
+def _lasting(rule: Rule, situation: AlertInput, earlier: Alert) -> Alert | None:
     """The alert with the values of now, or None if it is over."""
     found = rule.lasts(situation)
     if found is not None:
@@ -148,7 +148,7 @@ def _lasting(rule: Rule, situation: Situation, earlier: Alert) -> Alert | None:
 # What each looks at
 
 
-def _stalled(situation: Situation) -> Finding:
+def _stalled(situation: AlertInput) -> Finding:
     if situation.state is not RunState.STALLED:
         return None
     run = situation.run
@@ -158,7 +158,7 @@ def _stalled(situation: Situation) -> Finding:
     return run.progress_at + stall_seconds, f"No progress for {_duration(moved_seconds)} at step {run.step}: {why}"
 
 
-def _lost(situation: Situation) -> Finding:
+def _lost(situation: AlertInput) -> Finding:
     silent_seconds = situation.now - situation.run.heartbeat_at
     if situation.state is not RunState.LOST or silent_seconds < LOST_SECONDS:
         return None
@@ -168,14 +168,14 @@ def _lost(situation: Situation) -> Finding:
     return situation.run.heartbeat_at + LOST_SECONDS, sentence
 
 
-def _failed(situation: Situation) -> Finding:
+def _failed(situation: AlertInput) -> Finding:
     if situation.state is not RunState.FAILED:
         return None
     run = situation.run
     return run.heartbeat_at, f"The training failed at step {run.step}: {run.reason or 'training.log says why.'}"
 
 
-def _non_finite(situation: Situation) -> Finding:
+def _non_finite(situation: AlertInput) -> Finding:
     at = situation.news.non_finite_at
     if at is None or situation.state.has_ended or abs(situation.now - at) >= NON_FINITE_SECONDS:
         return None
@@ -184,7 +184,7 @@ def _non_finite(situation: Situation) -> Finding:
     return at, f"Steps were skipped in the last 10 minutes, because a loss or gradient was not finite{count}."
 
 
-def _on_plateau(situation: Situation) -> Finding:
+def _on_plateau(situation: AlertInput) -> Finding:
     counter = (situation.run.snapshot or {}).get("adaptive_plateau_counter")
     patience = situation.plateau_patience
     if situation.state.has_ended or counter is None or patience is None or counter < patience:
@@ -192,7 +192,7 @@ def _on_plateau(situation: Situation) -> Finding:
     return situation.now, f"The loss has not improved for {counter} steps, at step {situation.run.step}."
 
 
-def _slow_rank(situation: Situation) -> Finding:
+def _slow_rank(situation: AlertInput) -> Finding:
     news = situation.news
     if situation.state.has_ended or news.slow_rank is None or situation.now - news.slow_at < SLOW_SECONDS:
         return None
@@ -200,7 +200,7 @@ def _slow_rank(situation: Situation) -> Finding:
     return news.slow_at, f"All ranks have been waiting for rank {news.slow_rank} for {slow_seconds}."
 
 
-def _no_record(situation: Situation) -> Finding:
+def _no_record(situation: AlertInput) -> Finding:
     limit = situation.limits.record_seconds
     news = situation.news
     last = max(situation.run.started_at, news.record_at or 0.0, news.resumed_at or 0.0)
@@ -209,29 +209,29 @@ def _no_record(situation: Situation) -> Finding:
     return last + limit, f"No record was saved for {_duration(situation.now - last)}, at step {situation.run.step}."
 
 
-def _records_unsaved(situation: Situation) -> Finding:
+def _records_unsaved(situation: AlertInput) -> Finding:
     count = situation.facts.get("unsaved_records", 0)
     if situation.state.has_ended or not count:
         return None
     return situation.now, f"{_counted(count, 'record')} cannot be written and would be lost with the trainer."
 
 
-def _checkpoint_failed(situation: Situation) -> Finding:
+def _checkpoint_failed(situation: AlertInput) -> Finding:
     news = situation.news
     if situation.state.has_ended or news.checkpoint_problem is None:
         return None
     return news.checkpoint_failed_at, f"The last checkpoint could not be written: {news.checkpoint_problem}"
 
 
-def _data_lost(situation: Situation) -> Finding:
+def _data_lost(situation: AlertInput) -> Finding:
     count = situation.facts.get("log_points_dropped", 0)
     if situation.state.has_ended or not count:
         return None
     return situation.now, f"{_counted(count, 'log point')} of this run will never be in its curves: its store was away."
 
 
-def _disk_below(factor: float) -> Callable[[Situation], Finding]:
-    def find(situation: Situation) -> Finding:
+def _disk_below(factor: float) -> Callable[[AlertInput], Finding]:
+    def find(situation: AlertInput) -> Finding:
         limit, free = situation.limits.disk_gib * GIB * factor, situation.free_bytes
         if situation.state.has_ended or free is None or limit <= 0 or free >= limit:
             return None
@@ -240,7 +240,7 @@ def _disk_below(factor: float) -> Callable[[Situation], Finding]:
     return find
 
 
-def _while_running(find: Callable[[Situation], Finding]) -> Callable[[Situation], Finding]:
+def _while_running(find: Callable[[AlertInput], Finding]) -> Callable[[AlertInput], Finding]:
     """What a pause or a trainer that is gone explains is no reason to begin."""
     return lambda situation: find(situation) if situation.is_running else None
 

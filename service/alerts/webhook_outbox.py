@@ -12,7 +12,7 @@ HOLD_SECONDS = 20.0
 """Who delivers keeps others from it for so long at a time, unless he is through earlier; most attempts are shorter."""
 
 
-class Outbox:
+class WebhookOutbox:
     """The alerts of one run for one receiver, in their order. Methods raise `StoreUnavailableError`.
 
     `holder` names who delivers: of several processes with the same receiver, one does it at a time.

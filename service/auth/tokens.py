@@ -119,7 +119,7 @@ def digest_of(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-class TokenBook:
+class TokenReader:
     """The tokens that a server knows: the chosen one, and those of a file that is read anew whenever it changes.
 
     While the file cannot be used, none of its tokens is known. Safe to use from several threads.

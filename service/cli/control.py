@@ -9,7 +9,7 @@ from service.api_types import ChangeableSetting, CommandAnswer, SettingsAnswer
 from service.cli.options import as_json_text, json_option, server_options
 from service.cli.tables import table
 from service.client.client import Client, is_final
-from service.commands import LATEST, CommandState, Kind, acceptance_text, outcome_text
+from service.commands import LATEST, CommandState, Kind, acceptance_sentence, outcome_sentence
 from service.errors import UserError
 
 FAILED = 1
@@ -57,7 +57,7 @@ def _command_for(
         arguments = arguments_of(**given)
         if dry_run:
             acceptance = client.submit(kind, arguments, apply_at_step=at, expires_in=expires, dry_run=True)
-            click.echo(as_json_text(acceptance) if as_json else acceptance_text(kind, at))
+            click.echo(as_json_text(acceptance) if as_json else acceptance_sentence(kind, at))
             return 0
         if wait:
             answer = client.carry_out(
@@ -134,7 +134,7 @@ def _plain(value: Any) -> str:
 def _show(answer: CommandAnswer, as_json: bool) -> int:
     """Print where the command stands; returns the exit code."""
     succeeded = not is_final(answer) or answer["state"] == CommandState.DONE
-    text = outcome_text(answer["kind"], answer["state"], answer["step"], answer["result"], answer["reason"])
+    text = outcome_sentence(answer["kind"], answer["state"], answer["step"], answer["result"], answer["reason"])
     if as_json:
         click.echo(as_json_text(answer))
     elif not is_final(answer):

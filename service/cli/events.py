@@ -10,7 +10,7 @@ import click
 from service.cli.options import json_option, needs_escapes, server_options
 from service.cli.tables import moment, number
 from service.client.client import Client, LiveEvent
-from service.commands import outcome_text
+from service.commands import outcome_sentence
 
 
 @click.command
@@ -51,7 +51,7 @@ def _record(data: Mapping[str, Any]) -> str:
 
 
 def _command(data: Mapping[str, Any]) -> str:
-    return outcome_text(data["kind"], data["state"], data.get("step"), data.get("result"), data.get("reason"))
+    return outcome_sentence(data["kind"], data["state"], data.get("step"), data.get("result"), data.get("reason"))
 
 
 def _alert(data: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from service.cli.stats import show_unreadable
 from service.cli.tables import MISSING, duration, moment, number, pairs, size, table
 from service.client.artifacts import PAGE_SIZE
 from service.client.client import Client
-from service.commands import CommandState, Kind, outcome_text
+from service.commands import CommandState, Kind, outcome_sentence
 
 
 @click.command
@@ -119,7 +119,7 @@ def commands(client: Client, kind: str | None, state: str | None, actor: str | N
 
 
 def _command_row(command: CommandAnswer) -> tuple[str, ...]:
-    outcome = outcome_text(command["kind"], command["state"], command["step"], command["result"], command["reason"])
+    outcome = outcome_sentence(command["kind"], command["state"], command["step"], command["result"], command["reason"])
     return moment(command["created_at"]), command["actor"], command["source"], command["id"], outcome
 
 

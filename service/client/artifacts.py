@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import requests
 
 from service.api_types import CheckpointList, Comparison, Envelope, PreviewEntry, RecordEntry, RecordList, Series
-from service.client.connection import Connection, path_part
+from service.client.connection import ApiConnection, path_part
 from service.client.downloads import Ask, pieces, save_record, whole_file
 from service.run.record import record_name
 
@@ -17,7 +17,7 @@ PAGE_SIZE = 1000
 Format = Literal["csv", "jsonl"]
 
 
-class HistoryClient(Connection):
+class ArtifactClient(ApiConnection):
     """Reads records and curves; `Client` adds the present and the commands."""
 
     def record_pages(self, *, newest_first: bool = False, page_size: int = PAGE_SIZE) -> Iterator[RecordList]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast, overload
 from uuid import uuid4
 
 from service.api_types import Acceptance, AlertList, CommandAnswer, RankList, RunList, SettingsAnswer
-from service.client.artifacts import PAGE_SIZE, HistoryClient
+from service.client.artifacts import PAGE_SIZE, ArtifactClient
 from service.client.connection import DEFAULT_URL, KEY_HEADER, path_part
 from service.client.errors import (
     ApiError,
@@ -38,7 +38,7 @@ LONGEST_WAIT_SECONDS = 30.0
 """How long the server is asked to wait with its answer: less than a usual proxy's patience."""
 
 
-class Client(HistoryClient):
+class Client(ArtifactClient):
     """One connection to a control room; use it as a context manager. Not for use from several threads."""
 
     def runs(self) -> RunList:

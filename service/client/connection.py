@@ -12,8 +12,8 @@ import requests
 from requests.auth import AuthBase
 
 from service import __version__
-from service.client.errors import ApiError, BadAnswerError, given_up, no_api, refusal
-from service.client.retry import FAILURES, Attempts
+from service.client.errors import ApiError, BadAnswerError, error_for_failure, error_for_response, not_our_api
+from service.client.retry import FAILURES, RetryPolicy
 from service.errors import UserError
 
 DEFAULT_URL = "http://127.0.0.1:5050"
@@ -25,7 +25,7 @@ _SAFE = frozenset({"GET", "HEAD", "DELETE"})
 """Methods that can be sent twice: the second time changes nothing more."""
 
 
-class Connection:
+class ApiConnection:
     """A session with one server; use it as a context manager. Not for use from several threads.
 
     `run` is the id of the run that is meant, None the server's default run. `ca_file` holds the certificates that a
@@ -85,7 +85,7 @@ class Connection:
         except requests.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict):
-            raise no_api(self._url)
+            raise not_our_api(self._url)
         return answer
 
     def _send(
@@ -116,7 +116,7 @@ class Connection:
             verify=self._verify, stream=stream, allow_redirects=False,
         )  # fmt: skip
         has_effect = method not in _SAFE and not has_no_effect
-        attempts = Attempts(may_repeat=not has_effect or KEY_HEADER in sent_headers)
+        attempts = RetryPolicy(may_repeat=not has_effect or KEY_HEADER in sent_headers)
         final: UserError
         while True:
             try:
@@ -125,7 +125,7 @@ class Connection:
                 pause, final = attempts.after_refusal(refused), refused
             except FAILURES as failure:
                 pause = attempts.after_failure(failure)
-                final = given_up(self._url, failure, read_seconds, attempts.was_reached, has_effect=has_effect)
+                final = error_for_failure(self._url, failure, read_seconds, attempts.was_reached, has_effect=has_effect)
             except requests.exceptions.InvalidJSONError:
                 raise UserError(f"{body} holds a number that JSON does not know; give a finite one.") from None
             except requests.RequestException as error:
@@ -139,7 +139,7 @@ class Connection:
         if not is_refusal and response.headers.get("Content-Type", "").startswith(accept.removesuffix("*")):
             return response
         with response:
-            raise refusal(self._url, response) if is_refusal else no_api(self._url)
+            raise error_for_response(self._url, response) if is_refusal else not_our_api(self._url)
 
 
 class _Bearer(AuthBase):

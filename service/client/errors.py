@@ -79,7 +79,7 @@ class WaitTimeoutError(UserError):
     slug = "wait-timeout"
 
 
-def refusal(url: str, response: requests.Response) -> ApiError:
+def error_for_response(url: str, response: requests.Response) -> ApiError:
     """The error for an answer of 300 or above: the server's own sentence, or what it answered instead of one."""
     try:
         problem = response.json()
@@ -94,12 +94,12 @@ def refusal(url: str, response: requests.Response) -> ApiError:
     return ApiError(text, response.status_code, slug, _pause_asked_for(response.headers.get("Retry-After")))
 
 
-def no_api(url: str) -> BadAnswerError:
+def not_our_api(url: str) -> BadAnswerError:
     """The error for an answer that is no refusal and not what was asked for."""
     return BadAnswerError(f"{url} does not answer as Leitstand's API does; check the address.")
 
 
-def given_up(
+def error_for_failure(
     url: str, failure: requests.RequestException, read_seconds: float, was_reached: bool, *, has_effect: bool
 ) -> UserError:
     """The error for a connection that failed for good."""

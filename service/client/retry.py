@@ -22,7 +22,7 @@ FAILURES = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chun
 _FIRST_PAUSE_SECONDS, _LONGEST_STEP_SECONDS = 0.1, 2.0
 
 
-class Attempts:
+class RetryPolicy:
     """The attempts at one request. Each method says how long to pause before the next, None when there is none."""
 
     def __init__(self, *, may_repeat: bool) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.commands import Command, CommandState, Kind, outcome_text
+from service.commands import Command, CommandState, Kind, outcome_sentence
 from service.errors import RunDirectoryError
 from service.run.state import RunState
 from service.store.store import RunRow, Store, StoreUnavailableError
@@ -17,7 +17,7 @@ BUSY_SECONDS = 1.0
 _KINDS = {"v": Kind.VALIDATE, "c": Kind.CHECKPOINT}
 
 
-class Steering:
+class KeyCommands:
     """Submits what a key means, and says in one line how it ended."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Steering:
                     self._awaited.remove(command)  # a fresh start put it into the archive
                 elif now.state.is_final:
                     self._awaited.remove(command)
-                    self._say(outcome_text(now.kind, now.state, now.step, now.result, now.reason))
+                    self._say(outcome_sentence(now.kind, now.state, now.step, now.result, now.reason))
         except StoreUnavailableError:
             return
 

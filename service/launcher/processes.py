@@ -21,7 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36
 POLL_SECONDS = 0.02
 
 
-class Child:
+class ChildProcess:
     """A process that we started, leader of its own group. Start it on the main thread: the leash is tied to it."""
 
     def __init__(self, program: Program) -> None:
@@ -60,13 +60,13 @@ class Child:
         self._process.wait()
 
 
-class Orphans:
+class OrphanProcesses:
     """What ended children left behind: our children that we neither started nor had before."""
 
     def __init__(self) -> None:
         self._ours = set(children_of(os.getpid()))
 
-    def own(self, child: Child) -> None:
+    def own(self, child: ChildProcess) -> None:
         """This child is no orphan."""
         self._ours.add(child.pid)
 
@@ -85,11 +85,11 @@ class Orphans:
 
 
 @contextmanager
-def adopting_orphans() -> Iterator[Orphans]:
+def adopting_orphans() -> Iterator[OrphanProcesses]:
     """Become, for the time of the context, the parent of whatever our children leave behind."""
     _set_subreaper(True)
     try:
-        yield Orphans()
+        yield OrphanProcesses()
     finally:
         _set_subreaper(False)
 

@@ -15,7 +15,7 @@ LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TERMINAL = (signal.SIGTSTP, signal.SIGCONT)
 
 
-class Interrupts:
+class SignalQueue:
     """Collects signals and wakes the loop up for them; SIGCHLD only wakes it."""
 
     def __init__(self) -> None:

@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.launcher.key_commands import LEGEND, Steering
+from service.launcher.key_commands import LEGEND, KeyCommands
 from service.launcher.keyboard import Keyboard
-from service.launcher.processes import Child, Orphans, adopting_orphans
+from service.launcher.processes import ChildProcess, OrphanProcesses, adopting_orphans
 from service.launcher.programs import Program
-from service.launcher.signals import LEAVE, Interrupts
+from service.launcher.signals import LEAVE, SignalQueue
 from service.run.state import RunState
 
 ASKED_TO_LEAVE = 128 + signal.SIGTERM
@@ -61,8 +61,8 @@ class Plan:
 class ApiKeeper:
     """Starts the API, and starts it again when it died, at growing intervals."""
 
-    def __init__(self, start: Callable[[], Child], say: Callable[[str], None], timing: Timing) -> None:
-        self.child: Child | None = None
+    def __init__(self, start: Callable[[], ChildProcess], say: Callable[[str], None], timing: Timing) -> None:
+        self.child: ChildProcess | None = None
         self._start = start
         self._say = say
         self._timing = timing
@@ -108,11 +108,11 @@ class Supervisor:
         # Parts
         self._keyboard = Keyboard(keyboard)
         self._keyboard_descriptor = keyboard
-        self._interrupts = Interrupts()
-        self._steering = Steering(plan.store, self._say, plan.actor, plan.run_id)
+        self._interrupts = SignalQueue()
+        self._steering = KeyCommands(plan.store, self._say, plan.actor, plan.run_id)
         self._api = ApiKeeper(self._start_api, self._say, self._timing)
-        self._orphans: Orphans | None = None
-        self._children: list[Child] = []
+        self._orphans: OrphanProcesses | None = None
+        self._children: list[ChildProcess] = []
         # State
         self._wish_code: int | None = None
         self._wished_at = 0.0
@@ -193,7 +193,7 @@ class Supervisor:
         if self._wish_code is None:
             self._wish_code, self._wished_at = code, time.monotonic()
 
-    def _ended_by_itself(self, trainer: Child) -> int:
+    def _ended_by_itself(self, trainer: ChildProcess) -> int:
         """Say how the training ended; returns the exit code."""
         code = trainer.exit_code()
         self._steering.report()
@@ -205,7 +205,7 @@ class Supervisor:
             self._say(f"The training failed (exit code {code}): the reason is above and in {self._plan.log}.")
         return code if code in {0, BAD_INPUT, ASKED_TO_LEAVE} else 1
 
-    def _asked_to_leave(self, trainer: Child) -> int:
+    def _asked_to_leave(self, trainer: ChildProcess) -> int:
         """End the trainer as somebody wished; returns the exit code."""
         assert self._wish_code is not None
         if trainer.exit_code() is None:
@@ -233,19 +233,19 @@ class Supervisor:
         run = self._steering.run_since(self._trainer_started_at)
         return run is not None and run.state is RunState.FAILED
 
-    def _start_api(self) -> Child:
+    def _start_api(self) -> ChildProcess:
         if self._orphans is not None:
             self._orphans.remaining()  # lays to rest the workers of an API that was killed before
         return self._started(self._plan.api)
 
-    def _started(self, program: Program) -> Child:
-        child = Child(program)
+    def _started(self, program: Program) -> ChildProcess:
+        child = ChildProcess(program)
         self._children.append(child)
         if self._orphans is not None:
             self._orphans.own(child)
         return child
 
-    def _end(self, child: Child, grace_seconds: float) -> bool:
+    def _end(self, child: ChildProcess, grace_seconds: float) -> bool:
         """Ask a child and what it left behind to end, and end them when time is up; whether they did so in time."""
         assert self._orphans is not None
         deadline = time.monotonic() + grace_seconds

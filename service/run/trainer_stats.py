@@ -6,7 +6,7 @@ They are written together with every heartbeat. Counts are since the trainer's s
 from typing import TypedDict
 
 
-class Facts(TypedDict, total=False):
+class TrainerStats(TypedDict, total=False):
     """All of them; a fact is left out until it is known.
 
     has_perceptual             whether the workload has the perceptual term

@@ -11,7 +11,7 @@ PAUSES_SECONDS = (0.02, 1.0)
 """After a change the pauses between looks double from the first to the second of these."""
 
 
-class ChangeWatch:
+class ChangePoller:
     """One reader's view of the store; a question costs one `stat` or less, no query."""
 
     def __init__(self, store: Database, run_id: str) -> None:

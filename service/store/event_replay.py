@@ -17,14 +17,14 @@ from service.store.queries.events import Event
 from service.store.store import RunRow, SeriesRow, Store
 from service.store.tables import events, series
 
-PATTERN = r"[0-9]{1,18}-(?:[0-9]{1,18}|10{18})-[0-9A-Za-z._~%-]{1,1000}"
+CURSOR_PATTERN = r"[0-9]{1,18}-(?:[0-9]{1,18}|10{18})-[0-9A-Za-z._~%-]{1,1000}"
 """What a position looks like as text."""
 WALKS_AGAIN = frozenset({"rollback", "started"})
 """Events after which the steps beyond theirs are walked again."""
 
 
 @dataclass(frozen=True)
-class Position:
+class EventCursor:
     """How far a run has been seen: the journal up to an event's id, log points of all steps below `next_step`."""
 
     run_id: str
@@ -35,14 +35,14 @@ class Position:
         return f"{self.event_id}-{self.next_step}-{quote(self.run_id, safe='', errors='replace')}"
 
     @classmethod
-    def parse(cls, text: str) -> "Position":
+    def parse(cls, text: str) -> "EventCursor":
         """The position that was written as this text; raises `ValueError`."""
-        if not re.fullmatch(PATTERN, text):
+        if not re.fullmatch(CURSOR_PATTERN, text):
             raise ValueError(f"{text!r} is no position")
         event_id, next_step, run_id = text.split("-", 2)
         return cls(unquote(run_id), int(event_id), int(next_step))
 
-    def after(self, what: Event | SeriesRow) -> "Position":
+    def after(self, what: Event | SeriesRow) -> "EventCursor":
         """The position of who has seen this too, and all before it."""
         if isinstance(what, SeriesRow):
             return replace(self, next_step=max(self.next_step, what.step + 1))
@@ -50,28 +50,28 @@ class Position:
         return replace(self, event_id=what.id, next_step=next_step)
 
 
-Passed = tuple[Event | SeriesRow, Position]
+Passed = tuple[Event | SeriesRow, EventCursor]
 """One thing, and the position of who has seen it."""
 
 
-def present_position(store: Store, run_id: str) -> Position:
+def latest_cursor(store: Store, run_id: str) -> EventCursor:
     """Of who has seen everything."""
     event_id = store.last_event_id(run_id)  # first: a rollback in between is then still to be seen
     span = store.series_span(run_id)
-    return Position(run_id, event_id, 0 if span is None else span[1] + 1)
+    return EventCursor(run_id, event_id, 0 if span is None else span[1] + 1)
 
 
-def start_position(store: Store, run: RunRow) -> Position:
+def start_cursor(store: Store, run: RunRow) -> EventCursor:
     """Of who has seen everything before the run's latest start."""
     earlier = (events.c.run_id == run.id) & (events.c.time < run.started_at)
     logged = (series.c.run_id == run.id) & (series.c.time < run.started_at)
     with store.transaction() as connection:
         event_id = connection.execute(sa.select(sa.func.max(events.c.id)).where(earlier)).scalar()
         step = connection.execute(sa.select(sa.func.max(series.c.step)).where(logged)).scalar()
-    return Position(run.id, event_id or 0, 0 if step is None else step + 1)
+    return EventCursor(run.id, event_id or 0, 0 if step is None else step + 1)
 
 
-def has_more_points(store: Store, position: Position, most: int) -> bool:
+def has_more_points(store: Store, position: EventCursor, most: int) -> bool:
     """Whether more than `most` log points have not been seen yet."""
     unseen = (series.c.run_id == position.run_id) & (series.c.step >= position.next_step)
     query = sa.select(series.c.step).where(unseen).order_by(series.c.step).limit(1).offset(most)
@@ -79,7 +79,9 @@ def has_more_points(store: Store, position: Position, most: int) -> bool:
         return connection.execute(query).first() is not None
 
 
-def read_on(store: Store, position: Position, limit: int, target: Position | None = None) -> tuple[list[Passed], bool]:
+def read_after(
+    store: Store, position: EventCursor, limit: int, target: EventCursor | None = None
+) -> tuple[list[Passed], bool]:
     """What has not been seen, in the order of its times, and whether that was all.
 
     Of journal and log points at most `limit` each; points only once the journal is through. With `target`, nothing that
@@ -107,7 +109,7 @@ def _points_at(store: Store, run_id: str, steps: Iterable[int]) -> dict[int, Ser
 
 
 def _passed(
-    position: Position,
+    position: EventCursor,
     happened: Sequence[Event],
     points: Sequence[SeriesRow],
     completed: Mapping[int, SeriesRow],

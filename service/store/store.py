@@ -16,16 +16,16 @@ from service.store.queries.commands import CommandStore
 from service.store.queries.events import Event
 from service.store.queries.runs import RecordRow, RunRow, RunStore
 from service.store.queries.series import SeriesRow, SeriesStore
-from service.store.rollups.buckets import Stretch
+from service.store.rollups.buckets import Bucket
 
 __all__ = [
+    "Bucket",
     "Event",
     "RecordRow",
     "RunRow",
     "SeriesRow",
     "Store",
     "StoreUnavailableError",
-    "Stretch",
     "open_store",
     "store_location",
 ]

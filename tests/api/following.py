@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from flask import Flask
 
-from api.events.broadcaster import watchers_of
+from api.events.broadcaster import broadcasters_of
 
 Eventually = Callable[..., None]
 
@@ -100,7 +100,7 @@ def following_app(
     try:
         yield follower
     finally:
-        watchers_of(app).end_when(lambda: True)
+        broadcasters_of(app).end_when(lambda: True)
         follower.join()
         answer.close()
 

@@ -11,10 +11,10 @@ import requests
 from flask.testing import FlaskClient
 
 from api.alerts import monitor
-from api.alerts.current import AlertBooks
-from api.alerts.monitor import AlertWatch
+from api.alerts.current import AlertLogs
+from api.alerts.monitor import AlertMonitor
 from api.app import create_app
-from api.runs.registry import Room
+from api.runs.registry import RunRegistry
 from service.config.settings import RunConfig
 from service.run.state import RunState
 from service.store.store import Store
@@ -34,12 +34,12 @@ def changes(store: Store, run_id: str = RUN_ID) -> list[tuple[str, bool]]:
     return [(event.details["name"], event.details["is_on"]) for event in events if event.kind == "alert"]
 
 
-def watch_of(config: RunConfig) -> AlertWatch:
-    return AlertWatch(Room(config), AlertBooks(), lambda: False)
+def watch_of(config: RunConfig) -> AlertMonitor:
+    return AlertMonitor(RunRegistry(config), AlertLogs(), lambda: False)
 
 
 @pytest.fixture
-def watch(root: Path) -> AlertWatch:
+def watch(root: Path) -> AlertMonitor:
     return watch_of(RunConfig(data_root=root))
 
 
@@ -91,7 +91,7 @@ def test_without_a_run_there_are_no_alerts_to_ask_for(client: FlaskClient) -> No
 # The watch
 
 
-def test_changes_are_written_with_nobody_looking(watch: AlertWatch, store: Store) -> None:
+def test_changes_are_written_with_nobody_looking(watch: AlertMonitor, store: Store) -> None:
     watch.look()
     assert changes(store) == []
     store.update_run(RUN_ID, state=RunState.FAILED)
@@ -106,7 +106,7 @@ def test_changes_are_written_with_nobody_looking(watch: AlertWatch, store: Store
 
 
 def test_the_disk_of_the_run_directory_is_looked_at(
-    watch: AlertWatch, store: Store, monkeypatch: pytest.MonkeyPatch
+    watch: AlertMonitor, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.open_run(RUN_ID, {"ALERT_DISK_GIB": 1e6})
     keep_alive(store)
@@ -139,8 +139,8 @@ def test_runs_of_a_shared_store_are_watched(store_url: str, tmp_path: Path) -> N
         shared.open_run(name, {"ALERT_DISK_GIB": 5.0})
         shared.update_run(name, state=RunState.FAILED)
 
-    room = Room(RunConfig(data_root=tmp_path, store_url=store_url))
-    AlertWatch(room, AlertBooks(), lambda: False).look()
+    room = RunRegistry(RunConfig(data_root=tmp_path, store_url=store_url))
+    AlertMonitor(room, AlertLogs(), lambda: False).look()
     room.close()
 
     assert [changes(shared, name) for name in ("far", "farther")] == [[("failed", True)]] * 2
@@ -190,7 +190,7 @@ def test_a_store_that_is_locked_delays_an_alert_and_hinders_no_other(tmp_path: P
 
 
 def test_a_defect_with_one_run_is_logged_once_and_ends_nothing(
-    watch: AlertWatch, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    watch: AlertMonitor, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.update_run(RUN_ID, state=RunState.FAILED)
     monkeypatch.setattr(monitor, "free_bytes", lambda *_: 1 / 0)

@@ -59,7 +59,7 @@ def test_a_defect_is_a_problem_that_gives_nothing_away(
     def fail(_reader: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("api.runs.context.Reader.run", fail)
+    monkeypatch.setattr("api.runs.context.RunContext.run", fail)
 
     answer = create_app(RunConfig(data_root=root)).test_client().get("/state")
 

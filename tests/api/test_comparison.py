@@ -161,7 +161,7 @@ def test_a_directory_that_cannot_be_read_is_a_problem_not_a_crash(
     def refuse(_folder: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("api.artifacts.records.files.WatchedFolder.current", refuse)
+    monkeypatch.setattr("api.artifacts.records.files.DirectoryCache.current", refuse)
 
     assert both.get(f"/statistics/compare?runs={RUN_ID}").status_code == 503
 

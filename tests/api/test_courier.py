@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from api.alerts import webhook_sender
-from api.alerts.webhook import Receiver
-from api.alerts.webhook_sender import Courier
-from service.alerts.webhook_outbox import HOLD_SECONDS, Outbox
+from api.alerts.webhook import WebhookTarget
+from api.alerts.webhook_sender import WebhookSender
+from service.alerts.webhook_outbox import HOLD_SECONDS, WebhookOutbox
 from service.store.store import Store, StoreUnavailableError
 from tests.api.example_run import RUN_ID, write_run
 from tests.service.locked import locked
@@ -49,10 +49,10 @@ def received(hook: StandIn) -> list[str]:
 
 
 @contextmanager
-def delivering(url: str) -> Iterator[Courier]:
+def delivering(url: str) -> Iterator[WebhookSender]:
     """A courier at work for the time of the context."""
     ending = threading.Event()
-    at_work = Courier(Receiver(url, "geheim"), ending.is_set)
+    at_work = WebhookSender(WebhookTarget(url, "geheim"), ending.is_set)
     thread = threading.Thread(target=at_work._run)
     thread.start()
     try:
@@ -186,7 +186,7 @@ def test_a_clock_that_was_ahead_at_the_start_silences_nothing(
     with monkeypatch.context() as ahead:
         real = time.time
         ahead.setattr(time, "time", lambda: real() + 86400)
-        at_work = Courier(Receiver(f"{hook.url}/hook", ""), lambda: False)
+        at_work = WebhookSender(WebhookTarget(f"{hook.url}/hook", ""), lambda: False)
 
     number = alert(store, "a")
     at_work.tell(store, RUN_ID, number)
@@ -234,7 +234,7 @@ def test_two_processes_do_not_both_deliver(store: Store, hook: StandIn, eventual
 
 
 def test_who_delivers_holds_the_box_until_he_is_through_or_gone(store: Store) -> None:
-    mine, other = (Outbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
+    mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
 
     assert mine.hold(1000.0)
     assert mine.hold(1001.0)
@@ -247,7 +247,7 @@ def test_who_delivers_holds_the_box_until_he_is_through_or_gone(store: Store) ->
 
 
 def test_who_was_too_slow_does_not_take_back_what_another_has_delivered(store: Store) -> None:
-    mine, other = (Outbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
+    mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
     first, second = alert(store, "a"), alert(store, "b")
     mine.hold(1000.0)
     other.hold(1001.0 + HOLD_SECONDS)
@@ -286,7 +286,7 @@ def test_a_store_that_is_locked_delays_a_delivery(root: Any, hook: StandIn, even
         with locked(root / "leitstand.db"):
             at_work.tell(store, RUN_ID, number)
             with pytest.raises(StoreUnavailableError):
-                Outbox(store, RUN_ID, "r", "me").hold(time.time())
+                WebhookOutbox(store, RUN_ID, "r", "me").hold(time.time())
             assert received(hook) == []
         eventually(lambda: received(hook) == ["a"], what="the delivery")
 
@@ -312,8 +312,8 @@ def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(webhook_sender, "FIRST_PAUSE_SECONDS", 1.0)
     monkeypatch.setattr(webhook_sender, "LONGEST_PAUSE_SECONDS", 300.0)
     at_work, attempt = (
-        Courier(Receiver("http://a", ""), lambda: False),
-        webhook_sender.Attempt(webhook_sender.Outcome.AWAY, "no"),
+        WebhookSender(WebhookTarget("http://a", ""), lambda: False),
+        webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.AWAY, "no"),
     )
     for failures in range(1, 40):
         at_work._failures = failures
@@ -321,5 +321,5 @@ def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -
         pauses = {at_work._pause_seconds(attempt) for _ in range(5)}
         assert all(longest / 2 <= pause <= longest for pause in pauses)
         assert len(pauses) == 5
-    asked = webhook_sender.Attempt(webhook_sender.Outcome.AWAY, "no", wait_seconds=10_000.0)
+    asked = webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.AWAY, "no", wait_seconds=10_000.0)
     assert at_work._pause_seconds(asked) == 300.0

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.events import stream
-from api.events.broadcaster import watchers_of
+from api.events.broadcaster import broadcasters_of
 from api.events.messages import ALWAYS, KINDS
 from api.events.stream import ENDS
 from api.events.subscription import MOST_WAITING
@@ -50,7 +50,7 @@ def test_a_stream_ends_after_a_while_so_that_its_token_is_looked_at_again(
     monkeypatch.setattr(stream, "LONGEST_SECONDS", 0.0)
     with pieces(client) as answer:
         assert list(answer)[-1] == f": {ENDS}\n\n".encode()
-    assert watchers_of(client.application).taken == 0
+    assert broadcasters_of(client.application).taken == 0
 
 
 def test_a_reader_who_falls_behind_gets_everything_from_the_store(
@@ -60,7 +60,7 @@ def test_a_reader_who_falls_behind_gets_everything_from_the_store(
         next(answer)
         for number in range(MOST_WAITING + 100):
             store.add_event(RUN_ID, number, "set", {})
-        (watcher,) = watchers_of(client.application)._watchers.values()
+        (watcher,) = broadcasters_of(client.application)._watchers.values()
         (mailbox,) = watcher._mailboxes
         eventually(lambda: mailbox._has_lost, what="the mailbox is full")
         assert mailbox._happenings == []
@@ -83,7 +83,7 @@ def test_who_asks_for_the_head_alone_holds_no_place(make_client: Callable[..., F
         assert (answer.status_code, answer.data) == (200, b"")
         answer.close()
 
-    assert watchers_of(client.application).taken == 0
+    assert broadcasters_of(client.application).taken == 0
 
 
 def test_following_needs_a_token_where_reading_does(root: Path, store: Store) -> None:

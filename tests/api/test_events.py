@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.events import stream
-from api.events.broadcaster import READABLE, UNREADABLE, watchers_of
+from api.events.broadcaster import READABLE, UNREADABLE, broadcasters_of
 from api.events.messages import PAGE
 from api.events.stream import ENDS, FOREIGN
 from service.api_types import CommandAnswer
@@ -220,7 +220,7 @@ def test_without_a_run_there_is_nothing_to_follow(client: FlaskClient) -> None:
     answer = client.get("/events")
 
     assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/no-run")
-    assert watchers_of(client.application).taken == 0
+    assert broadcasters_of(client.application).taken == 0
 
 
 def is_archived(root: Path) -> bool:

@@ -10,7 +10,7 @@ from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.server.request_buffer import MOST_BODY_BYTES, MOST_CHUNKED_BYTES, MOST_HEAD_BYTES, Gathering
+from api.server.request_buffer import MOST_BODY_BYTES, MOST_CHUNKED_BYTES, MOST_HEAD_BYTES, RequestBuffer
 
 HEAD = b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -47,8 +47,8 @@ PARTS = [
 """What may turn up anywhere in a request."""
 
 
-def gathered(*pieces: bytes) -> Gathering:
-    request = Gathering()
+def gathered(*pieces: bytes) -> RequestBuffer:
+    request = RequestBuffer()
     for piece in pieces:
         request.add(piece)
     return request
@@ -56,7 +56,7 @@ def gathered(*pieces: bytes) -> Gathering:
 
 @pytest.mark.parametrize("content", WHOLE + ODD)
 def test_a_request_is_whole_with_its_last_byte_and_not_before(content: bytes) -> None:
-    request = Gathering()
+    request = RequestBuffer()
     for place in range(len(content)):
         assert not request.is_settled, content[:place]
         request.add(content[place : place + 1])
@@ -129,7 +129,7 @@ def test_whatever_counts_as_whole_the_parser_waits_for_no_more_of_it(
     for place, left_out, part in changes:
         content = content[:place] + part + content[place + left_out :]
 
-    request = Gathering()
+    request = RequestBuffer()
     for place in range(len(content)):
         if not request.is_settled:
             request.add(content[place : place + 1])

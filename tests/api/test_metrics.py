@@ -21,7 +21,7 @@ from service import __version__
 from service.alerts.rules import NAMES
 from service.commands import CommandState, Kind
 from service.run.state import RunState
-from service.run.trainer_stats import Facts
+from service.run.trainer_stats import TrainerStats
 from service.store.queries.ranks import RankRow, replace_ranks
 from service.store.store import Store
 from tests.api.example_run import LAST_STEP, MAX_STEPS, RECORD_STEPS, RUN_ID, example_record, write_run
@@ -29,7 +29,7 @@ from tests.api.example_run import LAST_STEP, MAX_STEPS, RECORD_STEPS, RUN_ID, ex
 Eventually = Callable[..., None]
 Samples = dict[tuple[str, tuple[str, ...]], float]
 OF_THE_PROCESS = ("process_", "python_")
-FACTS: Facts = {
+FACTS: TrainerStats = {
     "log_points_dropped": 3, "unsaved_records": 1, "waiting_writings": 2, "store_outages": 4, "stalls": 5,
     "checkpoint_step": 4000, "checkpoint_time": 1.7e9, "checkpoint_seconds": 0.75, "checkpoint_bytes": 2**20,
     "checkpoints_written": 7, "checkpoint_failures": 6, "viewer_events_dropped": 8, "disk_free_bytes": 9,

@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_read_is_a_problem_not_a_crash(
     def refuse(_watched: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("api.artifacts.previews.WatchedFolder.current", refuse)
+    monkeypatch.setattr("api.artifacts.previews.DirectoryCache.current", refuse)
 
     for path in ("/previews", "/previews/500/a.webp"):
         assert client.get(path).get_json()["type"] == "/problems/storage-unavailable"

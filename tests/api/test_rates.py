@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from api.http import rate_limit
 from api.http.problems import ProblemError
-from api.http.rate_limit import Allowance, neighbourhood
+from api.http.rate_limit import RateLimit, client_network
 
 
 class Clock:
@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 
 def test_a_minutes_worth_can_be_taken_at_once_and_then_flows_in(clock: Clock) -> None:
-    allowance = Allowance("commands", 4, clock)
+    allowance = RateLimit("commands", 4, clock)
 
     assert [allowance.take("anna") for _ in range(5)] == [0, 0, 0, 0, 15]
     clock.now += 14
@@ -38,7 +38,7 @@ def test_a_minutes_worth_can_be_taken_at_once_and_then_flows_in(clock: Clock) ->
 
 
 def test_after_a_minute_of_rest_all_is_there_again(clock: Clock) -> None:
-    allowance = Allowance("commands", 3, clock)
+    allowance = RateLimit("commands", 3, clock)
     for _ in range(5):
         allowance.take("anna")
     clock.now += 60
@@ -47,13 +47,13 @@ def test_after_a_minute_of_rest_all_is_there_again(clock: Clock) -> None:
 
 
 def test_askers_do_not_take_from_each_other(clock: Clock) -> None:
-    allowance = Allowance("commands", 1, clock)
+    allowance = RateLimit("commands", 1, clock)
 
     assert [allowance.take(asker) for asker in ("anna", "bert", "anna")] == [0, 0, 60]
 
 
 def test_looking_takes_nothing(clock: Clock) -> None:
-    allowance = Allowance("commands", 1, clock)
+    allowance = RateLimit("commands", 1, clock)
 
     assert [allowance.has_room("anna"), allowance.has_room("anna")] == [True, True]
     allowance.take("anna")
@@ -61,7 +61,7 @@ def test_looking_takes_nothing(clock: Clock) -> None:
 
 
 def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
-    allowance = Allowance("commands", 7, clock)
+    allowance = RateLimit("commands", 7, clock)
     for _ in range(7):
         allowance.require("anna")
 
@@ -81,7 +81,7 @@ def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
 @given(per_minute=st.integers(1, 10**6), pauses=st.lists(st.floats(0, 100), min_size=1, max_size=60))
 def test_no_stretch_of_time_sees_more_than_flowed_in(per_minute: int, pauses: list[float]) -> None:
     clock = Clock()
-    allowance = Allowance("commands", per_minute, clock)
+    allowance = RateLimit("commands", per_minute, clock)
     taken = 0
     for pause in pauses:
         clock.now += pause
@@ -92,7 +92,7 @@ def test_no_stretch_of_time_sees_more_than_flowed_in(per_minute: int, pauses: li
 @given(per_minute=st.integers(1, 10**6), burst=st.integers(1, 50))
 def test_who_waits_as_long_as_told_is_served(per_minute: int, burst: int) -> None:
     clock = Clock()
-    allowance = Allowance("commands", per_minute, clock)
+    allowance = RateLimit("commands", per_minute, clock)
     for _ in range(burst):
         clock.now += allowance.take("anna")
         allowance.take("anna")
@@ -104,7 +104,7 @@ def test_who_waits_as_long_as_told_is_served(per_minute: int, burst: int) -> Non
 
 def test_however_many_ask_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "MOST_ASKERS", 100)
-    allowance = Allowance("wrong tokens", 1, clock)
+    allowance = RateLimit("wrong tokens", 1, clock)
 
     first = [allowance.take(f"asker {number}") for number in range(100)]
     later = [allowance.take(f"asker {number}") for number in range(100, 300)]
@@ -121,7 +121,7 @@ def test_however_many_ask_memory_is_bounded(clock: Clock, monkeypatch: pytest.Mo
 
 
 def test_many_threads_together_take_no_more_than_there_is() -> None:
-    allowance = Allowance("commands", 500, Clock())
+    allowance = RateLimit("commands", 500, Clock())
     barrier = threading.Barrier(8)
 
     def take_many(_: int) -> int:
@@ -145,4 +145,4 @@ def test_many_threads_together_take_no_more_than_there_is() -> None:
     ],
 )
 def test_an_owner_of_many_addresses_is_one_asker(address: str, counted: str) -> None:
-    assert neighbourhood(address) == counted
+    assert client_network(address) == counted

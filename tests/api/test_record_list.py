@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.artifacts.lru_cache import Recent
+from api.artifacts.lru_cache import LruCache
 from api.artifacts.records.entries import MOST_KEPT
 from api.artifacts.records.index import IndexReader
 from service.atomic_files import write_whole
@@ -270,7 +270,7 @@ def test_looks_into_the_store_of_a_run_without_a_trainer_do_not_renew_the_index(
 
 
 def test_a_bounded_memory_forgets_what_was_not_used_for_longest() -> None:
-    recent: Recent[int, str] = Recent(3)
+    recent: LruCache[int, str] = LruCache(3)
     for key in range(3):
         recent.put(key, str(key))
     recent.get(0)

@@ -8,31 +8,31 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.artifacts.checkpoints import SavedStates
+from api.artifacts.checkpoints import CheckpointCatalog
 from service.store.store import Store
 from tests.api.checkpoints import write_checkpoint
 from tests.api.example_run import RUN_ID
 
 
 @pytest.fixture
-def states(root: Path) -> SavedStates:
-    return SavedStates(root / "checkpoints")
+def states(root: Path) -> CheckpointCatalog:
+    return CheckpointCatalog(root / "checkpoints")
 
 
-def test_names_are_sorted_by_step_as_a_number(root: Path, states: SavedStates) -> None:
+def test_names_are_sorted_by_step_as_a_number(root: Path, states: CheckpointCatalog) -> None:
     for step in (500, 12_000_000, 1000):
         write_checkpoint(root, step)
 
     assert states.names() == ["step_0000500", "step_0001000", "step_12000000"]
 
 
-def test_without_a_folder_there_are_none(states: SavedStates) -> None:
+def test_without_a_folder_there_are_none(states: CheckpointCatalog) -> None:
     assert (states.names(), states.find("latest"), states.find("500")) == ([], None, None)
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"step": 7}', "[" * 100_000])
 def test_what_has_no_manifest_of_its_step_is_no_checkpoint(
-    root: Path, states: SavedStates, content: str | None
+    root: Path, states: CheckpointCatalog, content: str | None
 ) -> None:
     write_checkpoint(root, 500)
     manifest = write_checkpoint(root, 600) / "manifest.json"
@@ -42,7 +42,7 @@ def test_what_has_no_manifest_of_its_step_is_no_checkpoint(
     assert (states.find("600"), states.find("step_0000600"), states.find("latest")) == (None, None, None)
 
 
-def test_temporary_folders_and_links_are_no_checkpoints(root: Path, states: SavedStates) -> None:
+def test_temporary_folders_and_links_are_no_checkpoints(root: Path, states: CheckpointCatalog) -> None:
     folder = write_checkpoint(root, 500)
     folder.rename(folder.with_name(".tmp-step_0000500.7"))
     (folder.parent / "step_0000900").symlink_to(".tmp-step_0000500.7")
@@ -58,7 +58,7 @@ def test_temporary_folders_and_links_are_no_checkpoints(root: Path, states: Save
     ],
 )  # fmt: skip
 def test_a_checkpoint_is_found_by_link_step_or_name(
-    root: Path, states: SavedStates, wanted: str, name: str | None
+    root: Path, states: CheckpointCatalog, wanted: str, name: str | None
 ) -> None:
     write_checkpoint(root, 500, "best")
     write_checkpoint(root, 600, "latest")

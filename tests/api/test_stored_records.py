@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.artifacts.records.source import Position
-from api.artifacts.records.store_copies import StoredRecords
-from api.runs.context import Reader
+from api.artifacts.records.source import RecordPosition
+from api.artifacts.records.store_copies import StoredRecordCopies
+from api.runs.context import RunContext
 from api.runs.records import record_source
 from service.config.settings import RunConfig
 from service.run.record import encode_record, record_name
@@ -28,7 +28,7 @@ def unmounted(root: Path, store: Store, tmp_path: Path, monkeypatch: pytest.Monk
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     app = create_app(RunConfig(data_root=elsewhere))
-    monkeypatch.setattr(app.extensions["leitstand"], "reader", lambda _run_id=None: Reader(store, RUN_ID, None))
+    monkeypatch.setattr(app.extensions["leitstand"], "reader", lambda _run_id=None: RunContext(store, RUN_ID, None))
     return app.test_client()
 
 
@@ -133,8 +133,8 @@ def test_all_copies_are_read_in_batches_in_both_directions(
     monkeypatch.setattr("api.artifacts.records.store_copies.BATCH", 4)
     for step in range(1, 13):
         save_record(root, store, example_record(step, 1.0))
-    copies = StoredRecords(store, RUN_ID)
-    after = Position(7, record_name(7))
+    copies = StoredRecordCopies(store, RUN_ID)
+    after = RecordPosition(7, record_name(7))
 
     up = [record["step_current"] for record in copies.records(after)]
     down = [record["step_current"] for record in copies.records(after, newest_first=True)]
@@ -166,9 +166,9 @@ def test_what_only_the_directory_has_is_not_found(unmounted: FlaskClient, path: 
 
 def test_a_reader_without_a_place_reads_the_store(store: Store, make_client: Callable[..., FlaskClient]) -> None:
     with make_client().application.app_context():
-        source = record_source(Reader(store, RUN_ID, None))
+        source = record_source(RunContext(store, RUN_ID, None))
 
-    assert isinstance(source, StoredRecords)
+    assert isinstance(source, StoredRecordCopies)
     file = source.find("Statistik_700.json")
     assert file is not None
     assert file.content == encode_record(json.loads(file.content))

@@ -151,11 +151,11 @@ def test_a_store_that_cannot_be_read_meanwhile_is_asked_again(store: Store, root
     path = root / "leitstand.db"
     path.rename(root / "elsewhere.db")
 
-    away = wait.await_end(store, command, 0.1)
+    away = wait.wait_until_final(store, command, 0.1)
     (root / "elsewhere.db").rename(path)
 
     assert away.state is CommandState.QUEUED
-    assert wait.await_end(store, command, 20).state is CommandState.DONE
+    assert wait.wait_until_final(store, command, 20).state is CommandState.DONE
 
 
 def test_a_command_that_a_fresh_start_archived_is_answered_as_it_stood(store: Store) -> None:
@@ -163,4 +163,4 @@ def test_a_command_that_a_fresh_start_archived_is_answered_as_it_stood(store: St
     with store.transaction() as connection:
         connection.exec_driver_sql("DELETE FROM commands")
 
-    assert wait.await_end(store, command, 0.1) == command
+    assert wait.wait_until_final(store, command, 0.1) == command

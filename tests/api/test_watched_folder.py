@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.artifacts import directory_cache
-from api.artifacts.directory_cache import WatchedFolder
+from api.artifacts.directory_cache import DirectoryCache
 
 
 class Reader:
@@ -27,8 +27,8 @@ def reader() -> Reader:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, reader: Reader) -> WatchedFolder[list[str]]:
-    return WatchedFolder(tmp_path / "folder", reader, [])
+def watched(tmp_path: Path, reader: Reader) -> DirectoryCache[list[str]]:
+    return DirectoryCache(tmp_path / "folder", reader, [])
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_that_is_not_there_has_the_absent_value(watched: WatchedFolder[list[str]], tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_has_the_absent_value(watched: DirectoryCache[list[str]], tmp_path: Path) -> None:
     assert watched.current() == []
 
     (tmp_path / "folder").mkdir()
@@ -51,7 +51,7 @@ def test_a_folder_that_is_not_there_has_the_absent_value(watched: WatchedFolder[
 
 
 def test_an_old_folder_is_read_once(
-    watched: WatchedFolder[list[str]], reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
+    watched: DirectoryCache[list[str]], reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory_cache, "SKEW_SECONDS", -1.0)
 
@@ -65,7 +65,7 @@ def test_an_old_folder_is_read_once(
 
 
 def test_a_folder_that_changed_just_now_is_read_until_another_change_would_show(
-    watched: WatchedFolder[list[str]], reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
+    watched: DirectoryCache[list[str]], reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched.current()
     watched.current()
@@ -79,7 +79,7 @@ def test_a_folder_that_changed_just_now_is_read_until_another_change_would_show(
 
 
 def test_a_change_that_leaves_the_same_time_is_seen(
-    watched: WatchedFolder[list[str]], folder: Path, monkeypatch: pytest.MonkeyPatch
+    watched: DirectoryCache[list[str]], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory_cache, "_stamp_of", lambda _folder: (1, 1, 0, 2**62))
     assert watched.current() == []
@@ -100,7 +100,7 @@ def test_those_who_wait_for_a_reading_share_the_next_one(
         may_read.wait(30)
         return len(began)
 
-    watched = WatchedFolder(folder, read, 0)
+    watched = DirectoryCache(folder, read, 0)
     asking = [threading.Thread(target=watched.current) for _ in range(waiting)]
     asking[0].start()
     eventually(lambda: began, what="the first reading")
@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(folder: Path) -> None:
     def refuse(folder: Path) -> int:
         raise PermissionError(13, "Permission denied")
 
-    watched = WatchedFolder(folder, refuse, 0)
+    watched = DirectoryCache(folder, refuse, 0)
 
     for _ in range(2):
         with pytest.raises(PermissionError):

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from api.events import broadcaster, subscription
-from api.events.broadcaster import Watcher, Watchers
-from api.events.messages import Happening
-from api.events.subscription import Mailbox
+from api.events.broadcaster import Broadcasters, RunBroadcaster
+from api.events.messages import StreamMessage
+from api.events.subscription import Subscription
 from api.http.problems import ProblemError
-from api.runs.context import Reader
-from api.runs.directory import Place
+from api.runs.context import RunContext
+from api.runs.directory import CachedRunDirectory
 from service.run.directory import RunDirectory
 from service.run.state import RunState
-from service.store.event_replay import Position
+from service.store.event_replay import EventCursor
 from service.store.store import RunRow, Store, StoreUnavailableError
 from tests.api.conftest import keep_alive
 from tests.api.example_run import RUN_ID
@@ -25,7 +25,7 @@ from tests.api.example_run import RUN_ID
 Eventually = Callable[..., None]
 
 
-class CountingReader(Reader):
+class CountingReader(RunContext):
     """Counts the looks into the store."""
 
     looks = 0
@@ -43,15 +43,15 @@ def store(store: Store) -> Store:
 
 
 @pytest.fixture
-def watched(root: Path) -> Iterator[Watcher]:
+def watched(root: Path) -> Iterator[RunBroadcaster]:
     CountingReader.looks = 0
-    place = Place(RunDirectory(root))
+    place = CachedRunDirectory(RunDirectory(root))
     ending = threading.Event()
-    yield Watcher(lambda: CountingReader(place.store, None, place), ending.is_set)
+    yield RunBroadcaster(lambda: CountingReader(place.store, None, place), ending.is_set)
     ending.set()
 
 
-def text_of(box: Mailbox, seconds: float = 20.0) -> list[str]:
+def text_of(box: Subscription, seconds: float = 20.0) -> list[str]:
     """The kinds of what comes first into an empty mailbox, states included."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -66,16 +66,18 @@ def threads() -> int:
     return sum(thread.name == "watcher" for thread in threading.enumerate())
 
 
-def test_a_mailbox_has_the_present_state_at_once(watched: Watcher, store: Store) -> None:
+def test_a_mailbox_has_the_present_state_at_once(watched: RunBroadcaster, store: Store) -> None:
     box = watched.open()
 
     delivery = box.take(0)
     assert delivery.state is not None
     assert f'"run_id":"{RUN_ID}"' in delivery.state
-    assert box.position == Position(RUN_ID, 6, 4201)
+    assert box.position == EventCursor(RUN_ID, 6, 4201)
 
 
-def test_all_mailboxes_get_the_same_from_one_look(watched: Watcher, store: Store, eventually: Eventually) -> None:
+def test_all_mailboxes_get_the_same_from_one_look(
+    watched: RunBroadcaster, store: Store, eventually: Eventually
+) -> None:
     boxes = [watched.open() for _ in range(32)]
     for box in boxes:
         box.take(0)
@@ -87,7 +89,7 @@ def test_all_mailboxes_get_the_same_from_one_look(watched: Watcher, store: Store
     assert CountingReader.looks < 32
 
 
-def test_who_is_silent_costs_no_looks(watched: Watcher, store: Store, eventually: Eventually) -> None:
+def test_who_is_silent_costs_no_looks(watched: RunBroadcaster, store: Store, eventually: Eventually) -> None:
     """A store that does not change is looked into once a second, whoever listens."""
     boxes = [watched.open() for _ in range(32)]
     eventually(lambda: CountingReader.looks >= 8, what="the looks that follow a change")
@@ -96,7 +98,9 @@ def test_who_is_silent_costs_no_looks(watched: Watcher, store: Store, eventually
     assert len(boxes) == 32
 
 
-def test_the_thread_lives_only_while_somebody_listens(watched: Watcher, store: Store, eventually: Eventually) -> None:
+def test_the_thread_lives_only_while_somebody_listens(
+    watched: RunBroadcaster, store: Store, eventually: Eventually
+) -> None:
     for _ in range(3):
         first, second = watched.open(), watched.open()
         watched.close(first)
@@ -108,8 +112,8 @@ def test_the_thread_lives_only_while_somebody_listens(watched: Watcher, store: S
 
 def test_the_end_is_told_to_everybody(root: Path, store: Store, eventually: Eventually) -> None:
     ending = threading.Event()
-    place = Place(RunDirectory(root))
-    watched = Watcher(lambda: Reader(place.store, None, place), ending.is_set)
+    place = CachedRunDirectory(RunDirectory(root))
+    watched = RunBroadcaster(lambda: RunContext(place.store, None, place), ending.is_set)
     boxes = [watched.open() for _ in range(3)]
     ending.set()
 
@@ -117,7 +121,7 @@ def test_the_end_is_told_to_everybody(root: Path, store: Store, eventually: Even
     assert not watched.is_watching
 
 
-def test_who_comes_first_to_a_run_that_is_not_there_is_told_so(watched: Watcher, root: Path) -> None:
+def test_who_comes_first_to_a_run_that_is_not_there_is_told_so(watched: RunBroadcaster, root: Path) -> None:
     with pytest.raises(ProblemError):
         watched.open()
     root.mkdir()
@@ -128,15 +132,15 @@ def test_who_comes_first_to_a_run_that_is_not_there_is_told_so(watched: Watcher,
 
 
 def test_a_defect_does_not_silence_the_streams(
-    watched: Watcher,
+    watched: RunBroadcaster,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     eventually: Eventually,
 ) -> None:
-    real, broken = broadcaster.read_happenings, threading.Event()
+    real, broken = broadcaster.read_messages, threading.Event()
 
-    def read(of: Store, position: Position) -> tuple[list[Happening], bool]:
+    def read(of: Store, position: EventCursor) -> tuple[list[StreamMessage], bool]:
         if broken.is_set():
             raise RuntimeError("a defect")
         return real(of, position)
@@ -152,7 +156,7 @@ def test_a_defect_does_not_silence_the_streams(
 
 
 def test_states_are_some_time_apart_and_the_last_is_never_left_out(
-    watched: Watcher, store: Store, eventually: Eventually
+    watched: RunBroadcaster, store: Store, eventually: Eventually
 ) -> None:
     box = watched.open()
     states = [str(box.take(0).state)]
@@ -171,7 +175,7 @@ def test_states_are_some_time_apart_and_the_last_is_never_left_out(
     assert len(states) <= 2 + (time.monotonic() - began) / broadcaster.STATE_SECONDS
 
 
-def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: Watcher, store: Store) -> None:
+def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: RunBroadcaster, store: Store) -> None:
     store.update_run(RUN_ID, state=RunState.PAUSED)
     box = watched.open()
     box.take(0)
@@ -182,8 +186,8 @@ def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: Watcher,
 
 
 def test_a_mailbox_is_bounded(store: Store) -> None:
-    box = Mailbox(Position(RUN_ID, 0, 0), "{}")
-    one = Happening("event", b"x", Position(RUN_ID, 1, 0))
+    box = Subscription(EventCursor(RUN_ID, 0, 0), "{}")
+    one = StreamMessage("event", b"x", EventCursor(RUN_ID, 1, 0))
     box.put([one] * subscription.MOST_WAITING)
     assert not box._has_lost
     for _ in range(1000):
@@ -193,14 +197,14 @@ def test_a_mailbox_is_bounded(store: Store) -> None:
 
     assert box._happenings == []
     assert box.take(0).has_lost
-    box.begin_at(Position(RUN_ID, 2000, 0))
+    box.begin_at(EventCursor(RUN_ID, 2000, 0))
     box.put([one])
     delivery = box.take(0)
     assert (len(delivery.happenings), delivery.state, delivery.note) == (1, "{}", "note")
 
 
 def test_taking_wakes_up_when_something_comes() -> None:
-    box = Mailbox(Position(RUN_ID, 0, 0), "{}")
+    box = Subscription(EventCursor(RUN_ID, 0, 0), "{}")
     box.take(0)
     with ThreadPoolExecutor(1) as pool:
         taken = pool.submit(box.take, 60)
@@ -210,8 +214,8 @@ def test_taking_wakes_up_when_something_comes() -> None:
 
 
 def test_places_are_counted_and_watchers_are_shared(root: Path, store: Store, eventually: Eventually) -> None:
-    place = Place(RunDirectory(root))
-    watchers = Watchers(lambda run_id: Reader(place.store, run_id, place), 2)
+    place = CachedRunDirectory(RunDirectory(root))
+    watchers = Broadcasters(lambda run_id: RunContext(place.store, run_id, place), 2)
 
     assert [watchers.take_place() for _ in range(3)] == [True, True, False]
     watchers.give_place_back()

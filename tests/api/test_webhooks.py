@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from api.alerts import webhook
-from api.alerts.webhook import Outcome, Receiver, post, signature
+from api.alerts.webhook import DeliveryOutcome, WebhookTarget, post, signature
 from service.config.settings import RunConfig
 from service.errors import SettingError
 from service.store.queries.events import Event
@@ -43,9 +43,9 @@ def is_genuine(secret: str, header: str, body: bytes, now: float, tolerance_seco
 
 
 def test_an_alert_is_posted_as_json(hook: StandIn) -> None:
-    attempt = post(Receiver(f"{hook.url}/hook?room=7", "geheim"), EVENT, SENT_AT)
+    attempt = post(WebhookTarget(f"{hook.url}/hook?room=7", "geheim"), EVENT, SENT_AT)
 
-    assert attempt.outcome is Outcome.TAKEN
+    assert attempt.outcome is DeliveryOutcome.TAKEN
     (request,) = hook.requests
     assert (request.method, request.target) == ("POST", "/hook?room=7")
     assert json.loads(request.body) == {
@@ -58,15 +58,15 @@ def test_an_alert_is_posted_as_json(hook: StandIn) -> None:
 
 
 def test_a_run_may_have_any_name(hook: StandIn) -> None:
-    attempt = post(Receiver(f"{hook.url}/hook", ""), replace(EVENT, run_id="实验\n1"), SENT_AT)
+    attempt = post(WebhookTarget(f"{hook.url}/hook", ""), replace(EVENT, run_id="实验\n1"), SENT_AT)
 
-    assert attempt.outcome is Outcome.TAKEN
+    assert attempt.outcome is DeliveryOutcome.TAKEN
     assert hook.requests[0].headers["X-Leitstand-Event-Id"] == "%E5%AE%9E%E9%AA%8C%0A1-41"
     assert json.loads(hook.requests[0].body)["id"] == "实验\n1-41"
 
 
 def test_the_signature_proves_sender_body_and_time(hook: StandIn) -> None:
-    post(Receiver(f"{hook.url}/hook", "geheim"), EVENT, SENT_AT)
+    post(WebhookTarget(f"{hook.url}/hook", "geheim"), EVENT, SENT_AT)
     (request,) = hook.requests
     header = request.headers["X-Leitstand-Signature"]
 
@@ -95,8 +95,8 @@ def test_credentials_are_those_in_the_address_whatever_netrc_says(
 ) -> None:
     (tmp_path / "netrc").write_text("default login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    post(Receiver(f"{hook.url}/hook", ""), EVENT, SENT_AT)
-    post(Receiver(f"{hook.url}/hook".replace("//", "//eva:geheim@"), ""), EVENT, SENT_AT)
+    post(WebhookTarget(f"{hook.url}/hook", ""), EVENT, SENT_AT)
+    post(WebhookTarget(f"{hook.url}/hook".replace("//", "//eva:geheim@"), ""), EVENT, SENT_AT)
 
     without, named = hook.requests
     assert "Authorization" not in without.headers
@@ -104,7 +104,7 @@ def test_credentials_are_those_in_the_address_whatever_netrc_says(
 
 
 def test_without_a_secret_nothing_is_signed(hook: StandIn) -> None:
-    post(Receiver(f"{hook.url}/hook", ""), EVENT, SENT_AT)
+    post(WebhookTarget(f"{hook.url}/hook", ""), EVENT, SENT_AT)
 
     assert "X-Leitstand-Signature" not in hook.requests[0].headers
 
@@ -117,7 +117,7 @@ def test_without_a_secret_nothing_is_signed(hook: StandIn) -> None:
 def test_the_status_says_whether_to_try_again(hook: StandIn, status: int, outcome: str) -> None:
     hook.on("POST", "/hook", Answer(b"", status))
 
-    attempt = post(Receiver(f"{hook.url}/hook", ""), EVENT, SENT_AT)
+    attempt = post(WebhookTarget(f"{hook.url}/hook", ""), EVENT, SENT_AT)
 
     assert attempt.outcome.name == outcome
     assert str(status) in attempt.why
@@ -127,7 +127,7 @@ def test_the_status_says_whether_to_try_again(hook: StandIn, status: int, outcom
 def test_a_redirect_is_not_followed(hook: StandIn, status: int) -> None:
     hook.on("POST", "/hook", Answer(b"", status, {"Location": f"{hook.url}/elsewhere"}))
 
-    assert post(Receiver(f"{hook.url}/hook", ""), EVENT, SENT_AT).outcome is Outcome.REFUSED
+    assert post(WebhookTarget(f"{hook.url}/hook", ""), EVENT, SENT_AT).outcome is DeliveryOutcome.REFUSED
     assert hook.targets == ["/hook"]
 
 
@@ -135,25 +135,25 @@ def test_a_redirect_is_not_followed(hook: StandIn, status: int) -> None:
 def test_a_receiver_may_say_when_to_come_again(hook: StandIn, text: str, seconds: float) -> None:
     hook.on("POST", "/hook", Answer(b"", 429, {"Retry-After": text}))
 
-    assert post(Receiver(f"{hook.url}/hook", ""), EVENT, SENT_AT).wait_seconds == seconds
+    assert post(WebhookTarget(f"{hook.url}/hook", ""), EVENT, SENT_AT).wait_seconds == seconds
 
 
 def test_a_receiver_that_is_not_there_is_away() -> None:
-    assert post(Receiver(f"http://127.0.0.1:{free_port()}/", ""), EVENT, SENT_AT).outcome is Outcome.AWAY
+    assert post(WebhookTarget(f"http://127.0.0.1:{free_port()}/", ""), EVENT, SENT_AT).outcome is DeliveryOutcome.AWAY
 
 
 def test_a_receiver_that_slams_the_door_or_babbles_is_away() -> None:
     for said in (b"", b"hello\r\n\r\n", b"HTTP/1.1 2"):
         with slamming_server(lambda peer, said=said: peer.sendall(said)) as (url, _):  # type: ignore[misc]
-            assert post(Receiver(url, ""), EVENT, SENT_AT).outcome is Outcome.AWAY
+            assert post(WebhookTarget(url, ""), EVENT, SENT_AT).outcome is DeliveryOutcome.AWAY
 
 
 def test_a_receiver_that_is_silent_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        attempt = post(Receiver(f"http://127.0.0.1:{listener.getsockname()[1]}/", ""), EVENT, SENT_AT)
+        attempt = post(WebhookTarget(f"http://127.0.0.1:{listener.getsockname()[1]}/", ""), EVENT, SENT_AT)
 
-    assert (attempt.outcome, attempt.why) == (Outcome.AWAY, "it does not answer in time")
+    assert (attempt.outcome, attempt.why) == (DeliveryOutcome.AWAY, "it does not answer in time")
 
 
 def test_an_answer_without_end_is_not_read() -> None:
@@ -165,17 +165,17 @@ def test_an_answer_without_end_is_not_read() -> None:
 
     with slamming_server(react) as (url, _):
         try:
-            assert post(Receiver(url, ""), EVENT, SENT_AT).outcome is Outcome.TAKEN
+            assert post(WebhookTarget(url, ""), EVENT, SENT_AT).outcome is DeliveryOutcome.TAKEN
         finally:
             released.set()
 
 
 def test_what_is_said_of_a_failure_holds_neither_address_nor_secret(caplog: pytest.LogCaptureFixture) -> None:
-    receiver = Receiver(f"http://user:password@127.0.0.1:{free_port()}/T0KEN", "geheim")
+    receiver = WebhookTarget(f"http://user:password@127.0.0.1:{free_port()}/T0KEN", "geheim")
     said = f"{post(receiver, EVENT, SENT_AT)} {receiver.host} {receiver.id} {receiver}"
     damaged = b"HTTP/1.1 200 OK\r\nno header\r\nX: y\r\n\r\n"
     with slamming_server(lambda peer: peer.sendall(damaged)) as (url, _):
-        post(Receiver(f"{url}/T0KEN", "geheim"), EVENT, SENT_AT)
+        post(WebhookTarget(f"{url}/T0KEN", "geheim"), EVENT, SENT_AT)
 
     for secret in ("T0KEN", "geheim", "password"):
         assert secret not in said + caplog.text
@@ -186,9 +186,11 @@ def test_what_is_said_of_a_failure_holds_neither_address_nor_secret(caplog: pyte
 )
 def test_only_web_addresses_are_taken(url: str) -> None:
     with pytest.raises(SettingError, match=r"^WEBHOOK_URL is not the address of a web server"):
-        Receiver.of(RunConfig(webhook_url=url))
+        WebhookTarget.of(RunConfig(webhook_url=url))
 
 
 def test_without_an_address_there_is_no_receiver() -> None:
-    assert Receiver.of(RunConfig()) is None
-    assert Receiver.of(RunConfig(webhook_url="https://a/b", webhook_secret="s")) == Receiver("https://a/b", "s")
+    assert WebhookTarget.of(RunConfig()) is None
+    assert WebhookTarget.of(RunConfig(webhook_url="https://a/b", webhook_secret="s")) == WebhookTarget(
+        "https://a/b", "s"
+    )

@@ -12,7 +12,7 @@ from functools import partial
 
 from torch.distributed import TCPStore
 
-from ddp.distributed.status_store import StoreBoard
+from ddp.distributed.status_store import TcpStatusStore
 
 SERVER = """
 import sys
@@ -52,9 +52,9 @@ def serving_store(port: int = 0) -> Iterator[StoreServer]:
             process.kill()
 
 
-def store_board(port: int, rank: int, size: int) -> StoreBoard:
+def store_board(port: int, rank: int, size: int) -> TcpStatusStore:
     """The board of one rank in a store on loopback, as `World.board` makes it."""
     connect = partial(
         TCPStore, "127.0.0.1", port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=2)
     )
-    return StoreBoard(connect, "board/0", rank, size)
+    return TcpStatusStore(connect, "board/0", rank, size)

@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from ddp.step.ema import Average
+from ddp.step.ema import EmaModel
 
 
 def test_the_average_is_the_exponential_mean_of_the_weights() -> None:
     model = nn.Linear(2, 1)
-    average = Average(model, 0.9)
+    average = EmaModel(model, 0.9)
     expected = model.weight.detach().clone().double()
     for _ in range(20):
         with torch.no_grad():
@@ -22,7 +22,7 @@ def test_the_average_is_the_exponential_mean_of_the_weights() -> None:
 
 def test_a_skipped_step_leaves_the_average_alone() -> None:
     model = nn.Linear(2, 1)
-    average = Average(model, 0.5)
+    average = EmaModel(model, 0.5)
     before = average.model.weight.clone()
     with torch.no_grad():
         model.weight.add_(1.0)

@@ -1,18 +1,19 @@
 """Steps that were skipped: counted for good, in a row, and rollbacks that lead nowhere."""
 
-from ddp.metrics.step_metrics import StepRow
-from ddp.step.nonfinite import BadSteps
+from ddp.metrics.step_metrics import StepMetrics
+from ddp.step.nonfinite import NonFiniteSteps
 
 
-def rows(first: int, pattern: str) -> list[StepRow]:
+def rows(first: int, pattern: str) -> list[StepMetrics]:
     """`x` is a skipped step, `.` a good one."""
     return [
-        StepRow(first + place, 1.0, (0.0,) * 4, 1.0, 1.0, is_skipped=sign == "x") for place, sign in enumerate(pattern)
+        StepMetrics(first + place, 1.0, (0.0,) * 4, 1.0, 1.0, is_skipped=sign == "x")
+        for place, sign in enumerate(pattern)
     ]
 
 
 def test_skipped_steps_are_named_counted_and_a_row_goes_on_over_blocks() -> None:
-    bad = BadSteps()
+    bad = NonFiniteSteps()
 
     assert bad.see(rows(1, "..x.x")) == [3, 5]
     assert bad.see(rows(6, "xx")) == [6, 7]
@@ -22,10 +23,10 @@ def test_skipped_steps_are_named_counted_and_a_row_goes_on_over_blocks() -> None
 
 
 def test_rollbacks_count_until_a_good_step_lies_beyond_the_worst() -> None:
-    bad = BadSteps()
+    bad = NonFiniteSteps()
     bad.see(rows(10, "xx"))
     assert bad.note_rollback(10) == 1
-    bad.restore(BadSteps().state())
+    bad.restore(NonFiniteSteps().state())
     bad.see(rows(5, ".....xx"))
     assert bad.note_rollback(10) == 2
     bad.see(rows(5, "........"))
@@ -34,7 +35,7 @@ def test_rollbacks_count_until_a_good_step_lies_beyond_the_worst() -> None:
 
 
 def test_going_back_takes_the_row_of_the_saved_state_but_not_the_count() -> None:
-    saved = BadSteps()
+    saved = NonFiniteSteps()
     saved.see(rows(1, "x."))
     state = saved.state()
     saved.see(rows(3, "xxx"))

@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from ddp.distributed import status_store as board_module
-from ddp.distributed.environment import Place
-from ddp.distributed.status_store import BoardGoneError, LocalBoard
+from ddp.distributed.environment import RankEnvironment
+from ddp.distributed.status_store import LocalStatusStore, StatusStoreGoneError
 from ddp.distributed.world import World
 from tests.ddp.launching import Launch, torchrun
 from tests.ddp.store_serving import serving_store, store_board
 
 
 def test_a_world_without_groups_has_a_board_of_its_own() -> None:
-    board = World(Place(), torch.device("cpu")).board()
+    board = World(RankEnvironment(), torch.device("cpu")).board()
     assert board.read_all() == [None]
 
     board.post("alone")
 
-    assert isinstance(board, LocalBoard)
+    assert isinstance(board, LocalStatusStore)
     assert board.read_all() == ["alone"]
 
 
@@ -59,13 +59,13 @@ def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
         def is_gone() -> bool:
             try:
                 board.read_all()
-            except BoardGoneError:
+            except StatusStoreGoneError:
                 return True
             return False
 
         eventually(is_gone)
 
-    with serving_store(server.port), pytest.raises(BoardGoneError):
+    with serving_store(server.port), pytest.raises(StatusStoreGoneError):
         board.post("again")
 
 
@@ -83,7 +83,7 @@ def test_a_store_that_comes_back_is_found_again(
         try:
             board.post("back")
             return board.read_all() == ["back", None]
-        except BoardGoneError:
+        except StatusStoreGoneError:
             return False
 
     with serving_store(server.port):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddp.checkpoint.async_writer import CheckpointWriter, Snapshot
+from ddp.checkpoint.async_writer import CheckpointWriter, PendingCheckpoint
 from ddp.checkpoint.folder import CheckpointFolder, Reason, verify
 
 NO_SPACE = OSError(28, "No space left on device")
@@ -45,7 +45,7 @@ class Desk:
             self.told.append((step, problem))
             self.told_of.append(written_step)
 
-        self.writer.submit(Snapshot(step, build or state, reason, is_best, tell))
+        self.writer.submit(PendingCheckpoint(step, build or state, reason, is_best, tell))
 
     def hold(self, step: int) -> None:
         """Submit a state whose copies do not arrive before `go_on` is set; returns once the writer waits for them."""
@@ -78,7 +78,7 @@ def test_a_state_is_durable_and_verified_when_its_writer_says_so(desk: Desk) -> 
     found: list[str | None] = []
     folder = desk.folder
     desk.writer.submit(
-        Snapshot(
+        PendingCheckpoint(
             5, lambda: {"a": 1}, Reason.COMMAND, False, lambda *_: found.append(verify(folder.find("5").saved.folder))
         )
     )
@@ -226,7 +226,7 @@ def test_a_listener_that_fails_disturbs_neither_the_others_nor_the_thread(
         raise ValueError("a defect in a listener")
 
     desk.hold(1)
-    desk.writer.submit(Snapshot(2, dict, Reason.SCHEDULE, False, fail))
+    desk.writer.submit(PendingCheckpoint(2, dict, Reason.SCHEDULE, False, fail))
     desk.submit(3)
     desk.go_on.set()
 
@@ -254,7 +254,7 @@ def test_a_defect_in_pruning_leaves_the_state_written(tmp_path: Path, caplog: py
         raise KeyError("KEEP_CHECKPOINTS")
 
     writer = CheckpointWriter(CheckpointFolder(tmp_path), defect)
-    writer.submit(Snapshot(1, dict, Reason.SCHEDULE, False, lambda *_: None))
+    writer.submit(PendingCheckpoint(1, dict, Reason.SCHEDULE, False, lambda *_: None))
 
     assert writer.drain() is None
     assert writer.last_written_step == 1

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ddp.control import agreement as control_module
-from ddp.control.agreement import Control
-from ddp.control.command_queue import Inbox
-from ddp.distributed.environment import Place
+from ddp.control.agreement import RankAgreement
+from ddp.control.command_queue import CommandQueue
+from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import World
-from service.commands import Command, CommandState, Kind, Operation
+from service.commands import Command, CommandBits, CommandState, Kind
 
 
 def command(kind: Kind) -> Command:
@@ -21,15 +21,15 @@ def command(kind: Kind) -> Command:
     )  # fmt: skip
 
 
-def inbox_with(*kinds: Kind) -> Inbox:
-    inbox = Inbox()
+def inbox_with(*kinds: Kind) -> CommandQueue:
+    inbox = CommandQueue()
     for kind in kinds:
         inbox.put(command(kind))
     return inbox
 
 
 def world_of_one() -> World:
-    return World(Place(), torch.device("cpu"))
+    return World(RankEnvironment(), torch.device("cpu"))
 
 
 def kinds(commands: list[Command]) -> list[Kind]:
@@ -56,12 +56,12 @@ def test_nothing_is_taken_after_a_stop() -> None:
 
 
 def test_a_word_carries_every_operation_and_the_wish_to_leave() -> None:
-    control = Control(world_of_one(), inbox_with(Kind.VALIDATE, Kind.STOP), lambda: True, first_check_step=1)
+    control = RankAgreement(world_of_one(), inbox_with(Kind.VALIDATE, Kind.STOP), lambda: True, first_check_step=1)
 
     control.send(1)
     turn = control.receive()
 
-    assert turn.operations == Operation.VALIDATE | Operation.STOP | Operation.LEAVE
+    assert turn.operations == CommandBits.VALIDATE | CommandBits.STOP | CommandBits.LEAVE
     assert kinds(list(turn.of(Kind.STOP))) == [Kind.STOP]
 
 
@@ -75,7 +75,7 @@ def test_a_rollback_goes_first_and_alone() -> None:
 
 
 def test_a_command_waits_for_its_own_step_and_is_missed_after_it() -> None:
-    inbox = Inbox()
+    inbox = CommandQueue()
     for step in (5, 9):
         inbox.put(replace(command(Kind.VALIDATE), apply_at_step=step))
 
@@ -88,8 +88,8 @@ def test_a_command_waits_for_its_own_step_and_is_missed_after_it() -> None:
 
 
 def test_a_check_is_never_later_than_the_step_a_command_waits_for() -> None:
-    inbox = Inbox()
-    control = Control(world_of_one(), inbox, lambda: False, first_check_step=1)
+    inbox = CommandQueue()
+    control = RankAgreement(world_of_one(), inbox, lambda: False, first_check_step=1)
     control.send(1)
     control.receive()
     inbox.put(replace(command(Kind.PAUSE), apply_at_step=400))
@@ -103,20 +103,20 @@ def test_a_check_is_never_later_than_the_step_a_command_waits_for() -> None:
 
 
 def test_steps_between_two_checks_send_nothing() -> None:
-    inbox = Inbox()
-    control = Control(world_of_one(), inbox, lambda: False, first_check_step=10)
+    inbox = CommandQueue()
+    control = RankAgreement(world_of_one(), inbox, lambda: False, first_check_step=10)
     inbox.put(command(Kind.VALIDATE))
 
     control.send(9)
     before = control.receive()
     control.send(10)
 
-    assert before.operations == Operation.NONE
-    assert control.receive().operations == Operation.VALIDATE
+    assert before.operations == CommandBits.NONE
+    assert control.receive().operations == CommandBits.VALIDATE
 
 
 def test_checks_of_fast_steps_are_spread_over_at_least_a_quarter_of_a_second() -> None:
-    control = Control(world_of_one(), Inbox(), lambda: False, first_check_step=1)
+    control = RankAgreement(world_of_one(), CommandQueue(), lambda: False, first_check_step=1)
     checked = 0
     for step in range(1, 2000):
         control.send(step)
@@ -130,7 +130,7 @@ def test_slower_steps_are_checked_no_more_than_four_times_a_second(monkeypatch: 
     clock = SimpleNamespace(monotonic=lambda: 0.2 * step)
     step = 1
     monkeypatch.setattr(control_module, "time", clock)
-    control = Control(world_of_one(), Inbox(), lambda: False, first_check_step=1)
+    control = RankAgreement(world_of_one(), CommandQueue(), lambda: False, first_check_step=1)
     checks = []
     for step in range(1, 40):
         control.send(step)
@@ -141,6 +141,6 @@ def test_slower_steps_are_checked_no_more_than_four_times_a_second(monkeypatch: 
 
 
 def test_a_paused_rank_gets_a_command_at_once() -> None:
-    control = Control(world_of_one(), inbox_with(Kind.RESUME), lambda: False, first_check_step=100)
+    control = RankAgreement(world_of_one(), inbox_with(Kind.RESUME), lambda: False, first_check_step=100)
 
-    assert control.wait(5).operations == Operation.RESUME
+    assert control.wait(5).operations == CommandBits.RESUME

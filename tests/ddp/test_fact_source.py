@@ -3,15 +3,15 @@
 import shutil
 from pathlib import Path
 
-from ddp.recording.trainer_stats import FactSource, known_before
+from ddp.recording.trainer_stats import TrainerStatsSource, previous_stats
 from service.run.directory import RunDirectory
-from service.run.trainer_stats import Facts
+from service.run.trainer_stats import TrainerStats
 from service.store.store import Store
 
 
 def test_the_parts_facts_and_the_disk_are_told_together(tmp_path: Path) -> None:
-    told: Facts = {"checkpoint_step": 5, "checkpoints_written": 1}
-    facts = FactSource(RunDirectory(tmp_path), {}, True, lambda: told).now()
+    told: TrainerStats = {"checkpoint_step": 5, "checkpoints_written": 1}
+    facts = TrainerStatsSource(RunDirectory(tmp_path), {}, True, lambda: told).now()
 
     assert facts["has_perceptual"] is True
     assert (facts["checkpoint_step"], facts["checkpoints_written"]) == (5, 1)
@@ -21,11 +21,11 @@ def test_the_parts_facts_and_the_disk_are_told_together(tmp_path: Path) -> None:
 
 def test_the_last_checkpoint_of_an_earlier_trainer_stays_the_last_until_there_is_another(tmp_path: Path) -> None:
     store = Store(tmp_path / "leitstand.db", create=True)
-    assert known_before(store, "run") == {}
+    assert previous_stats(store, "run") == {}
     store.open_run("run", {})
     store.update_run("run", facts={"checkpoint_step": 5, "checkpoints_written": 3, "has_perceptual": True})
-    own: Facts = {"checkpoints_written": 0}
-    source = FactSource(RunDirectory(tmp_path), known_before(store, "run"), False, lambda: own)
+    own: TrainerStats = {"checkpoints_written": 0}
+    source = TrainerStatsSource(RunDirectory(tmp_path), previous_stats(store, "run"), False, lambda: own)
     store.close()
 
     assert source.now()["checkpoint_step"] == 5
@@ -36,6 +36,6 @@ def test_the_last_checkpoint_of_an_earlier_trainer_stays_the_last_until_there_is
 
 
 def test_a_directory_that_is_gone_ends_nothing(tmp_path: Path) -> None:
-    facts = FactSource(RunDirectory(tmp_path / "gone"), {}, False, lambda: {"checkpoint_step": 5}).now()
+    facts = TrainerStatsSource(RunDirectory(tmp_path / "gone"), {}, False, lambda: {"checkpoint_step": 5}).now()
 
     assert facts == {"has_perceptual": False, "checkpoint_step": 5}

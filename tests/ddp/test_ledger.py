@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddp.metrics.step_metrics import ROW, Ledger, StepRow
+from ddp.metrics.step_metrics import ROW, StepMetrics, StepMetricsBuffer
 
 CPU = torch.device("cpu")
 
@@ -17,7 +17,7 @@ def row(step: int, skipped: bool = False) -> torch.Tensor:
     return torch.tensor(values)
 
 
-def walk(ledger: Ledger, first: int, last: int, every: int) -> list[StepRow]:
+def walk(ledger: StepMetricsBuffer, first: int, last: int, every: int) -> list[StepMetrics]:
     """Make steps as the trainer does: turn before a step that begins a new block."""
     seen = []
     for step in range(first, last + 1):
@@ -28,16 +28,16 @@ def walk(ledger: Ledger, first: int, last: int, every: int) -> list[StepRow]:
 
 
 def test_rows_arrive_once_in_order_and_one_block_late() -> None:
-    ledger = Ledger(CPU, 4)
+    ledger = StepMetricsBuffer(CPU, 4)
 
     seen = walk(ledger, 1, 13, 4)
 
     assert [item.step for item in seen] == list(range(1, 9))
-    assert seen[2] == StepRow(3, 30.0, (1.0, 2.0, 3.0, 4.0), 2.0, 7.0, is_skipped=False)
+    assert seen[2] == StepMetrics(3, 30.0, (1.0, 2.0, 3.0, 4.0), 2.0, 7.0, is_skipped=False)
 
 
 def test_a_flat_target_counts_as_sharp_and_a_skipped_step_is_marked() -> None:
-    ledger = Ledger(CPU, 2)
+    ledger = StepMetricsBuffer(CPU, 2)
     flat = row(1, skipped=True)
     flat[6] = 0.0
     ledger.add(flat, 1)
@@ -50,8 +50,8 @@ def test_a_flat_target_counts_as_sharp_and_a_skipped_step_is_marked() -> None:
 
 @pytest.mark.parametrize("stopped_at", range(1, 13))
 def test_a_ledger_restored_anywhere_goes_on_as_if_never_left(stopped_at: int) -> None:
-    straight = walk(Ledger(CPU, 4), 1, 24, 4)
-    first, second = Ledger(CPU, 4), Ledger(CPU, 4)
+    straight = walk(StepMetricsBuffer(CPU, 4), 1, 24, 4)
+    first, second = StepMetricsBuffer(CPU, 4), StepMetricsBuffer(CPU, 4)
 
     seen = walk(first, 1, stopped_at, 4)
     second.restore(copy.deepcopy(first.state()))
@@ -62,7 +62,7 @@ def test_a_ledger_restored_anywhere_goes_on_as_if_never_left(stopped_at: int) ->
 
 @pytest.mark.parametrize("every", [2, 7])
 def test_another_rhythm_after_a_resume_loses_no_step(every: int) -> None:
-    first, second = Ledger(CPU, 4), Ledger(CPU, every)
+    first, second = StepMetricsBuffer(CPU, 4), StepMetricsBuffer(CPU, every)
     seen = walk(first, 1, 11, 4)
     state: dict[str, Any] = copy.deepcopy(first.state())
     second.restore(state)

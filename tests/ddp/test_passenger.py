@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddp.metrics.piggyback import WithPassenger
+from ddp.metrics.piggyback import PiggybackModule
 
 CPU = torch.device("cpu")
 
@@ -14,7 +14,7 @@ def test_what_is_carried_arrives_as_the_mean_over_micro_batches_and_leaves_the_g
     network = nn.Linear(3, 1)
     twin = nn.Linear(3, 1)
     twin.load_state_dict(network.state_dict())
-    both = WithPassenger(network, 2, CPU)
+    both = PiggybackModule(network, 2, CPU)
     for number in (1.0, 4.0):
         x = torch.randn(5, 3)
         ((both(x).square().mean() + both.carry(torch.tensor([number, -number]))) / 2).backward()
@@ -25,7 +25,7 @@ def test_what_is_carried_arrives_as_the_mean_over_micro_batches_and_leaves_the_g
 
 
 def test_a_number_that_is_not_finite_is_delivered_as_such() -> None:
-    both = WithPassenger(nn.Linear(1, 1), 2, CPU)
+    both = PiggybackModule(nn.Linear(1, 1), 2, CPU)
     both.carry(torch.tensor([float("inf"), 1.0])).backward()
 
     assert both.delivered().tolist() == [float("inf"), 1.0]
@@ -33,4 +33,4 @@ def test_a_number_that_is_not_finite_is_delivered_as_such() -> None:
 
 def test_nothing_carried_is_a_defect_of_the_caller() -> None:
     with pytest.raises(AssertionError, match="nothing was carried"):
-        WithPassenger(nn.Linear(1, 1), 1, CPU).delivered()
+        PiggybackModule(nn.Linear(1, 1), 1, CPU).delivered()

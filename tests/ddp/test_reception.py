@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ddp.control.command_poller import Reception
-from ddp.control.command_queue import Inbox
+from ddp.control.command_poller import CommandPoller
+from ddp.control.command_queue import CommandQueue
 from service.commands import CommandState, Kind
 from service.store.store import Store, StoreUnavailableError
 
@@ -40,8 +40,8 @@ def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
 def test_a_command_whose_beginning_nobody_heard_of_is_carried_out_once(store: ForgetfulStore, is_kept: bool) -> None:
     store.is_kept = is_kept
     first, second = (store.submit(RUN, kind, {}, actor="me", source="api") for kind in (Kind.PAUSE, Kind.VALIDATE))
-    inbox = Inbox()
-    reception = Reception(store, RUN, inbox)
+    inbox = CommandQueue()
+    reception = CommandPoller(store, RUN, inbox)
 
     with pytest.raises(StoreUnavailableError):
         reception.look(1)
@@ -53,8 +53,8 @@ def test_a_command_whose_beginning_nobody_heard_of_is_carried_out_once(store: Fo
 
 def test_a_command_that_was_cancelled_meanwhile_is_not_carried_out(store: ForgetfulStore) -> None:
     store.is_kept = False
-    command, inbox = store.submit(RUN, Kind.PAUSE, {}, actor="me", source="api"), Inbox()
-    reception = Reception(store, RUN, inbox)
+    command, inbox = store.submit(RUN, Kind.PAUSE, {}, actor="me", source="api"), CommandQueue()
+    reception = CommandPoller(store, RUN, inbox)
     with pytest.raises(StoreUnavailableError):
         reception.look(1)
     store.cancel_command(command.id, "by eva")

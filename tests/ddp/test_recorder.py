@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddp.control.command_queue import Inbox
+from ddp.control.command_queue import CommandQueue
 from ddp.recording.recorder import Recorder
 from ddp.training.record_values import NOT_YET_VALIDATED
 from ddp.watchdog.stages import Stage
@@ -31,7 +31,7 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.directory = RunDirectory(root)
-        self.inbox = Inbox()
+        self.inbox = CommandQueue()
         self.store = Store(self.directory.store, create=True)
         self.store.open_run(RUN, {})
         writing = Store(self.directory.store, keep_open=True, busy_seconds=0.1)
@@ -144,7 +144,7 @@ def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     directory = RunDirectory(tmp_path)
     store = Store(directory.store, create=True)
     store.open_run(RUN, {})
-    recorder = Recorder(Store(directory.store, keep_open=True), directory, RUN, Inbox())  # not yet started
+    recorder = Recorder(Store(directory.store, keep_open=True), directory, RUN, CommandQueue())  # not yet started
     for step in range(25):
         recorder.log_point(step, {}, record(step))
         recorder.event("something", {})

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ddp.control.command_queue import Inbox
+from ddp.control.command_queue import CommandQueue
 from ddp.recording.recorder import Recorder
-from ddp.recording.registration import Opening, open_run
-from ddp.recording.store_writer import StoreQueue
+from ddp.recording.registration import RunRegistration, register_run
+from ddp.recording.store_writer import StoreWriter
 from ddp.training.record_values import NOT_YET_VALIDATED
 from service.commands import CommandState, Kind
 from service.config.settings import RunConfig
@@ -37,7 +37,7 @@ def store(store_url: str) -> Iterator[Store]:
 def recorder(tmp_path: Path, store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
     writing = Store(store_url, keep_open=True, busy_seconds=1.0)
-    recorder = Recorder(writing, RunDirectory(tmp_path), RUN, Inbox())
+    recorder = Recorder(writing, RunDirectory(tmp_path), RUN, CommandQueue())
     recorder.start()
     yield recorder
     recorder.close(RunState.STOPPED)
@@ -146,7 +146,7 @@ def test_what_may_have_been_written_is_not_written_twice(tmp_path: Path) -> None
     with pytest.raises(StoreUnavailableError):
         store.open_run(RUN, {})
     store.lost = 0
-    queue = StoreQueue(store, RUN)
+    queue = StoreWriter(store, RUN)
     queue.add(lambda store: store.add_event(RUN, 1, "first", {}))
     with pytest.raises(StoreUnavailableError):
         queue.write()
@@ -160,7 +160,7 @@ def test_what_may_have_been_written_is_not_written_twice(tmp_path: Path) -> None
 def test_what_failed_to_be_written_is_written_at_the_next_try(tmp_path: Path) -> None:
     store = Store(tmp_path / "leitstand.db", create=True)
     store.open_run(RUN, {})
-    queue = StoreQueue(store, RUN)
+    queue = StoreWriter(store, RUN)
     obstacles = [StoreUnavailableError("busy")]
 
     def hesitate(store: Store) -> None:
@@ -180,7 +180,7 @@ def test_what_failed_to_be_written_is_written_at_the_next_try(tmp_path: Path) ->
 def test_a_writing_that_is_not_storable_leaves_nothing_half_done(tmp_path: Path, value: Any) -> None:
     store = Store(tmp_path / "leitstand.db", create=True)
     store.open_run(RUN, {})
-    queue = StoreQueue(store, RUN)
+    queue = StoreWriter(store, RUN)
 
     def half(store: Store) -> None:
         store.add_event(RUN, 1, "half", {})
@@ -197,8 +197,8 @@ def test_a_writing_that_is_not_storable_leaves_nothing_half_done(tmp_path: Path,
 # Starts
 
 
-def opening(step: int = 0) -> Opening:
-    return Opening(RUN, {"SCALE": 3}, step)
+def opening(step: int = 0) -> RunRegistration:
+    return RunRegistration(RUN, {"SCALE": 3}, step)
 
 
 def test_a_start_without_the_server_is_said_and_told_to_it_later(
@@ -210,9 +210,9 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
         store.add_series(RUN, [SeriesRow(step, 1.0, {"loss": 1.0}) for step in (10, 20)])
         postgres.stop()
         begun = opening(step=10)
-        writing, before = open_run(RunConfig(store_url=store_url), begun)
+        writing, before = register_run(RunConfig(store_url=store_url), begun)
         assert before is None
-        recorder = Recorder(writing, RunDirectory(tmp_path), RUN, Inbox())
+        recorder = Recorder(writing, RunDirectory(tmp_path), RUN, CommandQueue())
         recorder.open_later(begun.in_store)
         recorder.set_state(RunState.RUNNING)
         recorder.log_point(12, {"loss": 0.5}, record(12))
@@ -232,7 +232,7 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
 def test_a_start_while_somebody_holds_the_run_is_told_to_the_server_later(store: Store, store_url: str) -> None:
     """As a trainer does whose machine is gone, until the server notices."""
     with store.turn(RUN):
-        writing, before = open_run(RunConfig(store_url=store_url), opening())
+        writing, before = register_run(RunConfig(store_url=store_url), opening())
 
     assert before is None
     opening().in_store(writing)
@@ -245,7 +245,7 @@ def test_a_start_with_a_wrong_address_ends_with_a_sentence(
     url = postgres.url(store_url.rpartition("/")[2], "falsch@1")
 
     with pytest.raises(SettingError, match=r"password authentication failed.*put STORE_URL right") as wrong:
-        open_run(RunConfig(store_url=url), opening())
+        register_run(RunConfig(store_url=url), opening())
 
     assert "falsch" not in str(wrong.value)
 
@@ -254,13 +254,13 @@ def test_a_start_with_a_damaged_file_ends_with_a_sentence(tmp_path: Path) -> Non
     (tmp_path / "leitstand.db").write_bytes(b"something else entirely" * 100)
 
     with pytest.raises(RunDirectoryError, match=r"not a database.*move leitstand.db away: records are safe"):
-        open_run(RunConfig(data_root=tmp_path), opening())
+        register_run(RunConfig(data_root=tmp_path), opening())
 
 
 def test_the_next_start_knows_what_the_last_trainer_told(store: Store, store_url: str) -> None:
     store.update_run(RUN, facts={"checkpoint_step": 7})
 
-    writing, before = open_run(RunConfig(store_url=store_url), opening())
+    writing, before = register_run(RunConfig(store_url=store_url), opening())
 
     assert before == {"checkpoint_step": 7}
     writing.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ddp.control.shutdown import LeaveRequest
+from ddp.control.shutdown import ShutdownRequest
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -21,7 +21,7 @@ def restored_handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_sets_the_flag_and_ends_nothing(number: signal.Signals) -> None:
-    request = LeaveRequest()
+    request = ShutdownRequest()
     request.install()
 
     os.kill(os.getpid(), number)
@@ -30,7 +30,7 @@ def test_a_signal_sets_the_flag_and_ends_nothing(number: signal.Signals) -> None
 
 
 def test_the_same_wish_delivered_twice_at_once_is_one_wish() -> None:
-    request = LeaveRequest()
+    request = ShutdownRequest()
     request.install()
 
     os.kill(os.getpid(), signal.SIGINT)
@@ -44,7 +44,7 @@ def test_a_second_wish_leaves_at_once_with_143(monkeypatch: pytest.MonkeyPatch) 
     now = [100.0]
     monkeypatch.setattr("os._exit", exits.append)
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    request = LeaveRequest()
+    request = ShutdownRequest()
     request.install()
 
     os.kill(os.getpid(), signal.SIGTERM)
@@ -56,7 +56,7 @@ def test_a_second_wish_leaves_at_once_with_143(monkeypatch: pytest.MonkeyPatch) 
 
 def test_under_nohup_a_hang_up_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    request = LeaveRequest()
+    request = ShutdownRequest()
     request.install()
 
     os.kill(os.getpid(), signal.SIGHUP)

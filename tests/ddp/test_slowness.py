@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddp.metrics.stragglers import SlowRanks
+from ddp.metrics.stragglers import StragglerDetector
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from ddp.metrics.stragglers import SlowRanks
     ],
 )
 def test_three_windows_in_a_row_name_a_rank_or_clear_it(windows: list[int | None], named: int | None) -> None:
-    ranks = SlowRanks()
+    ranks = StragglerDetector()
     for window in windows:
         ranks.see(window)
 
@@ -25,7 +25,7 @@ def test_three_windows_in_a_row_name_a_rank_or_clear_it(windows: list[int | None
 
 
 def test_news_come_once() -> None:
-    ranks = SlowRanks()
+    ranks = StragglerDetector()
 
     assert [ranks.see(window) for window in [2, 2, 2, 2, None, None, None, None]] == [
         False, False, True, False, False, False, True, False,

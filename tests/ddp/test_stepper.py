@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddp.distributed.environment import Place
+from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import TERM_COUNT
-from ddp.metrics.window import Window
+from ddp.metrics.window import MetricsWindow
 from ddp.step.stepper import Stepper
 from ddp.vsr.losses import HybridLoss
 from ddp.vsr.model import VSR
@@ -82,10 +82,10 @@ class Bench:
 
     def __init__(self, **values: Any) -> None:
         self.config = RunConfig(**{**SMALL, **values})
-        self.world = World(Place(), torch.device("cpu"))
+        self.world = World(RankEnvironment(), torch.device("cpu"))
         self.workload = Plain(self.config)
         self.stepper = Stepper(self.world, self.config, self.workload, StageMarker())
-        self.window = Window(self.world)
+        self.window = MetricsWindow(self.world)
         self.batches: Iterator[Any] = self.workload.batches(Share(0, 1, 0))
 
     def step(self, times: int = 1, learning_rate: float = 1e-3, grad_clip: float = 1e6) -> Tensor:

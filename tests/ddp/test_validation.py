@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ddp.distributed.environment import Place
+from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import World
 from ddp.validation.evaluation import Networks, validate
 from ddp.validation.result import ValidationResult
@@ -56,7 +56,7 @@ def test_any_number_of_ranks_gives_the_same_numbers_also_with_fewer_images_than_
 
 def validated(dataset: Path, *, with_average: bool = False, wants_to_leave: bool = False) -> Any:
     config = RunConfig(dataset_root=dataset, n_feats=4, n_blocks=2, num_workers=0)
-    world = World(Place(), torch.device("cpu"))
+    world = World(RankEnvironment(), torch.device("cpu"))
     workload = build(config)
     model = workload.build_model()
     average = copy.deepcopy(model) if with_average else None
@@ -167,7 +167,7 @@ def test_validation_leaves_the_random_generators_and_the_modes_alone(
     networks = Networks(workload.build_model().train(), None, workload.build_loss())
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     validate(
-        World(Place(), torch.device("cpu")), workload, networks,
+        World(RankEnvironment(), torch.device("cpu")), workload, networks,
         preview_count=0, on_image=lambda: None, before_exchange=lambda: None, wants_to_leave=lambda: False,
     )  # fmt: skip
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ddp.distributed.status_store import Board, BoardGoneError, LocalBoard
+from ddp.distributed.status_store import LocalStatusStore, StatusStore, StatusStoreGoneError
 from ddp.watchdog import watchdog as watchdog_module
-from ddp.watchdog.rank_status import LONGEST_GAP_SECONDS, Post, RankStatus, Roster
-from ddp.watchdog.stack_dump import MAX_BYTES, stack_of
+from ddp.watchdog.rank_status import LONGEST_GAP_SECONDS, RankReport, RankStatus, RankStatusTable
+from ddp.watchdog.stack_dump import MAX_BYTES, thread_stack
 from ddp.watchdog.stages import Stage, StageMarker
-from ddp.watchdog.stall_detection import Stall, StallNews, find_stall
+from ddp.watchdog.stall_detection import Stall, StallTracker, find_stall
 from ddp.watchdog.watchdog import SILENT_TURNS, Watchdog
 from tests.ddp.store_serving import serving_store, store_board
 
@@ -155,7 +155,7 @@ def test_what_is_no_stall_is_not_called_one(statuses: list[RankStatus]) -> None:
 
 
 def test_a_stall_is_said_once_and_its_end_once() -> None:
-    news = StallNews()
+    news = StallTracker()
     waiting = status(0, Stage.ALL_REDUCE, 61.0)
 
     first = news.after(find_stall([waiting, status(1, Stage.DATA, 61.0)], LIMIT, LIMIT), now=1000.0)
@@ -169,7 +169,7 @@ def test_a_stall_is_said_once_and_its_end_once() -> None:
 
 
 def test_a_rank_that_hangs_too_makes_no_new_stall() -> None:
-    news = StallNews()
+    news = StallTracker()
     news.after(find_stall([status(0, Stage.DATA, 59.5), status(1, Stage.DATA, 61.0)], LIMIT, LIMIT), now=1000.0)
 
     later = find_stall([status(0, Stage.DATA, 60.5), status(1, Stage.DATA, 62.0)], LIMIT, LIMIT)
@@ -180,7 +180,7 @@ def test_a_rank_that_hangs_too_makes_no_new_stall() -> None:
 
 
 def test_another_culprit_ends_the_first_stall_and_is_named_itself() -> None:
-    news = StallNews()
+    news = StallTracker()
     news.after(find_stall([status(0, Stage.COMMAND, 61.0), status(1, Stage.COMMAND, 61.0)], LIMIT, LIMIT), now=1000.0)
 
     found = find_stall([status(0, Stage.DATA, 61.0), status(1, Stage.ALL_REDUCE, 61.0)], LIMIT, LIMIT)
@@ -195,7 +195,7 @@ def test_another_culprit_ends_the_first_stall_and_is_named_itself() -> None:
 
 
 def post(number: int, stack: str = "", stage: Stage = Stage.DATA) -> str:
-    return Post(number, "gpu-08", 4711, "cuda:1", stage, 512, 3.5, stack, 2.0).encode()
+    return RankReport(number, "gpu-08", 4711, "cuda:1", stage, 512, 3.5, stack, 2.0).encode()
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_silence_counts_from_the_last_post_that_differs(now: list[float]) -> None:
-    roster = Roster()
+    roster = RankStatusTable()
     for text in (None, post(1), post(2), post(2), post(2)):
         now[0] += 1
         roster.note([text])
@@ -219,7 +219,7 @@ def test_silence_counts_from_the_last_post_that_differs(now: list[float]) -> Non
 
 
 def test_a_rank_that_never_posted_is_starting_for_as_long_as_was_listened(now: list[float]) -> None:
-    roster = Roster()
+    roster = RankStatusTable()
     for _ in range(4):
         now[0] += 1
         roster.note([post(1), None])
@@ -230,7 +230,7 @@ def test_a_rank_that_never_posted_is_starting_for_as_long_as_was_listened(now: l
 
 
 def test_time_in_which_rank_0_was_frozen_itself_is_nobodys_silence(now: list[float]) -> None:
-    roster = Roster()
+    roster = RankStatusTable()
     roster.note([post(1)])
     now[0] += 500
 
@@ -240,7 +240,7 @@ def test_time_in_which_rank_0_was_frozen_itself_is_nobodys_silence(now: list[flo
 
 
 def test_the_age_of_a_stack_includes_the_silence_after_it(now: list[float]) -> None:
-    roster = Roster()
+    roster = RankStatusTable()
     for _ in range(3):
         now[0] += 1
         roster.note([post(1, stack="line\n"), post(1)])
@@ -265,7 +265,7 @@ def test_a_row_of_the_store_dates_everything_by_rank_0s_clock() -> None:
 
 def test_the_stack_of_a_thread_names_where_it_is_innermost_last() -> None:
     with blocked_thread() as thread_id:
-        stack = stack_of(thread_id)
+        stack = thread_stack(thread_id)
 
     assert "in waits_for_the_loader\n" in stack
     assert stack.index("in waits_for_the_loader\n") < stack.index("in wait\n")
@@ -273,7 +273,7 @@ def test_the_stack_of_a_thread_names_where_it_is_innermost_last() -> None:
 
 def test_a_deep_stack_keeps_its_innermost_calls_within_the_limit() -> None:
     def dive(depth: int) -> str:
-        return sink(depth - 1) if depth else stack_of(threading.get_ident())
+        return sink(depth - 1) if depth else thread_stack(threading.get_ident())
 
     def sink(depth: int) -> str:
         return dive(depth - 1)  # in turns, and with long lines: a stack shows repeated calls of one function only once
@@ -281,7 +281,7 @@ def test_a_deep_stack_keeps_its_innermost_calls_within_the_limit() -> None:
     stack = dive(400)
 
     assert 1000 < len(stack.encode()) <= MAX_BYTES
-    assert "stack_of(threading.get_ident())" in stack.splitlines()[-3]  # only `stack_of` itself is further in
+    assert "stack_of(threading.get_ident())" in stack.splitlines()[-3]  # only `thread_stack` itself is further in
     assert stack.startswith("  File ")
 
 
@@ -290,7 +290,7 @@ def test_a_thread_that_has_ended_has_no_stack() -> None:
     thread.start()
     thread.join()
 
-    assert stack_of(thread.ident or 0) == ""
+    assert thread_stack(thread.ident or 0) == ""
 
 
 def waits_for_the_loader(started: Callable[[], object], end: threading.Event) -> None:
@@ -306,7 +306,7 @@ def blocked_thread(also: Callable[[], object] = int) -> Iterator[int]:
     thread.start()
     started.wait()
     # Until the thread has left `started` and waits.
-    while "in waits_for_the_loader\n" not in stack_of(thread.ident or 0).split("end.wait()")[0]:
+    while "in waits_for_the_loader\n" not in thread_stack(thread.ident or 0).split("end.wait()")[0]:
         time.sleep(0.001)
     try:
         yield thread.ident or 0
@@ -321,7 +321,7 @@ def blocked_thread(also: Callable[[], object] = int) -> Iterator[int]:
 class Watch:
     """A watchdog of rank 0 and what it said. `limit` can be changed while it runs."""
 
-    def __init__(self, board: Board, marker: StageMarker) -> None:
+    def __init__(self, board: StatusStore, marker: StageMarker) -> None:
         self.limit = LIMIT
         self.reports: list[Sequence[RankStatus]] = []
         self.stalls: list[Stall] = []
@@ -344,7 +344,7 @@ def test_a_thread_that_hangs_is_named_with_its_stage_and_stack(eventually: Calla
     marker = StageMarker()
     marker.enter(Stage.DATA, step=512)
     watches: list[Watch] = []
-    with blocked_thread(lambda: watches.append(Watch(LocalBoard(), marker))), watches[0] as watch:
+    with blocked_thread(lambda: watches.append(Watch(LocalStatusStore(), marker))), watches[0] as watch:
         watch.limit = 0.2
         eventually(lambda: watch.stalls, what="a stall")
         eventually(lambda: "waits_for_the_loader" in (watch.last()[0].stack or ""), what="the stack")
@@ -365,7 +365,7 @@ def test_a_stack_is_fresh_when_the_stage_lasts_or_the_last_is_old(
     watches: list[Watch] = []
 
     def hangs_somewhere_else_first() -> None:
-        watch = Watch(LocalBoard(), StageMarker())
+        watch = Watch(LocalStatusStore(), StageMarker())
         watch.dog.start()
         watches.append(watch)
         eventually(lambda: "hangs_somewhere_else_first" in stack(), what="a first stack")
@@ -382,7 +382,7 @@ def test_a_stack_is_fresh_when_the_stage_lasts_or_the_last_is_old(
 def test_a_rank_that_misses_a_post_or_two_is_not_called_silent_however_small_the_limit(
     eventually: Callable[..., None],
 ) -> None:
-    class Stale(LocalBoard):
+    class Stale(LocalStatusStore):
         """A board with a second rank that posted once."""
 
         def read_all(self) -> list[str | None]:
@@ -401,7 +401,7 @@ def test_a_rank_that_misses_a_post_or_two_is_not_called_silent_however_small_the
 def test_going_on_is_said(eventually: Callable[..., None]) -> None:
     marker = StageMarker()
     marker.enter(Stage.CHECKPOINT, step=9)
-    with Watch(LocalBoard(), marker) as watch:
+    with Watch(LocalStatusStore(), marker) as watch:
         watch.limit = 0.1
         eventually(lambda: watch.stalls, what="a stall")
 
@@ -413,7 +413,7 @@ def test_going_on_is_said(eventually: Callable[..., None]) -> None:
 
 def test_a_limit_that_is_changed_holds_from_the_next_turn_on(eventually: Callable[..., None]) -> None:
     marker = StageMarker()
-    with Watch(LocalBoard(), marker) as watch:
+    with Watch(LocalStatusStore(), marker) as watch:
         eventually(lambda: len(watch.reports) > 10, what="ten turns")
         assert watch.stalls == []
 
@@ -498,7 +498,7 @@ def test_a_frozen_store_holds_up_nobodys_end(repository: Path, eventually: Calla
 def test_a_board_that_dies_is_said_once_and_the_watch_goes_on(
     eventually: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Mortal(LocalBoard):
+    class Mortal(LocalStatusStore):
         """A board that can be taken away and brought back."""
 
         is_gone = False
@@ -507,7 +507,7 @@ def test_a_board_that_dies_is_said_once_and_the_watch_goes_on(
         def post(self, text: str) -> None:
             self.asked += 1
             if self.is_gone:
-                raise BoardGoneError("Broken pipe")
+                raise StatusStoreGoneError("Broken pipe")
             super().post(text)
 
     board = Mortal()
@@ -534,7 +534,7 @@ def test_a_report_that_fails_ends_neither_the_watch_nor_the_process(
         calls.append(1)
         raise ZeroDivisionError
 
-    dog = Watchdog(StageMarker(), LocalBoard(), PLACE, lambda: LIMIT, report, None, turn_seconds=0.02)
+    dog = Watchdog(StageMarker(), LocalStatusStore(), PLACE, lambda: LIMIT, report, None, turn_seconds=0.02)
     dog.start()
     eventually(lambda: len(calls) > 3, what="more turns")
     dog.close()
@@ -543,9 +543,9 @@ def test_a_report_that_fails_ends_neither_the_watch_nor_the_process(
 
 
 def test_ranks_other_than_0_only_post() -> None:
-    board = LocalBoard()
+    board = LocalStatusStore()
 
-    class Unread(LocalBoard):
+    class Unread(LocalStatusStore):
         def post(self, text: str) -> None:
             board.post(text)
 
@@ -558,8 +558,8 @@ def test_ranks_other_than_0_only_post() -> None:
 
     (text,) = board.read_all()
     assert text is not None
-    assert Post.decode(text).stage is Stage.LEAVING
+    assert RankReport.decode(text).stage is Stage.LEAVING
 
 
 def test_a_watchdog_that_was_never_started_can_be_closed() -> None:
-    Watchdog(StageMarker(), LocalBoard(), PLACE, lambda: LIMIT).close()
+    Watchdog(StageMarker(), LocalStatusStore(), PLACE, lambda: LIMIT).close()

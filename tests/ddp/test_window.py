@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ddp.distributed.environment import Place
+from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import World
-from ddp.metrics.window import RankRow, Window, WindowSummary
+from ddp.metrics.window import MetricsWindow, RankRow, WindowMetrics
 
 
 def world_of_one() -> World:
-    return World(Place(), torch.device("cpu"))
+    return World(RankEnvironment(), torch.device("cpu"))
 
 
 class Data:
@@ -29,7 +29,7 @@ def row(total: float, terms: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0), skipped: 
 
 
 def test_losses_are_means_over_the_steps_of_the_window_that_were_not_skipped() -> None:
-    window = Window(world_of_one())
+    window = MetricsWindow(world_of_one())
     for value in (1.0, 2.0, 6.0):
         window.add(row(value, (value, 2 * value, 0.0, 1.0)))
     window.add(row(float("nan"), skipped=True))
@@ -41,7 +41,7 @@ def test_losses_are_means_over_the_steps_of_the_window_that_were_not_skipped() -
 
 
 def test_looking_at_a_window_changes_nothing_and_restarting_it_forgets() -> None:
-    window = Window(world_of_one())
+    window = MetricsWindow(world_of_one())
     window.add(row(5.0))
     assert window.summarise().total_loss == 5.0
     window.add(row(1.0))
@@ -54,7 +54,7 @@ def test_looking_at_a_window_changes_nothing_and_restarting_it_forgets() -> None
 
 
 def test_an_empty_window_reports_unknown_not_zero() -> None:
-    window = Window(world_of_one())
+    window = MetricsWindow(world_of_one())
     assert window.is_empty
 
     summary = window.summarise()
@@ -73,7 +73,7 @@ def test_durations_and_waits_are_seconds_of_steps_only(monkeypatch: pytest.Monke
             yield Data()
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    window, batches = Window(world_of_one()), slow_data()
+    window, batches = MetricsWindow(world_of_one()), slow_data()
     window.clock.mark()
     for seconds in (1.0, 2.0, 9.0):
         window.timed(batches)
@@ -95,7 +95,7 @@ def test_durations_and_waits_are_seconds_of_steps_only(monkeypatch: pytest.Monke
 
 
 def test_skipped_files_are_counted_and_named_once() -> None:
-    window = Window(world_of_one())
+    window = MetricsWindow(world_of_one())
     batches = iter([Data("a.png"), Data("b.png", "c.png")])
     window.timed(batches)
     window.timed(batches)
@@ -115,15 +115,15 @@ def rank(own_seconds: float, steps: int = 10) -> RankRow:
      ([0.5, 0.5, 0.5, 0.1], None)],
 )  # fmt: skip
 def test_the_slow_rank_is_clearly_slower_than_the_median_rank(own_seconds: list[float], slow: int | None) -> None:
-    assert WindowSummary(1.0, (1.0,) * 4, tuple(rank(seconds) for seconds in own_seconds)).slow_rank == slow
+    assert WindowMetrics(1.0, (1.0,) * 4, tuple(rank(seconds) for seconds in own_seconds)).slow_rank == slow
 
 
 def test_few_steps_name_no_slow_rank() -> None:
-    assert WindowSummary(1.0, (1.0,) * 4, (rank(0.1, steps=2), rank(9.0, steps=2))).slow_rank is None
+    assert WindowMetrics(1.0, (1.0,) * 4, (rank(0.1, steps=2), rank(9.0, steps=2))).slow_rank is None
 
 
 def test_a_window_goes_on_after_a_resume() -> None:
-    first, second = Window(world_of_one()), Window(world_of_one())
+    first, second = MetricsWindow(world_of_one()), MetricsWindow(world_of_one())
     first.add(row(1.0))
     first.add(row(2.0))
 

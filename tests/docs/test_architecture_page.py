@@ -53,7 +53,7 @@ def test_order_of_commands_within_one_boundary_is_that_of_the_code(page: str) ->
 def test_every_part_whose_state_is_saved_is_named(page: str) -> None:
     (saved,) = (
         node.value
-        for node in ast.walk(ast.parse(inspect.getsource(builder.build_parts)))
+        for node in ast.walk(ast.parse(inspect.getsource(builder.build_components)))
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "saved_parts"
     )
     assert isinstance(saved, ast.Dict)

@@ -21,7 +21,7 @@ from ddp.metrics.stragglers import WINDOWS_IN_A_ROW
 from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS
 from ddp.recording import record_writer, recorder, store_writer
 from ddp.recording.log_files import ForgivingFile
-from ddp.step.out_of_memory import shortage_sentence
+from ddp.step.out_of_memory import out_of_memory_sentence
 from ddp.training import trainer
 from service.alerts import rules
 from service.cli import leitstand
@@ -195,7 +195,7 @@ def test_every_reason_of_a_checkpoint_is_named_and_no_other(page: str) -> None:
 
 def test_sentences_that_are_quoted_are_those_that_are_said(page: str, tmp_path: Path) -> None:
     text = " ".join(line.removeprefix("> ") for line in page.splitlines())
-    out_of_memory = shortage_sentence(1, "cuda:1", RunConfig(batch_size=16), 8)
+    out_of_memory = out_of_memory_sentence(1, "cuda:1", RunConfig(batch_size=16), 8)
     earlier = LiveSettings(RunConfig()).changed({"LR_SCALE": 0.5}, step=0, has_perceptual=False)
     _, dropped = LiveSettings.resumed(RunConfig(lr_scale=0.7), earlier.state())
     damaged = tmp_path / checkpoint_name(2800)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.alerts import log
-from service.alerts.log import AlertBook
+from service.alerts.log import AlertLog
 from service.run.state import RunState
 from service.store.queries.events import Event
 from service.store.store import SeriesRow, Store, StoreUnavailableError
@@ -38,7 +38,7 @@ def set_run(store: Store, **values: Any) -> None:
     store.update_run(RUN, **{**fine, **values})
 
 
-def settle(store: Store, book: AlertBook, later_seconds: float = 0.0, **more: Any) -> None:
+def settle(store: Store, book: AlertLog, later_seconds: float = 0.0, **more: Any) -> None:
     run = store.run(RUN)
     assert run is not None
     alive = replace(run, heartbeat_at=run.heartbeat_at + later_seconds, progress_at=run.progress_at + later_seconds)
@@ -54,7 +54,7 @@ def alert_events(store: Store) -> list[Event]:
 
 
 def test_beginning_and_end_are_written_once(store: Store) -> None:
-    book = AlertBook(store, RUN)
+    book = AlertLog(store, RUN)
     settle(store, book)
     assert changes(store) == []
 
@@ -71,7 +71,7 @@ def test_beginning_and_end_are_written_once(store: Store) -> None:
 
 def test_an_event_tells_everything_of_an_alert(store: Store) -> None:
     set_run(store, state=RunState.FAILED, reason="no space left")
-    book = AlertBook(store, RUN)
+    book = AlertLog(store, RUN)
     settle(store, book)
     (event,) = alert_events(store)
 
@@ -83,10 +83,10 @@ def test_an_event_tells_everything_of_an_alert(store: Store) -> None:
 
 def test_a_process_that_starts_anew_writes_nothing_again_and_ends_what_is_over(store: Store) -> None:
     set_run(store, facts={"log_points_dropped": 3})
-    settle(store, AlertBook(store, RUN))
-    settle(store, AlertBook(store, RUN))
+    settle(store, AlertLog(store, RUN))
+    settle(store, AlertLog(store, RUN))
     set_run(store, state=RunState.FINISHED)
-    settle(store, AlertBook(store, RUN))
+    settle(store, AlertLog(store, RUN))
 
     assert changes(store) == [("data_lost", True), ("data_lost", False)]
 
@@ -97,7 +97,7 @@ def test_many_processes_at_once_write_a_change_once(store: Store, location: Path
 
     def watch(_: int) -> None:
         own = Store(location)
-        book = AlertBook(own, RUN)
+        book = AlertLog(own, RUN)
         run = own.run(RUN)
         assert run is not None
         book.present(run, None, time.time())
@@ -112,7 +112,7 @@ def test_many_processes_at_once_write_a_change_once(store: Store, location: Path
 
 
 def test_what_another_process_wrote_is_known_and_not_quarrelled_about(store: Store) -> None:
-    mine, other = AlertBook(store, RUN), AlertBook(store, RUN)
+    mine, other = AlertLog(store, RUN), AlertLog(store, RUN)
     settle(store, mine)
     set_run(store, state=RunState.FAILED)
     settle(store, other)
@@ -127,9 +127,9 @@ def test_what_another_process_wrote_is_known_and_not_quarrelled_about(store: Sto
 
 
 def test_in_an_old_run_alerts_only_end(store: Store) -> None:
-    settle(store, AlertBook(store, RUN))
+    settle(store, AlertLog(store, RUN))
     set_run(store, heartbeat_at=time.time() - 90 * DAY)
-    book = AlertBook(store, RUN)
+    book = AlertLog(store, RUN)
     settle(store, book, only_ends=True)
     assert changes(store) == []
 
@@ -139,7 +139,7 @@ def test_in_an_old_run_alerts_only_end(store: Store) -> None:
 
 
 def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
-    book = AlertBook(store, RUN)
+    book = AlertLog(store, RUN)
 
     def present() -> list[str]:
         run = store.run(RUN)
@@ -159,7 +159,7 @@ def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
 
 def test_a_rank_that_was_named_and_is_so_no_more_is_forgotten(store: Store) -> None:
     store.add_event(RUN, 1, "slow rank", {"rank": 1, "own_seconds": [0.1, 0.3]})
-    book, run = AlertBook(store, RUN), store.run(RUN)
+    book, run = AlertLog(store, RUN), store.run(RUN)
     assert run is not None
     later = time.time() + 700
     late = replace(run, heartbeat_at=later, progress_at=later)
@@ -177,8 +177,8 @@ def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> 
     assert run is not None
     late = replace(run, heartbeat_at=later, progress_at=later, started_at=run.started_at - 9 * DAY)
 
-    assert list(AlertBook(store, RUN).present(late, None, later - 9).on) == []
-    assert list(AlertBook(store, RUN).present(late, None, later + 9).on) == ["no_record"]
+    assert list(AlertLog(store, RUN).present(late, None, later - 9).on) == []
+    assert list(AlertLog(store, RUN).present(late, None, later + 9).on) == ["no_record"]
 
 
 KINDS = ["not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed", "weights", "alert"]
@@ -200,12 +200,12 @@ def random_entry(store: Store, chance: random.Random) -> None:
 
 
 def test_a_book_that_is_opened_late_knows_what_one_knows_that_has_followed(store: Store) -> None:
-    chance, followed, run = random.Random(7), AlertBook(store, RUN), store.run(RUN)
+    chance, followed, run = random.Random(7), AlertLog(store, RUN), store.run(RUN)
     assert run is not None
     for _ in range(40):
         random_entry(store, chance)
         followed.present(run, None, time.time())
-        fresh = AlertBook(store, RUN)
+        fresh = AlertLog(store, RUN)
         fresh.present(run, None, time.time())
 
         assert (fresh._news, fresh._on) == (followed._news, followed._on)
@@ -223,7 +223,7 @@ def test_a_book_that_is_opened_late_reads_a_few_entries_of_a_long_journal(
     monkeypatch.setattr(log, "Event", lambda **row: read.append(row["id"]) or Event(**row))
     run = store.run(RUN)
     assert run is not None
-    AlertBook(store, RUN).present(run, None, time.time())
+    AlertLog(store, RUN).present(run, None, time.time())
 
     assert len(read) == 2
 
@@ -233,7 +233,7 @@ def test_a_store_that_is_locked_loses_no_change(tmp_path: Path) -> None:
     store = Store(path, create=True, busy_seconds=0.05)
     store.open_run(RUN, {})
     set_run(store, state=RunState.FAILED)
-    book = AlertBook(store, RUN)
+    book = AlertLog(store, RUN)
 
     with locked(path), pytest.raises(StoreUnavailableError):
         settle(store, book)
@@ -249,11 +249,11 @@ def test_log_points_are_not_read(store: Store) -> None:
     with store.transaction() as connection:
         connection.exec_driver_sql("DROP TABLE series")
 
-    settle(store, AlertBook(store, RUN))
+    settle(store, AlertLog(store, RUN))
 
 
 def test_what_has_to_last_begins_after_its_time(store: Store) -> None:
-    book = AlertBook(store, RUN)
+    book = AlertLog(store, RUN)
     store.update_run(RUN, facts={"unsaved_records": 2})
     for seconds in (0, 60, 119):
         settle(store, book, later_seconds=seconds)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service.alerts.log import situation_of
-from service.alerts.rules import NAMES, Alert, Judgement, News, Situation, judge, over_sentence
+from service.alerts.log import alert_input_of
+from service.alerts.rules import NAMES, Alert, AlertInput, AlertVerdict, RunEvents, evaluate, over_sentence
 from service.run.state import RunState
 from service.store.store import RunRow
 
@@ -27,40 +27,42 @@ def row(**values: Any) -> RunRow:
     return RunRow(**{**fine, **values})
 
 
-def situation(run: RunRow | None = None, *, news: News | None = None, free_bytes: int = 50 * GIB) -> Situation:
-    return replace(situation_of(run or row(), free_bytes, NOW), news=news or News(record_at=NOW - 60))
+def situation(run: RunRow | None = None, *, news: RunEvents | None = None, free_bytes: int = 50 * GIB) -> AlertInput:
+    return replace(alert_input_of(run or row(), free_bytes, NOW), news=news or RunEvents(record_at=NOW - 60))
 
 
-def judged(now: Situation, before: Judgement | None = None) -> list[str]:
-    return list(judge(now, before or Judgement()).on)
+def judged(now: AlertInput, before: AlertVerdict | None = None) -> list[str]:
+    return list(evaluate(now, before or AlertVerdict()).on)
 
 
-def persisting(now: Situation) -> Judgement:
+def persisting(now: AlertInput) -> AlertVerdict:
     """The judgement once the situation has lasted for five minutes."""
-    return judge(now, Judgement(looming=dict.fromkeys(NAMES, NOW - 300)))
+    return evaluate(now, AlertVerdict(looming=dict.fromkeys(NAMES, NOW - 300)))
 
 
-def later(now: Situation, seconds: float) -> Situation:
+def later(now: AlertInput, seconds: float) -> AlertInput:
     """The same so much later; the trainer is still alive."""
     run = replace(now.run, heartbeat_at=now.run.heartbeat_at + seconds, progress_at=now.run.progress_at + seconds)
     return replace(now, run=run, now=now.now + seconds)
 
 
-def on(name: str, seconds_ago: float = 3600.0) -> Judgement:
+def on(name: str, seconds_ago: float = 3600.0) -> AlertVerdict:
     """This alert is on, and has been for so long."""
-    return Judgement({name: Alert(name, NOW - seconds_ago, "It was so.", NOW - seconds_ago)})
+    return AlertVerdict({name: Alert(name, NOW - seconds_ago, "It was so.", NOW - seconds_ago)})
 
 
 BAD = {
     "lost": situation(row(heartbeat_at=NOW - 31)),
     "failed": situation(row(state=RunState.FAILED, reason="no space left")),
     "stalled": situation(row(progress_at=NOW - 61, reason="Rank 1 hangs in data.")),
-    "non_finite": situation(news=News(record_at=NOW, non_finite_at=NOW - 599)),
+    "non_finite": situation(news=RunEvents(record_at=NOW, non_finite_at=NOW - 599)),
     "plateau": situation(row(snapshot={"adaptive_plateau_counter": 250})),
-    "slow_rank": situation(news=News(record_at=NOW, slow_rank=1, slow_at=NOW - 600)),
-    "no_record": situation(row(started_at=NOW - 3 * DAY), news=News(record_at=NOW - DAY - 1)),
+    "slow_rank": situation(news=RunEvents(record_at=NOW, slow_rank=1, slow_at=NOW - 600)),
+    "no_record": situation(row(started_at=NOW - 3 * DAY), news=RunEvents(record_at=NOW - DAY - 1)),
     "records_unsaved": situation(row(facts={"unsaved_records": 1})),
-    "checkpoint_failed": situation(news=News(record_at=NOW, checkpoint_problem="no space", checkpoint_failed_at=NOW)),
+    "checkpoint_failed": situation(
+        news=RunEvents(record_at=NOW, checkpoint_problem="no space", checkpoint_failed_at=NOW)
+    ),
     "data_lost": situation(row(facts={"log_points_dropped": 12})),
     "disk": situation(free_bytes=2 * GIB - 1),
 }
@@ -69,12 +71,12 @@ GOOD = {
     "lost": situation(row(heartbeat_at=NOW - 29)),
     "failed": situation(row(state=RunState.STOPPED)),
     "stalled": situation(row(progress_at=NOW - 60)),
-    "non_finite": situation(news=News(record_at=NOW, non_finite_at=NOW - 600)),
+    "non_finite": situation(news=RunEvents(record_at=NOW, non_finite_at=NOW - 600)),
     "plateau": situation(row(snapshot={"adaptive_plateau_counter": 249})),
-    "slow_rank": situation(news=News(record_at=NOW, slow_rank=1, slow_at=NOW - 599)),
-    "no_record": situation(row(started_at=NOW - 3 * DAY), news=News(record_at=NOW - DAY)),
+    "slow_rank": situation(news=RunEvents(record_at=NOW, slow_rank=1, slow_at=NOW - 599)),
+    "no_record": situation(row(started_at=NOW - 3 * DAY), news=RunEvents(record_at=NOW - DAY)),
     "records_unsaved": situation(row(facts={"unsaved_records": 0})),
-    "checkpoint_failed": situation(news=News(record_at=NOW)),
+    "checkpoint_failed": situation(news=RunEvents(record_at=NOW)),
     "data_lost": situation(row(facts={"log_points_dropped": 0})),
     "disk": situation(free_bytes=int(2.2 * GIB) + 1),
 }
@@ -83,7 +85,7 @@ PATIENT = {"plateau": 60, "records_unsaved": 120, "disk": 60}
 
 
 def test_a_run_that_is_in_order_has_no_alert() -> None:
-    assert persisting(situation()) == Judgement()
+    assert persisting(situation()) == AlertVerdict()
     assert set(BAD) == set(GOOD) == set(NAMES)
 
 
@@ -121,13 +123,13 @@ def test_sentences_name_what_helps() -> None:
 
 @pytest.mark.parametrize("name", sorted(PATIENT))
 def test_what_often_passes_by_itself_must_last_before_anybody_is_called(name: str) -> None:
-    first = judge(BAD[name], Judgement())
-    assert first == Judgement(looming={name: NOW})
+    first = evaluate(BAD[name], AlertVerdict())
+    assert first == AlertVerdict(looming={name: NOW})
 
-    almost = judge(later(BAD[name], PATIENT[name] - 1), first)
+    almost = evaluate(later(BAD[name], PATIENT[name] - 1), first)
     assert not almost.on
-    assert not judge(later(GOOD[name], 1), first).looming, "a break begins the time anew"
-    assert list(judge(later(BAD[name], PATIENT[name]), almost).on) == [name]
+    assert not evaluate(later(GOOD[name], 1), first).looming, "a break begins the time anew"
+    assert list(evaluate(later(BAD[name], PATIENT[name]), almost).on) == [name]
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"failed"}))
@@ -141,7 +143,7 @@ def test_an_alert_does_not_flap_but_the_end_of_a_run_ends_it(name: str) -> None:
 
 
 def test_an_alert_ends_after_the_clock_was_set_back() -> None:
-    ahead = situation(news=News(record_at=NOW, non_finite_at=NOW + DAY))
+    ahead = situation(news=RunEvents(record_at=NOW, non_finite_at=NOW + DAY))
 
     assert judged(GOOD["stalled"], on("stalled", seconds_ago=-DAY)) == []
     assert judged(ahead, on("non_finite", seconds_ago=-DAY)) == []
@@ -149,7 +151,7 @@ def test_an_alert_ends_after_the_clock_was_set_back() -> None:
 
 @pytest.mark.parametrize("name", sorted(PATIENT))
 def test_a_clock_that_was_set_back_delays_no_alert(name: str) -> None:
-    ahead = judge(BAD[name], Judgement(looming={name: NOW + DAY}))
+    ahead = evaluate(BAD[name], AlertVerdict(looming={name: NOW + DAY}))
 
     assert ahead.looming == {name: NOW}
 
@@ -173,7 +175,7 @@ def test_a_pause_begins_no_alert_and_ends_none(name: str) -> None:
 
 
 def test_after_a_pause_of_days_the_time_without_a_record_begins_anew() -> None:
-    resumed = News(record_at=NOW - 9 * DAY, resumed_at=NOW - DAY)
+    resumed = RunEvents(record_at=NOW - 9 * DAY, resumed_at=NOW - DAY)
 
     assert judged(replace(BAD["no_record"], news=resumed)) == []
     assert judged(replace(BAD["no_record"], news=replace(resumed, resumed_at=NOW - DAY - 1))) == ["no_record"]
@@ -196,7 +198,7 @@ def test_limits_of_zero_switch_alerts_off() -> None:
     config = {"ALERT_DISK_GIB": 0.0, "ALERT_RECORD_SECONDS": 0.0}
     run = row(config=config, started_at=NOW - 9 * DAY)
 
-    assert list(persisting(situation(run, news=News(), free_bytes=0)).on) == []
+    assert list(persisting(situation(run, news=RunEvents(), free_bytes=0)).on) == []
 
 
 def test_a_patience_that_was_set_since_counts() -> None:
@@ -214,8 +216,8 @@ def test_settings_of_another_version_hide_no_alert() -> None:
 def test_a_run_without_a_record_gets_its_time_from_the_start() -> None:
     fresh, old = row(started_at=NOW - DAY), row(started_at=NOW - DAY - 1)
 
-    assert list(persisting(situation(fresh, news=News())).on) == []
-    assert persisting(situation(old, news=News())).on["no_record"].since == NOW - 1
+    assert list(persisting(situation(fresh, news=RunEvents())).on) == []
+    assert persisting(situation(old, news=RunEvents())).on["no_record"].since == NOW - 1
 
 
 def test_the_names_are_those_of_the_rules_for_prometheus(repository: Path) -> None:

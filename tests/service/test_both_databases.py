@@ -12,7 +12,7 @@ import pytest
 
 from service.commands import Command, CommandState, Kind
 from service.run.record import encode_record
-from service.store.change_poll import ChangeWatch
+from service.store.change_poll import ChangePoller
 from service.store.queries.ranks import RankRow, rank_rows, replace_ranks
 from service.store.store import SeriesRow, Store
 
@@ -394,7 +394,7 @@ def test_ranks_are_kept(store: Store) -> None:
 
 def test_a_watcher_is_told_of_a_change(store: Store, location: Path | str, eventually: Any) -> None:
     reader = Store(location)
-    watch, clock = ChangeWatch(reader, RUN), iter(range(10**9))
+    watch, clock = ChangePoller(reader, RUN), iter(range(10**9))
     looked = [watch.is_due(0.0)]
     eventually(lambda: reader.change_stamp(RUN) != (0, 0), what="the watch's beginning")
     watch.is_due(1e-6 * next(clock))

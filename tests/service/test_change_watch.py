@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store.change_poll import ChangeWatch
+from service.store.change_poll import ChangePoller
 from service.store.store import Store
 
 
@@ -22,17 +22,17 @@ def _whole_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.store.change_poll.PAUSES_SECONDS", (2.0, 100.0))
 
 
-def looks(watch: ChangeWatch, first: int, last: int) -> list[int]:
+def looks(watch: ChangePoller, first: int, last: int) -> list[int]:
     """The seconds from `first` to before `last` at which it is time to look."""
     return [moment for moment in range(first, last) if watch.is_due(moment)]
 
 
 def test_the_first_look_is_due_at_once(store: Store) -> None:
-    assert ChangeWatch(store, "run-1").is_due(0.0)
+    assert ChangePoller(store, "run-1").is_due(0.0)
 
 
 def test_after_a_change_looks_come_at_once_and_then_ever_more_rarely_but_for_ever(store: Store) -> None:
-    watch = ChangeWatch(store, "run-1")
+    watch = ChangePoller(store, "run-1")
     looks(watch, 0, 1000)
 
     store.add_event("run-1", 1, "something", {})
@@ -41,7 +41,7 @@ def test_after_a_change_looks_come_at_once_and_then_ever_more_rarely_but_for_eve
 
 
 def test_a_later_change_is_looked_at_without_a_pause(store: Store) -> None:
-    watch = ChangeWatch(store, "run-1")
+    watch = ChangePoller(store, "run-1")
     looks(watch, 0, 500)
     assert not watch.is_due(500)
 
@@ -56,7 +56,7 @@ def test_a_store_that_tells_of_what_can_be_read_is_looked_into_once_and_then_rar
         shows_writes_early = False
 
     told = Told(Path(store.place))
-    watch = ChangeWatch(told, "run-1")
+    watch = ChangePoller(told, "run-1")
 
     assert looks(watch, 0, 400) == [0, 100, 200, 300]
     store.add_event("run-1", 1, "something", {})
@@ -64,6 +64,6 @@ def test_a_store_that_tells_of_what_can_be_read_is_looked_into_once_and_then_rar
 
 
 def test_a_store_that_is_absent_is_looked_for_as_rarely(tmp_path: Path) -> None:
-    watch = ChangeWatch(Store(tmp_path / "absent.db"), "run-1")
+    watch = ChangePoller(Store(tmp_path / "absent.db"), "run-1")
 
     assert looks(watch, 0, 40) == [0, 2, 6, 14, 30]

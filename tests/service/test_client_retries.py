@@ -11,7 +11,7 @@ import pytest
 from service.client import retry
 from service.client.client import ApiError, Client, ServerUnreachableError
 from service.client.errors import FINAL_REFUSALS
-from service.client.retry import Attempts
+from service.client.retry import RetryPolicy
 from tests.service.stand_in import Answer, StandIn, command, free_port, problem, serving, slamming_server
 
 Eventually = Callable[..., None]
@@ -227,7 +227,7 @@ def paused(retry_after: str | None) -> float | None:
     stand_in.on("GET", "/state", problem(500, "No.", **({"Retry_After": retry_after} if retry_after else {})))
     with serving(stand_in) as url, Client(url) as client, pytest.raises(ApiError) as refused:
         client.state()
-    return Attempts(may_repeat=True).after_refusal(
+    return RetryPolicy(may_repeat=True).after_refusal(
         ApiError("Busy.", 503, retry_after_seconds=refused.value.retry_after_seconds)
     )
 

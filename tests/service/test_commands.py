@@ -6,16 +6,16 @@ from operator import or_
 
 import pytest
 
-from service.commands import Command, CommandState, Kind, Operation, check_arguments
+from service.commands import Command, CommandBits, CommandState, Kind, check_arguments
 from service.errors import CommandError
 
 
 def test_every_kind_has_a_bit_of_its_own() -> None:
-    bits = [Operation.of(kind) for kind in Kind]
+    bits = [CommandBits.of(kind) for kind in Kind]
 
     assert len({int(bit) for bit in bits}) == len(bits)
     assert all(bit.bit_count() == 1 for bit in bits)
-    assert Operation.LEAVE not in reduce(or_, bits)
+    assert CommandBits.LEAVE not in reduce(or_, bits)
 
 
 @pytest.mark.parametrize("state", CommandState)
@@ -24,8 +24,8 @@ def test_all_states_but_two_are_final(state: CommandState) -> None:
 
 
 def test_bits_that_were_released_stay_what_they_are() -> None:
-    assert [int(Operation.of(kind)) for kind in Kind] == [128, 64, 1, 2, 4, 8, 16]
-    assert Operation.LEAVE == 32
+    assert [int(CommandBits.of(kind)) for kind in Kind] == [128, 64, 1, 2, 4, 8, 16]
+    assert CommandBits.LEAVE == 32
 
 
 def test_no_arguments_are_the_only_ones() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.store import tables
-from service.store.store import SeriesRow, Store, Stretch
+from service.store.store import Bucket, SeriesRow, Store
 
 NAMES = ("loss", "quality")
 Values = dict[str, float | None]
@@ -42,7 +42,7 @@ def check(store: Store, run: str, model: Model, first: int, last: int, points: i
             assert all(stretch.count == 1 for stretch in found[name])
 
 
-def check_stretches(stretches: list[Stretch], values: dict[int, float]) -> None:
+def check_stretches(stretches: list[Bucket], values: dict[int, float]) -> None:
     steps, place = sorted(values), 0
     for stretch in stretches:
         covered = {step: values[step] for step in steps[place : place + stretch.count]}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.launcher.keyboard import Keyboard
-from service.launcher.signals import Interrupts
+from service.launcher.signals import SignalQueue
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_terminal_that_cannot_be_read_ends_the_listening(
 
 
 def test_signals_wake_the_loop_and_are_taken_in_order() -> None:
-    with Interrupts() as interrupts:
+    with SignalQueue() as interrupts:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupts.sleep(20) is False
@@ -137,7 +137,7 @@ def test_a_readable_descriptor_wakes_the_loop() -> None:
     reading, writing = os.pipe()
     try:
         os.write(writing, b"x")
-        with Interrupts() as interrupts:
+        with SignalQueue() as interrupts:
             assert interrupts.sleep(20, reading) is True
             os.read(reading, 1)
             assert interrupts.sleep(0, reading) is False
@@ -150,7 +150,7 @@ def test_a_readable_descriptor_wakes_the_loop() -> None:
 def test_under_nohup_a_lost_terminal_is_ignored_but_an_interrupt_is_not(number: signal.Signals, is_noted: bool) -> None:
     earlier = signal.signal(number, signal.SIG_IGN)
     try:
-        with Interrupts() as interrupts:
+        with SignalQueue() as interrupts:
             os.kill(os.getpid(), number)
             assert interrupts.take() == ([number] if is_noted else [])
         assert signal.getsignal(number) is signal.SIG_IGN

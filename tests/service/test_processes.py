@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.launcher import processes
-from service.launcher.processes import Child, adopting_orphans, children_of
+from service.launcher.processes import ChildProcess, adopting_orphans, children_of
 from tests.service.children import ENDS, LEAVES_IN_ORDER, is_running, pid_of, program, until
 
 LEAVES_ORPHAN = """
@@ -23,7 +23,7 @@ WAITS = "import signal; signal.pause()"
 
 
 def test_a_child_leads_a_group_of_its_own_and_has_no_input(tmp_path: Path) -> None:
-    child = Child(program(LEAVES_IN_ORDER, tmp_path, "child", 4))
+    child = ChildProcess(program(LEAVES_IN_ORDER, tmp_path, "child", 4))
     pid_of(tmp_path, "child")
 
     assert os.getpgid(child.pid) == os.getsid(child.pid) == child.pid
@@ -37,7 +37,7 @@ def test_a_child_leads_a_group_of_its_own_and_has_no_input(tmp_path: Path) -> No
 
 
 def test_signals_to_a_child_that_has_ended_do_nothing(tmp_path: Path) -> None:
-    child = Child(program(ENDS, tmp_path, "child", 0))
+    child = ChildProcess(program(ENDS, tmp_path, "child", 0))
     assert child.wait(20)
 
     child.signal_group(signal.SIGTERM)
@@ -47,7 +47,7 @@ def test_signals_to_a_child_that_has_ended_do_nothing(tmp_path: Path) -> None:
 
 
 def test_kill_ends_a_child_at_once(tmp_path: Path) -> None:
-    child = Child(program(LEAVES_IN_ORDER, tmp_path, "child"))
+    child = ChildProcess(program(LEAVES_IN_ORDER, tmp_path, "child"))
     pid_of(tmp_path, "child")
 
     child.kill()
@@ -65,7 +65,7 @@ def test_children_are_found_by_their_parent() -> None:
 
 def test_what_an_ended_child_left_behind_is_found_and_ended(tmp_path: Path) -> None:
     with adopting_orphans() as orphans:
-        child = Child(program(LEAVES_ORPHAN, tmp_path, WAITS))
+        child = ChildProcess(program(LEAVES_ORPHAN, tmp_path, WAITS))
         orphans.own(child)
         assert child.wait(20)
         orphan = pid_of(tmp_path, "orphan")
@@ -80,7 +80,7 @@ def test_what_an_ended_child_left_behind_is_found_and_ended(tmp_path: Path) -> N
 def test_an_orphan_that_ends_by_itself_is_laid_to_rest(tmp_path: Path) -> None:
     before = children_of(os.getpid())  # servers of other tests
     with adopting_orphans() as orphans:
-        child = Child(program(LEAVES_ORPHAN, tmp_path, "pass"))
+        child = ChildProcess(program(LEAVES_ORPHAN, tmp_path, "pass"))
         orphans.own(child)
         assert child.wait(20)
 

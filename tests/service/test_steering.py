@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.commands import CommandState, Kind, outcome_text
-from service.launcher.key_commands import LEGEND, Steering, login_name
+from service.commands import CommandState, Kind, outcome_sentence
+from service.launcher.key_commands import LEGEND, KeyCommands, login_name
 from service.run.directory import RunDirectory
 from service.run.state import RunState
 from service.store.store import Store
@@ -34,12 +34,12 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def steering(path: Path, said: list[str]) -> Steering:
-    return Steering(path, said.append, "eva")
+def steering(path: Path, said: list[str]) -> KeyCommands:
+    return KeyCommands(path, said.append, "eva")
 
 
 @pytest.mark.parametrize(("key", "kind"), [("v", Kind.VALIDATE), ("c", Kind.CHECKPOINT), ("p", Kind.PAUSE)])
-def test_a_key_is_a_command(store: Store, steering: Steering, said: list[str], key: str, kind: Kind) -> None:
+def test_a_key_is_a_command(store: Store, steering: KeyCommands, said: list[str], key: str, kind: Kind) -> None:
     steering.press(key)
 
     (command,) = store.commands("run-1")
@@ -48,7 +48,7 @@ def test_a_key_is_a_command(store: Store, steering: Steering, said: list[str], k
     assert steering.is_waiting
 
 
-def test_p_resumes_a_paused_training(store: Store, steering: Steering) -> None:
+def test_p_resumes_a_paused_training(store: Store, steering: KeyCommands) -> None:
     store.update_run("run-1", state=RunState.PAUSED.value)
 
     steering.press("p")
@@ -56,7 +56,7 @@ def test_p_resumes_a_paused_training(store: Store, steering: Steering) -> None:
     assert store.commands("run-1")[0].kind is Kind.RESUME
 
 
-def test_p_looks_at_what_was_asked_for_last_and_not_at_other_kinds(store: Store, steering: Steering) -> None:
+def test_p_looks_at_what_was_asked_for_last_and_not_at_other_kinds(store: Store, steering: KeyCommands) -> None:
     store.submit("run-1", Kind.PAUSE, {}, actor="x", source="api")
     store.submit("run-1", Kind.VALIDATE, {}, actor="x", source="api")
 
@@ -66,7 +66,7 @@ def test_p_looks_at_what_was_asked_for_last_and_not_at_other_kinds(store: Store,
     assert [command.kind for command in store.commands("run-1")][2:] == [Kind.RESUME, Kind.PAUSE]
 
 
-def test_p_leaves_a_pause_at_a_later_step_alone(store: Store, steering: Steering) -> None:
+def test_p_leaves_a_pause_at_a_later_step_alone(store: Store, steering: KeyCommands) -> None:
     store.submit("run-1", Kind.PAUSE, {}, actor="x", source="api", apply_at_step=5000)
 
     steering.press("p")
@@ -74,7 +74,7 @@ def test_p_leaves_a_pause_at_a_later_step_alone(store: Store, steering: Steering
     assert [(command.kind, command.apply_at_step) for command in store.commands("run-1")][1:] == [(Kind.PAUSE, None)]
 
 
-def test_another_key_shows_the_keys(steering: Steering, said: list[str]) -> None:
+def test_another_key_shows_the_keys(steering: KeyCommands, said: list[str]) -> None:
     steering.press("x")
 
     assert said == [LEGEND]
@@ -82,7 +82,7 @@ def test_another_key_shows_the_keys(steering: Steering, said: list[str]) -> None
 
 @pytest.mark.parametrize("state", [RunState.FINISHED, RunState.STOPPED, RunState.FAILED])
 def test_without_a_trainer_no_command_is_accepted(
-    store: Store, steering: Steering, said: list[str], state: RunState
+    store: Store, steering: KeyCommands, said: list[str], state: RunState
 ) -> None:
     store.update_run("run-1", state=state.value)
 
@@ -92,7 +92,9 @@ def test_without_a_trainer_no_command_is_accepted(
     assert said == ["No training is under way yet that could take a command."]
 
 
-def test_a_run_that_has_not_been_heard_of_takes_no_command(store: Store, steering: Steering, said: list[str]) -> None:
+def test_a_run_that_has_not_been_heard_of_takes_no_command(
+    store: Store, steering: KeyCommands, said: list[str]
+) -> None:
     store.update_run("run-1", heartbeat_at=0.0)
 
     steering.press("v")
@@ -100,7 +102,7 @@ def test_a_run_that_has_not_been_heard_of_takes_no_command(store: Store, steerin
     assert said == ["No training is under way yet that could take a command."]
 
 
-def test_before_the_store_exists_a_key_says_so(steering: Steering, said: list[str]) -> None:
+def test_before_the_store_exists_a_key_says_so(steering: KeyCommands, said: list[str]) -> None:
     steering.press("v")
     steering.report()
 
@@ -108,9 +110,9 @@ def test_before_the_store_exists_a_key_says_so(steering: Steering, said: list[st
 
 
 def test_a_locked_store_is_said_and_asked_again(
-    store: Store, path: Path, steering: Steering, said: list[str], monkeypatch: pytest.MonkeyPatch
+    store: Store, path: Path, steering: KeyCommands, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = Steering(path, said.append, "eva")
+    quick = KeyCommands(path, said.append, "eva")
     monkeypatch.setattr(quick, "_store", Store(path, busy_seconds=0.05))
     quick.press("v")
     with locked(path):
@@ -121,7 +123,7 @@ def test_a_locked_store_is_said_and_asked_again(
     assert quick.is_waiting
 
 
-def test_an_outcome_is_said_once(store: Store, steering: Steering, said: list[str]) -> None:
+def test_an_outcome_is_said_once(store: Store, steering: KeyCommands, said: list[str]) -> None:
     steering.press("v")
     steering.report()
     (command,) = store.commands("run-1")
@@ -134,7 +136,7 @@ def test_an_outcome_is_said_once(store: Store, steering: Steering, said: list[st
     assert not steering.is_waiting
 
 
-def test_while_the_store_is_away_a_command_stays_awaited(store: Store, path: Path, steering: Steering) -> None:
+def test_while_the_store_is_away_a_command_stays_awaited(store: Store, path: Path, steering: KeyCommands) -> None:
     steering.press("v")
     path.rename(path.with_name("away.db"))
 
@@ -144,7 +146,7 @@ def test_while_the_store_is_away_a_command_stays_awaited(store: Store, path: Pat
 
 
 def test_a_command_that_went_into_the_archive_is_not_awaited(
-    store: Store, path: Path, steering: Steering, said: list[str]
+    store: Store, path: Path, steering: KeyCommands, said: list[str]
 ) -> None:
     steering.press("v")
     path.rename(path.with_name("archived.db"))
@@ -156,7 +158,7 @@ def test_a_command_that_went_into_the_archive_is_not_awaited(
     assert said == ["validate asked for"]
 
 
-def test_the_run_of_an_earlier_trainer_is_not_taken_for_this_ones(store: Store, steering: Steering) -> None:
+def test_the_run_of_an_earlier_trainer_is_not_taken_for_this_ones(store: Store, steering: KeyCommands) -> None:
     run = store.current_run()
     assert run is not None
 
@@ -164,7 +166,7 @@ def test_the_run_of_an_earlier_trainer_is_not_taken_for_this_ones(store: Store, 
     assert steering.run_since(run.started_at + 1) is None
 
 
-def test_without_a_store_there_is_no_run(steering: Steering) -> None:
+def test_without_a_store_there_is_no_run(steering: KeyCommands) -> None:
     assert steering.run_since(0.0) is None
 
 
@@ -196,7 +198,7 @@ def test_a_user_id_without_a_name_is_unnamed(monkeypatch: pytest.MonkeyPatch, er
 def test_an_outcome_is_one_line(
     state: str, step: int | None, result: dict[str, object] | None, reason: str | None, text: str
 ) -> None:
-    assert outcome_text("pause", state, step, result, reason) == text
+    assert outcome_sentence("pause", state, step, result, reason) == text
 
 
 @pytest.fixture
@@ -214,7 +216,7 @@ def test_in_a_store_of_many_runs_keys_steer_the_one_in_our_run_directory(
     shared: Store, store_url: str, tmp_path: Path, said: list[str]
 ) -> None:
     directory = RunDirectory(tmp_path)
-    steering = Steering(store_url, said.append, "eva", directory.run_id)
+    steering = KeyCommands(store_url, said.append, "eva", directory.run_id)
     steering.press("v")
     directory.identity.write_text('{"run_id')
     steering.press("v")

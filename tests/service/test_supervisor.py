@@ -11,8 +11,8 @@ import pytest
 
 from service.commands import Kind
 from service.launcher import supervisor as supervisor_module
-from service.launcher.key_commands import Steering
-from service.launcher.processes import Child
+from service.launcher.key_commands import KeyCommands
+from service.launcher.processes import ChildProcess
 from service.launcher.supervisor import ApiKeeper, Plan, Supervisor, Timing
 from service.run.state import RunState
 from service.store.store import Store
@@ -258,12 +258,12 @@ def test_an_api_that_dies_is_started_again_and_the_trainer_goes_on(plan: Plan, l
 def test_an_unexpected_error_leaves_nothing_behind(
     plan: Plan, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken(Steering):
+    class Broken(KeyCommands):
         def report(self) -> None:
             if (tmp_path / "trainer.pid").exists() and (tmp_path / "api.pid").exists():
                 raise RuntimeError("a defect")
 
-    monkeypatch.setattr(supervisor_module, "Steering", Broken)
+    monkeypatch.setattr(supervisor_module, "KeyCommands", Broken)
 
     with pytest.raises(RuntimeError, match="a defect"):
         supervise(plan, lines)
@@ -331,14 +331,14 @@ def test_the_api_is_started_at_growing_intervals_until_it_has_been_well(
     clock = _Clock()
     monkeypatch.setattr(supervisor_module, "time", clock)
 
-    def start() -> Child:
+    def start() -> ChildProcess:
         raise OSError(11, "Resource temporarily unavailable")
 
     keeper = ApiKeeper(start, lines.append, Timing(longest_pause_seconds=4))
     for _ in range(5):
         keeper.keep()
         clock.now += 30
-    monkeypatch.setattr(keeper, "_start", lambda: Child(program(ENDS, tmp_path, "api", 3)))
+    monkeypatch.setattr(keeper, "_start", lambda: ChildProcess(program(ENDS, tmp_path, "api", 3)))
     keeper.keep()
     assert keeper.child is not None
     assert keeper.child.wait(20)

@@ -14,8 +14,8 @@ import pytest
 
 from service.auth.tokens import (
     Token,
-    TokenBook,
     TokenFileError,
+    TokenReader,
     TokenScope,
     create_token,
     digest_of,
@@ -124,7 +124,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_book_finds_whose_token_it_is(path: Path) -> None:
     anna, bert = (create_token(path, name, TokenScope.READ) for name in ("anna", "bert"))
-    book = TokenBook("chosen", path)
+    book = TokenReader("chosen", path)
 
     assert [name_of(book.find(text.encode())) for text in (anna, bert, "chosen")] == ["anna", "bert", "API_TOKEN"]
     assert book.find(b"chosen", with_chosen=False) is None
@@ -133,21 +133,21 @@ def test_a_book_finds_whose_token_it_is(path: Path) -> None:
 
 
 def test_a_chosen_token_may_hold_any_characters() -> None:
-    assert name_of(TokenBook("pass wörd").find("pass wörd".encode())) == "API_TOKEN"
+    assert name_of(TokenReader("pass wörd").find("pass wörd".encode())) == "API_TOKEN"
 
 
 @pytest.mark.parametrize(
     ("chosen", "has_file", "is_needed"), [("", False, False), ("a", False, True), ("", True, True)]
 )
 def test_a_token_is_needed_once_there_can_be_one(path: Path, chosen: str, has_file: bool, is_needed: bool) -> None:
-    assert TokenBook(chosen, path if has_file else None).is_needed is is_needed
+    assert TokenReader(chosen, path if has_file else None).is_needed is is_needed
 
 
 def test_a_token_ends_when_its_time_is_over(path: Path) -> None:
     text = create_token(path, "guest", TokenScope.READ, lifetime_seconds=3600)
     (token,) = read_tokens(path)
     now = [token.created_at]
-    book = TokenBook("", path, clock=lambda: now[0])
+    book = TokenReader("", path, clock=lambda: now[0])
 
     assert token.expires_at == token.created_at + 3600
     now[0] += 3599
@@ -158,7 +158,7 @@ def test_a_token_ends_when_its_time_is_over(path: Path) -> None:
 
 def test_a_book_sees_every_change_of_its_file(path: Path) -> None:
     anna = create_token(path, "anna", TokenScope.READ)
-    book = TokenBook("", path)
+    book = TokenReader("", path)
     assert name_of(book.find(anna.encode())) == "anna"
 
     bert = create_token(path, "bert", TokenScope.READ)
@@ -170,7 +170,7 @@ def test_a_book_sees_every_change_of_its_file(path: Path) -> None:
 
 def test_a_book_reads_its_file_only_when_it_changed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = create_token(path, "anna", TokenScope.READ).encode()
-    book, opened, original = TokenBook("", path), [], Path.open
+    book, opened, original = TokenReader("", path), [], Path.open
 
     def counted_open(self: Path, mode: str) -> Any:
         opened.append(self)
@@ -250,7 +250,7 @@ def test_while_its_file_cannot_be_used_a_book_knows_only_the_chosen_token(
 ) -> None:
     caplog.set_level(logging.WARNING)
     text = create_token(path, "anna", TokenScope.READ).encode()
-    book = TokenBook("chosen", path)
+    book = TokenReader("chosen", path)
     assert name_of(book.find(text)) == "anna"
     harm(path)
 
@@ -264,7 +264,7 @@ def test_while_its_file_cannot_be_used_a_book_knows_only_the_chosen_token(
 
 def test_a_file_that_is_whole_again_is_taken_up(path: Path) -> None:
     text = create_token(path, "anna", TokenScope.READ).encode()
-    content, book = path.read_bytes(), TokenBook("", path)
+    content, book = path.read_bytes(), TokenReader("", path)
     cut(path)
     with pytest.raises(TokenFileError):
         book.find(text)
@@ -285,7 +285,7 @@ def test_a_token_is_made_listed_and_revoked_on_the_command_line(
     assert exit_code(["token", "create", "anna", "--scope", "control", "--expires", "7"]) == 0
     made = capsys.readouterr()
     text = made.out.strip()
-    assert name_of(TokenBook("", path).find(text.encode())) == "anna"
+    assert name_of(TokenReader("", path).find(text.encode())) == "anna"
     assert "shown this once" in made.err
 
     assert exit_code(["token", "list", "--json"]) == 0

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from api.artifacts.lru_cache import Recent
+from api.artifacts.lru_cache import LruCache
 from api.artifacts.records.source import RecordFile
-from api.artifacts.safe_read import NotOrdinaryError, read_ordinary
+from api.artifacts.safe_read import UnsafeFileError, read_safely
 from service.api_types import RecordEntry
 from service.run.record import Record, record_step
 from service.run.record_schema import FIELDS
@@ -30,7 +30,7 @@ HEADLINES = (
 
 TRIGGERS = next(field.choices for field in FIELDS if field.name == "trigger")
 
-Outcome = RecordEntry | str
+EntryOrReason = RecordEntry | str
 """The list's entry, or why there is none."""
 
 _Stamp = tuple[int, ...]
@@ -40,14 +40,14 @@ class NoRecordError(ValueError):
     """What lies there is no record; the text says why."""
 
 
-class Headlines:
+class RecordEntryCache:
     """Entries of the files in one folder; safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._kept: Recent[str, tuple[_Stamp, Outcome]] = Recent(MOST_KEPT)
+        self._kept: LruCache[str, tuple[_Stamp, EntryOrReason]] = LruCache(MOST_KEPT)
 
-    def of(self, name: str) -> Outcome:
+    def of(self, name: str) -> EntryOrReason:
         """The entry of a file, or why it is no record; raises `FileNotFoundError` when it is gone."""
         status = os.lstat(f"{self._folder}/{name}")  # a thousand times a page: a Path costs as much again
         stamp = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
@@ -59,10 +59,10 @@ class Headlines:
             self._kept.put(name, (stamp, outcome))
         return outcome
 
-    def _read(self, name: str) -> Outcome:
+    def _read(self, name: str) -> EntryOrReason:
         try:
             file = read_file(self._folder / name)
-            return entry_of(file, parsed(file))
+            return record_entry(file, parsed(file))
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -74,8 +74,8 @@ class Headlines:
 def read_file(path: Path) -> RecordFile:
     """The bytes at `path`; raises `OSError`, and `NoRecordError` when it is no ordinary file."""
     try:
-        file = read_ordinary(path, MOST_BYTES)
-    except NotOrdinaryError as error:
+        file = read_safely(path, MOST_BYTES)
+    except UnsafeFileError as error:
         raise NoRecordError(str(error)) from None
     return RecordFile(path.name, file.content, file.sha256, file.modified_at)
 
@@ -104,7 +104,7 @@ def require_record(name: str, record: Mapping[str, Any]) -> None:
         raise NoRecordError(f"its trigger is {reprlib.repr(record.get('trigger'))}")
 
 
-def entry_of(file: RecordFile, record: Mapping[str, Any]) -> RecordEntry:
+def record_entry(file: RecordFile, record: Mapping[str, Any]) -> RecordEntry:
     """The list's entry for a record."""
     return {
         "name": file.name,

@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Response, request
 
-from api.artifacts.records.source import Position, RecordSource
+from api.artifacts.records.source import RecordPosition, RecordSource
 from api.http.problems import ProblemError, unreadable
 from service.run.record import KEYS, Record, finite
 from service.store.store import StoreUnavailableError
@@ -28,7 +28,7 @@ _places = threading.BoundedSemaphore(MOST_EXPORTS)
 
 
 def export(
-    source: RecordSource, table: str, after: Position | None, limit: int | None, *, newest_first: bool
+    source: RecordSource, table: str, after: RecordPosition | None, limit: int | None, *, newest_first: bool
 ) -> Response:
     """All records after a position, or `limit` of them, as a `table` of EXPORTS.
 
@@ -75,7 +75,7 @@ class _Pieces:
 
 
 def _lines(
-    source: RecordSource, table: str, after: Position | None, limit: int | None, *, newest_first: bool
+    source: RecordSource, table: str, after: RecordPosition | None, limit: int | None, *, newest_first: bool
 ) -> Iterator[str]:
     records = islice(source.records(after, newest_first=newest_first), limit)
     return _csv_lines(records) if table == "csv" else _json_lines(records)

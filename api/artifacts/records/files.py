@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from api.artifacts.directory_cache import WatchedFolder
-from api.artifacts.records.entries import Headlines, NoRecordError, parsed, read_file
+from api.artifacts.directory_cache import DirectoryCache
+from api.artifacts.records.entries import NoRecordError, RecordEntryCache, parsed, read_file
 from api.artifacts.records.index import NOTHING, IndexReader, RecordIndex
-from api.artifacts.records.source import LATEST, Position, RecordFile, RecordPage
+from api.artifacts.records.source import LATEST, RecordFile, RecordPage, RecordPosition
 from service.api_types import RecordEntry, UnreadableFile
 from service.run.record import Record, record_step
 
@@ -24,14 +24,14 @@ class RecordFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._index: WatchedFolder[RecordIndex] = WatchedFolder(folder, IndexReader(), NOTHING)
-        self._headlines = Headlines(folder)
+        self._index: DirectoryCache[RecordIndex] = DirectoryCache(folder, IndexReader(), NOTHING)
+        self._headlines = RecordEntryCache(folder)
 
     def count(self) -> int:
         """How many files are named as records. Raises `OSError` when the folder cannot be read."""
         return len(self._index.current().records)
 
-    def page(self, after: Position | None, limit: int, *, newest_first: bool) -> RecordPage:
+    def page(self, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordPage:
         """The next `limit` files after a position, records or not. Raises `OSError`."""
         index = self._index.current()
         found = list(islice(index.after(after, newest_first=newest_first), limit + 1))
@@ -57,15 +57,15 @@ class RecordFiles:
         except (FileNotFoundError, NotADirectoryError, NoRecordError):
             return None
 
-    def records(self, after: Position | None = None, *, newest_first: bool = False) -> Iterator[Record]:
+    def records(self, after: RecordPosition | None = None, *, newest_first: bool = False) -> Iterator[Record]:
         """All records after a position, read one by one; what is no record is left out. Raises `OSError` at once."""
         positions = self._positions(after, newest_first=newest_first)
         return (record for _, record in self._read(positions))
 
-    def _positions(self, after: Position | None, *, newest_first: bool) -> Iterator[Position]:
+    def _positions(self, after: RecordPosition | None, *, newest_first: bool) -> Iterator[RecordPosition]:
         return self._index.current().after(after, newest_first=newest_first)
 
-    def _read(self, positions: Iterable[Position]) -> Iterator[tuple[RecordFile, Record]]:
+    def _read(self, positions: Iterable[RecordPosition]) -> Iterator[tuple[RecordFile, Record]]:
         for position in positions:
             try:
                 file = read_file(self._folder / position.name)

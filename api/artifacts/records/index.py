@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from api.artifacts.records.source import Position
+from api.artifacts.records.source import RecordPosition
 from service.run.record import record_name, record_step
 
 # A name holds no slash, so that one search through all names at once finds whole ones only.
@@ -20,7 +20,7 @@ _LIKENESS = "/Statistik_"
 _LEADING_STEP = re.compile(r"Statistik_([0-9]{1,18})")
 
 
-class _RecordPositions(Sequence[Position]):
+class _RecordPositions(Sequence[RecordPosition]):
     """Steps as positions, made when asked for."""
 
     def __init__(self, steps: Sequence[int]) -> None:
@@ -30,24 +30,24 @@ class _RecordPositions(Sequence[Position]):
         return len(self._steps)
 
     @overload
-    def __getitem__(self, index: int) -> Position: ...
+    def __getitem__(self, index: int) -> RecordPosition: ...
     @overload
     def __getitem__(self, index: slice) -> "_RecordPositions": ...
-    def __getitem__(self, index: int | slice) -> "Position | _RecordPositions":
+    def __getitem__(self, index: int | slice) -> "RecordPosition | _RecordPositions":
         if isinstance(index, slice):
             return _RecordPositions(self._steps[index])
         step = self._steps[index]
-        return Position(step, record_name(step))
+        return RecordPosition(step, record_name(step))
 
 
 @dataclass(frozen=True)
 class RecordIndex:
     """`records` are named as records are, `foreign` begin likewise and are none; both sorted."""
 
-    records: Sequence[Position]
-    foreign: Sequence[Position]
+    records: Sequence[RecordPosition]
+    foreign: Sequence[RecordPosition]
 
-    def after(self, position: Position | None, *, newest_first: bool) -> Iterator[Position]:
+    def after(self, position: RecordPosition | None, *, newest_first: bool) -> Iterator[RecordPosition]:
         """Everything beyond `position`, or all, in one order."""
         parts = (_beyond(part, position, newest_first=newest_first) for part in (self.records, self.foreign))
         return heapq.merge(*parts, reverse=newest_first)
@@ -75,14 +75,16 @@ def _index_of(names: str) -> RecordIndex:
     return RecordIndex(_RecordPositions(steps), _foreign(names) if names.count(_LIKENESS) > len(steps) else ())
 
 
-def _foreign(names: str) -> list[Position]:
+def _foreign(names: str) -> list[RecordPosition]:
     """What begins like a record's name, at the step that its digits say, or else at 0."""
     found = [name for name in _LIKE_RECORDS.findall(names) if record_step(name) is None]
     steps = (_LEADING_STEP.match(name) for name in found)
-    return sorted(Position(int(step[1]) if step else 0, name) for step, name in zip(steps, found, strict=True))
+    return sorted(RecordPosition(int(step[1]) if step else 0, name) for step, name in zip(steps, found, strict=True))
 
 
-def _beyond(sorted_part: Sequence[Position], position: Position | None, *, newest_first: bool) -> Iterator[Position]:
+def _beyond(
+    sorted_part: Sequence[RecordPosition], position: RecordPosition | None, *, newest_first: bool
+) -> Iterator[RecordPosition]:
     if newest_first:
         stop = len(sorted_part) if position is None else bisect_left(sorted_part, position)
         return (sorted_part[index] for index in range(stop - 1, -1, -1))

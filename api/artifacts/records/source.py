@@ -11,7 +11,7 @@ LATEST = "latest"
 """The name that stands for the record of the highest step."""
 
 
-class Position(NamedTuple):
+class RecordPosition(NamedTuple):
     """A file's place in the order of the list, which new files do not shift."""
 
     step: int
@@ -38,7 +38,7 @@ class RecordPage:
     records: list[RecordEntry]
     unreadable: list[UnreadableFile]
     count: int
-    end: Position | None
+    end: RecordPosition | None
 
 
 class RecordSource(Protocol):
@@ -47,11 +47,11 @@ class RecordSource(Protocol):
     def count(self) -> int:
         """How many there are by their names."""
 
-    def page(self, after: Position | None, limit: int, *, newest_first: bool) -> RecordPage:
+    def page(self, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordPage:
         """The next `limit` files after a position, records or not."""
 
     def find(self, name: str) -> RecordFile | None:
         """The file of this name, or the record of the highest step under `latest`; None when there is none."""
 
-    def records(self, after: Position | None = None, *, newest_first: bool = False) -> Iterator[Record]:
+    def records(self, after: RecordPosition | None = None, *, newest_first: bool = False) -> Iterator[Record]:
         """All records after a position, read one by one; what is no record is left out."""

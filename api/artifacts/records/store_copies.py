@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
-from api.artifacts.lru_cache import Recent
-from api.artifacts.records.entries import MOST_KEPT, NoRecordError, Outcome, entry_of, require_record
-from api.artifacts.records.source import LATEST, Position, RecordFile, RecordPage
+from api.artifacts.lru_cache import LruCache
+from api.artifacts.records.entries import MOST_KEPT, EntryOrReason, NoRecordError, record_entry, require_record
+from api.artifacts.records.source import LATEST, RecordFile, RecordPage, RecordPosition
 from service.api_types import RecordEntry, UnreadableFile
 from service.run.record import Record, encode_record, record_name, record_step
 from service.store.queries.records import RecordMark, record_marks
@@ -19,11 +19,11 @@ from service.store.store import Store
 BATCH = 100
 """Copies read at a time where all are."""
 
-_outcomes: Recent[tuple[str, RecordMark], Outcome] = Recent(MOST_KEPT)
+_outcomes: LruCache[tuple[str, RecordMark], EntryOrReason] = LruCache(MOST_KEPT)
 """By run and mark: a copy with the same sha256 is the same, and need not be read again."""
 
 
-class StoredRecords:
+class StoredRecordCopies:
     """The copies of one run's records. A `RecordSource`; every method raises `StoreUnavailableError`."""
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -34,7 +34,7 @@ class StoredRecords:
         """How many copies there are."""
         return self._store.record_count(self._run_id)
 
-    def page(self, after: Position | None, limit: int, *, newest_first: bool) -> RecordPage:
+    def page(self, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordPage:
         """The next `limit` copies after a position."""
         marks = self._marks(after.step if after else None, limit + 1, newest_first=newest_first)
         records: list[RecordEntry] = []
@@ -45,7 +45,7 @@ class StoredRecords:
             else:
                 records.append(outcome)
         last = marks[limit - 1] if len(marks) > limit else None
-        end = Position(last.step, record_name(last.step)) if last else None
+        end = RecordPosition(last.step, record_name(last.step)) if last else None
         return RecordPage(records, unreadable, self.count(), end)
 
     def find(self, name: str) -> RecordFile | None:
@@ -59,7 +59,7 @@ class StoredRecords:
         except NoRecordError:
             return None
 
-    def records(self, after: Position | None = None, *, newest_first: bool = False) -> Iterator[Record]:
+    def records(self, after: RecordPosition | None = None, *, newest_first: bool = False) -> Iterator[Record]:
         """All records after a position, read in batches; what is no record is left out. Raises at once."""
         rows = self._rows(after.step if after else None, newest_first=newest_first)
         first = list(islice(rows, 1))
@@ -68,7 +68,7 @@ class StoredRecords:
     def _marks(self, beyond: int | None, limit: int, *, newest_first: bool) -> list[RecordMark]:
         return record_marks(self._store, self._run_id, beyond=beyond, newest_first=newest_first, limit=limit)
 
-    def _judged(self, marks: Sequence[RecordMark]) -> Iterator[tuple[RecordMark, Outcome]]:
+    def _judged(self, marks: Sequence[RecordMark]) -> Iterator[tuple[RecordMark, EntryOrReason]]:
         """The list's entry for each copy, or why there is none. Copies are read only where one is not known yet."""
         known = {mark.step: _outcomes.get((self._run_id, mark)) for mark in marks}
         if None in known.values():
@@ -103,11 +103,11 @@ def _read(rows: Iterator[RecordRow]) -> Iterator[tuple[RecordFile, Record]]:
         yield file, dict(row.record)
 
 
-def _outcome(row: RecordRow) -> Outcome:
+def _outcome(row: RecordRow) -> EntryOrReason:
     try:
         file = _file(row)
         require_record(file.name, row.record)
-        return entry_of(file, row.record)
+        return record_entry(file, row.record)
     except NoRecordError as error:
         return f"the store's copy is not a record ({error})"
 

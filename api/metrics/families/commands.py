@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from api.metrics.definition import Histogram, MetricRow, Sample, Scrape
+from api.metrics.definition import Histogram, MetricDefinition, Sample, Scrape
 from service.commands import CommandState, Kind
 from service.store.queries.commands import BOUNDS_SECONDS
 
@@ -36,8 +36,10 @@ def _delays(scrape: Scrape) -> Iterable[Sample]:
     return [((), Histogram(BOUNDS_SECONDS, delays.counts, delays.count, delays.total_seconds))]
 
 
-ROWS: tuple[MetricRow, ...] = (
-    MetricRow("leitstand_commands_total", "Ended commands by kind and outcome", _ended, ("kind", "state")),
-    MetricRow("leitstand_commands_open", "Commands that wait or are carried out", _open, ("state",)),
-    MetricRow("leitstand_command_delay_seconds", "From acceptance until a command began", _delays, is_histogram=True),
+ROWS: tuple[MetricDefinition, ...] = (
+    MetricDefinition("leitstand_commands_total", "Ended commands by kind and outcome", _ended, ("kind", "state")),
+    MetricDefinition("leitstand_commands_open", "Commands that wait or are carried out", _open, ("state",)),
+    MetricDefinition(
+        "leitstand_command_delay_seconds", "From acceptance until a command began", _delays, is_histogram=True
+    ),
 )

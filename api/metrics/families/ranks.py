@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from api.metrics.definition import BYTES_PER_GIB, MetricRow, Sample, Scrape, by_rank, of_rank, plain
+from api.metrics.definition import BYTES_PER_GIB, MetricDefinition, Sample, Scrape, by_rank, from_snapshot, of_rank
 
 
 def _stages(scrape: Scrape) -> Iterable[Sample]:
@@ -15,9 +15,9 @@ def _slow(scrape: Scrape) -> Iterable[Sample]:
     return [((str(rank),), float(rank == slow_rank)) for rank in ranks]
 
 
-ROWS: tuple[MetricRow, ...] = (
-    plain("leitstand_train_ranks", "Ranks that train together", "world_size"),
-    MetricRow("leitstand_rank_stage", "The stage that a rank is in, always 1", _stages, ("rank", "stage")),
+ROWS: tuple[MetricDefinition, ...] = (
+    from_snapshot("leitstand_train_ranks", "Ranks that train together", "world_size"),
+    MetricDefinition("leitstand_rank_stage", "The stage that a rank is in, always 1", _stages, ("rank", "stage")),
     of_rank("leitstand_rank_stage_start_timestamp_seconds", "When it began", lambda row: row.time - row.stage_seconds),
     of_rank("leitstand_rank_step", "Step that a rank is at", lambda row: row.step),
     of_rank("leitstand_rank_heard_timestamp_seconds", "Last sign of life of a rank", lambda row: row.time),
@@ -25,5 +25,5 @@ ROWS: tuple[MetricRow, ...] = (
     by_rank("leitstand_rank_own_seconds", "Seconds per step in which a rank waits for no other", "own_duration"),
     by_rank("leitstand_rank_data_wait_seconds", "Seconds per step that a rank waited for data", "data_wait"),
     by_rank("leitstand_rank_memory_bytes", "Device memory in use by one rank", "memory", BYTES_PER_GIB),
-    MetricRow("leitstand_rank_slow", "1 for the rank on which all others wait, else 0", _slow, ("rank",)),
+    MetricDefinition("leitstand_rank_slow", "1 for the rank on which all others wait, else 0", _slow, ("rank",)),
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from api.metrics.definition import MetricRow, Sample, Scrape, of_fact, of_run
+from api.metrics.definition import MetricDefinition, Sample, Scrape, of_fact, of_run
 from service.run.state import RunState
 
 
@@ -19,12 +19,12 @@ def _alerts(scrape: Scrape) -> Iterable[Sample]:
     return [((name,), float(is_on)) for name, is_on in scrape.alerts.items()]
 
 
-ROWS: tuple[MetricRow, ...] = (
-    MetricRow("leitstand_run_info", "Identity of the run, always 1", _info, ("run_id",)),
-    MetricRow("leitstand_run_state", "1 for the state that the run is in, else 0", _states, ("state",)),
+ROWS: tuple[MetricDefinition, ...] = (
+    MetricDefinition("leitstand_run_info", "Identity of the run, always 1", _info, ("run_id",)),
+    MetricDefinition("leitstand_run_state", "1 for the state that the run is in, else 0", _states, ("state",)),
     of_run("leitstand_run_start_timestamp_seconds", "Last start of the trainer", lambda run: run.started_at),
     of_run("leitstand_heartbeat_timestamp_seconds", "Last sign of life of the trainer", lambda run: run.heartbeat_at),
     of_run("leitstand_progress_timestamp_seconds", "Last progress of the trainer", lambda run: run.progress_at),
     of_fact("leitstand_stalls_total", "Times that a rank was found to hang, since the trainer's start", "stalls"),
-    MetricRow("leitstand_alert", "1 for every alert that is on, else 0", _alerts, ("name",)),
+    MetricDefinition("leitstand_alert", "1 for every alert that is on, else 0", _alerts, ("name",)),
 )

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from api.metrics.definition import Histogram, MetricRow, Sample, Scrape, single
-from api.metrics.http_stats import BOUNDS_SECONDS, TrafficCounts
+from api.metrics.definition import Histogram, MetricDefinition, Sample, Scrape, unlabelled
+from api.metrics.http_stats import BOUNDS_SECONDS, HttpCounts
 from service import __version__
 
 
@@ -22,19 +22,19 @@ def _durations(scrape: Scrape) -> Iterable[Sample]:
     return [((route,), Histogram(BOUNDS_SECONDS, took.counts, took.count, took.total_seconds)) for route, took in found]
 
 
-def _of_traffic(name: str, meaning: str, read: Callable[[TrafficCounts], int]) -> MetricRow:
-    return single(name, meaning, lambda scrape: read(scrape.traffic) if scrape.traffic else None)
+def _of_traffic(name: str, meaning: str, read: Callable[[HttpCounts], int]) -> MetricDefinition:
+    return unlabelled(name, meaning, lambda scrape: read(scrape.traffic) if scrape.traffic else None)
 
 
-ROWS: tuple[MetricRow, ...] = (
-    MetricRow("leitstand_build_info", "Version of the API, always 1", _build, ("version",)),
-    MetricRow(
+ROWS: tuple[MetricDefinition, ...] = (
+    MetricDefinition("leitstand_build_info", "Version of the API, always 1", _build, ("version",)),
+    MetricDefinition(
         "leitstand_api_requests_total",
         "Requests answered, by route and class of status",
         _requests,
         ("method", "route", "status"),
     ),
-    MetricRow(
+    MetricDefinition(
         "leitstand_api_request_duration_seconds",
         "Time until an answer was ready to be sent",
         _durations,

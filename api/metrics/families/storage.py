@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 
-from api.metrics.definition import Disk, MetricRow, of_fact, single
+from api.metrics.definition import Disk, MetricDefinition, of_fact, unlabelled
 from service.store.queries.records import RecordMark
 
 
-def _of_record(name: str, meaning: str, read: Callable[[RecordMark], float]) -> MetricRow:
-    return single(name, meaning, lambda scrape: read(scrape.last_record) if scrape.last_record else None)
+def _of_record(name: str, meaning: str, read: Callable[[RecordMark], float]) -> MetricDefinition:
+    return unlabelled(name, meaning, lambda scrape: read(scrape.last_record) if scrape.last_record else None)
 
 
-def _of_disk(name: str, meaning: str, read: Callable[[Disk], float]) -> MetricRow:
-    return single(name, meaning, lambda scrape: read(scrape.disk) if scrape.disk else None)
+def _of_disk(name: str, meaning: str, read: Callable[[Disk], float]) -> MetricDefinition:
+    return unlabelled(name, meaning, lambda scrape: read(scrape.disk) if scrape.disk else None)
 
 
-ROWS: tuple[MetricRow, ...] = (
-    single("leitstand_records", "Records saved in the run directory", lambda scrape: scrape.record_count),
+ROWS: tuple[MetricDefinition, ...] = (
+    unlabelled("leitstand_records", "Records saved in the run directory", lambda scrape: scrape.record_count),
     _of_record("leitstand_record_step", "Step of the last record", lambda record: record.step),
     _of_record("leitstand_record_timestamp_seconds", "When the last record was saved", lambda record: record.time),
     of_fact("leitstand_checkpoints_total", "Checkpoints written since the trainer's start", "checkpoints_written"),

@@ -4,9 +4,9 @@ import time
 
 from flask import Blueprint, current_app
 
-from api.alerts.current import books_of, judged_alerts
+from api.alerts.current import alert_logs_of, current_alerts
 from api.http.operation import Answer, Scope, operation
-from api.runs.context import current_reader
+from api.runs.context import current_run_context
 from service.api_types import AlertList
 
 blueprint = Blueprint("alerts", __name__)
@@ -18,10 +18,10 @@ blueprint = Blueprint("alerts", __name__)
 )
 def list_all() -> AlertList:
     """List the alerts that are on now."""
-    reader = current_reader()
+    reader = current_run_context()
     with reader.together():
         run = reader.run()
-        judged = judged_alerts(books_of(current_app), reader, run, time.time())
+        judged = current_alerts(alert_logs_of(current_app), reader, run, time.time())
     alerts = judged.on.values()
     return {
         "run_id": run.id,

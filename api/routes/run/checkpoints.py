@@ -4,7 +4,7 @@ from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
 from api.http.problems import ProblemError
-from api.runs.context import current_reader
+from api.runs.context import current_run_context
 from service.api_types import CheckpointList
 
 blueprint = Blueprint("checkpoints", __name__)
@@ -18,7 +18,7 @@ blueprint = Blueprint("checkpoints", __name__)
 )
 def list_all() -> CheckpointList:
     """List the saved states, and which of them `latest` and `best` are."""
-    place = current_reader().place
+    place = current_run_context().place
     if place is None:
         raise ProblemError(
             "not-found", "The run's directory is not on this machine, so its checkpoints cannot be shown."

@@ -11,14 +11,14 @@ from flask import Blueprint, Response, jsonify, url_for
 
 from api.commands.acceptance import accept, dry_run_answer, willing_run
 from api.commands.body_schemas import body_of
-from api.commands.request import ACTOR, IF_MATCH, PARAMETERS, SOURCE, Submission, actor, source
-from api.commands.wait import await_end
+from api.commands.request import ACTOR, IF_MATCH, PARAMETERS, SOURCE, CommandRequest, actor, source
+from api.commands.wait import wait_until_final
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Cursor, cursor_text, next_link
 from api.http.parameters import Choice, InPath, Text, WholeNumber
 from api.http.problems import ProblemError
-from api.runs.context import current_reader, named_run
-from api.runs.registry import current_room
+from api.runs.context import current_run_context, named_run
+from api.runs.registry import current_registry
 from service.api_types import Acceptance, CommandAnswer, CommandList
 from service.commands import Command, CommandState, Kind
 from service.store.store import Store
@@ -69,13 +69,13 @@ blueprint = Blueprint("controls", __name__)
 
 def submit(kind: Kind) -> Response:
     """Queue a command for the running training, or say that it would be."""
-    reader, asked = current_reader(), Submission.of_request(kind)
+    reader, asked = current_run_context(), CommandRequest.of_request(kind)
     if asked.dry_run:
         with reader.together():
             return jsonify(dry_run_answer(willing_run(reader, asked), asked))
     with reader.together():
         command, is_replayed = accept(reader, asked)
-    response = _answer(await_end(reader.store, command, asked.wait))
+    response = _answer(wait_until_final(reader.store, command, asked.wait))
     if is_replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -109,7 +109,7 @@ for _kind in Kind:
 )  # fmt: skip
 def list_newest() -> Response:
     """List the run's commands, newest first: who asked for what, when and from where, and what came of it."""
-    reader = current_reader()
+    reader = current_run_context()
     kind, state, cursor = KIND.value(), STATE.value(), CURSOR.value()
     commands, before = reader.store.commands_page(
         reader.run().id,
@@ -157,11 +157,11 @@ def cancel(command_id: str) -> CommandAnswer:
 
 def _find(command_id: str) -> tuple[Store, Command]:
     """A command of the run in the path, or of any run where the path names none; the default one may have changed."""
-    reader, wanted = current_reader(), named_run()
+    reader, wanted = current_run_context(), named_run()
     command = reader.store.command(command_id) if reader.store.exists() else None
     if command is not None and wanted in {None, command.run_id}:
         return reader.store, command
-    found = current_room().command(command_id) if wanted is None else None
+    found = current_registry().command(command_id) if wanted is None else None
     if found is None:
         raise ProblemError("not-found", f"There is no command {command_id!r}; /commands lists the latest.")
     return found

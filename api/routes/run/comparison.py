@@ -13,9 +13,9 @@ from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count
 from api.http.parameters import Identities, Names, Text
 from api.http.problems import ProblemError, unreadable
-from api.runs.context import Reader, current_reader
+from api.runs.context import RunContext, current_run_context
 from api.runs.records import find_record, record_source
-from api.runs.registry import current_room
+from api.runs.registry import current_registry
 from service.api_types import ComparedRecord, Comparison
 from service.run.record import KEYS, Record, finite, record_name
 
@@ -46,7 +46,7 @@ blueprint = Blueprint("comparison", __name__)
 )  # fmt: skip
 def compare() -> Comparison:
     """Compare the saved records of several runs: at one step, or over all of them."""
-    current_reader()  # a path that names no run that is here leads nowhere
+    current_run_context()  # a path that names no run that is here leads nowhere
     names = NAMES.value() or HEADLINES
     readers = _readers(RUNS.value())
     found = (
@@ -72,9 +72,9 @@ def _bounded(records: Iterable[ComparedRecord]) -> Iterator[ComparedRecord]:
         yield record
 
 
-def _readers(wanted: Sequence[str] | None) -> dict[str, Reader]:
+def _readers(wanted: Sequence[str] | None) -> dict[str, RunContext]:
     """Access to the runs by id; raises `ProblemError` (not-found), naming the one that is not here."""
-    room = current_room()
+    room = current_registry()
     if wanted is None:
         return {known.row.id: known.reader() for known in room.runs()[:MOST_RUNS]}
     return {run_id: room.reader(run_id) for run_id in wanted}

@@ -5,28 +5,28 @@ The id of an event says how far the run has been seen, so it is good after a res
 
 from flask import Blueprint, Response, current_app
 
-from api.events.broadcaster import watchers_of
+from api.events.broadcaster import broadcasters_of
 from api.events.messages import ALWAYS, KINDS
-from api.events.stream import HeldStream, Wish
+from api.events.stream import LimitedStream, StreamRequest
 from api.http.operation import Answer, Scope, operation
 from api.http.parameters import Names, Text
 from api.runs.context import named_run
-from service.store.event_replay import PATTERN, Position
+from service.store.event_replay import CURSOR_PATTERN, EventCursor
 
 MEDIA_TYPE = "text/event-stream"
 
 WANTED = Names("kinds", f"only these kinds of events: {', '.join(KINDS)}; all where it is not said", KINDS)
 _MEANING = "the id of the last event that was seen; without it, the stream begins with the present"
-LAST_EVENT_ID = Text("Last-Event-ID", _MEANING, PATTERN, "the id of an event", place="header")
+LAST_EVENT_ID = Text("Last-Event-ID", _MEANING, CURSOR_PATTERN, "the id of an event", place="header")
 LAST_EVENT_ID_QUERY = Text(
-    "last_event_id", f"{_MEANING}; for who cannot send the header", PATTERN, "the id of an event"
+    "last_event_id", f"{_MEANING}; for who cannot send the header", CURSOR_PATTERN, "the id of an event"
 )
 
 EVENT = {
     "type": "object",
     "description": "each event of the stream",
     "properties": {
-        "id": {"type": "string", "pattern": f"^(?:{PATTERN})$"},
+        "id": {"type": "string", "pattern": f"^(?:{CURSOR_PATTERN})$"},
         "event": {"type": "string", "enum": [*KINDS, *sorted(ALWAYS)]},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
@@ -48,9 +48,9 @@ blueprint = Blueprint("events", __name__)
 )  # fmt: skip
 def follow() -> Response:
     """Follow what happens: states, log points, records, commands, alerts and everything else in the run's journal."""
-    watchers = watchers_of(current_app)
+    watchers = broadcasters_of(current_app)
     text = LAST_EVENT_ID.value() or LAST_EVENT_ID_QUERY.value()
-    wish = Wish(WANTED.value() or KINDS, None if text is None else Position.parse(text))
-    stream = HeldStream(watchers, named_run(), wish)
+    wish = StreamRequest(WANTED.value() or KINDS, None if text is None else EventCursor.parse(text))
+    stream = LimitedStream(watchers, named_run(), wish)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Response(stream, mimetype=MEDIA_TYPE, headers=headers)

@@ -6,7 +6,7 @@ from api.artifacts.log_tail import last_lines
 from api.http.operation import Answer, Scope, operation
 from api.http.parameters import WholeNumber
 from api.http.problems import ProblemError
-from api.runs.context import current_reader
+from api.runs.context import current_run_context
 
 MOST_LINES = 5000
 
@@ -23,7 +23,7 @@ blueprint = Blueprint("logs", __name__)
 )  # fmt: skip
 def show() -> Response:
     """Show the last lines of the run's log."""
-    directory = current_reader().directory
+    directory = current_run_context().directory
     if directory is None:
         raise ProblemError("not-found", "The run's directory is not on this machine, so its log cannot be shown.")
     try:

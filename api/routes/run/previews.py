@@ -11,7 +11,7 @@ from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count, Cursor, cursor_text, next_link
 from api.http.parameters import LARGEST, InPath, Step
 from api.http.problems import ProblemError
-from api.runs.context import current_reader, run_path
+from api.runs.context import current_run_context, run_path
 from service.api_types import PreviewEntry, PreviewList
 
 USUAL_LIMIT, MOST_PREVIEWS = 100, 1000
@@ -72,7 +72,7 @@ def show(step: int, name: str) -> Response:
 
 
 def _files() -> PreviewFiles:
-    place = current_reader().place
+    place = current_run_context().place
     if place is None:
         raise ProblemError("not-found", "The run's directory is not on this machine, so its previews cannot be shown.")
     return place.previews

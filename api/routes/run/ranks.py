@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from api.http.operation import Answer, Scope, operation
 from api.http.parameters import InPath
 from api.http.problems import ProblemError
-from api.runs.context import current_reader
+from api.runs.context import current_run_context
 from service.api_types import RankEntry, RankList
 from service.store.queries.ranks import RankRow, rank_rows
 
@@ -24,7 +24,7 @@ blueprint = Blueprint("ranks", __name__)
 )
 def list_all() -> RankList:
     """All ranks of the current run, as rank 0's watchdog last saw them; none before its first report."""
-    reader = current_reader()
+    reader = current_run_context()
     run = reader.run()
     now = time.time()
     return {"run_id": run.id, "ranks": [_entry(row, now) for row in rank_rows(reader.store, run.id)]}
@@ -39,7 +39,7 @@ def list_all() -> RankList:
 )
 def show_stack(rank: str) -> Response:
     """The Python stack of a rank's training thread, below one line that says when it was taken."""
-    reader = current_reader()
+    reader = current_run_context()
     row = _find(rank, rank_rows(reader.store, reader.run().id))
     if row.stack is None or row.stacked_at is None:
         raise ProblemError("not-found", f"Rank {row.rank} has not sent a stack yet; ask again in ten seconds.")

@@ -8,11 +8,11 @@ from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count
 from api.http.parameters import LARGEST, Names, WholeNumber
 from api.http.problems import ProblemError
-from api.runs.context import current_reader
+from api.runs.context import current_run_context
 from service.api_types import Envelope, EnvelopeSeries, Series
 from service.run.record_schema import FIELDS
 from service.store.queries.series import SeriesRow
-from service.store.rollups.buckets import Stretch
+from service.store.rollups.buckets import Bucket
 from service.store.store import Store
 
 NUMBERS = tuple(field.name for field in FIELDS if field.kind in {"number", "integer"})
@@ -38,7 +38,7 @@ blueprint = Blueprint("series", __name__)
 )  # fmt: skip
 def show() -> Series | Envelope:
     """Show values between two steps, both included: log by log, or the mean, lowest and highest of each stretch."""
-    reader = current_reader()
+    reader = current_run_context()
     run = reader.run()
     points = POINTS.value()
     return _logged(reader.store, run.id) if points is None else _reduced(reader.store, run.id, points)
@@ -97,7 +97,7 @@ def _reduced(store: Store, run_id: str, points: int) -> Envelope:
     }
 
 
-def _columns(stretches: Sequence[Stretch]) -> EnvelopeSeries:
+def _columns(stretches: Sequence[Bucket]) -> EnvelopeSeries:
     return {
         "steps": [stretch.first_step for stretch in stretches],
         "last_steps": [stretch.last_step for stretch in stretches],

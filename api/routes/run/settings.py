@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from api.http.conditional import NOT_MODIFIED, PRECONDITIONS, respond
 from api.http.operation import Answer, Scope, operation
-from api.runs.context import current_reader
+from api.runs.context import current_run_context
 from api.runs.settings import settings_representation
 from service.api_types import SettingsAnswer
 
@@ -26,7 +26,7 @@ blueprint = Blueprint("live_settings", __name__)
 )
 def show() -> Response:
     """Show the settings in force, the changes under way, and which settings can change while the run goes on."""
-    reader = current_reader()
+    reader = current_run_context()
     with reader.together():
         present = settings_representation(reader.store, reader.run().id)
     return respond(present)

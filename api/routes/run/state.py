@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
-from api.runs.context import current_reader
+from api.runs.context import current_run_context
 from api.runs.state import state_answer, state_schema
 
 blueprint = Blueprint("states", __name__)
@@ -20,5 +20,5 @@ blueprint = Blueprint("states", __name__)
 )
 def show() -> dict[str, Any]:
     """What the current run is doing."""
-    reader = current_reader()
+    reader = current_run_context()
     return state_answer(reader.run(), time.time())

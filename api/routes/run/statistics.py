@@ -5,13 +5,13 @@ import hashlib
 from flask import Blueprint, Response, jsonify, request
 
 from api.artifacts.records.export import EXPORTS, export
-from api.artifacts.records.source import LATEST, Position
+from api.artifacts.records.source import LATEST, RecordPosition
 from api.http.conditional import NOT_MODIFIED, PRECONDITIONS, RANGE, Representation, respond
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count, Cursor, next_link
 from api.http.parameters import Choice, InPath
 from api.http.problems import ProblemError
-from api.runs.context import current_reader, run_path
+from api.runs.context import current_run_context, run_path
 from api.runs.records import PAGE_SIZE, find_record, listing, record_source, representation
 from service.api_types import RecordList
 
@@ -49,10 +49,10 @@ blueprint = Blueprint("records", __name__)
 )
 def list_all() -> Response:
     """List the saved records by step, or all of them as one table."""
-    source = record_source(current_reader())
+    source = record_source(current_run_context())
     newest_first = ORDER.value() == "desc"
     cursor = CURSOR.value()
-    after = None if cursor is None else Position(*cursor)
+    after = None if cursor is None else RecordPosition(*cursor)
     wanted = FORMAT.value() or _accepted()
     if wanted != "json":
         return export(source, wanted, after, LIMIT.value(), newest_first=newest_first)
@@ -81,7 +81,7 @@ def list_all() -> Response:
 )
 def download(name: str) -> Response:
     """Download one record, or the one of the highest step under the name `latest`."""
-    file = find_record(record_source(current_reader()), name)
+    file = find_record(record_source(current_run_context()), name)
     if file is None:
         raise ProblemError("not-found", f"There is no record {name!r}; /statistics lists all.")
     response = respond(representation(file))

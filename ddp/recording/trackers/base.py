@@ -6,7 +6,7 @@ from typing import Any
 from ddp.validation.result import Preview
 
 
-class Viewer:
+class Tracker:
     """Every call is from the training thread and returns at once, but for `start` and `close`. Times are Unix seconds.
 
     `dropped` counts what it will never show.

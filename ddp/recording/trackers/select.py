@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from ddp.distributed.world import World
-from ddp.recording.trackers.base import Viewer
+from ddp.recording.trackers.base import Tracker
 from service.config.settings import RunConfig
 from service.errors import UserError
 from service.run.directory import RunDirectory
@@ -23,10 +23,10 @@ def require_extras(world: World, config: RunConfig) -> None:
     world.raise_together(problem)
 
 
-def open_viewer(config: RunConfig, directory: RunDirectory) -> Viewer:
+def open_tracker(config: RunConfig, directory: RunDirectory) -> Tracker:
     """What the settings ask for besides Leitstand's own curves."""
     if not (config.tensorboard or config.tensorboard_images):
-        return Viewer()
+        return Tracker()
     from ddp.recording.trackers.tensorboard import TensorBoard  # only who asks for it needs its package
 
     folder = directory.root / TENSORBOARD_FOLDER

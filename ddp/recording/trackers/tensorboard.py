@@ -19,7 +19,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[impor
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ddp.recording.trackers.base import Viewer
+from ddp.recording.trackers.base import Tracker
 from ddp.recording.trackers.event_file import EventFile, framed
 from ddp.recording.trackers.tensorboard_tags import Scalar, training_scalars, validation_scalars
 from ddp.validation.result import Preview
@@ -42,7 +42,7 @@ class _Waiting:
     is_picture: bool = False
 
 
-class TensorBoard(Viewer):
+class TensorBoard(Tracker):
     """The events of one run."""
 
     def __init__(self, folder: Path, *, has_scalars: bool, has_pictures: bool) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from service.errors import SettingError
 from service.store.backends.base import Backend, StoreUnavailableError, encode_json
 from service.store.backends.postgres_connection import CONNECT_SECONDS, PostgresConnection
-from service.store.backends.postgres_listener import CHANNEL, Notices
+from service.store.backends.postgres_listener import CHANNEL, NotifyListener
 from service.store.schema_upgrade import complete, is_incomplete
 
 LONGEST_STATEMENT = 10
@@ -55,7 +55,7 @@ class PostgresServer(Backend):
         _, of_url = self.engine.dialect.create_connect_args(self._url)
         of_url.pop("context", None)  # of SQLAlchemy's own
         self._arguments: dict[str, Any] = {**of_url, **arguments}
-        self._notices = Notices(partial(PostgresConnection.connect, autocommit=True, **self._arguments))
+        self._notices = NotifyListener(partial(PostgresConnection.connect, autocommit=True, **self._arguments))
 
     @property
     def place(self) -> str:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
 
 
-class Notices:
+class NotifyListener:
     """What was heard on the channel, counted by run. A notice's text is the id of the run that it is about."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:

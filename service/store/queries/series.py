@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.store.database import Database
-from service.store.rollups.buckets import POINTS, Stretch
+from service.store.rollups.buckets import POINTS, Bucket
 from service.store.rollups.reader import AT_A_TIME, History
 from service.store.rollups.writer import Summaries
 from service.store.tables import records, series, series_progress, series_summaries
@@ -66,7 +66,7 @@ class SeriesStore(Database):
 
     def envelope(
         self, run_id: str, names: Sequence[str], first_step: int, last_step: int, points: int
-    ) -> dict[str, list[Stretch]]:
+    ) -> dict[str, list[Bucket]]:
         """Each value's history between two steps, both included, in at most about `points` stretches.
 
         The stretches lie on the same grid for all names, and one without a value is left out. They tell of nothing

@@ -12,7 +12,7 @@ Point = tuple[int, Mapping[str, float | None]]
 """A step and the values logged there; None is no value."""
 
 
-class Stretch(NamedTuple):
+class Bucket(NamedTuple):
     """What one value did over some steps: `low` and `high` were logged at `low_step` and `high_step`.
 
     `first_step` and `last_step` are the first and the last with this value, `count` is how many there are.
@@ -33,12 +33,12 @@ class Stretch(NamedTuple):
         mean = self.total / self.count
         return self.low if mean < self.low else self.high if mean > self.high else mean
 
-    def with_other(self, other: "Stretch") -> "Stretch":
+    def with_other(self, other: "Bucket") -> "Bucket":
         """Both together, in whichever order; neither begins within the other. Of equal extremes the earlier counts."""
         early, late = (self, other) if self.first_step < other.first_step else (other, self)
         low = late if late.low < early.low else early
         high = late if late.high > early.high else early
-        return Stretch(
+        return Bucket(
             early.first_step,
             late.last_step,
             self.count + other.count,
@@ -53,28 +53,28 @@ class Stretch(NamedTuple):
 _FIELDS = struct.Struct("<qqqdqdqd")
 
 
-def packed(stretches: Iterable[Stretch]) -> bytes:
+def packed(stretches: Iterable[Bucket]) -> bytes:
     """The stretches as the store keeps them: to read a million numbers out of columns or JSON takes seconds."""
     return b"".join(_FIELDS.pack(*stretch) for stretch in stretches)
 
 
 def unpacked(
     names: Sequence[str], content: bytes, wanted: Collection[str] | None = None
-) -> Iterator[tuple[str, Stretch]]:
+) -> Iterator[tuple[str, Bucket]]:
     """The stretches of these names as they were packed, or only those that are `wanted`."""
     for name, fields in zip(names, _FIELDS.iter_unpack(content), strict=True):
         if wanted is None or name in wanted:
-            yield name, Stretch._make(fields)
+            yield name, Bucket._make(fields)
 
 
-class Stretches:
+class Buckets:
     """Gathers what several values did into stretches of a given width in steps; without a width, into one each."""
 
     def __init__(self, width: int | None = None) -> None:
         self._width = width
-        self._found: dict[str, dict[int, Stretch]] = {}
+        self._found: dict[str, dict[int, Bucket]] = {}
 
-    def add(self, name: str, stretch: Stretch) -> None:
+    def add(self, name: str, stretch: Bucket) -> None:
         """Add a stretch that lies within one of the width."""
         of_name = self._found.setdefault(name, {})
         place = self._place(stretch.first_step)
@@ -91,11 +91,11 @@ class Stretches:
         """How many values there are in all stretches."""
         return sum(stretch.count for stretch in self._found.get(name, {}).values())
 
-    def of(self, name: str) -> list[Stretch]:
+    def of(self, name: str) -> list[Bucket]:
         """The stretches of one value in step order."""
         return [stretch for _, stretch in sorted(self._found.get(name, {}).items())]
 
-    def __iter__(self) -> Iterator[tuple[str, Stretch]]:
+    def __iter__(self) -> Iterator[tuple[str, Bucket]]:
         for name, of_name in self._found.items():
             for stretch in of_name.values():
                 yield name, stretch
@@ -104,7 +104,7 @@ class Stretches:
         return step // self._width if self._width else 0
 
 
-def _summed_up(points: Iterable[Point]) -> Iterator[tuple[str, Stretch]]:
+def _summed_up(points: Iterable[Point]) -> Iterator[tuple[str, Bucket]]:
     """Each value over all points, and the points themselves under their own name."""
     columns: dict[str, tuple[list[int], list[float]]] = {POINTS: ([], [])}
     for step, values in points:
@@ -119,4 +119,4 @@ def _summed_up(points: Iterable[Point]) -> Iterator[tuple[str, Stretch]]:
     for name, (steps, column) in columns.items():
         low, high = min(column), max(column)
         low_step, high_step = steps[column.index(low)], steps[column.index(high)]
-        yield name, Stretch(steps[0], steps[-1], len(steps), low, low_step, high, high_step, sum(column))
+        yield name, Bucket(steps[0], steps[-1], len(steps), low, low_step, high, high_step, sum(column))

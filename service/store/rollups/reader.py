@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.store.rollups.buckets import POINTS, Point, Stretches, unpacked
+from service.store.rollups.buckets import POINTS, Buckets, Point, unpacked
 from service.store.tables import series, series_progress, series_summaries
 
-SIZES = tuple(16 * 2**power for power in range(56))
+LEVEL_SIZES = tuple(16 * 2**power for power in range(56))
 """How many steps a summary of level 1, 2, 3 … covers; so fine a choice that no two need be joined for an answer."""
 FEWEST_POINTS = 8
 """As many steps with fewer log points have no summary."""
@@ -40,7 +40,7 @@ class History:
         high = self._connection.execute(within.order_by(series.c.step.desc())).scalar()
         return None if low is None or high is None else (low, high)
 
-    def stretches(self, first: int, last: int, points: int) -> Stretches:
+    def stretches(self, first: int, last: int, points: int) -> Buckets:
         """What was logged between two steps, both included: each point alone, or about `points` stretches.
 
         All stretches have the same width and lie on a grid of it; they tell exactly what lies within the two steps.
@@ -48,12 +48,12 @@ class History:
         level, width = 0, 1
         if self._has_more_points(first, last, points):
             level, width = _grid(last - first + 1, points)
-        found = Stretches(width)
+        found = Buckets(width)
         progress = sa.select(series_progress.c.summarised_to).where(series_progress.c.run_id == self._run_id)
         self.add_to(found, first, last, level, self._connection.execute(progress).scalar() or 0)
         return found
 
-    def add_to(self, found: Stretches, first: int, last: int, level: int, summarised_to: int) -> None:
+    def add_to(self, found: Buckets, first: int, last: int, level: int, summarised_to: int) -> None:
         """Add what lies between two steps: told by summaries of this level where they are, by finer ones at the ends.
 
         Before the step `summarised_to` everything is summarised that has enough points.
@@ -64,16 +64,16 @@ class History:
         elif not whole:
             self.add_to(found, first, last, level - 1, summarised_to)
         else:
-            size = SIZES[level - 1]
+            size = LEVEL_SIZES[level - 1]
             if first < whole.start * size:
                 self.add_to(found, first, whole.start * size - 1, level - 1, summarised_to)
             self._add_whole(found, whole, level)
             if whole.stop * size <= last:
                 self.add_to(found, whole.stop * size, last, level - 1, summarised_to)
 
-    def _add_whole(self, found: Stretches, whole: range, level: int) -> None:
+    def _add_whole(self, found: Buckets, whole: range, level: int) -> None:
         """Add the summaries of these numbers, and the log points where there is none."""
-        size, counts = SIZES[level - 1], {}
+        size, counts = LEVEL_SIZES[level - 1], {}
         wanted = None if self._names is None else {POINTS, *self._names}
         key = {"run": self._run_id, "of_level": level, "start": whole.start, "stop": whole.stop}
         for bucket, names, content in self._connection.execute(_SUMMARIES, key):
@@ -133,14 +133,14 @@ def _picking(names: Sequence[str], dialect: str) -> sa.Select[Any]:
 
 def _grid(steps: int, points: int) -> tuple[int, int]:
     """The level to read and the width of stretches that make about `points` of so many steps, and at least half."""
-    level = sum(size * points <= 2 * steps for size in SIZES)
-    size = SIZES[level - 1] if level else 1
+    level = sum(size * points <= 2 * steps for size in LEVEL_SIZES)
+    size = LEVEL_SIZES[level - 1] if level else 1
     return level, size * -(-steps // (size * points))
 
 
 def _whole(first: int, last: int, level: int, summarised_to: int) -> range:
     """The numbers of the summaries of a level that lie between two steps."""
-    size = SIZES[level - 1]
+    size = LEVEL_SIZES[level - 1]
     return range(-(-first // size), min(last + 1, summarised_to) // size)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.store.rollups.buckets import POINTS, Point, Stretches, packed
-from service.store.rollups.reader import FEWEST_POINTS, SIZES, History
+from service.store.rollups.buckets import POINTS, Buckets, Point, packed
+from service.store.rollups.reader import FEWEST_POINTS, LEVEL_SIZES, History
 from service.store.tables import series, series_progress, series_summaries
 
 POINTS_TOGETHER = 64
@@ -67,7 +67,7 @@ class Summaries:
 
     def _set_back(self, step: int) -> None:
         """Everything is summarised only up to this step, or less, and what had no value by then has no name."""
-        table, end = series_progress, (step + 1) // SIZES[0] * SIZES[0]
+        table, end = series_progress, (step + 1) // LEVEL_SIZES[0] * LEVEL_SIZES[0]
         names = {name: first for name, first in self._names().items() if first <= step}
         self._connection.execute(sa.update(table).where(self._is_mine(table)).values(names=names))
         beyond = self._is_mine(table) & (table.c.summarised_to > end)
@@ -93,12 +93,12 @@ class Summaries:
     def _advance(self, summarised_to: int, most: int) -> None:
         """Summarise what is waiting, but no more log points than `most`; the last stretch may get more, so it waits."""
         waiting = self._points_from(summarised_to, most)
-        end = waiting[-1][0] // SIZES[0] * SIZES[0] if waiting else 0
+        end = waiting[-1][0] // LEVEL_SIZES[0] * LEVEL_SIZES[0] if waiting else 0
         points = [point for point in waiting if point[0] < end]
         recent = deque(self._last_steps_before(summarised_to), maxlen=FEWEST_POINTS)
         for step in [*(step for step, _ in points), end]:
             for level, bucket in _ended(recent[-1] if recent else step, step, summarised_to):
-                first = bucket * SIZES[level - 1]
+                first = bucket * LEVEL_SIZES[level - 1]
                 if len(recent) == FEWEST_POINTS and recent[0] >= first:
                     self._make(level, bucket, _within(points, first, step) if first >= summarised_to else None)
             recent.append(step)
@@ -107,7 +107,7 @@ class Summaries:
 
     def _renew(self, steps: Sequence[int], summarised_to: int) -> None:
         """Make those summaries anew that tell of these steps."""
-        for level, size in enumerate(SIZES, 1):
+        for level, size in enumerate(LEVEL_SIZES, 1):
             for bucket in {step // size for step in steps}:
                 if (bucket + 1) * size <= summarised_to:
                     table = series_summaries.c
@@ -120,11 +120,11 @@ class Summaries:
 
         More than a few points have been summed up by the level below.
         """
-        found = Stretches()
+        found = Buckets()
         if points is not None and len(points) <= 2 * FEWEST_POINTS:
             found.add_points(points)
         else:
-            first, last = bucket * SIZES[level - 1], (bucket + 1) * SIZES[level - 1] - 1
+            first, last = bucket * LEVEL_SIZES[level - 1], (bucket + 1) * LEVEL_SIZES[level - 1] - 1
             History(self._connection, self._run_id).add_to(found, first, last, level - 1, last + 1)
         if found.count(POINTS) >= FEWEST_POINTS:
             names, stretches = zip(*found, strict=True)
@@ -145,7 +145,7 @@ class Summaries:
         """Carry out a statement on the summaries that tell of steps beyond this one."""
         table = series_summaries.c
         which = (table.level == sa.bindparam("of_level")) & (table.bucket >= sa.bindparam("from_bucket"))
-        levels = [{"of_level": level, "from_bucket": (step + 1) // size} for level, size in enumerate(SIZES, 1)]
+        levels = [{"of_level": level, "from_bucket": (step + 1) // size} for level, size in enumerate(LEVEL_SIZES, 1)]
         self._connection.execute(statement.where(self._is_mine(series_summaries) & which), levels)
 
     def _is_mine(self, table: sa.Table) -> sa.ColumnElement[bool]:
@@ -175,7 +175,7 @@ def _ended(before: int, step: int, summarised_to: int) -> Iterator[tuple[int, in
 
     Those that had ended before `summarised_to` are left out.
     """
-    for level, size in enumerate(SIZES, 1):
+    for level, size in enumerate(LEVEL_SIZES, 1):
         bucket = before // size
         end = (bucket + 1) * size
         if end > step:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ddp.adaptive.learning_rate import REST_STEPS, Boost, height_at
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.learning_rate import REST_STEPS, LrBoost, height_at
+from ddp.adaptive.state_reader import StateReader
 
-BOOST = Boost(began=2000, height=4e-5, steps=1000)
+BOOST = LrBoost(began=2000, height=4e-5, steps=1000)
 
 
 def test_it_decays_along_half_a_cosine() -> None:
@@ -42,4 +42,4 @@ def test_its_height_depends_on_the_scheduled_rate(learning_rate: float, height: 
 
 
 def test_it_goes_on_from_its_state() -> None:
-    assert Boost.restored(Saved(BOOST.state())) == BOOST
+    assert LrBoost.restored(StateReader(BOOST.state())) == BOOST

@@ -5,13 +5,13 @@ import random
 import numpy
 import pytest
 
-from ddp.adaptive.grad_clip import CEILING, FLOOR, NORMS_KEPT, NORMS_NEEDED, Clip, quantile
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.grad_clip import CEILING, FLOOR, NORMS_KEPT, NORMS_NEEDED, GradClip, quantile
+from ddp.adaptive.state_reader import StateReader
 from service.config.settings import RunConfig
 
 
-def fed(config: RunConfig, norm: float, count: int) -> Clip:
-    clip = Clip(config)
+def fed(config: RunConfig, norm: float, count: int) -> GradClip:
+    clip = GradClip(config)
     for _ in range(count):
         clip.learn(norm)
     return clip
@@ -36,7 +36,7 @@ def test_the_percentile_is_numpys() -> None:
 def test_the_percentile_is_of_the_last_500_norms() -> None:
     source = random.Random(4)
     norms = [source.choice([0.5, 1.0, 2.0, 4.0]) * source.random() for _ in range(1300)]
-    clip, expected = Clip(RunConfig(initial_grad_clip=1.5)), 1.5
+    clip, expected = GradClip(RunConfig(initial_grad_clip=1.5)), 1.5
 
     for count, norm in enumerate(norms, start=1):
         clip.learn(norm)
@@ -76,11 +76,11 @@ def test_switching_it_off_returns_to_the_configured_value_and_on_goes_on_from_th
 
 def test_it_goes_on_from_its_state() -> None:
     source = random.Random(5)
-    clip = Clip(RunConfig())
+    clip = GradClip(RunConfig())
     for _ in range(700):
         clip.learn(source.random())
 
-    copy = Clip.restored(RunConfig(), Saved(clip.state()))
+    copy = GradClip.restored(RunConfig(), StateReader(clip.state()))
     for _ in range(700):
         norm = source.random()
         clip.learn(norm)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddp.adaptive.controller import Controller
-from ddp.adaptive.learning_rate import Schedule
+from ddp.adaptive.learning_rate import LrSchedule
 from ddp.adaptive.types import Observation
 from service.config.settings import RunConfig
 from service.run.record_schema import FIELDS
@@ -203,7 +203,7 @@ def test_aggressive_ends_when_the_output_is_sharp_and_counts_anew() -> None:
 
 def test_a_plateau_boosts_the_learning_rate_which_decays_over_boost_steps() -> None:
     controller = controller_of(replace(QUICK, max_steps=1000))
-    schedule = Schedule.of(replace(QUICK, max_steps=1000))
+    schedule = LrSchedule.of(replace(QUICK, max_steps=1000))
 
     drive(controller, 1, 760, observed)
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ddp.adaptive.perceptual import Perceptual, cap_at
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.perceptual import PerceptualWeight, cap_at
+from ddp.adaptive.state_reader import StateReader
 
 
 def test_the_mean_begins_with_the_first_step_and_follows_by_two_fifty_firsts() -> None:
-    perceptual = Perceptual()
+    perceptual = PerceptualWeight()
 
     perceptual.learn(0.02)
     assert perceptual.mean_l1 == 0.02
@@ -17,7 +17,7 @@ def test_the_mean_begins_with_the_first_step_and_follows_by_two_fifty_firsts() -
 
 
 def test_a_constant_is_its_own_mean() -> None:
-    perceptual = Perceptual()
+    perceptual = PerceptualWeight()
     for _ in range(100):
         perceptual.learn(0.0123)
 
@@ -44,17 +44,17 @@ def test_the_cap_depends_on_the_mean(mean_l1: float, cap: float) -> None:
     ],
 )
 def test_the_weight_one_step_on(mean_l1: float, weight: float, following: float) -> None:
-    assert Perceptual(mean_l1).next(weight, 0.1) == pytest.approx(following)
+    assert PerceptualWeight(mean_l1).next(weight, 0.1) == pytest.approx(following)
 
 
 def test_a_term_that_is_off_stays_off() -> None:
-    assert Perceptual(0.001).next(0.0, 0.0) == 0
+    assert PerceptualWeight(0.001).next(0.0, 0.0) == 0
 
 
 def test_nothing_moves_before_the_first_step() -> None:
-    assert Perceptual().next(0.1, 0.1) == 0.1
+    assert PerceptualWeight().next(0.1, 0.1) == 0.1
 
 
 @pytest.mark.parametrize("mean_l1", [None, 0.011])
 def test_it_goes_on_from_its_state(mean_l1: float | None) -> None:
-    assert Perceptual.restored(Saved(Perceptual(mean_l1).state())).mean_l1 == mean_l1
+    assert PerceptualWeight.restored(StateReader(PerceptualWeight(mean_l1).state())).mean_l1 == mean_l1

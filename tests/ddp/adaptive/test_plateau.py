@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ddp.adaptive.plateau import FOLLOW, RUN_UP_STEPS, Plateau, factor_at
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state_reader import StateReader
 from service.config.settings import RunConfig
 
 PATIENCE = RunConfig().plateau_patience
@@ -141,4 +141,4 @@ def test_it_goes_on_from_its_state() -> None:
     plateau.learn_quality(0.3)
     plateau.learn(1.1)
 
-    assert Plateau.restored(Saved(plateau.state())) == plateau
+    assert Plateau.restored(StateReader(plateau.state())) == plateau

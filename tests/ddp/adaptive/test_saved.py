@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ddp.adaptive.state_reader import Saved
+from ddp.adaptive.state_reader import StateReader
 
 GOOD = {"n": 1.5, "k": 3, "t": True, "none": None, "list": [1, 2.5], "points": [[1, 0.5]], "part": {"inner": 1}}
 
 
 def test_good_values_are_read() -> None:
-    saved = Saved(GOOD)
+    saved = StateReader(GOOD)
 
     assert saved.number("n") == 1.5
     assert saved.whole("k") == 3
@@ -45,11 +45,11 @@ def test_good_values_are_read() -> None:
         (lambda saved: saved.part("part").whole("absent"), "The controller's state.part lacks 'absent'"),
     ],
 )
-def test_what_cannot_be_understood_is_named(read: Callable[[Saved], Any], complaint: str) -> None:
+def test_what_cannot_be_understood_is_named(read: Callable[[StateReader], Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        read(Saved({**GOOD, "nan": math.nan}))
+        read(StateReader({**GOOD, "nan": math.nan}))
 
 
 def test_a_state_that_is_no_mapping_is_refused() -> None:
     with pytest.raises(ValueError, match=r"state is \[1\], but must be a mapping"):
-        Saved([1])
+        StateReader([1])

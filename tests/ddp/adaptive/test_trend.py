@@ -2,11 +2,11 @@
 
 import pytest
 
-from ddp.adaptive.perceptual import Trend
+from ddp.adaptive.perceptual import WeightTrend
 
 
 def test_a_weight_that_rests_has_no_trend() -> None:
-    trend = Trend([(0, 0.1)])
+    trend = WeightTrend([(0, 0.1)])
     for step in range(10, 500, 10):
         trend.note(step, 0.1)
 
@@ -15,7 +15,7 @@ def test_a_weight_that_rests_has_no_trend() -> None:
 
 
 def test_a_steady_rise_has_its_slope() -> None:
-    trend = Trend([(0, 0.05)])
+    trend = WeightTrend([(0, 0.05)])
     for step in range(10, 210, 10):
         trend.note(step, 0.05 + step * 0.0004)
 
@@ -23,7 +23,7 @@ def test_a_steady_rise_has_its_slope() -> None:
 
 
 def test_a_change_is_forgotten_after_100_steps() -> None:
-    trend = Trend([(0, 0.1)])
+    trend = WeightTrend([(0, 0.1)])
     trend.note(500, 0.2)
 
     trend.note(599, 0.2)
@@ -34,7 +34,7 @@ def test_a_change_is_forgotten_after_100_steps() -> None:
 
 
 def test_two_notes_at_one_step_are_one() -> None:
-    trend = Trend([(0, 0.1)])
+    trend = WeightTrend([(0, 0.1)])
     trend.note(50, 0.2)
     trend.note(50, 0.15)
 
@@ -44,7 +44,7 @@ def test_two_notes_at_one_step_are_one() -> None:
 
 
 def test_few_points_are_kept() -> None:
-    trend = Trend([(0, 0.0)])
+    trend = WeightTrend([(0, 0.0)])
     for step in range(1, 5000):
         trend.note(step, step * 1e-5)
 

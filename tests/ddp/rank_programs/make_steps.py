@@ -15,11 +15,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ddp.control.shutdown import LeaveRequest
-from ddp.distributed.environment import environment_place
+from ddp.control.shutdown import ShutdownRequest
+from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
-from ddp.training.builder import Start, build_parts, open_workload
-from ddp.training.components import Parts
+from ddp.training.builder import Start, build_components, open_workload
+from ddp.training.components import TrainerComponents
 from ddp.training.trainer import Trainer
 from service.config.loader import load_config
 from service.run.state import RunState
@@ -45,7 +45,7 @@ class Counted:
 
         return call
 
-    def watch(self, parts: Parts) -> None:
+    def watch(self, parts: TrainerComponents) -> None:
         """Count DDP's own buckets too; the hook does what DDP does without one."""
         wrapped = parts.stepper._wrapped
         if isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
@@ -59,7 +59,7 @@ class Counted:
         return future
 
 
-def watch_losses(parts: Parts) -> list[float]:
+def watch_losses(parts: TrainerComponents) -> list[float]:
     """The total loss of each step from now on."""
     losses: list[float] = []
     note = parts.ledger.add
@@ -76,9 +76,9 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     out, steps, *overrides = sys.argv[1:]
     loaded = load_config(None, overrides, {})
-    world = World.join(environment_place(), "cpu", threads=1)
-    parts = build_parts(
-        world, Start(loaded, False, False), "steps", LeaveRequest(), open_workload(world, loaded.config)
+    world = World.join(rank_environment(), "cpu", threads=1)
+    parts = build_components(
+        world, Start(loaded, False, False), "steps", ShutdownRequest(), open_workload(world, loaded.config)
     )
     counted = Counted()
     counted.watch(parts)

@@ -6,12 +6,12 @@ import time
 
 import torch
 
-from ddp.distributed.environment import environment_place
+from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
 
 
 def main() -> None:
-    world = World.join(environment_place(), "cpu", threads=1)
+    world = World.join(rank_environment(), "cpu", threads=1)
     board = world.board()
     if world.is_main:
         while (texts := board.read_all())[1] is None:

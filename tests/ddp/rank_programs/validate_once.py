@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ddp.distributed.environment import environment_place
+from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
 from ddp.validation.evaluation import Networks, validate
 from ddp.vsr.workload import build
@@ -15,7 +15,7 @@ from service.config.settings import RunConfig
 
 def main() -> None:
     config = RunConfig(dataset_root=Path(sys.argv[1]), n_feats=4, n_blocks=2, num_workers=0, batch_size=1)
-    world = World.join(environment_place(), "cpu", threads=1)
+    world = World.join(rank_environment(), "cpu", threads=1)
     workload = build(config)
     torch.manual_seed(0)
     model = workload.build_model()
