@@ -65,7 +65,7 @@ def _measure_writing(store: Store, count: int, spacing: int) -> None:
     began = time.perf_counter()
     with patch.object(writer.Summaries, "note", timed_note):
         for start in range(0, ONE_BY_ONE, 100):
-            with store.together():
+            with store.transaction_scope():
                 for row in rows[start : start + 100]:
                     store.add_series("one by one", [row])
     whole = time.perf_counter() - began

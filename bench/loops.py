@@ -66,7 +66,7 @@ def parts_at_work(world: World, config: RunConfig, workload: Synthetic) -> Itera
     start = Start(LoadedConfig(config, {}), resume=False, fresh=False)
     parts = build_components(world, start, "bench", ShutdownRequest(), workload)
     with watchdog_running(parts):
-        parts.window.clock.mark()
+        parts.window.clock.restart()
         yield parts
     parts.saver.close()
     parts.recorder.close(RunState.STOPPED)

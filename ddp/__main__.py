@@ -70,7 +70,7 @@ def run_rank(place: RankEnvironment, start: Start, listener: QueueListener) -> i
         leave = ShutdownRequest()
         leave.install()
         with claimed_run_directory(world, start, listener) as run_id:
-            word = world.word_of_predecessors()
+            word = world.restart_note()
             if word == LEFT_BY_SIGNAL:
                 return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave
             parts = build_components(world, start, run_id, leave, workload)
@@ -92,7 +92,7 @@ def train(parts: TrainerComponents) -> int:
         close_after(error, parts)
         raise
     if standing.is_leaving and parts.world.is_main:
-        parts.world.say_to_successors(LEFT_BY_SIGNAL)
+        parts.world.leave_restart_note(LEFT_BY_SIGNAL)
     parts.saver.close()
     recorder.close(ending, LEFT_BY_SIGNAL if standing.is_leaving else None)
     return EXIT_CODE if standing.is_leaving else 0
@@ -102,9 +102,9 @@ def close_after(error: BaseException, parts: TrainerComponents) -> None:
     """Say why the run failed; nothing, if the launcher will start all ranks again."""
     world = parts.world
     if isinstance(error, UserError):
-        world.say_farewell(str(error))
+        world.publish_failure(str(error))
         parts.recorder.close(RunState.FAILED, str(error))
-    elif is_loss_of_peer(error) and (reason := world.farewell()):
+    elif is_loss_of_peer(error) and (reason := world.published_failure()):
         parts.recorder.close(RunState.FAILED, reason)
     elif world.restarts_left > 0:
         parts.recorder.close_for_restart()

@@ -50,7 +50,7 @@ def alert_logs_of(app: Flask) -> AlertLogs:
 
 def current_alerts(books: AlertLogs, reader: RunContext, run: RunRow, now: float) -> AlertVerdict:
     """Which alerts are on at the Unix time `now`. Raises `StoreUnavailableError`."""
-    return books.of(reader.store, run.id).present(run, free_bytes(reader.directory, run), now)
+    return books.of(reader.store, run.id).current(run, free_bytes(reader.directory, run), now)
 
 
 def free_bytes(directory: RunDirectory | None, run: RunRow) -> int | None:

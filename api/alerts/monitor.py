@@ -44,7 +44,7 @@ class AlertMonitor:
         """Begin to watch."""
         threading.Thread(target=self._run, name="alerts", daemon=True).start()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Look once at every run that is of interest."""
         self._survey(time.monotonic())
         for known in self._runs.values():
@@ -55,7 +55,7 @@ class AlertMonitor:
 
     def _run(self) -> None:
         while not self._is_ending():
-            self.look()
+            self.check()
             deadline = time.monotonic() + LOOK_SECONDS
             while time.monotonic() < deadline and not self._is_ending():
                 time.sleep(TICK_SECONDS)
@@ -90,12 +90,12 @@ class AlertMonitor:
 
     def _look_at(self, known: KnownRun) -> None:
         book, now = self._books.of(known.store, known.row.id), time.time()
-        with known.store.together():  # over one connection
+        with known.store.transaction_scope():  # over one connection
             run = known.store.run(known.row.id)
             if run is None:  # archived
                 return
         directory = None if known.place is None else known.place.directory
-        book.settle(run, free_bytes(directory, run), now, only_ends=not is_change(run, now))
+        book.record_changes(run, free_bytes(directory, run), now, only_ends=not is_change(run, now))
         self._settled.add(run.id)
         if self._told is not None:
             self._told(known, book.last_change_id)

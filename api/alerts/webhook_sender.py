@@ -52,7 +52,7 @@ class WebhookSender:
         """Begin to deliver."""
         threading.Thread(target=self._run, name="courier", daemon=True).start()
 
-    def tell(self, store: Store, run_id: str, event_id: int) -> None:
+    def notify(self, store: Store, run_id: str, event_id: int) -> None:
         """There may be alerts of a run to deliver, up to this event; returns at once."""
         with self._changed:
             if event_id > self._done.get(run_id, 0):
@@ -94,7 +94,7 @@ class WebhookSender:
         not_before = min(self._not_before, time.time() - GIVE_UP_SECONDS)
         if outbox.next(not_before) is None:  # without a write: the store of an old run may allow none
             return None
-        if not outbox.hold(time.time()):
+        if not outbox.lease(time.time()):
             return REST_SECONDS
         while not self._is_ending() and (event := outbox.next(not_before)) is not None:
             attempt = post(self._receiver, event, int(time.time()))
@@ -102,7 +102,7 @@ class WebhookSender:
                 outbox.release()
                 self._pause(self._pause_seconds(attempt))
                 return 0.0
-            if not outbox.done(event.id, time.time()):
+            if not outbox.mark_delivered(event.id, time.time()):
                 return REST_SECONDS
         outbox.release()
         return 0.0 if self._is_ending() else None

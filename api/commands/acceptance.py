@@ -20,7 +20,7 @@ def accept(reader: RunContext, asked: CommandRequest) -> tuple[Command, bool]:
     if known is not None and (earlier := _of_key(reader.store, known.id, asked)):
         return earlier, True  # also of a run that has ended since
     run = willing_run(reader, asked)
-    with reader.store.turn(run.id):  # nobody else's request comes in between
+    with reader.store.run_transaction(run.id):  # nobody else's request comes in between
         if earlier := _of_key(reader.store, run.id, asked):
             return earlier, True
         _require_trainer(reader.run())  # who ended in the meantime has rejected what was queued by then

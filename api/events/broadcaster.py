@@ -51,7 +51,7 @@ class RunFollower:
         """Whether to look into the store at `now`, of a monotonic clock."""
         return self._watch.is_due(now)
 
-    def look(self) -> Iterator[list[StreamMessage]]:
+    def poll(self) -> Iterator[list[StreamMessage]]:
         """What happened since the last look, a page at a time; another run than before is followed from its start.
 
         Raises `StoreUnavailableError` or `ProblemError` while the run cannot be read.
@@ -72,7 +72,7 @@ class RunFollower:
                 self.position = happenings[-1].position
                 yield happenings
 
-    def told(self) -> "FollowedState":
+    def state(self) -> "FollowedState":
         """Once all that was read has been handed out."""
         return FollowedState(self.reader.store, self.run, self.position)
 
@@ -121,7 +121,7 @@ class RunBroadcaster:
         with self._lock:
             if self._told is None:
                 view = RunFollower(self._find)
-                self._told = view.told()
+                self._told = view.state()
                 self._shown, self._shown_at = state_data(view.run, time.time())[1], time.monotonic()
                 threading.Thread(target=self._run, args=(view,), name="watcher", daemon=True).start()
             mailbox = Subscription(self._told.position, state_data(self._told.run, time.time())[0])
@@ -170,7 +170,7 @@ class RunBroadcaster:
         now = time.monotonic()
         if view.is_due(now):
             try:
-                for happenings in view.look():
+                for happenings in view.poll():
                     self._hand_out(view, happenings)
                 self._hand_out(view, [])
             except (StoreUnavailableError, ProblemError):
@@ -182,9 +182,9 @@ class RunBroadcaster:
 
     def _hand_out(self, view: RunFollower, happenings: list[StreamMessage]) -> None:
         with self._lock:
-            self._told = view.told()
+            self._told = view.state()
             for mailbox in self._mailboxes:
-                mailbox.put(happenings)
+                mailbox.push(happenings)
 
     def _show(self, view: RunFollower, now: float) -> None:
         """Hand out the state if it differs; it may do so just because time goes by."""
@@ -193,7 +193,7 @@ class RunBroadcaster:
             return
         with self._lock:
             for mailbox in self._mailboxes:
-                mailbox.show(text)
+                mailbox.set_state(text)
         self._shown, self._shown_at = shown, now
 
     def _note(self, *, is_unreadable: bool) -> None:
@@ -203,7 +203,7 @@ class RunBroadcaster:
         self._is_unreadable = is_unreadable
         with self._lock:
             for mailbox in self._mailboxes:
-                mailbox.tell(UNREADABLE if is_unreadable else READABLE)
+                mailbox.set_note(UNREADABLE if is_unreadable else READABLE)
 
 
 class Broadcasters:
@@ -253,7 +253,7 @@ class Broadcasters:
 
 def register(app: Flask, room: RunRegistry, most_streams: int) -> None:
     """Let `app` follow the runs of a room, for at most so many streams at a time."""
-    app.extensions[EXTENSION] = Broadcasters(room.reader, most_streams)
+    app.extensions[EXTENSION] = Broadcasters(room.context, most_streams)
 
 
 def broadcasters_of(app: Flask) -> Broadcasters:

@@ -63,7 +63,7 @@ class EventStream:
         yield hello(self._position, RETRY_MILLISECONDS) + self._greeting
         yield from self._catch_up()
         while self._goes_on():
-            delivery = self._mailbox.take(TURN_SECONDS)
+            delivery = self._mailbox.poll(TURN_SECONDS)
             if delivery.has_lost:
                 self._watcher.open_again(self._mailbox)
                 yield from self._catch_up()

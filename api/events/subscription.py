@@ -40,7 +40,7 @@ class Subscription:
         self._has_lost = False
         self._is_over = False
 
-    def put(self, happenings: Iterable[StreamMessage]) -> None:
+    def push(self, happenings: Iterable[StreamMessage]) -> None:
         """Add what happened."""
         with self._changed:
             if not self._has_lost:
@@ -50,13 +50,13 @@ class Subscription:
                 self._happenings.clear()
             self._changed.notify()
 
-    def show(self, state: str) -> None:
+    def set_state(self, state: str) -> None:
         """Put the state, as JSON, in the place of an earlier one."""
         with self._changed:
             self._state = state
             self._changed.notify()
 
-    def tell(self, note: str) -> None:
+    def set_note(self, note: str) -> None:
         """Put a note in the place of an earlier one."""
         with self._changed:
             self._note = note
@@ -75,7 +75,7 @@ class Subscription:
             self._happenings.clear()
             self._has_lost = False
 
-    def take(self, seconds: float) -> SubscriptionBatch:
+    def poll(self, seconds: float) -> SubscriptionBatch:
         """Everything in it, at the latest after so many seconds; perhaps nothing."""
         with self._changed:
             if self._is_empty:

@@ -123,7 +123,7 @@ class Guard:
         """
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
-            self._rates.reads.require(address)
+            self._rates.reads.require_room(address)
             raise _unauthorized("Send a token as `Authorization: Bearer <token>`.", 'Bearer realm="leitstand"')
         wrong_tokens = self._rates.wrong_tokens
         try:
@@ -135,7 +135,7 @@ class Guard:
                 "tokens-unavailable", "The server's file of tokens cannot be used; its log says why."
             ) from None
         if token is None:
-            wrong_tokens.require(address)
+            wrong_tokens.require_room(address)
             logger.warning("%s %s from %s: unknown or expired token", request.method, quote(request.path), address)
             raise _unauthorized(
                 "The token is unknown, revoked or expired.", 'Bearer realm="leitstand", error="invalid_token"'
@@ -144,7 +144,7 @@ class Guard:
 
     def _count(self, scope: Scope, wanted: Operation | None, asker: str) -> None:
         is_command = scope is Scope.CONTROL and not _is_dry_run(wanted)
-        (self._rates.commands if is_command else self._rates.reads).require(asker)
+        (self._rates.commands if is_command else self._rates.reads).require_room(asker)
 
 
 def _scope_of(wanted: Operation | None) -> Scope:

@@ -57,7 +57,7 @@ class RateLimit:
             full_at = max(self._full_at.get(self._key_of(asker, now), now), now)
         return full_at + self._interval - now - WINDOW_SECONDS <= ROUNDING_SECONDS
 
-    def require(self, asker: str) -> None:
+    def require_room(self, asker: str) -> None:
         """Take one; raises `ProblemError` (too-many-requests) that says when to come again."""
         if wait_seconds := self.take(asker):
             seconds = math.ceil(wait_seconds)

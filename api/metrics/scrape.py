@@ -19,7 +19,7 @@ from service.store.store import RunRow
 def scrape_run(reader: RunContext, traffic: HttpCounts | None) -> Scrape:
     """Everything that the table of metrics needs. Raises `StoreUnavailableError`."""
     files = _files(reader)
-    with reader.together():
+    with reader.transaction_scope():
         run = reader.find_run()
         scrape = Scrape(traffic=traffic, run=run, record_count=files, disk=_disk(reader, run))
         return scrape if run is None else _with_store(scrape, reader, run)

@@ -28,7 +28,7 @@ def list_all() -> RunList:
 def _default_id(room: RunRegistry) -> str | None:
     """The id of the default run; None where there is none, or it cannot be read."""
     try:
-        default = room.reader().find_run()
+        default = room.context().find_run()
     except (ProblemError, StoreUnavailableError):
         return None
     return None if default is None else default.id

@@ -31,9 +31,9 @@ class RunContext:
         """Where the run's files lie; None when that is not on this machine."""
         return None if self.place is None else self.place.directory
 
-    def together(self) -> AbstractContextManager[None]:
+    def transaction_scope(self) -> AbstractContextManager[None]:
         """Ask the store everything within over one connection, and keep all changes or none."""
-        return self.store.together() if self.store.exists() else nullcontext()
+        return self.store.transaction_scope() if self.store.exists() else nullcontext()
 
     def find_run(self) -> RunRow | None:
         """The run, or None while there is none. Raises `StoreUnavailableError`."""

@@ -58,7 +58,7 @@ class RunDirectories:
                 skipped.append(_copy(hidden, run_id, found[run_id]))
             elif run_id is not None:
                 found[run_id] = place
-            elif trouble := place.trouble():
+            elif trouble := place.read_error():
                 skipped.append(skipped_directory(place, trouble))
         self._of_run, self._surveyed_at = found, time.monotonic()
         return found, skipped

@@ -37,7 +37,7 @@ class CachedRunDirectory:
         self._row: tuple[tuple[Stamp, Stamp], RunRow | None] | None = None
 
     @property
-    def is_in_use(self) -> bool:
+    def holds_run(self) -> bool:
         """Whether a run lives here, or has begun to."""
         return is_run_directory(self.directory.root)
 
@@ -79,7 +79,7 @@ class CachedRunDirectory:
             row = None
         return float("-inf") if row is None else row.heartbeat_at
 
-    def trouble(self) -> str | None:
+    def read_error(self) -> str | None:
         """Why no run can be read here, in a sentence; None where there is simply none yet."""
         try:
             if self.row() is None:

@@ -37,7 +37,7 @@ class KnownRun:
     store: Store
     place: CachedRunDirectory | None
 
-    def reader(self) -> RunContext:
+    def context(self) -> RunContext:
         """Access to it."""
         return RunContext(self.store, self.row.id, self.place)
 
@@ -73,7 +73,7 @@ class RunRegistry:
         self._latest = (time.monotonic(), next(iter(known), None))
         return known, skipped
 
-    def reader(self, run_id: str | None = None) -> RunContext:
+    def context(self, run_id: str | None = None) -> RunContext:
         """Access to a run, or without `run_id` to the default one; raises `ProblemError` (not-found)."""
         if run_id is None:
             return self._default_reader()
@@ -107,7 +107,7 @@ class RunRegistry:
 
     def _default_reader(self) -> RunContext:
         home = self._places.home()
-        if home.is_in_use:
+        if home.holds_run:
             store, run_id = self._store_of(home), home.run_id()
             is_shared = store is self._shared and run_id is not None
             return RunContext(store, run_id, home) if is_shared else RunContext(home.store, None, home)
@@ -115,7 +115,7 @@ class RunRegistry:
         if root.is_dir() and not holds_run_directories(root):
             return RunContext(home.store, None, home)  # a run is to come here
         latest = self._started_last()
-        return RunContext(self._shared or home.store, None, home) if latest is None else latest.reader()
+        return RunContext(self._shared or home.store, None, home) if latest is None else latest.context()
 
     def _started_last(self) -> KnownRun | None:
         chosen_at, chosen = self._latest

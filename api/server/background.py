@@ -24,7 +24,7 @@ def begin(app: Flask, config: RunConfig, is_ending: Callable[[], bool]) -> None:
 
     def tell(known: KnownRun, event_id: int) -> None:
         if courier is not None:
-            courier.tell(known.store, known.row.id, event_id)
+            courier.notify(known.store, known.row.id, event_id)
 
     room = app.extensions["leitstand"]
     assert isinstance(room, RunRegistry)

@@ -81,7 +81,7 @@ class RankAgreement:
         self._next_check = step + 1
         return turn
 
-    def begin_anew(self, step: int) -> None:
+    def reset(self, step: int) -> None:
         """The run was set back to `step`: the next step is one to check, on every rank."""
         self._next_check = step + 1
         self._last_check = (step + 1, time.monotonic())

@@ -31,7 +31,7 @@ class CommandPoller:
         self._unheard: Command | None = None
         self._pace = _StepRate()
 
-    def look(self, step: int) -> None:
+    def poll(self, step: int) -> None:
         """Begin what is to begin now; `step` is the last one made. Raises `StoreUnavailableError`."""
         self._pace.note(step, time.monotonic())
         if self._unheard is not None:

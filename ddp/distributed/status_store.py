@@ -19,7 +19,7 @@ class StatusStoreGoneError(Exception):
 class StatusStore(Protocol):
     """One text per rank, the last one that it posted."""
 
-    def post(self, text: str) -> None:
+    def publish(self, text: str) -> None:
         """Replace this rank's text. Raises `StatusStoreGoneError`."""
 
     def read_all(self) -> list[str | None]:
@@ -32,7 +32,7 @@ class LocalStatusStore:
     def __init__(self) -> None:
         self._text: str | None = None
 
-    def post(self, text: str) -> None:
+    def publish(self, text: str) -> None:
         """Replace this rank's text."""
         self._text = text
 
@@ -71,7 +71,7 @@ class TcpStatusStore:
         self._retry_at = 0.0
         self._failure = ""
 
-    def post(self, text: str) -> None:
+    def publish(self, text: str) -> None:
         """Replace this rank's text. Raises `StatusStoreGoneError`."""
         self._ask(lambda store: store.set(self._own_key, text))
 

@@ -134,7 +134,7 @@ class World:
         dist.all_gather_object(items, item, group=self._side)
         return items
 
-    def board(self) -> StatusStore:
+    def status_store(self) -> StatusStore:
         """Where this rank posts texts outside of collectives; connects when it is first used, to what torchrun serves.
 
         Under torchrun with its agent's store as under a plain launcher, where rank 0 serves it, the store listens at
@@ -145,19 +145,19 @@ class World:
         connect = partial(_agent_store, os.environ, STATUS_STORE_TIMEOUT)
         return TcpStatusStore(connect, f"leitstand/board/{self.restarts}", self.rank, self.size)
 
-    def say_farewell(self, reason: str) -> None:
+    def publish_failure(self, reason: str) -> None:
         """Leave word of why this rank ends, for the ranks that will only see that it is gone."""
         self._note(self._farewell_key, reason)
 
-    def farewell(self) -> str | None:
+    def published_failure(self) -> str | None:
         """Why another rank ended, if it left word."""
         return self._noted(self._farewell_key)
 
-    def say_to_successors(self, word: str) -> None:
+    def leave_restart_note(self, word: str) -> None:
         """Leave word for the ranks that the launcher starts after an accident of these; the last one counts."""
         self._note(SUCCESSORS_KEY, word)
 
-    def word_of_predecessors(self) -> str | None:
+    def restart_note(self) -> str | None:
         """What the ranks before the accident left word of, if there was one; the same on every rank."""
         return self.from_main(self._noted(SUCCESSORS_KEY) if self.is_main and self.restarts else None)
 

@@ -24,11 +24,11 @@ class PiggybackModule(nn.Module):
         output: Tensor = self.network(lr)
         return output
 
-    def carry(self, values: Tensor) -> Tensor:
+    def attach(self, values: Tensor) -> Tensor:
         """A scalar 0 to add to the loss; its backward puts `values` (V,), detached, into the passenger's gradient."""
         return (self.passenger * values.detach()).sum()
 
-    def delivered(self) -> Tensor:
+    def reduced(self) -> Tensor:
         """The means (V,) over micro-batches and ranks, once backward is done."""
         gradient = self.passenger.grad
         assert gradient is not None, "nothing was carried in this step"

@@ -43,7 +43,7 @@ class StepMetricsBuffer:
         self._sent_first_step = 1
         self._arrived: torch.cuda.Event | None = None
 
-    def add(self, row: Tensor, step: int) -> None:
+    def append(self, row: Tensor, step: int) -> None:
         """Note a step's row (ROW,), on the device; `step` counts it."""
         if self._filled == 0:
             self._first_step = step
@@ -52,7 +52,7 @@ class StepMetricsBuffer:
         self._block[self._filled].copy_(row)
         self._filled += 1
 
-    def turn(self) -> list[StepMetrics]:
+    def exchange(self) -> list[StepMetrics]:
         """Send this block on its way and read the one sent before, in step order."""
         rows = self._read_sent()
         self._sent_first_step = self._first_step

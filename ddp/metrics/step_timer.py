@@ -13,13 +13,13 @@ import torch
 class StepTimer(Protocol):
     """Measures consecutive steps. `mark` begins anew after anything that is not a step."""
 
-    def mark(self) -> None:
+    def restart(self) -> None:
         """A step begins now, whatever came before."""
 
-    def tick(self) -> None:
+    def step_done(self) -> None:
         """A step ends now, and the next begins."""
 
-    def split(self) -> None:
+    def local_done(self) -> None:
         """What this rank does alone in a step ends now; from here on it may wait for others."""
 
     def durations(self) -> tuple[list[float], list[float]]:
@@ -37,18 +37,18 @@ class HostTimer:
         self._durations: list[float] = []
         self._alone: list[float] = []
 
-    def mark(self) -> None:
+    def restart(self) -> None:
         """A step begins now."""
         self._since = time.perf_counter()
 
-    def tick(self) -> None:
+    def step_done(self) -> None:
         """A step ends now, and the next begins."""
         now = time.perf_counter()
         self._durations.append(now - self._since)
         self._alone.append(self._split - self._since)
         self._since = now
 
-    def split(self) -> None:
+    def local_done(self) -> None:
         """This rank's own part of the step ends now."""
         self._split = time.perf_counter()
 
@@ -73,17 +73,17 @@ class DeviceTimer:
         event.record()
         return event
 
-    def mark(self) -> None:
+    def restart(self) -> None:
         """A step begins now."""
         self._since = self._now()
 
-    def tick(self) -> None:
+    def step_done(self) -> None:
         """A step ends now, and the next begins."""
         now = self._now()
         self._steps.append((self._since, self._split, now))
         self._since = now
 
-    def split(self) -> None:
+    def local_done(self) -> None:
         """This rank's own part of the step ends now."""
         self._split = self._now()
 

@@ -12,7 +12,7 @@ class StragglerDetector:
         self._found: int | None = None
         self._times = 0
 
-    def see(self, slow: int | None) -> bool:
+    def update(self, slow: int | None) -> bool:
         """Take in what one window found; whether another rank than before is named now, or none any more."""
         self._times = self._times + 1 if slow == self._found else 1
         self._found = slow

@@ -23,11 +23,11 @@ class Heartbeat:
         """Something moved."""
         self._progress_at = time.time()
 
-    def hasten(self) -> None:
+    def force(self) -> None:
         """Let the next beat be due at once."""
         self._beaten_at = float("-inf")
 
-    def beat(self, now: float, step: int) -> None:
+    def send_if_due(self, now: float, step: int) -> None:
         """Write, if it is due at the monotonic time `now`. Raises `StoreUnavailableError`."""
         if now < self._beaten_at + HEARTBEAT_SECONDS:
             return

@@ -23,7 +23,7 @@ class NullRecorder:
     def mark_step(self, step: int) -> None:
         """Nobody reads this rank's steps."""
 
-    def show(self, snapshot: Any) -> None:
+    def publish_snapshot(self, snapshot: Any) -> None:
         """Rank 0 publishes."""
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
@@ -39,7 +39,7 @@ class NullRecorder:
         """Rank 0 has them."""
         return []
 
-    def take_over_records(self, records: Any) -> None:
+    def adopt_records(self, records: Any) -> None:
         """Rank 0 saves them."""
 
     def show_settings(self, live: Any) -> None:

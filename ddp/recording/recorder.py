@@ -82,7 +82,7 @@ class Recorder:
         self._viewer.start(self.step)
         self._thread.start()
 
-    def open_later(self, open_run: Callable[[Store], object]) -> None:
+    def register_when_reachable(self, open_run: Callable[[Store], object]) -> None:
         """Open the run once the store is within reach, before anything else is told. To be called before `start`."""
         self._writings.add(open_run)
 
@@ -123,7 +123,7 @@ class Recorder:
         self._viewer.log_point(step, at, snapshot)
         self._snapshot = snapshot
 
-    def show(self, snapshot: Record) -> None:
+    def publish_snapshot(self, snapshot: Record) -> None:
         """Publish the live snapshot. Only the latest is of interest."""
         self._snapshot = snapshot
 
@@ -132,14 +132,14 @@ class Recorder:
         run_id, step, at = self._run_id, record["step_current"], time.time()
         self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, series)]), is_log_point=True)
         self._viewer.validation(step, at, record, previews)
-        self.show(record)
+        self.publish_snapshot(record)
         self._records.add(UnsavedRecord(record, previews, waiting))
 
     def unsaved_records(self) -> list[Record]:
         """Records whose files are not on disk yet: a checkpoint that knows of their validations must hold them."""
         return [unsaved.record for unsaved in self._records.unsaved()]
 
-    def take_over_records(self, records: Sequence[Record]) -> None:
+    def adopt_records(self, records: Sequence[Record]) -> None:
         """Save the records that a checkpoint held, where the files are missing."""
         for record in records:
             if not (self._directory.root / record_name(record["step_current"])).exists():
@@ -194,7 +194,7 @@ class Recorder:
         except OSError as error:
             logger.warning("What lies beyond step %d could not be moved to %s: %s", step, archive, error)
         self._writings.add(lambda store: store.branch_off(self._run_id, step, archive.name))
-        self._viewer.go_on_at(step)
+        self._viewer.resume_from(step)
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
         """Publish what the run is doing."""
@@ -212,7 +212,7 @@ class Recorder:
             except Exception:  # the boundary of the thread: a defect here must not end the heartbeat
                 logger.exception("The recorder met an unexpected error; it goes on.")
         deadline = time.monotonic() + LAST_CHANCE_SECONDS
-        self._pulse.hasten()  # the last heartbeat tells of the last checkpoint
+        self._pulse.force()  # the last heartbeat tells of the last checkpoint
         while self._has_something_to_write and time.monotonic() < deadline:
             self._store_retry_at = 0.0
             self._records.retry_now()
@@ -240,9 +240,9 @@ class Recorder:
         try:
             self._writings.write()
             self._write_latest()
-            self._pulse.beat(now, self.step)
+            self._pulse.send_if_due(now, self.step)
             if not self._ending.is_set():
-                self._reception.look(self.step)
+                self._reception.poll(self.step)
         except StoreUnavailableError as error:
             self._store_retry_at = now + RETRY_SECONDS
             if not self._store_is_down:

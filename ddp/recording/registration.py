@@ -27,7 +27,7 @@ class RunRegistration:
 
     def in_store(self, store: Store) -> TrainerStats:
         """Open the run; returns what its last trainer told. Raises `StoreUnavailableError`."""
-        with store.together():
+        with store.transaction_scope():
             before = previous_stats(store, self.run_id)
             store.open_run(self.run_id, self.settings, self.time)
             store.forget_after(self.run_id, self.step)
@@ -51,7 +51,7 @@ def _opened(store: Store, opening: RunRegistration) -> TrainerStats | None:
     try:
         return opening.in_store(store)
     except StoreUnavailableError as error:
-        if error.will_pass or not store.answers():
+        if error.will_pass or not store.is_permanent_failure():
             logger.warning("The store cannot be reached (%s); training starts, unseen until it is back.", error)
             return None
     return opening.in_store(store)  # it may just have come back

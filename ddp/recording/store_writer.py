@@ -77,7 +77,7 @@ class StoreWriter:
     def _write_first(self) -> None:
         """Write the first so many, or what may have been written before the connection to the store was lost."""
         batch = self._unconfirmed or _Batch(self._first())
-        with self._store.together():
+        with self._store.transaction_scope():
             if batch is not self._unconfirmed or not self._store.has_written(self._run_id, batch.mark):
                 self._unconfirmed = batch
                 self._apply(batch)

@@ -25,7 +25,7 @@ class TrainerStatsSource:
         self._kept: TrainerStats = {**before, "has_perceptual": has_perceptual}
         self._of_checkpoints = of_checkpoints
 
-    def now(self) -> TrainerStats:
+    def current(self) -> TrainerStats:
         """All of them."""
         facts: TrainerStats = {**self._kept, **self._of_checkpoints()}
         with suppress(OSError):  # then the disk is what it was

@@ -22,6 +22,6 @@ class BatchStream(Iterator[Batch]):
             self._batches = self._workload.batches(share)
         return next(self._batches)
 
-    def seek(self) -> None:
+    def reset(self) -> None:
         """Begin anew at the sample that the progress names; ends the loader processes there were."""
         self._batches = None

@@ -19,11 +19,11 @@ class NonFiniteSteps:
 
     total: int = 0
     in_a_row: int = 0
-    row_began: int | None = None
+    streak_start: int | None = None
     rollbacks: int = 0
     worst_step: int = 0
 
-    def see(self, rows: Iterable[StepMetrics]) -> list[int]:
+    def update(self, rows: Iterable[StepMetrics]) -> list[int]:
         """Look at steps in their order; returns those that were skipped."""
         found = []
         for row in rows:

@@ -75,7 +75,7 @@ class Stepper:
         before_update()
         self._marker.enter(Stage.UPDATE)
         row = self._update(learning_rate, grad_clip)
-        window.clock.tick()
+        window.clock.step_done()
         return row
 
     def _walk(self, batch: Batch, weights: Tensor, window: MetricsWindow, *, is_last: bool) -> None:
@@ -84,7 +84,7 @@ class Stepper:
             self._marker.enter(Stage.FORWARD)
             loss = self._loss(self._wrapped, self._network, batch, weights) / self._config.accumulation_steps
             if is_last:
-                window.clock.split()
+                window.clock.local_done()
                 self._marker.enter(Stage.ALL_REDUCE)
             loss.backward()
 
@@ -104,11 +104,11 @@ class Stepper:
         total = (terms * weights).sum()
         with torch.no_grad():
             values = torch.cat([total.view(1), terms, total_variation(output.float(), target)])
-        return total + carrier.carry(values)
+        return total + carrier.attach(values)
 
     def _update(self, learning_rate: float, grad_clip: float) -> Tensor:
         """Clip and update, unless loss or gradient are not finite; returns the step's row."""
-        carried = self._network.delivered()
+        carried = self._network.reduced()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), grad_clip)
         skipped = (~(norm.isfinite() & carried.isfinite().all())).float()
         for group in self.optimizer.param_groups:

@@ -49,7 +49,7 @@ class StepBoundary:
         if summary.skipped:
             self._say_unreadable(self._parts.world.gather(skipped))
         self._say_slow_rank(summary)
-        snapshot = self._composer.compose("schedule")
+        snapshot = self._composer.build("schedule")
         if self._parts.world.is_main:
             _log_line(snapshot)
         step = self._standing.progress.step
@@ -57,7 +57,7 @@ class StepBoundary:
 
     def show(self) -> None:
         """Publish the live snapshot; begins no new window."""
-        self._recorder.show(self._composer.compose("schedule"))
+        self._recorder.publish_snapshot(self._composer.build("schedule"))
 
     def _look_at_window(self) -> WindowMetrics:
         summary = self._parts.window.summarise()
@@ -72,7 +72,7 @@ class StepBoundary:
     def _say_slow_rank(self, summary: WindowMetrics) -> None:
         """Name the rank on which the others wait: once several windows say so, and when it is over."""
         before = self._slow_ranks.named
-        if not self._slow_ranks.see(summary.slow_rank) or not self._parts.world.is_main:
+        if not self._slow_ranks.update(summary.slow_rank) or not self._parts.world.is_main:
             return
         slow, own_seconds = self._slow_ranks.named, [row.own_seconds for row in summary.ranks]
         if slow is None:
@@ -94,7 +94,7 @@ class StepBoundary:
         """
         if not self._parts.window.is_empty:
             self._look_at_window()
-        self._recorder.show(self._composer.compose(trigger, validating=True))
+        self._recorder.publish_snapshot(self._composer.build(trigger, validating=True))
         stepper = self._parts.stepper
         self._on_image()
         result = validate(
@@ -109,7 +109,7 @@ class StepBoundary:
         if result is not None:
             self._publish(result, trigger, commands)
         reset_peak(self._parts.world.device)
-        self._parts.window.clock.mark()
+        self._parts.window.clock.restart()
         return result is not None
 
     def _on_image(self) -> None:
@@ -123,7 +123,7 @@ class StepBoundary:
             self._parts.controller.note_quality(found["quality_ki_value"])
         for name in result.unreadable:
             logger.warning("Validation image %s cannot be read and was skipped.", name)
-        record = self._composer.compose(trigger, commands[0].id if commands else None)
+        record = self._composer.build(trigger, commands[0].id if commands else None)
         # The all_reduce that made the table is every rank's own report: without one of them it would not have ended.
         answer = {
             "shared": False,
@@ -159,7 +159,7 @@ class StepBoundary:
             extra={"live": self._standing.live.state(), "records": self._recorder.unsaved_records()},
             on_written=written,
         )
-        self._parts.window.clock.mark()
+        self._parts.window.clock.restart()
 
     def save_if_best(self) -> None:
         """After a validation: keep the state, if it is the best so far and SAVE_BEST says so."""
@@ -190,7 +190,7 @@ class StepBoundary:
         logger.info("Paused at step %d." if wanted else "Going on at step %d.", self._standing.progress.step)
         state = RunState.PAUSED if wanted else RunState.RUNNING
         if self._parts.world.is_main:
-            self._parts.world.say_to_successors(state)  # whose store may be away
+            self._parts.world.leave_restart_note(state)  # whose store may be away
         self._recorder.event("paused" if wanted else "resumed", {})
         self._recorder.set_state(state)
         self.show()
@@ -234,9 +234,9 @@ class StepBoundary:
             live = live.changed(lower, step=standing.progress.step, has_perceptual=parts.workload.has_perceptual)
         standing.live = live
         parts.controller.configure(live.config, live.pins)
-        parts.feed.seek()
-        parts.control.begin_anew(standing.progress.step)
-        parts.window.clock.mark()
+        parts.feed.reset()
+        parts.control.reset(standing.progress.step)
+        parts.window.clock.restart()
         archive = parts.directory.archive_of_branch(parts.run_id, branch)
         self._recorder.branch_off(standing.progress.step, standing.progress.last_recorded_step, archive)
         parts.saver.archive_after(standing.progress.step, archive)

@@ -138,7 +138,7 @@ def build_components(
     inbox = CommandQueue()
     control = RankAgreement(world, inbox, lambda: leave.is_set, first_check_step=standing.progress.step + 1)
     recorder = _open_recorder(world, start, run_id, standing, inbox, workload, saver)
-    recorder.take_over_records(records)
+    recorder.adopt_records(records)
     if world.is_main:
         _say_start(recorder, world, workload, standing.progress)
     return TrainerComponents(
@@ -169,7 +169,7 @@ def watchdog_running(parts: TrainerComponents) -> Iterator[None]:
     place = (world.rank, world.host, str(world.device))
     watchdog = Watchdog(
         parts.marker,
-        world.board(),
+        world.status_store(),
         place,
         stall_seconds=lambda: parts.standing.config.stall_seconds,
         report=recorder.show_ranks if isinstance(recorder, Recorder) else None,
@@ -234,9 +234,9 @@ def _make_recorder(
     for path in directory.archive_records_after(progress.last_recorded_step):
         logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
     viewer = open_tracker(config, directory)
-    recorder = Recorder(store, directory, run_id, inbox, others_facts=facts.now, viewer=viewer)
+    recorder = Recorder(store, directory, run_id, inbox, others_facts=facts.current, viewer=viewer)
     if before is None:
-        recorder.open_later(opening.in_store)
+        recorder.register_when_reachable(opening.in_store)
     recorder.mark_step(progress.step)
     recorder.show_settings(standing.live)
     recorder.start()

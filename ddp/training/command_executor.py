@@ -28,14 +28,14 @@ class CommandExecutor:
         self._standing = parts.standing
         self._began_at = 0.0
 
-    def serve(self) -> None:
+    def run_agreed(self) -> None:
         """Carry out what was agreed for this boundary; while paused, wait here for what comes next."""
         self._carry_out(self._parts.control.receive())
         while self._standing.is_paused and self._standing.ending is None:
             self._parts.marker.enter(Stage.PAUSED)
             self._carry_out(self._parts.control.wait(self._standing.progress.step))
             self._parts.recorder.mark_progress()
-            self._parts.window.clock.mark()
+            self._parts.window.clock.restart()
 
     def _carry_out(self, turn: AgreedCommands) -> None:
         wanted = turn.operations

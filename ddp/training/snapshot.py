@@ -63,7 +63,7 @@ class SnapshotBuilder:
         self._peak_gib = max(self._peak_gib, result.peak_gib)
         return self._validation
 
-    def compose(self, trigger: str, command_id: str | None = None, *, validating: bool = False) -> Record:
+    def build(self, trigger: str, command_id: str | None = None, *, validating: bool = False) -> Record:
         """All keys of a record. Waits for the device."""
         standing = self._standing
         position = standing.progress.report(standing.config, self._workload.sample_count, self._world.size)

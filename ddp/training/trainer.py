@@ -60,15 +60,15 @@ class Trainer:
         self._make_step()
         self._do_what_is_due()
         if self._standing.ending is None:
-            self._orders.serve()
+            self._orders.run_agreed()
 
     def _catch_up(self) -> None:
         """What the boundary at which the run was left still owes: its validation, and standing still while paused."""
-        self._parts.window.clock.mark()
+        self._parts.window.clock.restart()
         if self._standing.progress.owes_validation:
             self._validate("schedule")
         if self._standing.is_paused and self._standing.ending is None:
-            self._orders.serve()
+            self._orders.run_agreed()
 
     # One step
 
@@ -87,7 +87,7 @@ class Trainer:
             before_update=lambda: parts.control.send(step),
         )
         parts.window.add(row)
-        parts.ledger.add(row, step)
+        parts.ledger.append(row, step)
         self._parts.composer.note_step(learning_rate, phase, row)
         progress.step = step
         progress.samples_seen += samples_per_step(self._standing.config, parts.world.size)
@@ -98,7 +98,7 @@ class Trainer:
         progress = self._standing.progress
         if progress.step == 0 or progress.step % self._standing.config.adapt_every:
             return
-        rows = self._parts.ledger.turn()
+        rows = self._parts.ledger.exchange()
         if self._see_bad_steps(rows):
             self._adapt()  # the state that was taken over may stand at such a boundary itself
             return
@@ -111,7 +111,7 @@ class Trainer:
 
     def _see_bad_steps(self, rows: list[StepMetrics]) -> bool:
         """Say which steps were skipped; whether there were so many in a row that the run was rolled back."""
-        skipped = self._parts.bad_steps.see(rows)
+        skipped = self._parts.bad_steps.update(rows)
         if not skipped:
             return False
         if self._parts.world.is_main:

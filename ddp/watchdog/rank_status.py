@@ -87,7 +87,7 @@ class RankStatusTable:
         self._entries: list[_Entry] = []
         self._noted_at = time.monotonic()
 
-    def note(self, texts: Sequence[str | None]) -> None:
+    def update(self, texts: Sequence[str | None]) -> None:
         """Take what the board holds now."""
         now = time.monotonic()
         gap_seconds = min(now - self._noted_at, LONGEST_GAP_SECONDS)

@@ -32,7 +32,7 @@ class Stall:
         """Whether `found`, judged later, is this same stall."""
         return found is not None and found.stage is self.stage and self.rank in {found.rank, *found.also}
 
-    def ended(self, seconds: float) -> "Stall":
+    def resolved(self, seconds: float) -> "Stall":
         """The news that it is over, after so many seconds in all."""
         verb = "go" if self.rank is None else "goes"
         return replace(self, seconds=seconds, sentence=f"{self.who} {verb} on after {seconds:.0f} s.", is_over=True)
@@ -45,11 +45,11 @@ class StallTracker:
         self._named: Stall | None = None
         self._began_at = 0.0
 
-    def after(self, found: Stall | None, now: float) -> list[Stall]:
+    def changes(self, found: Stall | None, now: float) -> list[Stall]:
         """What is new after this judgement at the monotonic time `now`."""
         if self._named is not None and self._named.goes_on_as(found):
             return []
-        news = [] if self._named is None else [self._named.ended(now - self._began_at)]
+        news = [] if self._named is None else [self._named.resolved(now - self._began_at)]
         self._named = found
         if found is not None:
             self._began_at = now - found.seconds

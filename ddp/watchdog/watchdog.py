@@ -105,7 +105,7 @@ class Watchdog:
         self._post(self._marker.now())
         if self._report is None and self._on_stall is None:
             return
-        self._roster.note(self._board.read_all())
+        self._roster.update(self._board.read_all())
         statuses = self._roster.statuses()
         if self._report is not None and not self._ending.is_set():
             self._report(statuses)
@@ -129,12 +129,12 @@ class Watchdog:
             stack=self._stack,
             stack_seconds=now - self._stacked_at,
         )
-        self._board.post(post.encode())
+        self._board.publish(post.encode())
 
     def _tell(self, statuses: Sequence[RankStatus], on_stall: Callable[[Stall], None]) -> None:
         stall_seconds = self._stall_seconds()
         silence_seconds = max(stall_seconds, SILENT_TURNS * self._turn_seconds)
-        for news in self._news.after(find_stall(statuses, stall_seconds, silence_seconds), time.monotonic()):
+        for news in self._news.changes(find_stall(statuses, stall_seconds, silence_seconds), time.monotonic()):
             on_stall(news)
 
     def _say_goodbye(self) -> None:

@@ -33,13 +33,13 @@ class AlertLog:
         self.last_change_id = 0
         """The number of the last event that told of an alert."""
 
-    def present(self, run: RunRow, free_bytes: int | None, now: float) -> AlertVerdict:
+    def current(self, run: RunRow, free_bytes: int | None, now: float) -> AlertVerdict:
         """The alerts that are on at the Unix time `now`, whether or not the journal tells of them yet."""
         with self._lock:
             self._read()
             return self._judged(alert_input_of(run, free_bytes, now))
 
-    def settle(self, run: RunRow, free_bytes: int | None, now: float, *, only_ends: bool = False) -> None:
+    def record_changes(self, run: RunRow, free_bytes: int | None, now: float, *, only_ends: bool = False) -> None:
         """Write into the journal which alerts have begun and ended since it was written to last.
 
         Whoever else does so at the same time, in this process or another, writes none of it again. With `only_ends`
@@ -68,7 +68,7 @@ class AlertLog:
 
     def _write(self, situation: AlertInput, *, only_ends: bool) -> None:
         now = situation.now
-        with self.store.turn(self.run_id) as connection:
+        with self.store.run_transaction(self.run_id) as connection:
             self._read_on(connection)  # others may have been quicker
             for alert in list(self._changes(self._judged(situation), only_ends=only_ends)):
                 is_over = alert.name in self._on

@@ -25,10 +25,10 @@ class WebhookOutbox:
         self._receiver = receiver
         self._key = (deliveries.c.run_id == run_id) & (deliveries.c.receiver == receiver)
 
-    def hold(self, now: float) -> bool:
+    def lease(self, now: float) -> bool:
         """Begin, or go on, to deliver at the Unix time `now`; False while somebody else does."""
         held = {"holder": self._holder, "held_until": now + HOLD_SECONDS}
-        with self._store.turn(self._run_id) as connection:
+        with self._store.run_transaction(self._run_id) as connection:
             row = connection.execute(sa.select(deliveries).where(self._key)).first()
             if row is None:
                 key = {"run_id": self._run_id, "receiver": self._receiver}
@@ -48,7 +48,7 @@ class WebhookOutbox:
             row = connection.execute(query).first()
         return None if row is None else Event(**row._asdict())
 
-    def done(self, event_id: int, now: float) -> bool:
+    def mark_delivered(self, event_id: int, now: float) -> bool:
         """This one, and all before it, need not be delivered any more; go on to hold at the Unix time `now`.
 
         False where somebody else has begun to deliver meanwhile, who may be further: then nothing changes.
@@ -62,5 +62,5 @@ class WebhookOutbox:
     def _change(self, **values: Any) -> bool:
         """Whether it is still held, so that this could be written."""
         mine = self._key & (deliveries.c.holder == self._holder)
-        with self._store.turn(self._run_id) as connection:
+        with self._store.run_transaction(self._run_id) as connection:
             return connection.execute(sa.update(deliveries).where(mine).values(**values)).rowcount == 1

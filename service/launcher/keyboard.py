@@ -31,7 +31,7 @@ class Keyboard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.give_back()
+        self.restore_terminal()
 
     @property
     def is_listening(self) -> bool:
@@ -44,7 +44,7 @@ class Keyboard:
             self._found = termios.tcgetattr(self._descriptor)
             tty.setcbreak(self._descriptor, termios.TCSADRAIN)
 
-    def give_back(self) -> None:
+    def restore_terminal(self) -> None:
         """Stop listening and leave the terminal as it was found."""
         found, self._found = self._found, None
         # In the background the shell has given the terminal its own modes already.
@@ -53,7 +53,7 @@ class Keyboard:
 
     def pause_process(self) -> None:
         """Ctrl-Z: stop this process with the terminal given back, and listen again when it is continued."""
-        self.give_back()
+        self.restore_terminal()
         os.kill(os.getpid(), signal.SIGSTOP)
         self.take()
 

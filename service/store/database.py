@@ -59,9 +59,9 @@ class Database:
         """Whether there is a store to ask; false only of a file that is not there."""
         return self._backend.exists()
 
-    def answers(self) -> bool:
+    def is_permanent_failure(self) -> bool:
         """Whether waiting would not help where the store cannot be used: a server is there, or it is a file."""
-        return self._backend.answers()
+        return self._backend.is_permanent_failure()
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -79,30 +79,30 @@ class Database:
     def change(self, run_id: str) -> Iterator[sa.Connection]:
         """A transaction of whose end those are told who watch this run."""
         with self.transaction() as connection:
-            self._backend.announce(connection, run_id)
+            self._backend.notify(connection, run_id)
             yield connection
 
     @contextmanager
-    def turn(self, run_id: str) -> Iterator[sa.Connection]:
+    def run_transaction(self, run_id: str) -> Iterator[sa.Connection]:
         """A change that nobody else's turn on the same run overlaps, from its first statement to its end.
 
         What reads before it writes, and the journal, is written in turns.
         """
         with self.transaction() as connection:
-            self._backend.take_turn(connection, run_id)
+            self._backend.lock_run(connection, run_id)
             yield connection
 
     @contextmanager
-    def moment(self) -> Iterator[sa.Connection]:
+    def read_snapshot(self) -> Iterator[sa.Connection]:
         """A transaction for reading, all of it as of one moment. Within `together`, a part of that one."""
         is_alone = getattr(self._held, "connection", None) is None
         with self.transaction() as connection:
             if is_alone:
-                self._backend.hold_still(connection)
+                self._backend.begin_snapshot(connection)
             yield connection
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def transaction_scope(self) -> Iterator[None]:
         """Make one transaction of everything this thread does within: all of it is kept, or nothing."""
         outer = getattr(self._held, "connection", None)
         with self.transaction() as connection:

@@ -87,7 +87,7 @@ def read_after(
     Of journal and log points at most `limit` each; points only once the journal is through. With `target`, nothing that
     somebody at that position has not seen either.
     """
-    with store.together():  # over one connection
+    with store.transaction_scope():  # over one connection
         happened = store.events_after(position.run_id, position.event_id, limit)
         if target is not None:
             happened = [event for event in happened if event.id <= target.event_id]

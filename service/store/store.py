@@ -44,7 +44,7 @@ class Store(RunStore, SeriesStore, CommandStore):
         become `expired`: a `stop` of yesterday must not end today's resume.
         """
         now = time.time() if now is None else now
-        with self.together():
+        with self.transaction_scope():
             self._start_run(run_id, config, now)
             self._settle_commands(run_id, now)
 

@@ -92,15 +92,15 @@ def test_without_a_run_there_are_no_alerts_to_ask_for(client: FlaskClient) -> No
 
 
 def test_changes_are_written_with_nobody_looking(watch: AlertMonitor, store: Store) -> None:
-    watch.look()
+    watch.check()
     assert changes(store) == []
     store.update_run(RUN_ID, state=RunState.FAILED)
-    watch.look()
-    watch.look()
+    watch.check()
+    watch.check()
     store.update_run(RUN_ID, state=RunState.FINISHED)
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 31 WHERE kind = 'alert'")
-    watch.look()
+    watch.check()
 
     assert changes(store) == [("failed", True), ("failed", False)]
 
@@ -110,11 +110,11 @@ def test_the_disk_of_the_run_directory_is_looked_at(
 ) -> None:
     store.open_run(RUN_ID, {"ALERT_DISK_GIB": 1e6})
     keep_alive(store)
-    watch.look()
+    watch.check()
     assert changes(store) == [], "it has to last"
     later = time.time() + 61
     monkeypatch.setattr(time, "time", lambda: later)
-    watch.look()
+    watch.check()
 
     assert changes(store) == [("disk", True)]
 
@@ -126,7 +126,7 @@ def test_every_run_of_the_room_is_watched(tmp_path: Path) -> None:
         store.update_run(f"run-{name}", state=RunState.FAILED)
         (tmp_path / name / "run.json").write_text(json.dumps({"run_id": f"run-{name}"}))
 
-    watch_of(RunConfig(data_root=tmp_path)).look()
+    watch_of(RunConfig(data_root=tmp_path)).check()
 
     assert [changes(store, f"run-{name}") for name, store in zip("ab", stores, strict=True)] == [[("failed", True)]] * 2
     for store in stores:
@@ -140,7 +140,7 @@ def test_runs_of_a_shared_store_are_watched(store_url: str, tmp_path: Path) -> N
         shared.update_run(name, state=RunState.FAILED)
 
     room = RunRegistry(RunConfig(data_root=tmp_path, store_url=store_url))
-    AlertMonitor(room, AlertLogs(), lambda: False).look()
+    AlertMonitor(room, AlertLogs(), lambda: False).check()
     room.close()
 
     assert [changes(shared, name) for name in ("far", "farther")] == [[("failed", True)]] * 2
@@ -154,8 +154,8 @@ def test_an_old_run_is_settled_once_and_then_left_alone(root: Path, monkeypatch:
         connection.exec_driver_sql("UPDATE events SET time = time - 3600 WHERE kind = 'alert'")
     monkeypatch.setattr(monitor, "SURVEY_SECONDS", 0.0)
     watch = watch_of(RunConfig(data_root=root))
-    watch.look()
-    watch.look()
+    watch.check()
+    watch.check()
 
     assert changes(store) == [("stalled", True), ("stalled", False)], "but nobody is told that it is lost"
     assert not watch._runs
@@ -165,9 +165,9 @@ def test_an_old_run_is_settled_once_and_then_left_alone(root: Path, monkeypatch:
 def test_a_run_that_comes_later_is_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "SURVEY_SECONDS", 0.0)
     watch = watch_of(RunConfig(data_root=root))
-    watch.look()
+    watch.check()
     store = write_run(root, state=RunState.FAILED)
-    watch.look()
+    watch.check()
 
     assert changes(store) == [("failed", True)]
     store.close()
@@ -181,9 +181,9 @@ def test_a_store_that_is_locked_delays_an_alert_and_hinders_no_other(tmp_path: P
     store.update_run(RUN_ID, state=RunState.FAILED)
     watch = watch_of(RunConfig(data_root=root, run_roots=str(tmp_path / "other")))
     with locked(root / "leitstand.db"):
-        watch.look()
+        watch.check()
         assert (changes(store), changes(other, "other")) == ([], [("failed", True)])
-    watch.look()
+    watch.check()
 
     assert changes(store) == [("failed", True)]
     other.close()
@@ -195,11 +195,11 @@ def test_a_defect_with_one_run_is_logged_once_and_ends_nothing(
     store.update_run(RUN_ID, state=RunState.FAILED)
     monkeypatch.setattr(monitor, "free_bytes", lambda *_: 1 / 0)
     for _ in range(3):
-        watch.look()
+        watch.check()
     assert caplog.text.count("ZeroDivisionError") == 1
 
     monkeypatch.undo()
-    watch.look()
+    watch.check()
     assert changes(store) == [("failed", True)]
 
 

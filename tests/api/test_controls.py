@@ -36,7 +36,7 @@ def test_a_command_is_queued_and_the_answer_says_where_to_look(
 def test_a_command_that_waits_for_its_turn_while_the_run_ends_is_refused_not_left_queued(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_turn = SqliteFile.take_turn
+    take_turn = SqliteFile.lock_run
 
     def take_turn_after_the_end(file: SqliteFile, connection: sa.Connection, run_id: str) -> None:
         monkeypatch.setattr(SqliteFile, "take_turn", take_turn)

@@ -65,7 +65,7 @@ def delivering(url: str) -> Iterator[WebhookSender]:
 def test_alerts_are_delivered_in_their_order(store: Store, hook: StandIn, eventually: Eventually) -> None:
     with delivering(f"{hook.url}/hook") as at_work:
         for name in "abc":
-            at_work.tell(store, RUN_ID, alert(store, name))
+            at_work.notify(store, RUN_ID, alert(store, name))
         eventually(lambda: received(hook) == ["a", "b", "c"], what="three deliveries")
 
 
@@ -73,7 +73,7 @@ def test_a_receiver_that_fails_at_first_gets_all_in_order(store: Store, hook: St
     hook.on("POST", "/hook", BUSY, Answer(b"", 429), Answer(b"", 500), OK)
     with delivering(f"{hook.url}/hook") as at_work:
         alert(store, "a")
-        at_work.tell(store, RUN_ID, alert(store, "b"))
+        at_work.notify(store, RUN_ID, alert(store, "b"))
         eventually(lambda: received(hook) == ["a", "a", "a", "a", "b"], what="all deliveries")
 
     assert len({request.headers["X-Leitstand-Event-Id"] for request in hook.requests}) == 2
@@ -85,7 +85,7 @@ def test_a_refusal_is_said_and_the_next_goes_on(
     hook.on("POST", "/hook", GONE, OK)
     with delivering(f"{hook.url}/hook") as at_work:
         alert(store, "a")
-        at_work.tell(store, RUN_ID, alert(store, "b"))
+        at_work.notify(store, RUN_ID, alert(store, "b"))
         eventually(lambda: received(hook) == ["a", "b"], what="both")
 
     assert f"The alert a of run {RUN_ID} is not delivered to the webhook at 127.0.0.1: it answers 410." in caplog.text
@@ -96,7 +96,7 @@ def test_a_receiver_that_is_away_is_complained_about_once(
 ) -> None:
     hook.on("POST", "/hook", BUSY)
     with delivering(f"{hook.url}/hook") as at_work:
-        at_work.tell(store, RUN_ID, alert(store, "a"))
+        at_work.notify(store, RUN_ID, alert(store, "a"))
         eventually(lambda: len(hook.requests) > 5, what="many attempts")
 
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
@@ -118,7 +118,7 @@ def test_what_could_not_be_delivered_for_hours_is_dropped(
     hook.on("POST", "/hook", react)
     with delivering(f"{hook.url}/hook") as at_work:
         alert(store, "a")
-        at_work.tell(store, RUN_ID, alert(store, "b"))
+        at_work.notify(store, RUN_ID, alert(store, "b"))
         eventually(lambda: received(hook)[-1:] == ["b"], what="the one after it")
 
     assert set(received(hook)[:-1]) == {"a"}
@@ -136,7 +136,7 @@ def test_alerts_of_several_runs_are_dropped_too_once_the_receiver_was_away_for_l
     with delivering(f"{hook.url}/hook") as at_work:
         for run_id in ("one", "two"):
             store.open_run(run_id, {})
-            at_work.tell(store, run_id, alert(store, "a", run_id))
+            at_work.notify(store, run_id, alert(store, "a", run_id))
         eventually(lambda: caplog.text.count("is not delivered") == 2, what="both are given up")
 
 
@@ -144,14 +144,14 @@ def test_a_restart_neither_forgets_nor_repeats(store: Store, hook: StandIn, even
     hook.on("POST", "/hook", OK, BUSY)
     with delivering(f"{hook.url}/hook") as at_work:
         alert(store, "a")
-        at_work.tell(store, RUN_ID, alert(store, "b"))
+        at_work.notify(store, RUN_ID, alert(store, "b"))
         eventually(lambda: len(hook.requests) >= 2, what="one is taken, the other is not")
     hook.on("POST", "/hook", OK)
     before = len(hook.requests)
     with delivering(f"{hook.url}/hook") as at_work:
-        at_work.tell(store, RUN_ID, store.last_event_id(RUN_ID))
+        at_work.notify(store, RUN_ID, store.last_event_id(RUN_ID))
         eventually(lambda: len(hook.requests) > before, what="the rest")
-        at_work.tell(store, RUN_ID, alert(store, "c"))
+        at_work.notify(store, RUN_ID, alert(store, "c"))
         eventually(lambda: received(hook)[-1] == "c", what="the next")
 
     assert "a" not in received(hook)[1:]
@@ -161,10 +161,10 @@ def test_a_restart_neither_forgets_nor_repeats(store: Store, hook: StandIn, even
 def test_what_is_delivered_is_not_looked_for_again(store: Store, hook: StandIn, eventually: Eventually) -> None:
     with delivering(f"{hook.url}/hook") as at_work:
         number = alert(store, "a")
-        at_work.tell(store, RUN_ID, number)
+        at_work.notify(store, RUN_ID, number)
         eventually(lambda: at_work._done == {RUN_ID: number}, what="delivered")
         for _ in range(100):
-            at_work.tell(store, RUN_ID, number)
+            at_work.notify(store, RUN_ID, number)
 
         assert at_work._told == {}
 
@@ -176,7 +176,7 @@ def test_old_alerts_are_nobodys_concern_when_webhooks_are_switched_on(
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 7201")
     with delivering(f"{hook.url}/hook") as at_work:
-        at_work.tell(store, RUN_ID, alert(store, "new"))
+        at_work.notify(store, RUN_ID, alert(store, "new"))
         eventually(lambda: received(hook) == ["new"], what="the new one alone")
 
 
@@ -189,7 +189,7 @@ def test_a_clock_that_was_ahead_at_the_start_silences_nothing(
         at_work = WebhookSender(WebhookTarget(f"{hook.url}/hook", ""), lambda: False)
 
     number = alert(store, "a")
-    at_work.tell(store, RUN_ID, number)
+    at_work.notify(store, RUN_ID, number)
     at_work._deliver_safely(store, RUN_ID, number)
 
     assert received(hook) == ["a"]
@@ -203,7 +203,7 @@ def test_where_nothing_is_to_be_delivered_nothing_is_written(
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 7201")
     with delivering(f"{hook.url}/hook") as at_work:
-        at_work.tell(store, RUN_ID, number)
+        at_work.notify(store, RUN_ID, number)
         eventually(lambda: at_work._done == {RUN_ID: number}, what="the look")
 
     with store.transaction() as connection:
@@ -215,7 +215,7 @@ def test_another_receiver_is_told_of_its_own(store: Store, hook: StandIn, eventu
     number = alert(store, "a")
     for path in ("hook", "other"):
         with delivering(f"{hook.url}/{path}") as at_work:
-            at_work.tell(store, RUN_ID, number)
+            at_work.notify(store, RUN_ID, number)
             eventually(lambda at_work=at_work: at_work._done, what="delivered")
 
     assert hook.targets == ["/hook", "/other"]
@@ -226,8 +226,8 @@ def test_two_processes_do_not_both_deliver(store: Store, hook: StandIn, eventual
     with delivering(url) as one, delivering(url) as two:
         for name in "abcdefgh":
             number = alert(store, name)
-            one.tell(store, RUN_ID, number)
-            two.tell(store, RUN_ID, number)
+            one.notify(store, RUN_ID, number)
+            two.notify(store, RUN_ID, number)
         eventually(lambda: one._done == two._done == {RUN_ID: number}, what="all delivered")
 
     assert received(hook) == list("abcdefgh")
@@ -236,24 +236,24 @@ def test_two_processes_do_not_both_deliver(store: Store, hook: StandIn, eventual
 def test_who_delivers_holds_the_box_until_he_is_through_or_gone(store: Store) -> None:
     mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
 
-    assert mine.hold(1000.0)
-    assert mine.hold(1001.0)
-    assert not other.hold(1001.0)
-    assert other.hold(1001.0 + HOLD_SECONDS), "he has died"
-    assert not mine.hold(1002.0 + HOLD_SECONDS)
+    assert mine.lease(1000.0)
+    assert mine.lease(1001.0)
+    assert not other.lease(1001.0)
+    assert other.lease(1001.0 + HOLD_SECONDS), "he has died"
+    assert not mine.lease(1002.0 + HOLD_SECONDS)
     other.release()
-    assert mine.hold(1003.0)
-    assert other.hold(1003.0 - 86400), "the clock was set back"
+    assert mine.lease(1003.0)
+    assert other.lease(1003.0 - 86400), "the clock was set back"
 
 
 def test_who_was_too_slow_does_not_take_back_what_another_has_delivered(store: Store) -> None:
     mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
     first, second = alert(store, "a"), alert(store, "b")
-    mine.hold(1000.0)
-    other.hold(1001.0 + HOLD_SECONDS)
-    assert other.done(second, 1002.0 + HOLD_SECONDS)
+    mine.lease(1000.0)
+    other.lease(1001.0 + HOLD_SECONDS)
+    assert other.mark_delivered(second, 1002.0 + HOLD_SECONDS)
 
-    assert not mine.done(first, 1003.0 + HOLD_SECONDS)
+    assert not mine.mark_delivered(first, 1003.0 + HOLD_SECONDS)
     assert mine.next(0.0) is None
 
 
@@ -262,9 +262,9 @@ def test_a_run_that_cannot_be_asked_delays_no_other(
 ) -> None:
     monkeypatch.setattr(webhook_sender, "REST_SECONDS", 600.0)
     with delivering(f"{hook.url}/hook") as at_work:
-        at_work.tell(Store(tmp_path / "nowhere.db"), "gone", 1)
+        at_work.notify(Store(tmp_path / "nowhere.db"), "gone", 1)
         eventually(lambda: at_work._resting, what="the vain attempt")
-        at_work.tell(store, RUN_ID, alert(store, "a"))
+        at_work.notify(store, RUN_ID, alert(store, "a"))
         eventually(lambda: received(hook) == ["a"], what="the other's alert")
 
 
@@ -272,7 +272,7 @@ def test_alerts_of_many_runs_are_delivered(store: Store, hook: StandIn, eventual
     with delivering(f"{hook.url}/hook") as at_work:
         for number in range(5):
             store.open_run(f"run-{number}", {})
-            at_work.tell(store, f"run-{number}", alert(store, f"alert-{number}", f"run-{number}"))
+            at_work.notify(store, f"run-{number}", alert(store, f"alert-{number}", f"run-{number}"))
         eventually(lambda: len(hook.requests) == 5, what="five deliveries")
 
     assert sorted(received(hook)) == [f"alert-{number}" for number in range(5)]
@@ -284,9 +284,9 @@ def test_a_store_that_is_locked_delays_a_delivery(root: Any, hook: StandIn, even
     number = alert(store, "a")
     with delivering(f"{hook.url}/hook") as at_work:
         with locked(root / "leitstand.db"):
-            at_work.tell(store, RUN_ID, number)
+            at_work.notify(store, RUN_ID, number)
             with pytest.raises(StoreUnavailableError):
-                WebhookOutbox(store, RUN_ID, "r", "me").hold(time.time())
+                WebhookOutbox(store, RUN_ID, "r", "me").lease(time.time())
             assert received(hook) == []
         eventually(lambda: received(hook) == ["a"], what="the delivery")
 
@@ -300,10 +300,10 @@ def test_telling_never_waits_for_a_receiver(store: Store, hook: StandIn, eventua
 
     hook.on("POST", "/hook", react)
     with delivering(f"{hook.url}/hook") as at_work:
-        at_work.tell(store, RUN_ID, alert(store, "a"))
+        at_work.notify(store, RUN_ID, alert(store, "a"))
         eventually(lambda: hook.requests, what="the receiver is asked")
         for number in range(1000):
-            at_work.tell(store, f"run-{number % 3}", number)
+            at_work.notify(store, f"run-{number % 3}", number)
         assert len(at_work._told) <= 4
         released.set()
 

@@ -63,10 +63,10 @@ def test_looking_takes_nothing(clock: Clock) -> None:
 def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
     allowance = RateLimit("commands", 7, clock)
     for _ in range(7):
-        allowance.require("anna")
+        allowance.require_room("anna")
 
     with pytest.raises(ProblemError, match="Only 7 commands a minute are taken from anna: wait 9 s") as refusal:
-        allowance.require("anna")
+        allowance.require_room("anna")
 
     assert refusal.value.slug == "too-many-requests"
     assert refusal.value.headers == {
@@ -75,7 +75,7 @@ def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
         "RateLimit": '"commands";r=0;t=9',
     }
     clock.now += 9
-    allowance.require("anna")
+    allowance.require_room("anna")
 
 
 @given(per_minute=st.integers(1, 10**6), pauses=st.lists(st.floats(0, 100), min_size=1, max_size=60))

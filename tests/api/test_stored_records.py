@@ -28,7 +28,7 @@ def unmounted(root: Path, store: Store, tmp_path: Path, monkeypatch: pytest.Monk
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     app = create_app(RunConfig(data_root=elsewhere))
-    monkeypatch.setattr(app.extensions["leitstand"], "reader", lambda _run_id=None: RunContext(store, RUN_ID, None))
+    monkeypatch.setattr(app.extensions["leitstand"], "context", lambda _run_id=None: RunContext(store, RUN_ID, None))
     return app.test_client()
 
 

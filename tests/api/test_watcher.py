@@ -55,7 +55,7 @@ def text_of(box: Subscription, seconds: float = 20.0) -> list[str]:
     """The kinds of what comes first into an empty mailbox, states included."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        delivery = box.take(0.05)
+        delivery = box.poll(0.05)
         found = [happening.kind for happening in delivery.happenings] + ["state"] * (delivery.state is not None)
         if found:
             return found
@@ -69,7 +69,7 @@ def threads() -> int:
 def test_a_mailbox_has_the_present_state_at_once(watched: RunBroadcaster, store: Store) -> None:
     box = watched.open()
 
-    delivery = box.take(0)
+    delivery = box.poll(0)
     assert delivery.state is not None
     assert f'"run_id":"{RUN_ID}"' in delivery.state
     assert box.position == EventCursor(RUN_ID, 6, 4201)
@@ -80,7 +80,7 @@ def test_all_mailboxes_get_the_same_from_one_look(
 ) -> None:
     boxes = [watched.open() for _ in range(32)]
     for box in boxes:
-        box.take(0)
+        box.poll(0)
     store.add_event(RUN_ID, 1, "paused", {})
 
     taken = [box for box in boxes if text_of(box) == ["event"]]
@@ -117,7 +117,7 @@ def test_the_end_is_told_to_everybody(root: Path, store: Store, eventually: Even
     boxes = [watched.open() for _ in range(3)]
     ending.set()
 
-    eventually(lambda: all(box.take(0).is_over for box in boxes), what="the end")
+    eventually(lambda: all(box.poll(0).is_over for box in boxes), what="the end")
     assert not watched.is_watching
 
 
@@ -159,10 +159,10 @@ def test_states_are_some_time_apart_and_the_last_is_never_left_out(
     watched: RunBroadcaster, store: Store, eventually: Eventually
 ) -> None:
     box = watched.open()
-    states = [str(box.take(0).state)]
+    states = [str(box.poll(0).state)]
 
     def collect() -> bool:
-        if (state := box.take(0.01).state) is not None:
+        if (state := box.poll(0.01).state) is not None:
             states.append(state)
         return '"step_live":5040' in states[-1]
 
@@ -178,7 +178,7 @@ def test_states_are_some_time_apart_and_the_last_is_never_left_out(
 def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: RunBroadcaster, store: Store) -> None:
     store.update_run(RUN_ID, state=RunState.PAUSED)
     box = watched.open()
-    box.take(0)
+    box.poll(0)
     for _ in range(5):
         keep_alive(store)
 
@@ -188,27 +188,27 @@ def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: RunBroad
 def test_a_mailbox_is_bounded(store: Store) -> None:
     box = Subscription(EventCursor(RUN_ID, 0, 0), "{}")
     one = StreamMessage("event", b"x", EventCursor(RUN_ID, 1, 0))
-    box.put([one] * subscription.MOST_WAITING)
+    box.push([one] * subscription.MOST_WAITING)
     assert not box._has_lost
     for _ in range(1000):
-        box.put([one])
-        box.show("{}")
-        box.tell("note")
+        box.push([one])
+        box.set_state("{}")
+        box.set_note("note")
 
     assert box._happenings == []
-    assert box.take(0).has_lost
+    assert box.poll(0).has_lost
     box.begin_at(EventCursor(RUN_ID, 2000, 0))
-    box.put([one])
-    delivery = box.take(0)
+    box.push([one])
+    delivery = box.poll(0)
     assert (len(delivery.happenings), delivery.state, delivery.note) == (1, "{}", "note")
 
 
 def test_taking_wakes_up_when_something_comes() -> None:
     box = Subscription(EventCursor(RUN_ID, 0, 0), "{}")
-    box.take(0)
+    box.poll(0)
     with ThreadPoolExecutor(1) as pool:
-        taken = pool.submit(box.take, 60)
-        box.tell("note")
+        taken = pool.submit(box.poll, 60)
+        box.set_note("note")
 
         assert taken.result(20).note == "note"
 

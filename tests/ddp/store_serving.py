@@ -53,7 +53,7 @@ def serving_store(port: int = 0) -> Iterator[StoreServer]:
 
 
 def store_board(port: int, rank: int, size: int) -> TcpStatusStore:
-    """The board of one rank in a store on loopback, as `World.board` makes it."""
+    """The board of one rank in a store on loopback, as `World.status_store` makes it."""
     connect = partial(
         TCPStore, "127.0.0.1", port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=2)
     )

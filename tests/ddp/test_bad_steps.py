@@ -15,30 +15,30 @@ def rows(first: int, pattern: str) -> list[StepMetrics]:
 def test_skipped_steps_are_named_counted_and_a_row_goes_on_over_blocks() -> None:
     bad = NonFiniteSteps()
 
-    assert bad.see(rows(1, "..x.x")) == [3, 5]
-    assert bad.see(rows(6, "xx")) == [6, 7]
+    assert bad.update(rows(1, "..x.x")) == [3, 5]
+    assert bad.update(rows(6, "xx")) == [6, 7]
     assert (bad.total, bad.in_a_row, bad.row_began) == (4, 3, 5)
-    assert bad.see(rows(8, ".")) == []
+    assert bad.update(rows(8, ".")) == []
     assert (bad.total, bad.in_a_row, bad.row_began) == (4, 0, None)
 
 
 def test_rollbacks_count_until_a_good_step_lies_beyond_the_worst() -> None:
     bad = NonFiniteSteps()
-    bad.see(rows(10, "xx"))
+    bad.update(rows(10, "xx"))
     assert bad.note_rollback(10) == 1
     bad.restore(NonFiniteSteps().state())
-    bad.see(rows(5, ".....xx"))
+    bad.update(rows(5, ".....xx"))
     assert bad.note_rollback(10) == 2
-    bad.see(rows(5, "........"))
+    bad.update(rows(5, "........"))
 
     assert bad.note_rollback(20) == 1
 
 
 def test_going_back_takes_the_row_of_the_saved_state_but_not_the_count() -> None:
     saved = NonFiniteSteps()
-    saved.see(rows(1, "x."))
+    saved.update(rows(1, "x."))
     state = saved.state()
-    saved.see(rows(3, "xxx"))
+    saved.update(rows(3, "xxx"))
 
     saved.restore(state)
 

@@ -16,10 +16,10 @@ from tests.ddp.store_serving import serving_store, store_board
 
 
 def test_a_world_without_groups_has_a_board_of_its_own() -> None:
-    board = World(RankEnvironment(), torch.device("cpu")).board()
+    board = World(RankEnvironment(), torch.device("cpu")).status_store()
     assert board.read_all() == [None]
 
-    board.post("alone")
+    board.publish("alone")
 
     assert isinstance(board, LocalStatusStore)
     assert board.read_all() == ["alone"]
@@ -35,9 +35,9 @@ def test_ranks_read_each_other_while_a_collective_hangs(launch: Launch, tmp_path
 def test_each_rank_has_the_text_that_it_posted_last() -> None:
     with serving_store() as server:
         first, second = (store_board(server.port, rank, size=3) for rank in (0, 1))
-        first.post("one")
-        second.post("two")
-        first.post("one, later; über")
+        first.publish("one")
+        second.publish("two")
+        first.publish("one, later; über")
 
         assert first.read_all() == second.read_all() == ["one, later; über", "two", None]
 
@@ -52,7 +52,7 @@ def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
 ) -> None:
     with serving_store() as server:
         board = store_board(server.port, rank=0, size=1)
-        board.post("here")
+        board.publish("here")
         server.process.kill()
         server.process.wait()
 
@@ -66,7 +66,7 @@ def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
         eventually(is_gone)
 
     with serving_store(server.port), pytest.raises(StatusStoreGoneError):
-        board.post("again")
+        board.publish("again")
 
 
 def test_a_store_that_comes_back_is_found_again(
@@ -75,13 +75,13 @@ def test_a_store_that_comes_back_is_found_again(
     monkeypatch.setattr(board_module, "RETRY_SECONDS", 0.0)
     with serving_store() as server:
         board = store_board(server.port, rank=0, size=2)
-        board.post("here")
-        store_board(server.port, rank=1, size=2).post("here too")
+        board.publish("here")
+        store_board(server.port, rank=1, size=2).publish("here too")
         assert board.read_all() == ["here", "here too"]
 
     def has_posted() -> bool:
         try:
-            board.post("back")
+            board.publish("back")
             return board.read_all() == ["back", None]
         except StatusStoreGoneError:
             return False
@@ -95,7 +95,7 @@ def test_waiting_for_a_frozen_store_leaves_other_threads_alone() -> None:
     answers: list[object] = []
     with serving_store() as server:
         board = store_board(server.port, rank=0, size=1)
-        board.post("here")
+        board.publish("here")
         server.freeze()
         reader = threading.Thread(target=lambda: answers.append(board.read_all()), daemon=True)
         reader.start()

@@ -11,7 +11,7 @@ from service.store.store import Store
 
 def test_the_parts_facts_and_the_disk_are_told_together(tmp_path: Path) -> None:
     told: TrainerStats = {"checkpoint_step": 5, "checkpoints_written": 1}
-    facts = TrainerStatsSource(RunDirectory(tmp_path), {}, True, lambda: told).now()
+    facts = TrainerStatsSource(RunDirectory(tmp_path), {}, True, lambda: told).current()
 
     assert facts["has_perceptual"] is True
     assert (facts["checkpoint_step"], facts["checkpoints_written"]) == (5, 1)
@@ -28,14 +28,14 @@ def test_the_last_checkpoint_of_an_earlier_trainer_stays_the_last_until_there_is
     source = TrainerStatsSource(RunDirectory(tmp_path), previous_stats(store, "run"), False, lambda: own)
     store.close()
 
-    assert source.now()["checkpoint_step"] == 5
-    assert source.now()["checkpoints_written"] == 0
-    assert source.now()["has_perceptual"] is False
+    assert source.current()["checkpoint_step"] == 5
+    assert source.current()["checkpoints_written"] == 0
+    assert source.current()["has_perceptual"] is False
     own["checkpoint_step"] = 10
-    assert source.now()["checkpoint_step"] == 10
+    assert source.current()["checkpoint_step"] == 10
 
 
 def test_a_directory_that_is_gone_ends_nothing(tmp_path: Path) -> None:
-    facts = TrainerStatsSource(RunDirectory(tmp_path / "gone"), {}, False, lambda: {"checkpoint_step": 5}).now()
+    facts = TrainerStatsSource(RunDirectory(tmp_path / "gone"), {}, False, lambda: {"checkpoint_step": 5}).current()
 
     assert facts == {"has_perceptual": False, "checkpoint_step": 5}

@@ -22,8 +22,8 @@ def walk(ledger: StepMetricsBuffer, first: int, last: int, every: int) -> list[S
     seen = []
     for step in range(first, last + 1):
         if step > 1 and (step - 1) % every == 0:
-            seen.extend(ledger.turn())
-        ledger.add(row(step), step)
+            seen.extend(ledger.exchange())
+        ledger.append(row(step), step)
     return seen
 
 
@@ -40,10 +40,10 @@ def test_a_flat_target_counts_as_sharp_and_a_skipped_step_is_marked() -> None:
     ledger = StepMetricsBuffer(CPU, 2)
     flat = row(1, skipped=True)
     flat[6] = 0.0
-    ledger.add(flat, 1)
-    ledger.turn()
+    ledger.append(flat, 1)
+    ledger.exchange()
 
-    (seen,) = ledger.turn()
+    (seen,) = ledger.exchange()
 
     assert (seen.sharpness, seen.is_skipped) == (1.0, True)
 

@@ -44,8 +44,8 @@ def test_a_command_whose_beginning_nobody_heard_of_is_carried_out_once(store: Fo
     reception = CommandPoller(store, RUN, inbox)
 
     with pytest.raises(StoreUnavailableError):
-        reception.look(1)
-    reception.look(1)
+        reception.poll(1)
+    reception.poll(1)
 
     assert [command.id for command in inbox.take_all()] == [first.id, second.id]
     assert [command.state for command in store.commands(RUN)] == [CommandState.RUNNING] * 2
@@ -56,9 +56,9 @@ def test_a_command_that_was_cancelled_meanwhile_is_not_carried_out(store: Forget
     command, inbox = store.submit(RUN, Kind.PAUSE, {}, actor="me", source="api"), CommandQueue()
     reception = CommandPoller(store, RUN, inbox)
     with pytest.raises(StoreUnavailableError):
-        reception.look(1)
+        reception.poll(1)
     store.cancel_command(command.id, "by eva")
 
-    reception.look(1)
+    reception.poll(1)
 
     assert inbox.take_all() == []

@@ -165,7 +165,7 @@ def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
     command_id = bench.submit(Kind.VALIDATE)
     bench.inbox.wait(5, 1)
     bench.recorder.mark_step(12)
-    monkeypatch.setattr(bench.recorder._reception, "look", lambda _step: None)  # as if the end came between two looks
+    monkeypatch.setattr(bench.recorder._reception, "poll", lambda _step: None)  # as if the end came between two looks
     queued_id = bench.submit(Kind.STOP)
     bench.recorder.close(RunState.FINISHED, "all done")
 

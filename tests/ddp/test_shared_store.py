@@ -213,7 +213,7 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
         writing, before = register_run(RunConfig(store_url=store_url), begun)
         assert before is None
         recorder = Recorder(writing, RunDirectory(tmp_path), RUN, CommandQueue())
-        recorder.open_later(begun.in_store)
+        recorder.register_when_reachable(begun.in_store)
         recorder.set_state(RunState.RUNNING)
         recorder.log_point(12, {"loss": 0.5}, record(12))
         recorder.start()
@@ -231,7 +231,7 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
 
 def test_a_start_while_somebody_holds_the_run_is_told_to_the_server_later(store: Store, store_url: str) -> None:
     """As a trainer does whose machine is gone, until the server notices."""
-    with store.turn(RUN):
+    with store.run_transaction(RUN):
         writing, before = register_run(RunConfig(store_url=store_url), opening())
 
     assert before is None

@@ -19,7 +19,7 @@ from ddp.metrics.stragglers import StragglerDetector
 def test_three_windows_in_a_row_name_a_rank_or_clear_it(windows: list[int | None], named: int | None) -> None:
     ranks = StragglerDetector()
     for window in windows:
-        ranks.see(window)
+        ranks.update(window)
 
     assert ranks.named == named
 
@@ -27,6 +27,6 @@ def test_three_windows_in_a_row_name_a_rank_or_clear_it(windows: list[int | None
 def test_news_come_once() -> None:
     ranks = StragglerDetector()
 
-    assert [ranks.see(window) for window in [2, 2, 2, 2, None, None, None, None]] == [
+    assert [ranks.update(window) for window in [2, 2, 2, 2, None, None, None, None]] == [
         False, False, True, False, False, False, True, False,
     ]  # fmt: skip

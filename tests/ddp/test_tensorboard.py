@@ -134,7 +134,7 @@ def test_a_run_that_goes_back_shows_no_step_twice(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
     board.start(10)
     board.log_point(12, 1.0, snapshot(12, l1_loss_value=12.0))
-    board.go_on_at(6)  # a rollback
+    board.resume_from(6)  # a rollback
     board.log_point(8, 1.0, snapshot(8, l1_loss_value=-8.0))
     board.close()
 

@@ -158,34 +158,34 @@ def test_a_stall_is_said_once_and_its_end_once() -> None:
     news = StallTracker()
     waiting = status(0, Stage.ALL_REDUCE, 61.0)
 
-    first = news.after(find_stall([waiting, status(1, Stage.DATA, 61.0)], LIMIT, LIMIT), now=1000.0)
+    first = news.changes(find_stall([waiting, status(1, Stage.DATA, 61.0)], LIMIT, LIMIT), now=1000.0)
     assert [(stall.rank, stall.is_over) for stall in first] == [(1, False)]
-    assert news.after(find_stall([waiting, status(1, Stage.DATA, 65.0)], LIMIT, LIMIT), now=1004.0) == []
+    assert news.changes(find_stall([waiting, status(1, Stage.DATA, 65.0)], LIMIT, LIMIT), now=1004.0) == []
 
-    (end,) = news.after(find_stall([waiting, status(1, Stage.FORWARD, 0.1)], LIMIT, LIMIT), now=1014.0)
+    (end,) = news.changes(find_stall([waiting, status(1, Stage.FORWARD, 0.1)], LIMIT, LIMIT), now=1014.0)
     assert (end.rank, end.stage, end.is_over, end.seconds) == (1, Stage.DATA, True, 75.0)
     assert end.sentence == "Rank 1 (gpu-07) goes on after 75 s."
-    assert news.after(None, now=1015.0) == []
+    assert news.changes(None, now=1015.0) == []
 
 
 def test_a_rank_that_hangs_too_makes_no_new_stall() -> None:
     news = StallTracker()
-    news.after(find_stall([status(0, Stage.DATA, 59.5), status(1, Stage.DATA, 61.0)], LIMIT, LIMIT), now=1000.0)
+    news.changes(find_stall([status(0, Stage.DATA, 59.5), status(1, Stage.DATA, 61.0)], LIMIT, LIMIT), now=1000.0)
 
     later = find_stall([status(0, Stage.DATA, 60.5), status(1, Stage.DATA, 62.0)], LIMIT, LIMIT)
 
     assert later is not None
     assert (later.rank, later.also) == (0, (1,))
-    assert news.after(later, now=1001.0) == []
+    assert news.changes(later, now=1001.0) == []
 
 
 def test_another_culprit_ends_the_first_stall_and_is_named_itself() -> None:
     news = StallTracker()
-    news.after(find_stall([status(0, Stage.COMMAND, 61.0), status(1, Stage.COMMAND, 61.0)], LIMIT, LIMIT), now=1000.0)
+    news.changes(find_stall([status(0, Stage.COMMAND, 61.0), status(1, Stage.COMMAND, 61.0)], LIMIT, LIMIT), now=1000.0)
 
     found = find_stall([status(0, Stage.DATA, 61.0), status(1, Stage.ALL_REDUCE, 61.0)], LIMIT, LIMIT)
 
-    sentences = [stall.sentence for stall in news.after(found, now=1070.0)]
+    sentences = [stall.sentence for stall in news.changes(found, now=1070.0)]
     assert sentences[0] == "All ranks go on after 131 s."
     assert sentences[1].startswith("Rank 0 (gpu-07) has been in stage data for 61 s")
     assert len(sentences) == 2
@@ -210,7 +210,7 @@ def test_silence_counts_from_the_last_post_that_differs(now: list[float]) -> Non
     roster = RankStatusTable()
     for text in (None, post(1), post(2), post(2), post(2)):
         now[0] += 1
-        roster.note([text])
+        roster.update([text])
 
     (seen,) = roster.statuses()
 
@@ -222,7 +222,7 @@ def test_a_rank_that_never_posted_is_starting_for_as_long_as_was_listened(now: l
     roster = RankStatusTable()
     for _ in range(4):
         now[0] += 1
-        roster.note([post(1), None])
+        roster.update([post(1), None])
 
     seen = roster.statuses()[1]
 
@@ -231,10 +231,10 @@ def test_a_rank_that_never_posted_is_starting_for_as_long_as_was_listened(now: l
 
 def test_time_in_which_rank_0_was_frozen_itself_is_nobodys_silence(now: list[float]) -> None:
     roster = RankStatusTable()
-    roster.note([post(1)])
+    roster.update([post(1)])
     now[0] += 500
 
-    roster.note([post(1)])
+    roster.update([post(1)])
 
     assert roster.statuses()[0].silent_seconds == LONGEST_GAP_SECONDS
 
@@ -243,7 +243,7 @@ def test_the_age_of_a_stack_includes_the_silence_after_it(now: list[float]) -> N
     roster = RankStatusTable()
     for _ in range(3):
         now[0] += 1
-        roster.note([post(1, stack="line\n"), post(1)])
+        roster.update([post(1, stack="line\n"), post(1)])
 
     first, second = roster.statuses()
 
@@ -547,7 +547,7 @@ def test_ranks_other_than_0_only_post() -> None:
 
     class Unread(LocalStatusStore):
         def post(self, text: str) -> None:
-            board.post(text)
+            board.publish(text)
 
         def read_all(self) -> list[str | None]:
             raise AssertionError

@@ -74,16 +74,16 @@ def test_durations_and_waits_are_seconds_of_steps_only(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     window, batches = MetricsWindow(world_of_one()), slow_data()
-    window.clock.mark()
+    window.clock.restart()
     for seconds in (1.0, 2.0, 9.0):
         window.timed(batches)
         now[0] += 0.25
-        window.clock.split()
+        window.clock.local_done()
         now[0] += seconds - 0.75
         window.add(row(1.0))
-        window.clock.tick()
+        window.clock.step_done()
     now[0] += 1000.0  # a pause
-    window.clock.mark()
+    window.clock.restart()
 
     summary = window.summarise()
 

@@ -42,7 +42,7 @@ def settle(store: Store, book: AlertLog, later_seconds: float = 0.0, **more: Any
     run = store.run(RUN)
     assert run is not None
     alive = replace(run, heartbeat_at=run.heartbeat_at + later_seconds, progress_at=run.progress_at + later_seconds)
-    book.settle(alive, 50 * GIB, time.time() + later_seconds, **more)
+    book.record_changes(alive, 50 * GIB, time.time() + later_seconds, **more)
 
 
 def changes(store: Store) -> list[tuple[str, bool]]:
@@ -100,7 +100,7 @@ def test_many_processes_at_once_write_a_change_once(store: Store, location: Path
         book = AlertLog(own, RUN)
         run = own.run(RUN)
         assert run is not None
-        book.present(run, None, time.time())
+        book.current(run, None, time.time())
         together.wait()
         settle(own, book)
         own.close()
@@ -135,7 +135,7 @@ def test_in_an_old_run_alerts_only_end(store: Store) -> None:
 
     run = store.run(RUN)
     assert run is not None
-    assert list(book.present(run, None, time.time()).on) == ["lost"], "it is on all the same"
+    assert list(book.current(run, None, time.time()).on) == ["lost"], "it is on all the same"
 
 
 def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
@@ -144,7 +144,7 @@ def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
     def present() -> list[str]:
         run = store.run(RUN)
         assert run is not None
-        return list(book.present(run, None, time.time()).on)
+        return list(book.current(run, None, time.time()).on)
 
     store.add_event(RUN, 1, "not finite", {"steps": [1], "in_a_row": 1})
     store.add_event(RUN, 1, "checkpoint failed", {"checkpoint": "step_0000001", "reason": "no space"})
@@ -164,9 +164,9 @@ def test_a_rank_that_was_named_and_is_so_no_more_is_forgotten(store: Store) -> N
     later = time.time() + 700
     late = replace(run, heartbeat_at=later, progress_at=later)
 
-    assert list(book.present(late, None, later).on) == ["slow_rank"]
+    assert list(book.current(late, None, later).on) == ["slow_rank"]
     store.add_event(RUN, 1, "slow rank", {"rank": None, "own_seconds": [0.1, 0.1]})
-    assert list(book.present(late, None, later).on) == []
+    assert list(book.current(late, None, later).on) == []
 
 
 def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> None:
@@ -177,8 +177,8 @@ def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> 
     assert run is not None
     late = replace(run, heartbeat_at=later, progress_at=later, started_at=run.started_at - 9 * DAY)
 
-    assert list(AlertLog(store, RUN).present(late, None, later - 9).on) == []
-    assert list(AlertLog(store, RUN).present(late, None, later + 9).on) == ["no_record"]
+    assert list(AlertLog(store, RUN).current(late, None, later - 9).on) == []
+    assert list(AlertLog(store, RUN).current(late, None, later + 9).on) == ["no_record"]
 
 
 KINDS = ["not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed", "weights", "alert"]
@@ -204,9 +204,9 @@ def test_a_book_that_is_opened_late_knows_what_one_knows_that_has_followed(store
     assert run is not None
     for _ in range(40):
         random_entry(store, chance)
-        followed.present(run, None, time.time())
+        followed.current(run, None, time.time())
         fresh = AlertLog(store, RUN)
-        fresh.present(run, None, time.time())
+        fresh.current(run, None, time.time())
 
         assert (fresh._news, fresh._on) == (followed._news, followed._on)
         assert fresh.last_change_id == followed.last_change_id
@@ -215,7 +215,7 @@ def test_a_book_that_is_opened_late_knows_what_one_knows_that_has_followed(store
 def test_a_book_that_is_opened_late_reads_a_few_entries_of_a_long_journal(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with store.together():
+    with store.transaction_scope():
         for step in range(500):
             store.add_record(RUN, step, {}, "0" * 64)
             store.add_event(RUN, step, "alert", {"name": "disk", "is_on": step % 2 == 0, "since": 1.0, "sentence": "-"})
@@ -223,7 +223,7 @@ def test_a_book_that_is_opened_late_reads_a_few_entries_of_a_long_journal(
     monkeypatch.setattr(log, "Event", lambda **row: read.append(row["id"]) or Event(**row))
     run = store.run(RUN)
     assert run is not None
-    AlertLog(store, RUN).present(run, None, time.time())
+    AlertLog(store, RUN).current(run, None, time.time())
 
     assert len(read) == 2
 

@@ -244,7 +244,7 @@ def test_events_are_read_from_where_one_was(store: Store) -> None:
 
 def test_an_event_is_kept_with_the_change_it_tells_of_or_not_at_all(store: Store) -> None:
     def half() -> None:
-        with store.together():
+        with store.transaction_scope():
             submit(store)
             raise KeyError
 
@@ -261,7 +261,7 @@ def test_a_reader_who_goes_on_where_he_was_misses_no_event_of_many_writers(locat
 
     def write(number: int) -> None:
         for turn in range(each):
-            with shared.together():  # in a longer transaction numbers would become visible out of order
+            with shared.transaction_scope():  # in a longer transaction numbers would become visible out of order
                 shared.add_event(RUN, turn, "first", {"writer": number})
                 shared.submit(RUN, Kind.PAUSE, {}, actor=str(number), source="cli")
         remaining.release()

@@ -135,7 +135,7 @@ def long_run() -> Iterator[Store]:
 def test_a_long_history_is_told_without_reading_its_log_points(long_run: Store) -> None:
     before = long_run.envelope("run", NAMES, 0, 20_000, 20)
 
-    with pytest.raises(KeyError), long_run.together():  # noqa: PT012
+    with pytest.raises(KeyError), long_run.transaction_scope():  # noqa: PT012
         with long_run.transaction() as connection:
             connection.execute(sa.delete(tables.series).where(tables.series.c.step.between(1, 19_000)))
         assert long_run.envelope("run", NAMES, 0, 20_000, 20) == before

@@ -58,7 +58,7 @@ def test_a_server_that_ended_is_said_and_does_not_answer(stopped: Store) -> None
     with pytest.raises(StoreUnavailableError, match="Connection refused"):
         stopped.current_run()
 
-    assert not stopped.answers()
+    assert not stopped.is_permanent_failure()
     assert stopped.exists()
 
 
@@ -143,7 +143,7 @@ def test_a_server_that_stands_still_is_said_and_is_used_again_once_it_goes_on(
 ) -> None:
     with pytest.raises(StoreUnavailableError, match=r"timeout expired|no answer"):
         frozen.update_run("run-1", step=5)
-    assert not frozen.answers()
+    assert not frozen.is_permanent_failure()
 
     postgres.thaw()
 
@@ -158,7 +158,7 @@ def test_a_server_that_stands_still_amid_a_transaction_is_said_and_keeps_nothing
     monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.1)
 
     def freeze_amid() -> None:
-        with store.together():
+        with store.transaction_scope():
             store.add_event("run-1", 1, "half", {})
             postgres.freeze()
             store.add_event("run-1", 2, "other half", {})
@@ -217,7 +217,7 @@ def test_a_trainer_whose_machine_is_gone_does_not_keep_the_run_from_the_next(
             return False
         return True
 
-    with pytest.raises(StoreUnavailableError, match="idle-in-transaction"), gone.turn("run-1"):
+    with pytest.raises(StoreUnavailableError, match="idle-in-transaction"), gone.run_transaction("run-1"):
         eventually(goes_on_elsewhere, what="the next trainer's turn")
 
 
@@ -244,7 +244,7 @@ def test_a_wrong_password_is_said_without_it_and_the_server_answers(
     with pytest.raises(StoreUnavailableError, match="password authentication failed") as wrong:
         store.current_run()
 
-    assert store.answers()
+    assert store.is_permanent_failure()
     assert "falsch" not in str(wrong.value)
     assert f"127.0.0.1:{postgres.port}" in store.place
     assert "leitstand:" not in store.place
@@ -284,7 +284,7 @@ def test_a_lock_that_is_held_too_long_is_said_after_the_time_allowed(
 ) -> None:
     impatient = connect(store_url, busy_seconds=0.1)
 
-    with store.turn("run-1"), pytest.raises(StoreUnavailableError, match="lock timeout"):
+    with store.run_transaction("run-1"), pytest.raises(StoreUnavailableError, match="lock timeout"):
         impatient.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli")
 
     assert impatient.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli").run_id == "run-1"
@@ -303,7 +303,7 @@ def test_options_in_the_address_are_added_to_ours(store_url: str, connect: Calla
 def test_runs_do_not_wait_for_each_other(store: Store, store_url: str, connect: Callable[..., Store]) -> None:
     impatient = connect(store_url, busy_seconds=0.1)
 
-    with store.turn("run-1"):
+    with store.run_transaction("run-1"):
         impatient.submit("run-2", Kind.PAUSE, {}, actor="eva", source="cli")
 
     assert len(store.commands("run-2")) == 1

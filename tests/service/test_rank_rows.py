@@ -81,7 +81,7 @@ def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, pat
 
 def test_rows_can_be_part_of_a_larger_transaction(store: Store) -> None:
     def fail_half_way() -> None:
-        with store.together():
+        with store.transaction_scope():
             replace_ranks(store, "run-1", [FIRST])
             raise KeyError
 

@@ -374,13 +374,13 @@ def test_what_is_written_together_is_kept_together_or_not_at_all(store: Store) -
     store.open_run("run", {})
 
     def half() -> None:
-        with store.together():
+        with store.transaction_scope():
             store.add_event("run", 1, "first", {})
             raise KeyError("the second never came")
 
     with pytest.raises(KeyError):
         half()
-    with store.together():
+    with store.transaction_scope():
         store.add_event("run", 2, "one", {})
         store.add_event("run", 2, "two", {})
 
@@ -487,7 +487,7 @@ def test_live_settings_and_facts_are_unknown_until_the_trainer_says_them(store: 
 
 def test_a_transaction_within_together_is_a_part_of_it(store: Store) -> None:
     def half() -> None:
-        with store.together():
+        with store.transaction_scope():
             store.open_run("run-2", {})  # makes one of several itself
             store.add_event("run-2", 1, "first", {})
             raise KeyError("the second never came")

@@ -19,7 +19,7 @@ blueprint = Blueprint("alerts", __name__)
 def list_all() -> AlertList:
     """List the alerts that are on now."""
     reader = current_run_context()
-    with reader.together():
+    with reader.transaction_scope():
         run = reader.run()
         judged = current_alerts(alert_logs_of(current_app), reader, run, time.time())
     alerts = judged.on.values()

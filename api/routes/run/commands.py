@@ -71,9 +71,9 @@ def submit(kind: Kind) -> Response:
     """Queue a command for the running training, or say that it would be."""
     reader, asked = current_run_context(), CommandRequest.of_request(kind)
     if asked.dry_run:
-        with reader.together():
+        with reader.transaction_scope():
             return jsonify(dry_run_answer(willing_run(reader, asked), asked))
-    with reader.together():
+    with reader.transaction_scope():
         command, is_replayed = accept(reader, asked)
     response = _answer(wait_until_final(reader.store, command, asked.wait))
     if is_replayed:

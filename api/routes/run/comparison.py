@@ -76,8 +76,8 @@ def _readers(wanted: Sequence[str] | None) -> dict[str, RunContext]:
     """Access to the runs by id; raises `ProblemError` (not-found), naming the one that is not here."""
     room = current_registry()
     if wanted is None:
-        return {known.row.id: known.reader() for known in room.runs()[:MOST_RUNS]}
-    return {run_id: room.reader(run_id) for run_id in wanted}
+        return {known.row.id: known.context() for known in room.runs()[:MOST_RUNS]}
+    return {run_id: room.context(run_id) for run_id in wanted}
 
 
 def _columns(source: RecordSource, names: Sequence[str]) -> Iterator[Column]:

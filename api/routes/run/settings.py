@@ -27,6 +27,6 @@ blueprint = Blueprint("live_settings", __name__)
 def show() -> Response:
     """Show the settings in force, the changes under way, and which settings can change while the run goes on."""
     reader = current_run_context()
-    with reader.together():
+    with reader.transaction_scope():
         present = settings_representation(reader.store, reader.run().id)
     return respond(present)

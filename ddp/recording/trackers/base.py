@@ -26,5 +26,5 @@ class Tracker:
     def validation(self, step: int, at: float, record: Mapping[str, Any], previews: Sequence[Preview]) -> None:
         """The values and pictures of a validation."""
 
-    def go_on_at(self, step: int) -> None:
+    def resume_from(self, step: int) -> None:
         """The run was taken back to `step`: what was shown of later ones no longer belongs to it."""

@@ -63,7 +63,7 @@ class TensorBoard(Tracker):
 
     def start(self, step: int) -> None:
         """Begin to write for a run that goes on at `step`."""
-        self.go_on_at(step)
+        self.resume_from(step)
         self._thread.start()
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class TensorBoard(Tracker):
         for name, picture in previews if self._has_pictures else ():
             self._add_picture(step, at, name, picture)
 
-    def go_on_at(self, step: int) -> None:
+    def resume_from(self, step: int) -> None:
         """Hide what was written of later steps: the run goes on from here."""
         at = time.time()
         beginning = SessionLog(status=SessionLog.START)

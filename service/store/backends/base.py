@@ -44,7 +44,7 @@ class Backend(ABC):
         """Whether there is anything to open; says nothing about whether it can be opened."""
 
     @abstractmethod
-    def answers(self) -> bool:
+    def is_permanent_failure(self) -> bool:
         """Whether waiting would not help where it cannot be used: it is there, and something else is wrong."""
 
     @abstractmethod
@@ -60,15 +60,15 @@ class Backend(ABC):
         """What to raise for an error of the driver: `StoreUnavailableError`, or `ValueError` when values are wrong."""
 
     @abstractmethod
-    def take_turn(self, connection: sa.Connection, run_id: str) -> None:
+    def lock_run(self, connection: sa.Connection, run_id: str) -> None:
         """Let nobody else take a turn on this run until the transaction ends, and announce it."""
 
     @abstractmethod
-    def hold_still(self, connection: sa.Connection) -> None:
+    def begin_snapshot(self, connection: sa.Connection) -> None:
         """Let all that is read in this transaction be of one moment; it is the first that happens there."""
 
     @abstractmethod
-    def announce(self, connection: sa.Connection, run_id: str) -> None:
+    def notify(self, connection: sa.Connection, run_id: str) -> None:
         """Tell who watches the store, once the transaction is kept, that something of this run has changed."""
 
     @abstractmethod

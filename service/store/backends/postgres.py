@@ -67,7 +67,7 @@ class PostgresServer(Backend):
         """There is a server to ask, as far as anybody knows before asking."""
         return True
 
-    def answers(self) -> bool:
+    def is_permanent_failure(self) -> bool:
         """Whether a server is there and takes connections, if perhaps not this one."""
         conninfo = psycopg.conninfo.make_conninfo(**self._arguments)
         return psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK
@@ -95,15 +95,15 @@ class PostgresServer(Backend):
         state = getattr(error.orig, "sqlstate", None) or ""
         return StoreUnavailableError(f"store {self.place}: {text}", will_pass=state.startswith(PASSING))
 
-    def take_turn(self, connection: sa.Connection, run_id: str) -> None:
+    def lock_run(self, connection: sa.Connection, run_id: str) -> None:
         """One lock for each run, so the numbers in its journal become visible in their order."""
         connection.execute(_LOCK_AND_NOTIFY, {"name": run_id})
 
-    def announce(self, connection: sa.Connection, run_id: str) -> None:
+    def notify(self, connection: sa.Connection, run_id: str) -> None:
         """Who listens hears the run's id."""
         connection.execute(_NOTIFY, {"name": run_id})
 
-    def hold_still(self, connection: sa.Connection) -> None:
+    def begin_snapshot(self, connection: sa.Connection) -> None:
         """Read one snapshot."""
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 

@@ -48,7 +48,7 @@ class SqliteFile(Backend):
         """Whether the file is there."""
         return self._path.exists()
 
-    def answers(self) -> bool:
+    def is_permanent_failure(self) -> bool:
         """A file is there, or never will be."""
         return True
 
@@ -76,17 +76,17 @@ class SqliteFile(Backend):
         """All that goes wrong here is the file's fault."""
         return StoreUnavailableError(f"store {self._path}: {error.orig}")
 
-    def take_turn(self, connection: sa.Connection, run_id: str) -> None:  # noqa: ARG002
+    def lock_run(self, connection: sa.Connection, run_id: str) -> None:  # noqa: ARG002
         """A file has one writer at a time, whatever the run."""
         if not _is_in_transaction(connection):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def hold_still(self, connection: sa.Connection) -> None:
+    def begin_snapshot(self, connection: sa.Connection) -> None:
         """Python's driver begins a transaction by itself only before a write."""
         if not _is_in_transaction(connection):
             connection.exec_driver_sql("BEGIN")
 
-    def announce(self, connection: sa.Connection, run_id: str) -> None:
+    def notify(self, connection: sa.Connection, run_id: str) -> None:
         """The file itself shows it."""
 
     def change_stamp(self, run_id: str) -> tuple[int, int]:  # noqa: ARG002

@@ -56,7 +56,7 @@ class CommandStore(Journal):
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
         )
-        with self.turn(run_id) as connection:
+        with self.run_transaction(run_id) as connection:
             if idempotency_key is not None and (earlier := _of_key(connection, run_id, idempotency_key)):
                 return earlier
             keys = {"idempotency_key": idempotency_key, "fingerprint": fingerprint}
@@ -173,7 +173,7 @@ class CommandStore(Journal):
 
     def _end(self, run_id: str, which: sa.ColumnElement[bool], state: CommandState, reason: str, now: float) -> int:
         values = {"state": state.value, "finished_at": now, "reason": reason}
-        with self.turn(run_id) as connection:
+        with self.run_transaction(run_id) as connection:
             return _update(connection, (commands.c.run_id == run_id) & which, values)
 
     def _change(
@@ -186,11 +186,11 @@ class CommandStore(Journal):
         chosen = (commands.c.id == command_id) & commands.c.state.in_([state.value for state in allowed])
         if condition is not None:
             chosen &= condition
-        with self.together(), self.transaction() as connection:
+        with self.transaction_scope(), self.transaction() as connection:
             run_id = connection.execute(sa.select(commands.c.run_id).where(commands.c.id == command_id)).scalar()
             if run_id is None:
                 return False
-            with self.turn(run_id):
+            with self.run_transaction(run_id):
                 return _update(connection, chosen, values) == 1
 
 

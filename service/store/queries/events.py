@@ -32,7 +32,7 @@ class Journal(Database):
 
     def add_event(self, run_id: str, step: int | None, kind: str, details: Mapping[str, Any]) -> None:
         """Append one event; without `step`, at the step that the run has reached as far as the store knows."""
-        with self.turn(run_id) as connection:
+        with self.run_transaction(run_id) as connection:
             append_event(connection, run_id, step, kind, details)
 
     def events_after(self, run_id: str, after_id: int, limit: int) -> list[Event]:

@@ -110,7 +110,7 @@ class RunStore(Journal):
         row = {"run_id": run_id, "step": step, "time": time.time(), "record": dict(record), "sha256": sha256}
         headlines = {name: record.get(name) for name in RECORD_HEADLINES}
         details = {"step": step, "name": record_name(step), "sha256": sha256, **headlines}
-        with self.turn(run_id) as connection:
+        with self.run_transaction(run_id) as connection:
             connection.execute(sa.delete(records).where((records.c.run_id == run_id) & (records.c.step == step)))
             connection.execute(sa.insert(records).values(row))
             append_event(connection, run_id, step, "record", details)

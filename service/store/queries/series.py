@@ -56,7 +56,7 @@ class SeriesStore(Database):
     def series_names(self, run_id: str) -> list[str]:
         """The names of all values that were logged, sorted."""
         progress = sa.select(series_progress.c.summarised_to, series_progress.c.names)
-        with self.moment() as connection:
+        with self.read_snapshot() as connection:
             row = connection.execute(progress.where(series_progress.c.run_id == run_id)).first()
             summarised_to, names = row or (0, [])
             later = (series.c.run_id == run_id) & (series.c.step >= summarised_to)
@@ -72,7 +72,7 @@ class SeriesStore(Database):
         The stretches lie on the same grid for all names, and one without a value is left out. They tell of nothing
         outside the two steps; where there are no more than `points` log points, each is a stretch of its own.
         """
-        with self.moment() as connection:
+        with self.read_snapshot() as connection:
             history = History(connection, run_id, names)
             span = history.span(first_step, last_step)
             if span is None:

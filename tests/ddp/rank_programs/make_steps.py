@@ -62,13 +62,13 @@ class Counted:
 def watch_losses(parts: TrainerComponents) -> list[float]:
     """The total loss of each step from now on."""
     losses: list[float] = []
-    note = parts.ledger.add
+    note = parts.ledger.append
 
     def add(row: torch.Tensor, step: int) -> None:
         losses.append(float(row[0]))
         note(row, step)
 
-    parts.ledger.add = add  # type: ignore[method-assign]
+    parts.ledger.append = add  # type: ignore[method-assign]
     return losses
 
 
@@ -84,7 +84,7 @@ def main() -> None:
     counted.watch(parts)
     trainer = Trainer(parts)
     losses, began = watch_losses(parts), time.monotonic()
-    parts.window.clock.mark()
+    parts.window.clock.restart()
     for step in range(1, int(steps) + 1):
         counted.step = step
         trainer.advance()
