@@ -53,14 +53,14 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the record's order of keys is part of the contract
     app.url_map.merge_slashes = False
-    app.extensions["leitstand"] = room = RunRegistry(config)
+    app.extensions["leitstand"] = registry = RunRegistry(config)
     problems.register(app)
     auth.register(app, config)
     app.before_request(_check_contract)
     app.url_value_preprocessor(_take_run)
     app.url_defaults(_give_run)
     openapi.register(app)
-    register_events(app, room, config.api_streams)
+    register_events(app, registry, config.api_streams)
     register_alerts(app)
     for part in (runs.blueprint, health.blueprint, openapi.blueprint):
         app.register_blueprint(part)

@@ -53,9 +53,9 @@ def main() -> None:
         _fill_artifacts(folder, mlflow_run, options.records)
         ours = stack.enter_context(_serving(_our_command(), "/livez", environment={"DATA_ROOT": str(folder / "run")}))
         mlflow = stack.enter_context(_serving(_mlflow_command(peers, folder), "/health"))
-        board = stack.enter_context(_serving(_tensorboard_command(peers, folder), "/data/plugin/scalars/tags"))
-        _await_tags(board)
-        questions = [*_ours(ours), *_mlflow(mlflow, mlflow_run), *_tensorboard(board)]
+        status_store = stack.enter_context(_serving(_tensorboard_command(peers, folder), "/data/plugin/scalars/tags"))
+        _await_tags(status_store)
+        questions = [*_ours(ours), *_mlflow(mlflow, mlflow_run), *_tensorboard(status_store)]
         _print(_measured(questions, options.rounds))
 
 
@@ -134,9 +134,9 @@ def _serving(command: list[str], ready_path: str, environment: dict[str, str] | 
         process.wait(30)
 
 
-def _await_tags(board: str) -> None:
+def _await_tags(status_store: str) -> None:
     """TensorBoard loads in the background; wait until the last step is there."""
-    url = f"{board}/data/plugin/scalars/scalars?run=.&tag={NAMES[0]}"
+    url = f"{status_store}/data/plugin/scalars/scalars?run=.&tag={NAMES[0]}"
     seen: list[int] = []
 
     def is_loaded() -> bool:

@@ -68,7 +68,7 @@ def parts_at_work(world: World, config: RunConfig, workload: Synthetic) -> Itera
     with watchdog_running(parts):
         parts.window.clock.restart()
         yield parts
-    parts.saver.close()
+    parts.checkpointer.close()
     parts.recorder.close(RunState.STOPPED)
 
 

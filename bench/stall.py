@@ -83,7 +83,7 @@ def measure_saving(model: str, saves: int, steps: int) -> None:
             trainer, boundary = Trainer(parts), StepBoundary(parts)
             for _ in range(WARM_UP_STEPS):
                 trainer.advance()
-            found = [save_once(trainer, boundary, parts.saver.drain, steps) for _ in range(saves)]
+            found = [save_once(trainer, boundary, parts.checkpointer.drain, steps) for _ in range(saves)]
             parameters = sum(parameter.numel() for parameter in parts.stepper.model.parameters())
         if world.is_main:
             sys.stdout.write(describe_saving(model, parameters, found))

@@ -75,7 +75,7 @@ def run_rank(place: RankEnvironment, start: Start, listener: QueueListener) -> i
                 return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave
             parts = build_components(world, start, run_id, leave, workload)
             # A restart after an accident does not end a pause; a person who starts the run again does.
-            parts.standing.is_paused = word == RunState.PAUSED
+            parts.run_status.is_paused = word == RunState.PAUSED
             return train(parts)
     finally:
         world.leave()
@@ -83,19 +83,19 @@ def run_rank(place: RankEnvironment, start: Start, listener: QueueListener) -> i
 
 def train(parts: TrainerComponents) -> int:
     """Train to the end and say how it ended; returns the exit code."""
-    standing, recorder = parts.standing, parts.recorder
+    run_status, recorder = parts.run_status, parts.recorder
     try:
         with watchdog_running(parts):
             ending = Trainer(parts).run()
     except BaseException as error:
-        parts.saver.close()  # what is on its way to the disk is whole yet
+        parts.checkpointer.close()  # what is on its way to the disk is whole yet
         close_after(error, parts)
         raise
-    if standing.is_leaving and parts.world.is_main:
+    if run_status.is_leaving and parts.world.is_main:
         parts.world.leave_restart_note(LEFT_BY_SIGNAL)
-    parts.saver.close()
-    recorder.close(ending, LEFT_BY_SIGNAL if standing.is_leaving else None)
-    return EXIT_CODE if standing.is_leaving else 0
+    parts.checkpointer.close()
+    recorder.close(ending, LEFT_BY_SIGNAL if run_status.is_leaving else None)
+    return EXIT_CODE if run_status.is_leaving else 0
 
 
 def close_after(error: BaseException, parts: TrainerComponents) -> None:

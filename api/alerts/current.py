@@ -22,18 +22,18 @@ class AlertLogs:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._books: OrderedDict[str, AlertLog] = OrderedDict()
+        self._alert_logs: OrderedDict[str, AlertLog] = OrderedDict()
 
     def of(self, store: Store, run_id: str) -> AlertLog:
         """The book of a run in this store."""
         with self._lock:
-            book = self._books.pop(run_id, None)
-            if book is None or book.store is not store:
-                book = AlertLog(store, run_id)
-            self._books[run_id] = book
-            while len(self._books) > MOST_BOOKS:
-                self._books.popitem(last=False)
-            return book
+            alert_log = self._alert_logs.pop(run_id, None)
+            if alert_log is None or alert_log.store is not store:
+                alert_log = AlertLog(store, run_id)
+            self._alert_logs[run_id] = alert_log
+            while len(self._alert_logs) > MOST_BOOKS:
+                self._alert_logs.popitem(last=False)
+            return alert_log
 
 
 def register(app: Flask) -> None:
@@ -43,14 +43,14 @@ def register(app: Flask) -> None:
 
 def alert_logs_of(app: Flask) -> AlertLogs:
     """What `register` made."""
-    books = app.extensions[EXTENSION]
-    assert isinstance(books, AlertLogs)
-    return books
+    alert_logs = app.extensions[EXTENSION]
+    assert isinstance(alert_logs, AlertLogs)
+    return alert_logs
 
 
-def current_alerts(books: AlertLogs, reader: RunContext, run: RunRow, now: float) -> AlertVerdict:
+def current_alerts(alert_logs: AlertLogs, context: RunContext, run: RunRow, now: float) -> AlertVerdict:
     """Which alerts are on at the Unix time `now`. Raises `StoreUnavailableError`."""
-    return books.of(reader.store, run.id).current(run, free_bytes(reader.directory, run), now)
+    return alert_logs.of(context.store, run.id).current(run, free_bytes(context.directory, run), now)
 
 
 def free_bytes(directory: RunDirectory | None, run: RunRow) -> int | None:

@@ -28,11 +28,11 @@ class AlertMonitor:
     """One thread for all runs of a room; nothing that happens to it disturbs anything else."""
 
     def __init__(
-        self, room: RunRegistry, books: AlertLogs, is_ending: Callable[[], bool], told: OnChecked | None = None
+        self, registry: RunRegistry, alert_logs: AlertLogs, is_ending: Callable[[], bool], told: OnChecked | None = None
     ) -> None:
         """It ends once `is_ending` is true; `told` hears of every run that was looked at."""
-        self._room = room
-        self._books = books
+        self._registry = registry
+        self._alert_logs = alert_logs
         self._is_ending = is_ending
         self._told = told
         self._runs: dict[str, KnownRun] = {}
@@ -66,7 +66,7 @@ class AlertMonitor:
             return
         self._surveyed_at = now
         try:
-            found = self._room.runs()
+            found = self._registry.runs()
         except StoreUnavailableError as error:
             logger.debug("Runs cannot be listed: %s", error)
         except Exception as error:  # the boundary of the thread
@@ -89,16 +89,16 @@ class AlertMonitor:
                 logger.exception("The alerts of run %s cannot be judged.", known.row.id)
 
     def _look_at(self, known: KnownRun) -> None:
-        book, now = self._books.of(known.store, known.row.id), time.time()
+        alert_log, now = self._alert_logs.of(known.store, known.row.id), time.time()
         with known.store.transaction_scope():  # over one connection
             run = known.store.run(known.row.id)
             if run is None:  # archived
                 return
         directory = None if known.place is None else known.place.directory
-        book.record_changes(run, free_bytes(directory, run), now, only_ends=not is_change(run, now))
+        alert_log.record_changes(run, free_bytes(directory, run), now, only_ends=not is_change(run, now))
         self._settled.add(run.id)
         if self._told is not None:
-            self._told(known, book.last_change_id)
+            self._told(known, alert_log.last_change_id)
 
     def _is_new(self, what: str, error: Exception) -> bool:
         """Whether such a defect was not logged before: a turn comes every few seconds."""

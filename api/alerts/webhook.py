@@ -112,7 +112,7 @@ def post(receiver: WebhookTarget, event: Event, sent_at: int) -> DeliveryAttempt
         with requests.post(
             receiver.url, body, headers=headers, auth=_of_address, timeout=timeout, allow_redirects=False, stream=True
         ) as answer:
-            return _judged(answer)
+            return _verdict(answer)
     except requests.Timeout:
         return DeliveryAttempt(DeliveryOutcome.AWAY, "it does not answer in time")
     except (requests.RequestException, OSError, ValueError) as error:
@@ -125,7 +125,7 @@ def _of_address(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return HTTPBasicAuth(user, password)(request) if user or password else request
 
 
-def _judged(answer: requests.Response) -> DeliveryAttempt:
+def _verdict(answer: requests.Response) -> DeliveryAttempt:
     status, why = answer.status_code, f"it answers {answer.status_code}"
     if 200 <= status < 300:
         return DeliveryAttempt(DeliveryOutcome.TAKEN, why)

@@ -14,61 +14,61 @@ from service.commands import Command, CommandState, Kind
 from service.store.store import RunRow, Store
 
 
-def accept(reader: RunContext, asked: CommandRequest) -> tuple[Command, bool]:
+def accept(context: RunContext, command_request: CommandRequest) -> tuple[Command, bool]:
     """The command, durable, and whether it is that of an earlier request with the same key."""
-    known = reader.find_run()
-    if known is not None and (earlier := _of_key(reader.store, known.id, asked)):
+    known = context.find_run()
+    if known is not None and (earlier := _of_key(context.store, known.id, command_request)):
         return earlier, True  # also of a run that has ended since
-    run = willing_run(reader, asked)
-    with reader.store.run_transaction(run.id):  # nobody else's request comes in between
-        if earlier := _of_key(reader.store, run.id, asked):
+    run = willing_run(context, command_request)
+    with context.store.run_transaction(run.id):  # nobody else's request comes in between
+        if earlier := _of_key(context.store, run.id, command_request):
             return earlier, True
-        _require_trainer(reader.run())  # who ended in the meantime has rejected what was queued by then
-        if asked.kind is Kind.SET:
-            require_unchanged(reader.store, run.id)
-        return _queue(reader.store, run.id, asked), False
+        _require_trainer(context.run())  # who ended in the meantime has rejected what was queued by then
+        if command_request.kind is Kind.SET:
+            require_unchanged(context.store, run.id)
+        return _queue(context.store, run.id, command_request), False
 
 
-def _of_key(store: Store, run_id: str, asked: CommandRequest) -> Command | None:
+def _of_key(store: Store, run_id: str, command_request: CommandRequest) -> Command | None:
     """What an earlier request with the same key became, for this one; raises `ProblemError` (key-reused)."""
-    command = None if asked.key is None else store.command_by_key(run_id, asked.key)
-    return None if command is None else _replayed(command, asked)
+    command = None if command_request.key is None else store.command_by_key(run_id, command_request.key)
+    return None if command is None else _replayed(command, command_request)
 
 
-def _queue(store: Store, run_id: str, asked: CommandRequest) -> Command:
+def _queue(store: Store, run_id: str, command_request: CommandRequest) -> Command:
     return store.submit(
         run_id,
-        asked.kind,
-        asked.arguments,
-        actor=asked.actor,
-        source=asked.source,
-        apply_at_step=asked.apply_at_step,
-        expires_at=None if asked.expires_in is None else time.time() + asked.expires_in,
-        idempotency_key=asked.key,
-        fingerprint=asked.fingerprint,
+        command_request.kind,
+        command_request.arguments,
+        actor=command_request.actor,
+        source=command_request.source,
+        apply_at_step=command_request.apply_at_step,
+        expires_at=None if command_request.expires_in is None else time.time() + command_request.expires_in,
+        idempotency_key=command_request.key,
+        fingerprint=command_request.fingerprint,
     )
 
 
-def _replayed(command: Command, asked: CommandRequest) -> Command:
+def _replayed(command: Command, command_request: CommandRequest) -> Command:
     """An earlier command for this request: as it was accepted, or who waits gets it as it stands."""
-    if command.fingerprint != asked.fingerprint:
+    if command.fingerprint != command_request.fingerprint:
         raise ProblemError(
             "key-reused",
-            f"The Idempotency-Key {asked.key!r} was used before for another request, which became the {command.kind} "
-            f"command {command.id}; take a new key for each request.",
+            f"The Idempotency-Key {command_request.key!r} was used before for another request, which became the "
+            f"{command.kind} command {command.id}; take a new key for each request.",
         )
-    if asked.wait > 0:
+    if command_request.wait > 0:
         return command
     return replace(
         command, state=CommandState.QUEUED, started_at=None, finished_at=None, step=None, result=None, reason=None
     )
 
 
-def willing_run(reader: RunContext, asked: CommandRequest) -> RunRow:
+def willing_run(context: RunContext, command_request: CommandRequest) -> RunRow:
     """The run, if its trainer is alive and can obey; raises `ProblemError` or `CommandError`."""
-    run = reader.run()
+    run = context.run()
     _require_trainer(run)
-    _require_possible(reader, run, asked)
+    _require_possible(context, run, command_request)
     return run
 
 
@@ -83,24 +83,25 @@ def _require_trainer(run: RunRow) -> None:
         )
 
 
-def _require_possible(reader: RunContext, run: RunRow, asked: CommandRequest) -> None:
+def _require_possible(context: RunContext, run: RunRow, command_request: CommandRequest) -> None:
     """Refuse what the run's present state rules out; the trainer checks again when it carries the command out."""
-    if asked.apply_at_step is not None and asked.apply_at_step <= run.step:
+    if command_request.apply_at_step is not None and command_request.apply_at_step <= run.step:
         raise ProblemError(
-            "invalid-argument", f"apply_at_step is {asked.apply_at_step}, but the run is at step {run.step} already."
+            "invalid-argument",
+            f"apply_at_step is {command_request.apply_at_step}, but the run is at step {run.step} already.",
         )
-    if asked.kind is Kind.SET:
-        require_unchanged(reader.store, run.id)
-        step = max(run.step, asked.apply_at_step or 0)
-        settings_of(run).changed(asked.arguments, step=step, has_perceptual=has_perceptual(run))
-    if asked.kind is Kind.ROLLBACK:
-        _require_checkpoint(reader, asked.arguments["checkpoint"])
+    if command_request.kind is Kind.SET:
+        require_unchanged(context.store, run.id)
+        step = max(run.step, command_request.apply_at_step or 0)
+        settings_of(run).changed(command_request.arguments, step=step, has_perceptual=has_perceptual(run))
+    if command_request.kind is Kind.ROLLBACK:
+        _require_checkpoint(context, command_request.arguments["checkpoint"])
 
 
-def _require_checkpoint(reader: RunContext, wanted: str) -> None:
-    if reader.place is None:
+def _require_checkpoint(context: RunContext, wanted: str) -> None:
+    if context.place is None:
         return
-    saved = reader.place.saved_states
+    saved = context.place.saved_states
     try:
         found, names = saved.find(wanted), saved.names()
     except OSError as error:
@@ -112,16 +113,16 @@ def _require_checkpoint(reader: RunContext, wanted: str) -> None:
         raise ProblemError("invalid-argument", f"There is no checkpoint {wanted}; {advice}.")
 
 
-def dry_run_answer(run: RunRow, asked: CommandRequest) -> Acceptance:
+def dry_run_answer(run: RunRow, command_request: CommandRequest) -> Acceptance:
     """Say what would be queued."""
     return {
         "accepted": True,
         "run_id": run.id,
         "step": run.step,
-        "kind": asked.kind.value,
-        "arguments": asked.arguments,
-        "apply_at_step": asked.apply_at_step,
-        "expires_in": asked.expires_in,
+        "kind": command_request.kind.value,
+        "arguments": command_request.arguments,
+        "apply_at_step": command_request.apply_at_step,
+        "expires_in": command_request.expires_in,
     }
 
 

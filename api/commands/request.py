@@ -111,8 +111,8 @@ class CommandRequest:
     @property
     def fingerprint(self) -> str:
         """The same for requests that want the same, however they write it and however long they wait."""
-        wish = [self.kind.value, self.arguments, self.apply_at_step, self.expires_in, self.if_match]
-        return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
+        stream_request = [self.kind.value, self.arguments, self.apply_at_step, self.expires_in, self.if_match]
+        return hashlib.sha256(json.dumps(stream_request, sort_keys=True).encode()).hexdigest()
 
 
 def actor() -> str:

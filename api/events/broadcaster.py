@@ -42,10 +42,10 @@ class RunFollower:
     def __init__(self, find: Callable[[], RunContext]) -> None:
         """`find` gives access to the run. Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`."""
         self._find = find
-        self.reader = find()
-        self.run = self.reader.run()
-        self.position = latest_cursor(self.reader.store, self.run.id)
-        self._watch = ChangePoller(self.reader.store, self.run.id)
+        self.context = find()
+        self.run = self.context.run()
+        self.position = latest_cursor(self.context.store, self.run.id)
+        self._watch = ChangePoller(self.context.store, self.run.id)
 
     def is_due(self, now: float) -> bool:
         """Whether to look into the store at `now`, of a monotonic clock."""
@@ -57,31 +57,31 @@ class RunFollower:
         Raises `StoreUnavailableError` or `ProblemError` while the run cannot be read.
         """
         self._find_again()
-        run = self.reader.find_run()
+        run = self.context.find_run()
         if run is None:  # one has been archived, and the next has not begun
             return
         if run.id != self.run.id:
-            self.position = start_cursor(self.reader.store, run)
-            self._watch = ChangePoller(self.reader.store, run.id)
+            self.position = start_cursor(self.context.store, run)
+            self._watch = ChangePoller(self.context.store, run.id)
             yield [run_change(run, self.run.id, self.position)]
         self.run = run
         is_all = False
         while not is_all:
-            happenings, is_all = read_messages(self.reader.store, self.position)
-            if happenings:
-                self.position = happenings[-1].position
-                yield happenings
+            messages, is_all = read_messages(self.context.store, self.position)
+            if messages:
+                self.position = messages[-1].position
+                yield messages
 
     def state(self) -> "FollowedState":
         """Once all that was read has been handed out."""
-        return FollowedState(self.reader.store, self.run, self.position)
+        return FollowedState(self.context.store, self.run, self.position)
 
     def _find_again(self) -> None:
         """The default run may have become another, in another store."""
-        reader = self._find()
-        if reader.store is not self.reader.store:
-            self._watch = ChangePoller(reader.store, self.run.id)
-        self.reader = reader
+        context = self._find()
+        if context.store is not self.context.store:
+            self._watch = ChangePoller(context.store, self.run.id)
+        self.context = context
 
 
 class FollowedState(NamedTuple):
@@ -101,7 +101,7 @@ class RunBroadcaster:
         self._is_ending = is_ending
         # Shared
         self._lock = threading.Lock()
-        self._mailboxes: set[Subscription] = set()
+        self._subscriptions: set[Subscription] = set()
         self._told: FollowedState | None = None
         # Of the thread
         self._shown = ""
@@ -124,25 +124,25 @@ class RunBroadcaster:
                 self._told = view.state()
                 self._shown, self._shown_at = state_data(view.run, time.time())[1], time.monotonic()
                 threading.Thread(target=self._run, args=(view,), name="watcher", daemon=True).start()
-            mailbox = Subscription(self._told.position, state_data(self._told.run, time.time())[0])
-            self._mailboxes.add(mailbox)
-        return mailbox
+            subscription = Subscription(self._told.position, state_data(self._told.run, time.time())[0])
+            self._subscriptions.add(subscription)
+        return subscription
 
-    def open_again(self, mailbox: Subscription) -> None:
+    def open_again(self, subscription: Subscription) -> None:
         """Let a mailbox that has lost something take in what comes from now on."""
         with self._lock:
             if self._told is not None:
-                mailbox.begin_at(self._told.position)
+                subscription.begin_at(self._told.position)
 
     def store(self) -> Store | None:
         """Where the run is that the mailboxes are told of; None once nobody listens."""
         told = self._told
         return None if told is None else told.store
 
-    def close(self, mailbox: Subscription) -> None:
+    def close(self, subscription: Subscription) -> None:
         """Nobody reads this one any more; with the last one, the thread ends."""
         with self._lock:
-            self._mailboxes.discard(mailbox)
+            self._subscriptions.discard(subscription)
 
     # The thread
 
@@ -159,10 +159,10 @@ class RunBroadcaster:
     def _goes_on(self) -> bool:
         with self._lock:
             if self._is_ending():
-                for mailbox in self._mailboxes:
-                    mailbox.end()
-                self._mailboxes.clear()
-            if not self._mailboxes:
+                for subscription in self._subscriptions:
+                    subscription.end()
+                self._subscriptions.clear()
+            if not self._subscriptions:
                 self._told = None
             return self._told is not None
 
@@ -170,8 +170,8 @@ class RunBroadcaster:
         now = time.monotonic()
         if view.is_due(now):
             try:
-                for happenings in view.poll():
-                    self._hand_out(view, happenings)
+                for messages in view.poll():
+                    self._hand_out(view, messages)
                 self._hand_out(view, [])
             except (StoreUnavailableError, ProblemError):
                 self._note(is_unreadable=True)
@@ -180,11 +180,11 @@ class RunBroadcaster:
         if now >= self._shown_at + STATE_SECONDS:
             self._show(view, now)
 
-    def _hand_out(self, view: RunFollower, happenings: list[StreamMessage]) -> None:
+    def _hand_out(self, view: RunFollower, messages: list[StreamMessage]) -> None:
         with self._lock:
             self._told = view.state()
-            for mailbox in self._mailboxes:
-                mailbox.push(happenings)
+            for subscription in self._subscriptions:
+                subscription.push(messages)
 
     def _show(self, view: RunFollower, now: float) -> None:
         """Hand out the state if it differs; it may do so just because time goes by."""
@@ -192,8 +192,8 @@ class RunBroadcaster:
         if shown == self._shown:
             return
         with self._lock:
-            for mailbox in self._mailboxes:
-                mailbox.set_state(text)
+            for subscription in self._subscriptions:
+                subscription.set_state(text)
         self._shown, self._shown_at = shown, now
 
     def _note(self, *, is_unreadable: bool) -> None:
@@ -202,8 +202,8 @@ class RunBroadcaster:
             return
         self._is_unreadable = is_unreadable
         with self._lock:
-            for mailbox in self._mailboxes:
-                mailbox.set_note(UNREADABLE if is_unreadable else READABLE)
+            for subscription in self._subscriptions:
+                subscription.set_note(UNREADABLE if is_unreadable else READABLE)
 
 
 class Broadcasters:
@@ -215,7 +215,7 @@ class Broadcasters:
         self._find = find
         self._is_ending: Callable[[], bool] = lambda: False
         self._lock = threading.Lock()
-        self._watchers: dict[str | None, RunBroadcaster] = {}
+        self._broadcasters: dict[str | None, RunBroadcaster] = {}
         self._taken = 0
 
     def end_when(self, is_ending: Callable[[], bool]) -> None:
@@ -243,21 +243,23 @@ class Broadcasters:
     def of(self, run_id: str | None) -> RunBroadcaster:
         """The watcher of a run, or of the default one."""
         with self._lock:
-            idle = [key for key, watcher in self._watchers.items() if key != run_id and not watcher.is_watching]
+            idle = [
+                key for key, broadcaster in self._broadcasters.items() if key != run_id and not broadcaster.is_watching
+            ]
             for key in idle:
-                del self._watchers[key]
-            if run_id not in self._watchers:
-                self._watchers[run_id] = RunBroadcaster(partial(self._find, run_id), lambda: self._is_ending())
-            return self._watchers[run_id]
+                del self._broadcasters[key]
+            if run_id not in self._broadcasters:
+                self._broadcasters[run_id] = RunBroadcaster(partial(self._find, run_id), lambda: self._is_ending())
+            return self._broadcasters[run_id]
 
 
-def register(app: Flask, room: RunRegistry, most_streams: int) -> None:
+def register(app: Flask, registry: RunRegistry, most_streams: int) -> None:
     """Let `app` follow the runs of a room, for at most so many streams at a time."""
-    app.extensions[EXTENSION] = Broadcasters(room.context, most_streams)
+    app.extensions[EXTENSION] = Broadcasters(registry.context, most_streams)
 
 
 def broadcasters_of(app: Flask) -> Broadcasters:
     """What `register` made."""
-    watchers = app.extensions[EXTENSION]
-    assert isinstance(watchers, Broadcasters)
-    return watchers
+    broadcasters = app.extensions[EXTENSION]
+    assert isinstance(broadcasters, Broadcasters)
+    return broadcasters

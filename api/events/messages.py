@@ -38,7 +38,7 @@ def read_messages(
     Raises `StoreUnavailableError`.
     """
     passed, is_all = read_after(store, position, PAGE, target)
-    return [_happening(what, after) for what, after in passed], is_all
+    return [_message(what, after) for what, after in passed], is_all
 
 
 def run_change(run: RunRow, previous_run_id: str, position: EventCursor) -> StreamMessage:
@@ -83,7 +83,7 @@ def comment(text: str) -> bytes:
     return f": {text}\n\n".encode()
 
 
-def _happening(what: Event | SeriesRow, position: EventCursor) -> StreamMessage:
+def _message(what: Event | SeriesRow, position: EventCursor) -> StreamMessage:
     """A named kind is flat: what the journal tells of it, and when that was."""
     if isinstance(what, SeriesRow):
         kind, data = "log", {"step": what.step, "time": what.time, "values": what.values}

@@ -39,33 +39,37 @@ class StreamRequest:
 class EventStream:
     """The pieces of one stream, for one thread: a store that cannot be read is waited for."""
 
-    def __init__(self, watcher: RunBroadcaster, wish: StreamRequest, client: socket.socket | None) -> None:
+    def __init__(
+        self, broadcaster: RunBroadcaster, stream_request: StreamRequest, client: socket.socket | None
+    ) -> None:
         """`client` is looked at to see that it is gone, if it is known.
 
         Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`.
         """
-        self._watcher = watcher
+        self._broadcaster = broadcaster
         self._client = client
-        self._kinds = {*wish.kinds, *ALWAYS}
-        self._mailbox = watcher.open()
-        is_known = wish.position is None or _is_known(wish.position, self._mailbox.position)
+        self._kinds = {*stream_request.kinds, *ALWAYS}
+        self._subscription = broadcaster.open()
+        is_known = stream_request.position is None or _is_known(stream_request.position, self._subscription.position)
         self._greeting = b"" if is_known else comment(FOREIGN)
-        self._position = wish.position if wish.position and is_known else self._mailbox.position
+        self._position = (
+            stream_request.position if stream_request.position and is_known else self._subscription.position
+        )
         self._is_lost = False
         self._began_at = self._sent_at = time.monotonic()
 
     def close(self) -> None:
         """Let the watcher forget this stream."""
-        self._watcher.close(self._mailbox)
+        self._broadcaster.close(self._subscription)
 
     def pieces(self) -> Iterator[bytes]:
         """What to send, piece by piece, until the client is gone or has to come again."""
         yield hello(self._position, RETRY_MILLISECONDS) + self._greeting
         yield from self._catch_up()
         while self._goes_on():
-            delivery = self._mailbox.poll(TURN_SECONDS)
+            delivery = self._subscription.poll(TURN_SECONDS)
             if delivery.has_lost:
-                self._watcher.open_again(self._mailbox)
+                self._broadcaster.open_again(self._subscription)
                 yield from self._catch_up()
             elif piece := self._delivered(delivery) or self._sign_of_life():
                 self._sent_at = time.monotonic()
@@ -74,24 +78,24 @@ class EventStream:
 
     def _goes_on(self) -> bool:
         is_long = time.monotonic() > self._began_at + LONGEST_SECONDS
-        return not (self._mailbox.is_over or self._is_lost or is_long or _is_gone(self._client))
+        return not (self._subscription.is_over or self._is_lost or is_long or _is_gone(self._client))
 
     # What was missed
 
     def _catch_up(self) -> Iterator[bytes]:
         """Everything between this stream's position and what its mailbox takes in."""
-        target, is_all = self._mailbox.position, self._position == self._mailbox.position
+        target, is_all = self._subscription.position, self._position == self._subscription.position
         # Another run has come meanwhile: who comes back begins with that one.
         self._is_lost = target.run_id != self._position.run_id
         while not is_all and self._goes_on():
-            store = self._watcher.store()
+            store = self._broadcaster.store()
             try:
-                happenings, is_all = ([], True) if store is None else self._page(store, target)
+                messages, is_all = ([], True) if store is None else self._page(store, target)
             except StoreUnavailableError:
                 yield comment(UNREADABLE)
                 time.sleep(TURN_SECONDS)
                 continue
-            if piece := self._passed(happenings):
+            if piece := self._passed(messages):
                 yield piece
         self._position = self._position if self._is_lost else target
 
@@ -103,13 +107,13 @@ class EventStream:
         if self._position.next_step < target.next_step and has_more_points(store, self._position, MOST_REPLAYED):
             left_out = [gap(self._position, target.next_step - 1)]
             self._position = left_out[0].position
-        happenings, is_all = read_messages(store, self._position, target)
-        return left_out + happenings, is_all
+        messages, is_all = read_messages(store, self._position, target)
+        return left_out + messages, is_all
 
     # What comes
 
     def _delivered(self, delivery: SubscriptionBatch) -> bytes:
-        piece = self._passed(delivery.happenings)
+        piece = self._passed(delivery.messages)
         if delivery.state is not None and "state" in self._kinds:
             piece += event_text("state", delivery.state, self._position)
         return piece if delivery.note is None else piece + comment(delivery.note)
@@ -117,11 +121,11 @@ class EventStream:
     def _sign_of_life(self) -> bytes:
         return heartbeat(self._position) if time.monotonic() >= self._sent_at + HEARTBEAT_SECONDS else b""
 
-    def _passed(self, happenings: Sequence[StreamMessage]) -> bytes:
+    def _passed(self, messages: Sequence[StreamMessage]) -> bytes:
         """Those of the kinds that were asked for; what follows comes after all of them."""
-        if happenings:
-            self._position = happenings[-1].position
-        return b"".join(happening.text for happening in happenings if happening.kind in self._kinds)
+        if messages:
+            self._position = messages[-1].position
+        return b"".join(message.text for message in messages if message.kind in self._kinds)
 
 
 def _is_known(position: EventCursor, present: EventCursor) -> bool:
@@ -148,21 +152,21 @@ RETRY_SECONDS = 5
 class LimitedStream:
     """A stream that holds one of the places for streams until it is closed, even if it was never begun."""
 
-    def __init__(self, watchers: Broadcasters, run_id: str | None, wish: StreamRequest) -> None:
+    def __init__(self, broadcasters: Broadcasters, run_id: str | None, stream_request: StreamRequest) -> None:
         """Raises `ProblemError` (too-many-streams, not-found, no-run) or `StoreUnavailableError`."""
-        if not watchers.take_place():
-            most = watchers.most_streams
+        if not broadcasters.take_place():
+            most = broadcasters.most_streams
             raise ProblemError(
                 "too-many-streams",
                 f"All {most} event streams are taken; close one, come again, or raise API_STREAMS.",
                 {"Retry-After": str(RETRY_SECONDS)},
             )
-        self._watchers = watchers
+        self._broadcasters = broadcasters
         self._is_closed = False
         try:
-            self._stream = EventStream(watchers.of(run_id), wish, request.environ.get("gunicorn.socket"))
+            self._stream = EventStream(broadcasters.of(run_id), stream_request, request.environ.get("gunicorn.socket"))
         except BaseException:
-            watchers.give_place_back()
+            broadcasters.give_place_back()
             raise
 
     def __iter__(self) -> Iterator[bytes]:
@@ -173,4 +177,4 @@ class LimitedStream:
         if not self._is_closed:
             self._is_closed = True
             self._stream.close()
-            self._watchers.give_place_back()
+            self._broadcasters.give_place_back()

@@ -18,7 +18,7 @@ class SubscriptionBatch:
     With `has_lost` there is nothing else: too much had come, and the rest is in the store.
     """
 
-    happenings: tuple[StreamMessage, ...] = ()
+    messages: tuple[StreamMessage, ...] = ()
     state: str | None = None
     note: str | None = None
     has_lost: bool = False
@@ -34,20 +34,20 @@ class Subscription:
     def __init__(self, position: EventCursor, state: str) -> None:
         self.position = position
         self._changed = threading.Condition()
-        self._happenings: list[StreamMessage] = []
+        self._messages: list[StreamMessage] = []
         self._state: str | None = state
         self._note: str | None = None
         self._has_lost = False
         self._is_over = False
 
-    def push(self, happenings: Iterable[StreamMessage]) -> None:
+    def push(self, messages: Iterable[StreamMessage]) -> None:
         """Add what happened."""
         with self._changed:
             if not self._has_lost:
-                self._happenings += happenings
-                self._has_lost = len(self._happenings) > MOST_WAITING
+                self._messages += messages
+                self._has_lost = len(self._messages) > MOST_WAITING
             if self._has_lost:
-                self._happenings.clear()
+                self._messages.clear()
             self._changed.notify()
 
     def set_state(self, state: str) -> None:
@@ -72,7 +72,7 @@ class Subscription:
         """Take in happenings again after too many had come; those before `position` are in the store."""
         with self._changed:
             self.position = position
-            self._happenings.clear()
+            self._messages.clear()
             self._has_lost = False
 
     def poll(self, seconds: float) -> SubscriptionBatch:
@@ -82,8 +82,8 @@ class Subscription:
                 self._changed.wait(seconds)
             if self._has_lost and not self._is_over:
                 return SubscriptionBatch(has_lost=True)
-            found = SubscriptionBatch(tuple(self._happenings), self._state, self._note, is_over=self._is_over)
-            self._happenings.clear()
+            found = SubscriptionBatch(tuple(self._messages), self._state, self._note, is_over=self._is_over)
+            self._messages.clear()
             self._state = self._note = None
         return found
 
@@ -94,4 +94,4 @@ class Subscription:
 
     @property
     def _is_empty(self) -> bool:
-        return not (self._happenings or self._has_lost or self._is_over) and self._state is None and self._note is None
+        return not (self._messages or self._has_lost or self._is_over) and self._state is None and self._note is None

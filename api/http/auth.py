@@ -77,7 +77,7 @@ class Guard:
 
     def __init__(self, config: RunConfig) -> None:
         self._names = host_names(config)
-        self._book = TokenReader(config.api_token, file_of(config))
+        self._alert_log = TokenReader(config.api_token, file_of(config))
         self._rates = RateLimits(config)
         self._serves = lru_cache(maxsize=256)(self._serves_name)
 
@@ -90,7 +90,7 @@ class Guard:
         wanted = operation_of(current_app, request.endpoint)
         scope = _scope_of(wanted)
         address = client_network(request.remote_addr or "")
-        if self._book.is_needed and scope is not Scope.OPEN:
+        if self._alert_log.is_needed and scope is not Scope.OPEN:
             token = self._authenticate(address)
             g.token_name = request.environ[CLIENT_KEY] = token.name
             self._count(scope, wanted, f"token {token.name}")
@@ -107,7 +107,7 @@ class Guard:
             raise ProblemError("wrong-host", f"The Host header is {host!r}, but {why}: ask {served}.")
 
     def _serves_name(self, host: str) -> bool:
-        if not self._names and self._book.is_needed:
+        if not self._names and self._alert_log.is_needed:
             return True  # a page that rebinds its name has no token
         match = _HOST.fullmatch(host)
         if match is None:
@@ -129,7 +129,7 @@ class Guard:
         try:
             # WSGI hands header bytes on as Latin-1.
             text = given.strip().encode("latin-1", "replace")
-            token = self._book.find(text, with_chosen=wrong_tokens.has_room(address))
+            token = self._alert_log.find(text, with_chosen=wrong_tokens.has_room(address))
         except TokenFileError:
             raise ProblemError(
                 "tokens-unavailable", "The server's file of tokens cannot be used; its log says why."

@@ -16,19 +16,19 @@ from service.store.queries.records import record_marks
 from service.store.store import RunRow
 
 
-def scrape_run(reader: RunContext, traffic: HttpCounts | None) -> Scrape:
+def scrape_run(context: RunContext, traffic: HttpCounts | None) -> Scrape:
     """Everything that the table of metrics needs. Raises `StoreUnavailableError`."""
-    files = _files(reader)
-    with reader.transaction_scope():
-        run = reader.find_run()
-        scrape = Scrape(traffic=traffic, run=run, record_count=files, disk=_disk(reader, run))
-        return scrape if run is None else _with_store(scrape, reader, run)
+    files = _files(context)
+    with context.transaction_scope():
+        run = context.find_run()
+        scrape = Scrape(traffic=traffic, run=run, record_count=files, disk=_disk(context, run))
+        return scrape if run is None else _with_store(scrape, context, run)
 
 
-def _with_store(scrape: Scrape, reader: RunContext, run: RunRow) -> Scrape:
-    store = reader.store
+def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
+    store = context.store
     marks = record_marks(store, run.id, newest_first=True, limit=1)
-    alerts = current_alerts(alert_logs_of(current_app), reader, run, scrape.now).on
+    alerts = current_alerts(alert_logs_of(current_app), context, run, scrape.now).on
     return replace(
         scrape,
         ranks=rank_rows(store, run.id),
@@ -40,19 +40,19 @@ def _with_store(scrape: Scrape, reader: RunContext, run: RunRow) -> Scrape:
     )
 
 
-def _files(reader: RunContext) -> int | None:
+def _files(context: RunContext) -> int | None:
     """How many records lie in the directory; None where it is not on this machine, or cannot be read."""
     try:
-        return reader.place.records.count() if reader.place else None
+        return context.place.records.count() if context.place else None
     except OSError:
         return None
 
 
-def _disk(reader: RunContext, run: RunRow | None) -> Disk | None:
+def _disk(context: RunContext, run: RunRow | None) -> Disk | None:
     """The disk as it is now where it is on this machine, else as the trainer last saw it."""
-    if reader.directory is not None:
+    if context.directory is not None:
         try:
-            usage = shutil.disk_usage(reader.directory.root)
+            usage = shutil.disk_usage(context.directory.root)
         except OSError:
             return None
         return Disk(usage.free, usage.total)

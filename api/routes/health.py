@@ -27,8 +27,8 @@ def livez() -> Alive:
 )
 def readyz() -> Ready:
     """200 while commands can be obeyed, otherwise 503."""
-    reader = current_run_context()
-    state = reader.run().reported_state(time.time())
+    context = current_run_context()
+    state = context.run().reported_state(time.time())
     if not state.has_trainer:
         raise ProblemError("no-trainer", f"No trainer is alive: the run is {state}.")
     return {"ready": True}

@@ -19,16 +19,16 @@ blueprint = Blueprint("runs", __name__)
 )
 def list_all() -> RunList:
     """List the runs; each has all routes of the default one below its `url`."""
-    room, now = current_registry(), time.time()
-    known, skipped = room.survey()
-    default = _default_id(room)
+    registry, now = current_registry(), time.time()
+    known, skipped = registry.survey()
+    default = _default_id(registry)
     return {"runs": [entry(run, now, is_default=run.row.id == default) for run in known], "skipped": skipped}
 
 
-def _default_id(room: RunRegistry) -> str | None:
+def _default_id(registry: RunRegistry) -> str | None:
     """The id of the default run; None where there is none, or it cannot be read."""
     try:
-        default = room.context().find_run()
+        default = registry.context().find_run()
     except (ProblemError, StoreUnavailableError):
         return None
     return None if default is None else default.id

@@ -54,10 +54,10 @@ class RunContext:
 def current_run_context() -> RunContext:
     """The run that the present request speaks of: the one in its path, or the room's default."""
     if "reader" not in g:
-        g.reader = current_app.extensions["leitstand"].reader(named_run())
-    reader = g.reader
-    assert isinstance(reader, RunContext)
-    return reader
+        g.context = current_app.extensions["leitstand"].context(named_run())
+    context = g.context
+    assert isinstance(context, RunContext)
+    return context
 
 
 def named_run() -> str | None:

@@ -12,14 +12,14 @@ PAGE_SIZE = 1000
 """Entries on a page where the request does not say; the most it can ask for."""
 
 
-def record_source(reader: RunContext) -> RecordSource:
+def record_source(context: RunContext) -> RecordSource:
     """The files of the run's directory, or where that is not on this machine, the store's copies.
 
     Raises `ProblemError` (no-run) or `StoreUnavailableError`.
     """
-    if reader.place is not None:
-        return reader.place.records
-    return StoredRecordCopies(reader.store, reader.run().id)
+    if context.place is not None:
+        return context.place.records
+    return StoredRecordCopies(context.store, context.run().id)
 
 
 def listing(source: RecordSource, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordList:

@@ -175,6 +175,6 @@ def entry(known: KnownRun, now: float, *, is_default: bool) -> RunEntry:
 
 def current_registry() -> RunRegistry:
     """The room of the application that answers the present request."""
-    room = current_app.extensions["leitstand"]
-    assert isinstance(room, RunRegistry)
-    return room
+    registry = current_app.extensions["leitstand"]
+    assert isinstance(registry, RunRegistry)
+    return registry

@@ -20,14 +20,14 @@ def begin(app: Flask, config: RunConfig, is_ending: Callable[[], bool]) -> None:
     """Start the threads of `app`; they and all event streams end once `is_ending` is true."""
     broadcasters_of(app).end_when(is_ending)
     receiver = WebhookTarget.of(config)
-    courier = None if receiver is None else WebhookSender(receiver, is_ending)
+    sender = None if receiver is None else WebhookSender(receiver, is_ending)
 
     def tell(known: KnownRun, event_id: int) -> None:
-        if courier is not None:
-            courier.notify(known.store, known.row.id, event_id)
+        if sender is not None:
+            sender.notify(known.store, known.row.id, event_id)
 
-    room = app.extensions["leitstand"]
-    assert isinstance(room, RunRegistry)
-    AlertMonitor(room, alert_logs_of(app), is_ending, tell).start()
-    if courier is not None:
-        courier.start()
+    registry = app.extensions["leitstand"]
+    assert isinstance(registry, RunRegistry)
+    AlertMonitor(registry, alert_logs_of(app), is_ending, tell).start()
+    if sender is not None:
+        sender.start()

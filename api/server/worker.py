@@ -114,13 +114,13 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
 
     def enqueue_req(self, conn: ClientConnection) -> None:
         """Gather the next request of a connection, and give it to a thread once it is whole."""
-        arrival = PendingRequest(conn, time.monotonic() + REQUEST_SECONDS)
+        pending = PendingRequest(conn, time.monotonic() + REQUEST_SECONDS)
         conn.sock.setblocking(False)
         if conn.parser is not None:  # what came behind the request before
-            arrival.request.add(conn.parser.unreader.take_buffered())
+            pending.request.add(conn.parser.unreader.take_buffered())
         self._make_room(MOST_ARRIVING - 1)
-        self._arriving[arrival] = None
-        self._gather(arrival)
+        self._arriving[pending] = None
+        self._gather(pending)
 
     def murder_pending(self) -> None:
         """End what takes too long; when the server is to stop, also what has not begun."""
@@ -130,8 +130,8 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         while self._arriving and (oldest := next(iter(self._arriving))).deadline <= now:
             self._drop(oldest, "request-timeout" if oldest.request.data else None)
         if not self.alive:
-            for arrival in [arrival for arrival in self._arriving if not arrival.request.data]:
-                self._drop(arrival)
+            for pending in [pending for pending in self._arriving if not pending.request.data]:
+                self._drop(pending)
 
     def handle_request(self, req: Any, conn: ClientConnection) -> bool:
         """Answer, in a thread; a client that stalls counts as one that is gone."""
@@ -153,53 +153,53 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         detail = DETAILS.get(slug) or f"The request cannot be read ({reason}); send it as RFC 9112 has it."
         _send(client, refusal_bytes(slug, detail))
 
-    def _gather(self, arrival: PendingRequest, _file: Any = None) -> None:
+    def _gather(self, pending: PendingRequest, _file: Any = None) -> None:
         """Read what is there, and see whether that was all."""
-        if arrival not in self._arriving:
+        if pending not in self._arriving:
             return  # dropped for another whose event came in the same turn
-        request, is_open = arrival.request, True
+        request, is_open = pending.request, True
         try:
             while is_open and not request.is_settled:
-                piece = arrival.conn.sock.recv(PIECE_BYTES)
+                piece = pending.conn.sock.recv(PIECE_BYTES)
                 request.add(piece)
                 is_open = piece != b""
         except BlockingIOError:
-            self._wait(arrival)
+            self._wait(pending)
         except OSError:
-            self._drop(arrival)
+            self._drop(pending)
         else:
             if request.is_whole:
-                self._hand_over(arrival)
+                self._hand_over(pending)
             else:
-                self._drop(arrival, request.refusal)
+                self._drop(pending, request.refusal)
 
-    def _wait(self, arrival: PendingRequest) -> None:
-        if arrival.request.awaits_continue:
-            arrival.request.awaits_continue = False
-            _send(arrival.conn.sock, CONTINUE)
-        if not arrival.is_watched:
-            arrival.is_watched = True
-            self.poller.register(arrival.conn.sock, EVENT_READ, partial(self._gather, arrival))
+    def _wait(self, pending: PendingRequest) -> None:
+        if pending.request.awaits_continue:
+            pending.request.awaits_continue = False
+            _send(pending.conn.sock, CONTINUE)
+        if not pending.is_watched:
+            pending.is_watched = True
+            self.poller.register(pending.conn.sock, EVENT_READ, partial(self._gather, pending))
 
-    def _hand_over(self, arrival: PendingRequest) -> None:
-        self._forget(arrival)
-        conn = arrival.conn
+    def _hand_over(self, pending: PendingRequest) -> None:
+        self._forget(pending)
+        conn = pending.conn
         conn.init()
-        conn.parser.unreader.unread(bytes(arrival.request.data))
+        conn.parser.unreader.unread(bytes(pending.request.data))
         super().enqueue_req(conn)
 
-    def _drop(self, arrival: PendingRequest, refusal: str | None = None) -> None:
+    def _drop(self, pending: PendingRequest, refusal: str | None = None) -> None:
         """End a connection before its request was whole; the other side is told why if there is a reason."""
-        self._forget(arrival)
+        self._forget(pending)
         self.nr_conns -= 1
         if refusal is not None:
-            _send(arrival.conn.sock, refusal_bytes(refusal, DETAILS[refusal]))
-        arrival.conn.close(graceful=refusal is not None)
+            _send(pending.conn.sock, refusal_bytes(refusal, DETAILS[refusal]))
+        pending.conn.close(graceful=refusal is not None)
 
-    def _forget(self, arrival: PendingRequest) -> None:
-        del self._arriving[arrival]
-        if arrival.is_watched:
-            self.poller.unregister(arrival.conn.sock)
+    def _forget(self, pending: PendingRequest) -> None:
+        del self._arriving[pending]
+        if pending.is_watched:
+            self.poller.unregister(pending.conn.sock)
 
     def _make_room(self, most: int) -> None:
         """Drop the oldest until at most so many requests are on their way: a whole one takes milliseconds to come."""

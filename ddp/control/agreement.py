@@ -41,10 +41,10 @@ class RankAgreement:
     """One rank's end of the agreement. Every method that sends is called by all ranks at the same step."""
 
     def __init__(
-        self, world: World, inbox: CommandQueue, wants_to_leave: Callable[[], bool], first_check_step: int
+        self, world: World, command_queue: CommandQueue, wants_to_leave: Callable[[], bool], first_check_step: int
     ) -> None:
         self._world = world
-        self._inbox = inbox
+        self._command_queue = command_queue
         self._wants_to_leave = wants_to_leave
         self._next_check = first_check_step
         self._sent: tuple[PendingAgreement, list[Command], list[Command]] | None = None
@@ -54,8 +54,8 @@ class RankAgreement:
         """Send this rank's word if `step`, the step being made, is one to check."""
         if step < self._next_check:
             return
-        missed = self._inbox.take_missed(step) if self._world.is_main else []
-        commands = self._inbox.take(step) if self._world.is_main else []
+        missed = self._command_queue.take_missed(step) if self._world.is_main else []
+        commands = self._command_queue.take(step) if self._world.is_main else []
         operations = CommandBits.LEAVE if self._wants_to_leave() else CommandBits.NONE
         for command in commands:
             operations |= CommandBits.of(command.kind)
@@ -74,12 +74,12 @@ class RankAgreement:
     def wait(self, step: int) -> AgreedCommands:
         """One turn while paused: rank 0 waits up to a quarter of a second for a command, the others for rank 0."""
         if self._world.is_main and not self._wants_to_leave():
-            self._inbox.wait(CHECK_SECONDS, step)
+            self._command_queue.wait(CHECK_SECONDS, step)
         self._next_check = step
         self.send(step)
-        turn = self.receive()
+        agreed = self.receive()
         self._next_check = step + 1
-        return turn
+        return agreed
 
     def reset(self, step: int) -> None:
         """The run was set back to `step`: the next step is one to check, on every rank."""
@@ -89,7 +89,7 @@ class RankAgreement:
     def _next_after(self, step: int) -> int:
         """The next step to check: after a quarter of a second, or earlier where a command waits for its step."""
         after_a_while = step + self._stride(step)
-        wanted = self._inbox.next_step(step)
+        wanted = self._command_queue.next_step(step)
         return after_a_while if wanted is None else min(after_a_while, wanted)
 
     def _stride(self, step: int) -> int:

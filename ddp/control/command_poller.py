@@ -22,10 +22,10 @@ LEAD_STEPS_AT_FIRST = 1000
 class CommandPoller:
     """Looks for queued commands. A look costs no query unless somebody wrote to the store, or a time has come."""
 
-    def __init__(self, store: Store, run_id: str, inbox: CommandQueue) -> None:
+    def __init__(self, store: Store, run_id: str, command_queue: CommandQueue) -> None:
         self._store = store
         self._run_id = run_id
-        self._inbox = inbox
+        self._command_queue = command_queue
         self._watch = ChangePoller(store, run_id)
         self._waiting: list[Command] = []
         self._unheard: Command | None = None
@@ -60,7 +60,7 @@ class CommandPoller:
         has_begun = self._store.begin_command(command.id) or (is_again and self._is_running(command))
         self._unheard = None
         if has_begun:
-            self._inbox.put(command)
+            self._command_queue.put(command)
 
     def _is_running(self, command: Command) -> bool:
         now = self._store.command(command.id)

@@ -17,7 +17,7 @@ class PiggybackModule(nn.Module):
     def __init__(self, network: nn.Module, value_count: int, device: torch.device) -> None:
         super().__init__()
         self.network = network
-        self.passenger = nn.Parameter(torch.zeros(value_count, device=device))
+        self.piggyback = nn.Parameter(torch.zeros(value_count, device=device))
 
     def forward(self, lr: Tensor) -> Tensor:
         """What the network makes of its input."""
@@ -26,10 +26,10 @@ class PiggybackModule(nn.Module):
 
     def attach(self, values: Tensor) -> Tensor:
         """A scalar 0 to add to the loss; its backward puts `values` (V,), detached, into the passenger's gradient."""
-        return (self.passenger * values.detach()).sum()
+        return (self.piggyback * values.detach()).sum()
 
     def reduced(self) -> Tensor:
         """The means (V,) over micro-batches and ranks, once backward is done."""
-        gradient = self.passenger.grad
+        gradient = self.piggyback.grad
         assert gradient is not None, "nothing was carried in this step"
         return gradient.clone()

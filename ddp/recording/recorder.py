@@ -45,23 +45,23 @@ class Recorder:
         store: Store,
         directory: RunDirectory,
         run_id: str,
-        inbox: CommandQueue,
+        command_queue: CommandQueue,
         *,
         others_facts: Callable[[], TrainerStats] | None = None,
-        viewer: Tracker | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         """`others_facts` gives what other parts have to tell with every heartbeat; it is called on the thread."""
         self._store = store
         self._directory = directory
         self._run_id = run_id
-        self._inbox = inbox
-        self._reception = CommandPoller(store, run_id, inbox)
+        self._command_queue = command_queue
+        self._command_poller = CommandPoller(store, run_id, command_queue)
         self._records = RecordWriter(directory, self._confirm, self._fail_waiting)
         # From the training thread
         self.step = 0
-        self._pulse = Heartbeat(store, run_id, self._facts)
+        self._heartbeat = Heartbeat(store, run_id, self._facts)
         self._writings = StoreWriter(store, run_id)
-        self._viewer = viewer or Tracker()
+        self._tracker = tracker or Tracker()
         self._snapshot: Record | None = None
         # From the watchdog's thread
         self._rank_statuses: tuple[RankStatus, ...] = ()
@@ -79,7 +79,7 @@ class Recorder:
 
     def start(self) -> None:
         """Begin to write and to listen."""
-        self._viewer.start(self.step)
+        self._tracker.start(self.step)
         self._thread.start()
 
     def register_when_reachable(self, open_run: Callable[[Store], object]) -> None:
@@ -89,7 +89,7 @@ class Recorder:
     def close(self, state: RunState, reason: str | None = None) -> None:
         """Write everything that waits, then the run's last state; gives up after a while if the store stays away."""
         ended = f"the run ended ({state})"
-        for command in self._inbox.take_all():
+        for command in self._command_queue.take_all():
             self.finish(command, CommandState.REJECTED, reason=ended)
         self.set_state(state, reason)
         # After the state, which keeps the API from accepting more.
@@ -105,22 +105,22 @@ class Recorder:
         self._ending.set()
         self._thread.join()
         self._store.close()
-        self._viewer.close()
+        self._tracker.close()
 
     def mark_progress(self) -> None:
         """Something moved that is not a step: an image validated, a file saved."""
-        self._pulse.mark_progress()
+        self._heartbeat.mark_progress()
 
     def mark_step(self, step: int) -> None:
         """A step is done."""
         self.step = step
-        self._pulse.mark_progress()
+        self._heartbeat.mark_progress()
 
     def log_point(self, step: int, values: Mapping[str, Any], snapshot: Record) -> None:
         """Append to the series and publish the live snapshot. Both mappings are handed over: they change no more."""
         run_id, at = self._run_id, time.time()
         self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, values)]), is_log_point=True)
-        self._viewer.log_point(step, at, snapshot)
+        self._tracker.log_point(step, at, snapshot)
         self._snapshot = snapshot
 
     def publish_snapshot(self, snapshot: Record) -> None:
@@ -131,7 +131,7 @@ class Recorder:
         """Save a record as its file, its pictures, and its values; then finish the commands that waited for it."""
         run_id, step, at = self._run_id, record["step_current"], time.time()
         self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, series)]), is_log_point=True)
-        self._viewer.validation(step, at, record, previews)
+        self._tracker.validation(step, at, record, previews)
         self.publish_snapshot(record)
         self._records.add(UnsavedRecord(record, previews, waiting))
 
@@ -194,7 +194,7 @@ class Recorder:
         except OSError as error:
             logger.warning("What lies beyond step %d could not be moved to %s: %s", step, archive, error)
         self._writings.add(lambda store: store.branch_off(self._run_id, step, archive.name))
-        self._viewer.resume_from(step)
+        self._tracker.resume_from(step)
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
         """Publish what the run is doing."""
@@ -212,7 +212,7 @@ class Recorder:
             except Exception:  # the boundary of the thread: a defect here must not end the heartbeat
                 logger.exception("The recorder met an unexpected error; it goes on.")
         deadline = time.monotonic() + LAST_CHANCE_SECONDS
-        self._pulse.force()  # the last heartbeat tells of the last checkpoint
+        self._heartbeat.force()  # the last heartbeat tells of the last checkpoint
         while self._has_something_to_write and time.monotonic() < deadline:
             self._store_retry_at = 0.0
             self._records.retry_now()
@@ -240,9 +240,9 @@ class Recorder:
         try:
             self._writings.write()
             self._write_latest()
-            self._pulse.send_if_due(now, self.step)
+            self._heartbeat.send_if_due(now, self.step)
             if not self._ending.is_set():
-                self._reception.poll(self.step)
+                self._command_poller.poll(self.step)
         except StoreUnavailableError as error:
             self._store_retry_at = now + RETRY_SECONDS
             if not self._store_is_down:
@@ -260,7 +260,7 @@ class Recorder:
             "waiting_writings": len(self._writings),
             "store_outages": self._store_outages,
             "stalls": self._stalls,
-            "viewer_events_dropped": self._viewer.dropped,
+            "viewer_events_dropped": self._tracker.dropped,
         }
 
     def _write_latest(self) -> None:

@@ -34,7 +34,7 @@ class RunRegistration:
         return before
 
 
-def register_run(config: RunConfig, opening: RunRegistration) -> tuple[Store, TrainerStats | None]:
+def register_run(config: RunConfig, registration: RunRegistration) -> tuple[Store, TrainerStats | None]:
     """The store, and what the run's last trainer told there; None where a server has yet to be told of this start.
 
     A server that is away or busy keeps no training from its work. Raises `UserError` when the store is there and
@@ -42,19 +42,19 @@ def register_run(config: RunConfig, opening: RunRegistration) -> tuple[Store, Tr
     """
     try:
         store = open_store(config, create=True, keep_open=True)
-        return store, _opened(store, opening)
+        return store, _opened(store, registration)
     except StoreUnavailableError as error:
         raise _unusable(config, error) from None
 
 
-def _opened(store: Store, opening: RunRegistration) -> TrainerStats | None:
+def _opened(store: Store, registration: RunRegistration) -> TrainerStats | None:
     try:
-        return opening.in_store(store)
+        return registration.in_store(store)
     except StoreUnavailableError as error:
         if error.will_pass or not store.is_permanent_failure():
             logger.warning("The store cannot be reached (%s); training starts, unseen until it is back.", error)
             return None
-    return opening.in_store(store)  # it may just have come back
+    return registration.in_store(store)  # it may just have come back
 
 
 def _unusable(config: RunConfig, error: StoreUnavailableError) -> UserError:

@@ -26,5 +26,5 @@ class EmaModel:
         moves = torch._foreach_sub(weights, averages)
         torch._foreach_mul_(moves, (1.0 - self._decay) * (1.0 - skipped))
         torch._foreach_add_(averages, list(moves))
-        for average, buffer in zip(self.model.buffers(), self._source.buffers(), strict=True):
-            average.copy_(buffer)
+        for ema, buffer in zip(self.model.buffers(), self._source.buffers(), strict=True):
+            ema.copy_(buffer)

@@ -36,7 +36,7 @@ class Stepper:
         if config.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
         self.loss = workload.build_loss().to(world.device)
-        self.average = EmaModel(self.model, config.ema_decay) if config.ema_decay else None
+        self.ema = EmaModel(self.model, config.ema_decay) if config.ema_decay else None
         self.optimizer = _optimizer(workload.parameter_groups(self.model), config)
         # Compiled inside the wrapper, so that the plain model beside it keeps its names for checkpoints and hooks.
         network: Any = torch.compile(self.model) if config.compile_model else self.model
@@ -114,8 +114,8 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_factor"]
         self._optimize_unless(skipped)
-        if self.average is not None:
-            self.average.update(skipped)
+        if self.ema is not None:
+            self.ema.update(skipped)
         self._network.zero_grad(set_to_none=True)
         return torch.cat([carried, norm.view(1), skipped.view(1)])
 
@@ -150,16 +150,16 @@ class Stepper:
 
     def state(self) -> dict[str, Any]:
         """Weights, moments, averaged weights. Settings of the optimizer are those of each start."""
-        average = None if self.average is None else self.average.model.state_dict()
-        return {"model": self.model.state_dict(), "moments": self.optimizer.state_dict()["state"], "average": average}
+        ema = None if self.ema is None else self.ema.model.state_dict()
+        return {"model": self.model.state_dict(), "moments": self.optimizer.state_dict()["state"], "average": ema}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a saved state in place. Raises `RuntimeError` when it does not fit the network."""
         self.model.load_state_dict(state["model"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
-        if self.average is not None:  # switched on since: it begins at the present weights
-            self.average.model.load_state_dict(state["model"] if state["average"] is None else state["average"])
+        if self.ema is not None:  # switched on since: it begins at the present weights
+            self.ema.model.load_state_dict(state["model"] if state["average"] is None else state["average"])
 
 
 class _Part:

@@ -32,8 +32,8 @@ class StepBoundary:
 
     def __init__(self, parts: TrainerComponents) -> None:
         self._parts = parts
-        self._composer = parts.composer
-        self._standing = parts.standing
+        self._snapshot_builder = parts.snapshot_builder
+        self._run_status = parts.run_status
         self._recorder = parts.recorder
         self._slow_ranks = StragglerDetector()
 
@@ -49,19 +49,19 @@ class StepBoundary:
         if summary.skipped:
             self._say_unreadable(self._parts.world.gather(skipped))
         self._say_slow_rank(summary)
-        snapshot = self._composer.build("schedule")
+        snapshot = self._snapshot_builder.build("schedule")
         if self._parts.world.is_main:
             _log_line(snapshot)
-        step = self._standing.progress.step
+        step = self._run_status.progress.step
         self._recorder.log_point(step, record_values.curves_of(snapshot, with_validation=False), snapshot)
 
     def show(self) -> None:
         """Publish the live snapshot; begins no new window."""
-        self._recorder.publish_snapshot(self._composer.build("schedule"))
+        self._recorder.publish_snapshot(self._snapshot_builder.build("schedule"))
 
     def _look_at_window(self) -> WindowMetrics:
         summary = self._parts.window.summarise()
-        self._composer.note_window(summary)
+        self._snapshot_builder.note_window(summary)
         return summary
 
     def _say_unreadable(self, names_by_rank: list[list[str]]) -> None:
@@ -94,13 +94,13 @@ class StepBoundary:
         """
         if not self._parts.window.is_empty:
             self._look_at_window()
-        self._recorder.publish_snapshot(self._composer.build(trigger, validating=True))
+        self._recorder.publish_snapshot(self._snapshot_builder.build(trigger, validating=True))
         stepper = self._parts.stepper
         self._on_image()
         result = validate(
             self._parts.world,
             self._parts.workload,
-            Networks(stepper.model, stepper.average.model if stepper.average else None, stepper.loss),
+            Networks(stepper.model, stepper.ema.model if stepper.ema else None, stepper.loss),
             preview_count=PREVIEW_COUNT,
             on_image=self._on_image,
             before_exchange=lambda: self._parts.marker.enter(Stage.ALL_REDUCE),
@@ -117,13 +117,13 @@ class StepBoundary:
         self._recorder.mark_progress()
 
     def _publish(self, result: ValidationResult, trigger: str, commands: tuple[Command, ...]) -> None:
-        found = self._composer.note_validation(result)
-        self._standing.progress.note_validation(found["quality_ki_value"])
+        found = self._snapshot_builder.note_validation(result)
+        self._run_status.progress.note_validation(found["quality_ki_value"])
         if trigger == "schedule":  # a manual one must leave the controller, and so the training, as it was
             self._parts.controller.note_quality(found["quality_ki_value"])
         for name in result.unreadable:
             logger.warning("Validation image %s cannot be read and was skipped.", name)
-        record = self._composer.build(trigger, commands[0].id if commands else None)
+        record = self._snapshot_builder.build(trigger, commands[0].id if commands else None)
         # The all_reduce that made the table is every rank's own report: without one of them it would not have ended.
         answer = {
             "shared": False,
@@ -145,25 +145,25 @@ class StepBoundary:
         Rank 0 then calls `on_written` with the step that was written, this one or a newer one, and the problem or None.
         """
         self._parts.marker.enter(Stage.CHECKPOINT)
-        step = self._standing.progress.step
+        step = self._run_status.progress.step
 
         def written(written_step: int, problem: str | None) -> None:
             if written_step == step:
                 self._say_written(step, problem)
             on_written(written_step, problem)
 
-        self._parts.saver.save(
+        self._parts.checkpointer.save(
             step,
             reason,
-            is_best=self._standing.progress.best_step == step,
-            extra={"live": self._standing.live.state(), "records": self._recorder.unsaved_records()},
+            is_best=self._run_status.progress.best_step == step,
+            extra={"live": self._run_status.live.state(), "records": self._recorder.unsaved_records()},
             on_written=written,
         )
         self._parts.window.clock.restart()
 
     def save_if_best(self) -> None:
         """After a validation: keep the state, if it is the best so far and SAVE_BEST says so."""
-        if self._standing.config.save_best and self._standing.progress.best_step == self._standing.progress.step:
+        if self._run_status.config.save_best and self._run_status.progress.best_step == self._run_status.progress.step:
             self.save(Reason.BEST)
 
     def _say_written(self, step: int, problem: str | None) -> None:
@@ -178,16 +178,16 @@ class StepBoundary:
     def save_and_wait(self, reason: Reason) -> str | None:
         """Save, and wait until it is durable; the problem, the same on every rank, or None."""
         self.save(reason)
-        return self._parts.saver.drain()
+        return self._parts.checkpointer.drain()
 
     # Pause, end
 
     def pause(self, wanted: bool) -> None:
         """Stand still, or go on."""
-        if wanted == self._standing.is_paused:
+        if wanted == self._run_status.is_paused:
             return
-        self._standing.is_paused = wanted
-        logger.info("Paused at step %d." if wanted else "Going on at step %d.", self._standing.progress.step)
+        self._run_status.is_paused = wanted
+        logger.info("Paused at step %d." if wanted else "Going on at step %d.", self._run_status.progress.step)
         state = RunState.PAUSED if wanted else RunState.RUNNING
         if self._parts.world.is_main:
             self._parts.world.leave_restart_note(state)  # whose store may be away
@@ -197,23 +197,23 @@ class StepBoundary:
 
     def leave(self, *, is_asked_by_signal: bool) -> str | None:
         """Save and end the run for now; why that failed, or None."""
-        self._standing.is_leaving = is_asked_by_signal
-        step = self._standing.progress.step
+        self._run_status.is_leaving = is_asked_by_signal
+        step = self._run_status.progress.step
         logger.info("%s at step %d.", "Leaving after a signal" if is_asked_by_signal else "Stopping", step)
         if not self._parts.window.is_empty:
             self._look_at_window()
         self.show()
         problem = self.save_and_wait(Reason.LEAVE)
-        self._standing.ending = RunState.STOPPED
+        self._run_status.ending = RunState.STOPPED
         return problem
 
     # What changes the training
 
     def change(self, live: LiveSettings, details: Mapping[str, Any]) -> None:
         """Put other settings in force from the next step on."""
-        self._standing.live = live
+        self._run_status.live = live
         self._parts.controller.configure(live.config, live.pins)
-        logger.info("Settings changed at step %d: %s", self._standing.progress.step, _as_assignments(details))
+        logger.info("Settings changed at step %d: %s", self._run_status.progress.step, _as_assignments(details))
         self._recorder.event("set", dict(details))
         self._recorder.show_settings(live)
         self.show()
@@ -224,46 +224,46 @@ class StepBoundary:
         The caller has drained the saver before it looked for the state. With `lr_factor` the learning rate is lowered:
         the smaller of the two scales, then and now, times the factor.
         """
-        standing, parts = self._standing, self._parts
-        left_at, branch, scale = standing.progress.step, standing.progress.branch, standing.config.lr_scale
+        run_status, parts = self._run_status, self._parts
+        left_at, branch, scale = run_status.progress.step, run_status.progress.branch, run_status.config.lr_scale
         extra = self._restored(found)
-        live, _ = LiveSettings.resumed(standing.live.start, extra["live"])
-        standing.progress.branch = branch + 1
+        live, _ = LiveSettings.resumed(run_status.live.start, extra["live"])
+        run_status.progress.branch = branch + 1
         if lr_factor is not None:
             lower = {"LR_SCALE": min(scale, live.config.lr_scale) * lr_factor}
-            live = live.changed(lower, step=standing.progress.step, has_perceptual=parts.workload.has_perceptual)
-        standing.live = live
+            live = live.changed(lower, step=run_status.progress.step, has_perceptual=parts.workload.has_perceptual)
+        run_status.live = live
         parts.controller.configure(live.config, live.pins)
-        parts.feed.reset()
-        parts.control.reset(standing.progress.step)
+        parts.batch_stream.reset()
+        parts.control.reset(run_status.progress.step)
         parts.window.clock.restart()
         archive = parts.directory.archive_of_branch(parts.run_id, branch)
-        self._recorder.branch_off(standing.progress.step, standing.progress.last_recorded_step, archive)
-        parts.saver.archive_after(standing.progress.step, archive)
+        self._recorder.branch_off(run_status.progress.step, run_status.progress.last_recorded_step, archive)
+        parts.checkpointer.archive_after(run_status.progress.step, archive)
         self._say_rolled_back(left_at, found, reason)
         self.save(Reason.COMMAND)  # a crash must find the new branch and its learning rate, and pruning must spare it
 
     def _restored(self, found: LoadedState) -> dict[str, Any]:
         try:
-            return self._parts.saver.restore(found)
+            return self._parts.checkpointer.restore(found)
         except UserError as error:  # no refusal any more: the parts may hold a half of each state
             raise RuntimeError(f"the rollback to {found.saved.folder.name} broke down") from error
 
     def _say_rolled_back(self, left_at: int, found: LoadedState, reason: str) -> None:
-        name, progress = found.saved.folder.name, self._standing.progress
+        name, progress = found.saved.folder.name, self._run_status.progress
         if self._parts.world.is_main:
             logger.warning(
                 "Rolled back from step %d to %s (%s); this is branch %d.", left_at, name, reason, progress.branch
             )
         details = {"from_step": left_at, "checkpoint": name, "reason": reason, "branch_id": progress.branch}
         self._recorder.mark_step(progress.step)
-        self._recorder.event("rollback", {**details, "LR_SCALE": self._standing.config.lr_scale})
-        self._recorder.show_settings(self._standing.live)
+        self._recorder.event("rollback", {**details, "LR_SCALE": self._run_status.config.lr_scale})
+        self._recorder.show_settings(self._run_status.live)
         self.show()
 
     def shared_record(self) -> dict[str, Any]:
         """The answer to who asks for a validation at a step that has one."""
-        return {"shared": True, "record": record_name(self._standing.progress.step)}
+        return {"shared": True, "record": record_name(self._run_status.progress.step)}
 
 
 def _as_assignments(details: Mapping[str, Any]) -> str:

@@ -113,52 +113,52 @@ def build_components(
     seed_rng(config.seed)
     stepper = Stepper(world, config, workload, marker)
     seed_rng(config.seed + 1 + world.rank)  # the weights are alike on all ranks, dropout is not
-    standing = RunStatus(Progress(), LiveSettings(config, {}))
+    run_status = RunStatus(Progress(), LiveSettings(config, {}))
     controller = Controller.of(config, has_perceptual=workload.has_perceptual)
-    ledger, bad_steps, window = (
+    metrics_buffer, nonfinite_steps, window = (
         StepMetricsBuffer(world.device, config.adapt_every),
         NonFiniteSteps(),
         MetricsWindow(world),
     )
-    composer = SnapshotBuilder(world, run_id, workload, stepper, controller, bad_steps, standing)
+    snapshot_builder = SnapshotBuilder(world, run_id, workload, stepper, controller, nonfinite_steps, run_status)
     saved_parts: dict[str, Stateful] = {
-        "progress": standing.progress,
+        "progress": run_status.progress,
         "stepper": stepper,
         "controller": controller,
-        "ledger": ledger,
-        "bad_steps": bad_steps,
+        "ledger": metrics_buffer,
+        "bad_steps": nonfinite_steps,
         "window": window,
-        "composer": composer,
+        "composer": snapshot_builder,
     }
     directory = RunDirectory(config.data_root)
     shape = {name: getattr(config, name) for name in SHAPE}
     folder = CheckpointFolder(directory.checkpoints)
-    saver = Checkpointer(world, folder, lambda: standing.config.keep_checkpoints, shape, saved_parts)
-    records = _resume(world, saver, standing, controller)
-    inbox = CommandQueue()
-    control = RankAgreement(world, inbox, lambda: leave.is_set, first_check_step=standing.progress.step + 1)
-    recorder = _open_recorder(world, start, run_id, standing, inbox, workload, saver)
+    checkpointer = Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, saved_parts)
+    records = _resume(world, checkpointer, run_status, controller)
+    command_queue = CommandQueue()
+    control = RankAgreement(world, command_queue, lambda: leave.is_set, first_check_step=run_status.progress.step + 1)
+    recorder = _open_recorder(world, start, run_id, run_status, command_queue, workload, checkpointer)
     recorder.adopt_records(records)
     if world.is_main:
-        _say_start(recorder, world, workload, standing.progress)
+        _say_start(recorder, world, workload, run_status.progress)
     return TrainerComponents(
         world=world,
         run_id=run_id,
         directory=directory,
         workload=workload,
-        feed=BatchStream(world, workload, standing.progress),
+        batch_stream=BatchStream(world, workload, run_status.progress),
         stepper=stepper,
         controller=controller,
-        ledger=ledger,
-        bad_steps=bad_steps,
+        metrics_buffer=metrics_buffer,
+        nonfinite_steps=nonfinite_steps,
         window=window,
-        composer=composer,
+        snapshot_builder=snapshot_builder,
         control=control,
         recorder=recorder,
-        saver=saver,
+        checkpointer=checkpointer,
         marker=marker,
         leave=leave,
-        standing=standing,
+        run_status=run_status,
     )
 
 
@@ -171,7 +171,7 @@ def watchdog_running(parts: TrainerComponents) -> Iterator[None]:
         parts.marker,
         world.status_store(),
         place,
-        stall_seconds=lambda: parts.standing.config.stall_seconds,
+        stall_seconds=lambda: parts.run_status.config.stall_seconds,
         report=recorder.show_ranks if isinstance(recorder, Recorder) else None,
         on_stall=recorder.note_stall if isinstance(recorder, Recorder) else None,
     )
@@ -182,14 +182,14 @@ def watchdog_running(parts: TrainerComponents) -> Iterator[None]:
         watchdog.close()
 
 
-def _resume(world: World, saver: Checkpointer, standing: RunStatus, controller: Controller) -> list[Record]:
+def _resume(world: World, checkpointer: Checkpointer, run_status: RunStatus, controller: Controller) -> list[Record]:
     """Take over the newest saved state, if there is one; returns the records that were not on disk with it."""
-    found = saver.newest()
+    found = checkpointer.newest()
     if found is None:
         return []
-    extra = saver.restore(found)
-    standing.live, sentences = LiveSettings.resumed(standing.live.start, extra["live"])
-    controller.configure(standing.config, standing.live.pins)
+    extra = checkpointer.restore(found)
+    run_status.live, sentences = LiveSettings.resumed(run_status.live.start, extra["live"])
+    controller.configure(run_status.config, run_status.live.pins)
     if world.is_main:
         for sentence in sentences:
             logger.info("%s", sentence)
@@ -201,17 +201,17 @@ def _open_recorder(
     world: World,
     start: Start,
     run_id: str,
-    standing: RunStatus,
-    inbox: CommandQueue,
+    run_status: RunStatus,
+    command_queue: CommandQueue,
     workload: Workload,
-    saver: Checkpointer,
+    checkpointer: Checkpointer,
 ) -> Recorder | NullRecorder:
     """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
     recorder: Recorder | None = None
     problem: UserError | None = None
     if world.is_main:
         try:
-            recorder = _make_recorder(start.loaded, run_id, standing, inbox, workload, saver)
+            recorder = _make_recorder(start.loaded, run_id, run_status, command_queue, workload, checkpointer)
         except UserError as error:
             problem = error
         except OSError as error:
@@ -225,20 +225,25 @@ def _unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
 
 
 def _make_recorder(
-    loaded: LoadedConfig, run_id: str, standing: RunStatus, inbox: CommandQueue, workload: Workload, saver: Checkpointer
+    loaded: LoadedConfig,
+    run_id: str,
+    run_status: RunStatus,
+    command_queue: CommandQueue,
+    workload: Workload,
+    checkpointer: Checkpointer,
 ) -> Recorder:
-    config, directory, progress = loaded.config, RunDirectory(loaded.config.data_root), standing.progress
-    opening = RunRegistration(run_id, write_config(directory, loaded), progress.step)
-    store, before = register_run(config, opening)
-    facts = TrainerStatsSource(directory, before or {}, workload.has_perceptual, saver.facts)
+    config, directory, progress = loaded.config, RunDirectory(loaded.config.data_root), run_status.progress
+    registration = RunRegistration(run_id, write_config(directory, loaded), progress.step)
+    store, before = register_run(config, registration)
+    facts = TrainerStatsSource(directory, before or {}, workload.has_perceptual, checkpointer.facts)
     for path in directory.archive_records_after(progress.last_recorded_step):
         logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
-    viewer = open_tracker(config, directory)
-    recorder = Recorder(store, directory, run_id, inbox, others_facts=facts.current, viewer=viewer)
+    tracker = open_tracker(config, directory)
+    recorder = Recorder(store, directory, run_id, command_queue, others_facts=facts.current, tracker=tracker)
     if before is None:
-        recorder.register_when_reachable(opening.in_store)
+        recorder.register_when_reachable(registration.in_store)
     recorder.mark_step(progress.step)
-    recorder.show_settings(standing.live)
+    recorder.show_settings(run_status.live)
     recorder.start()
     return recorder
 

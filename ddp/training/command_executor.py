@@ -25,43 +25,43 @@ class CommandExecutor:
     def __init__(self, parts: TrainerComponents, boundary: StepBoundary) -> None:
         self._parts = parts
         self._boundary = boundary
-        self._standing = parts.standing
+        self._run_status = parts.run_status
         self._began_at = 0.0
 
     def run_agreed(self) -> None:
         """Carry out what was agreed for this boundary; while paused, wait here for what comes next."""
         self._carry_out(self._parts.control.receive())
-        while self._standing.is_paused and self._standing.ending is None:
+        while self._run_status.is_paused and self._run_status.ending is None:
             self._parts.marker.enter(Stage.PAUSED)
-            self._carry_out(self._parts.control.wait(self._standing.progress.step))
+            self._carry_out(self._parts.control.wait(self._run_status.progress.step))
             self._parts.recorder.mark_progress()
             self._parts.window.clock.restart()
 
-    def _carry_out(self, turn: AgreedCommands) -> None:
-        wanted = turn.operations
+    def _carry_out(self, agreed: AgreedCommands) -> None:
+        wanted = agreed.operations
         self._began_at = time.time()
-        for command in turn.missed:
+        for command in agreed.missed:
             self._refuse_missed(command)
         if not wanted:
             return
         self._parts.marker.enter(Stage.COMMAND)
         if CommandBits.ROLLBACK in wanted:
-            self._each(turn.of(Kind.ROLLBACK), self._roll_back)
+            self._each(agreed.of(Kind.ROLLBACK), self._roll_back)
         if CommandBits.SET in wanted:
-            self._each(turn.of(Kind.SET), self._change)
+            self._each(agreed.of(Kind.SET), self._change)
         if wanted & (CommandBits.PAUSE | CommandBits.RESUME):
             self._boundary.pause(CommandBits.PAUSE in wanted)
-            self._answer(turn.of(Kind.PAUSE) + turn.of(Kind.RESUME), None)
+            self._answer(agreed.of(Kind.PAUSE) + agreed.of(Kind.RESUME), None)
         if CommandBits.VALIDATE in wanted:
-            self._validate(turn.of(Kind.VALIDATE))
+            self._validate(agreed.of(Kind.VALIDATE))
         if CommandBits.CHECKPOINT in wanted:
-            self._save(turn.of(Kind.CHECKPOINT))
-        if wanted & (CommandBits.STOP | CommandBits.LEAVE) and self._standing.ending is None:
-            self._leave(turn)
+            self._save(agreed.of(Kind.CHECKPOINT))
+        if wanted & (CommandBits.STOP | CommandBits.LEAVE) and self._run_status.ending is None:
+            self._leave(agreed)
 
     def _refuse_missed(self, command: Command) -> None:
         """Rank 0 only, and nothing but an answer."""
-        step = self._standing.progress.step
+        step = self._run_status.progress.step
         reason = f"step {command.apply_at_step} was over, at step {step}, when the command could be carried out"
         self._parts.recorder.finish(command, CommandState.REJECTED, step=step, reason=reason)
 
@@ -79,17 +79,17 @@ class CommandExecutor:
                 self._answer(own, None, result)
 
     def _roll_back(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        self._parts.saver.drain()
-        found = self._parts.saver.named(arguments["checkpoint"])
-        from_step = self._standing.progress.step
+        self._parts.checkpointer.drain()
+        found = self._parts.checkpointer.named(arguments["checkpoint"])
+        from_step = self._run_status.progress.step
         self._boundary.roll_back(found, "a person asked for it")
-        branch = self._standing.progress.branch
+        branch = self._run_status.progress.branch
         return {"checkpoint": found.saved.folder.name, "from_step": from_step, "branch_id": branch}
 
     def _change(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        standing = self._standing
-        live = standing.live.changed(
-            arguments, step=standing.progress.step, has_perceptual=self._parts.workload.has_perceptual
+        run_status = self._run_status
+        live = run_status.live.changed(
+            arguments, step=run_status.progress.step, has_perceptual=self._parts.workload.has_perceptual
         )
         self._boundary.change(live, arguments)
         return dict(arguments)
@@ -97,7 +97,7 @@ class CommandExecutor:
     # The others
 
     def _validate(self, commands: tuple[Command, ...]) -> None:
-        progress = self._standing.progress
+        progress = self._run_status.progress
         if progress.validated_step == progress.step:
             self._answer(commands, None, self._boundary.shared_record())
             return
@@ -109,7 +109,7 @@ class CommandExecutor:
 
     def _save(self, commands: tuple[Command, ...]) -> None:
         """The answer comes from rank 0's writer thread, once the state is durable and verified."""
-        step, outcomes = self._standing.progress.step, self._outcomes(None)
+        step, outcomes = self._run_status.progress.step, self._outcomes(None)
         recorder = self._parts.recorder
 
         def answer(written_step: int, problem: str | None) -> None:
@@ -120,9 +120,9 @@ class CommandExecutor:
 
         self._boundary.save(Reason.COMMAND, answer)
 
-    def _leave(self, turn: AgreedCommands) -> None:
-        problem = self._boundary.leave(is_asked_by_signal=CommandBits.LEAVE in turn.operations)
-        self._answer(turn.of(Kind.STOP), problem, {"checkpoint": checkpoint_name(self._standing.progress.step)})
+    def _leave(self, agreed: AgreedCommands) -> None:
+        problem = self._boundary.leave(is_asked_by_signal=CommandBits.LEAVE in agreed.operations)
+        self._answer(agreed.of(Kind.STOP), problem, {"checkpoint": checkpoint_name(self._run_status.progress.step)})
 
     # Answers
 
@@ -132,7 +132,7 @@ class CommandExecutor:
         """Finish commands with every rank's own outcome. All ranks call it alike: one collective."""
         outcomes = self._outcomes(problem)
         state = CommandState.DONE if problem is None else CommandState.FAILED
-        step = self._standing.progress.step
+        step = self._run_status.progress.step
         for command in commands:
             self._parts.recorder.finish(
                 command, state, step=step, result={**(result or {}), "ranks": outcomes}, reason=problem
@@ -144,5 +144,5 @@ class CommandExecutor:
     def _reject(self, commands: tuple[Command, ...], reason: str) -> None:
         for command in commands:
             self._parts.recorder.finish(
-                command, CommandState.REJECTED, step=self._standing.progress.step, reason=reason
+                command, CommandState.REJECTED, step=self._run_status.progress.step, reason=reason
             )

@@ -29,16 +29,16 @@ class TrainerComponents:
     run_id: str
     directory: RunDirectory
     workload: Workload
-    feed: BatchStream
+    batch_stream: BatchStream
     stepper: Stepper
     controller: Controller
-    ledger: StepMetricsBuffer
-    bad_steps: NonFiniteSteps
+    metrics_buffer: StepMetricsBuffer
+    nonfinite_steps: NonFiniteSteps
     window: MetricsWindow
-    composer: SnapshotBuilder
+    snapshot_builder: SnapshotBuilder
     control: RankAgreement
     recorder: Recorder | NullRecorder
-    saver: Checkpointer
+    checkpointer: Checkpointer
     marker: StageMarker
     leave: ShutdownRequest
-    standing: RunStatus
+    run_status: RunStatus

@@ -28,8 +28,8 @@ class SnapshotBuilder:
         workload: Workload,
         stepper: Stepper,
         controller: Controller,
-        bad_steps: NonFiniteSteps,
-        standing: RunStatus,
+        nonfinite_steps: NonFiniteSteps,
+        run_status: RunStatus,
     ) -> None:
         # What it asks
         self._world = world
@@ -37,8 +37,8 @@ class SnapshotBuilder:
         self._workload = workload
         self._stepper = stepper
         self._controller = controller
-        self._bad_steps = bad_steps
-        self._standing = standing
+        self._nonfinite_steps = nonfinite_steps
+        self._run_status = run_status
         self._places = world.gather((world.host, str(world.device)))
         # What was measured last
         self._summary = WindowMetrics()
@@ -65,8 +65,8 @@ class SnapshotBuilder:
 
     def build(self, trigger: str, command_id: str | None = None, *, validating: bool = False) -> Record:
         """All keys of a record. Waits for the device."""
-        standing = self._standing
-        position = standing.progress.report(standing.config, self._workload.sample_count, self._world.size)
+        run_status = self._run_status
+        position = run_status.progress.report(run_status.config, self._workload.sample_count, self._world.size)
         return build_record(
             position,
             {
@@ -74,14 +74,14 @@ class SnapshotBuilder:
                 "vram_usage_gb": self._peak_gib,
                 "grad_norm": float(self._grad_norm),
                 "adam_momentum_avg": self._stepper.mean_momentum(),
-                "skipped_steps": self._bad_steps.total,
+                "skipped_steps": self._nonfinite_steps.total,
             },
             record_values.losses_of(self._summary),
             self._controller.report(),
             self._validation,
-            record_values.speed_of(self._summary, standing.config, position),
+            record_values.speed_of(self._summary, run_status.config, position),
             record_values.ranks_of(self._summary, self._places),
-            record_values.flags_of(paused=standing.is_paused, validating=validating),
+            record_values.flags_of(paused=run_status.is_paused, validating=validating),
             record_values.identity_of(self._run_id, self._world, trigger, command_id),
         )
 

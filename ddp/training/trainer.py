@@ -37,49 +37,49 @@ class Trainer:
 
     def __init__(self, parts: TrainerComponents) -> None:
         self._parts = parts
-        self._standing = parts.standing
+        self._run_status = parts.run_status
         self._boundary = StepBoundary(parts)
-        self._orders = CommandExecutor(parts, self._boundary)
+        self._command_executor = CommandExecutor(parts, self._boundary)
 
     def run(self) -> RunState:
         """Train until MAX_STEPS, a stop, or a signal."""
-        standing = self._standing
-        self._parts.recorder.set_state(RunState.PAUSED if standing.is_paused else RunState.RUNNING)
+        run_status = self._run_status
+        self._parts.recorder.set_state(RunState.PAUSED if run_status.is_paused else RunState.RUNNING)
         self._boundary.show()
         self._catch_up()
-        while standing.ending is None and standing.progress.step < standing.config.max_steps:
+        while run_status.ending is None and run_status.progress.step < run_status.config.max_steps:
             self.advance()
-        if standing.ending is None:
+        if run_status.ending is None:
             self._finish()
-        assert standing.ending is not None
-        return standing.ending
+        assert run_status.ending is not None
+        return run_status.ending
 
     def advance(self) -> None:
         """One step and everything that is due at its boundary."""
         self._adapt()
         self._make_step()
         self._do_what_is_due()
-        if self._standing.ending is None:
-            self._orders.run_agreed()
+        if self._run_status.ending is None:
+            self._command_executor.run_agreed()
 
     def _catch_up(self) -> None:
         """What the boundary at which the run was left still owes: its validation, and standing still while paused."""
         self._parts.window.clock.restart()
-        if self._standing.progress.owes_validation:
+        if self._run_status.progress.owes_validation:
             self._validate("schedule")
-        if self._standing.is_paused and self._standing.ending is None:
-            self._orders.run_agreed()
+        if self._run_status.is_paused and self._run_status.ending is None:
+            self._command_executor.run_agreed()
 
     # One step
 
     def _make_step(self) -> None:
-        parts, progress = self._parts, self._standing.progress
+        parts, progress = self._parts, self._run_status.progress
         step = progress.step + 1
         parts.marker.enter(Stage.DATA, step)
         learning_rate = parts.controller.learning_rate(progress.step)
         phase = parts.controller.phase(progress.step)
         row = parts.stepper.make_step(
-            parts.feed,
+            parts.batch_stream,
             parts.controller.weights,
             learning_rate,
             parts.controller.grad_clip,
@@ -87,18 +87,18 @@ class Trainer:
             before_update=lambda: parts.control.send(step),
         )
         parts.window.add(row)
-        parts.ledger.append(row, step)
-        self._parts.composer.note_step(learning_rate, phase, row)
+        parts.metrics_buffer.append(row, step)
+        self._parts.snapshot_builder.note_step(learning_rate, phase, row)
         progress.step = step
-        progress.samples_seen += samples_per_step(self._standing.config, parts.world.size)
+        progress.samples_seen += samples_per_step(self._run_status.config, parts.world.size)
         parts.recorder.mark_step(step)
 
     def _adapt(self) -> None:
         """Before a step that begins a new block: learn from the block that has arrived meanwhile."""
-        progress = self._standing.progress
-        if progress.step == 0 or progress.step % self._standing.config.adapt_every:
+        progress = self._run_status.progress
+        if progress.step == 0 or progress.step % self._run_status.config.adapt_every:
             return
-        rows = self._parts.ledger.exchange()
+        rows = self._parts.metrics_buffer.exchange()
         if self._see_bad_steps(rows):
             self._adapt()  # the state that was taken over may stand at such a boundary itself
             return
@@ -111,30 +111,30 @@ class Trainer:
 
     def _see_bad_steps(self, rows: list[StepMetrics]) -> bool:
         """Say which steps were skipped; whether there were so many in a row that the run was rolled back."""
-        skipped = self._parts.bad_steps.update(rows)
+        skipped = self._parts.nonfinite_steps.update(rows)
         if not skipped:
             return False
         if self._parts.world.is_main:
             steps = ", ".join(map(str, skipped))
             logger.warning("Skipped, because the loss or a gradient was not finite: step %s.", steps)
-        self._parts.recorder.event("not finite", {"steps": skipped, "in_a_row": self._parts.bad_steps.in_a_row})
-        if self._parts.bad_steps.in_a_row < self._standing.config.nonfinite_limit:
+        self._parts.recorder.event("not finite", {"steps": skipped, "in_a_row": self._parts.nonfinite_steps.in_a_row})
+        if self._parts.nonfinite_steps.in_a_row < self._run_status.config.nonfinite_limit:
             return False
         self._go_back()
         return True
 
     def _go_back(self) -> None:
         """Take over the last state from before the bad steps, at a lower learning rate."""
-        bad_steps = self._parts.bad_steps
-        began = bad_steps.row_began or 1
-        reason = f"{bad_steps.in_a_row} steps in a row, from step {began} on, were not finite"
-        if bad_steps.note_rollback(began) > ROLLBACKS_IN_VAIN:
+        nonfinite_steps = self._parts.nonfinite_steps
+        began = nonfinite_steps.row_began or 1
+        reason = f"{nonfinite_steps.in_a_row} steps in a row, from step {began} on, were not finite"
+        if nonfinite_steps.note_rollback(began) > ROLLBACKS_IN_VAIN:
             raise TrainingFailedError(
                 f"{reason}, after {ROLLBACKS_IN_VAIN} rollbacks, each at half the learning rate before: look at the "
                 "data of these steps, or lower MAX_LR, and resume."
             )
-        self._parts.saver.drain()
-        found = self._parts.saver.newest(at_most=began - 1)
+        self._parts.checkpointer.drain()
+        found = self._parts.checkpointer.newest(at_most=began - 1)
         if found is None:
             raise TrainingFailedError(
                 f"{reason}, and there is no checkpoint from before them: lower MAX_LR, or save more often "
@@ -145,8 +145,8 @@ class Trainer:
     # What is due
 
     def _do_what_is_due(self) -> None:
-        standing, config = self._standing, self._standing.config
-        step = standing.progress.step
+        run_status, config = self._run_status, self._run_status.config
+        step = run_status.progress.step
         if step % config.log_every == 0:
             self._boundary.log()
         if step >= config.max_steps:
@@ -154,12 +154,12 @@ class Trainer:
             return
         if step % config.val_step_every == 0:
             self._validate("schedule")
-        if standing.ending is None and step % config.checkpoint_every == 0:
+        if run_status.ending is None and step % config.checkpoint_every == 0:
             self._boundary.save(Reason.SCHEDULE)
 
     def _validate(self, trigger: str) -> None:
         """A validation that nobody asked for by a command; a signal during it ends the run here."""
-        progress, config = self._standing.progress, self._standing.config
+        progress, config = self._run_status.progress, self._run_status.config
         if progress.validated_step == progress.step:
             return
         progress.owes_validation = trigger == "schedule"
@@ -172,14 +172,14 @@ class Trainer:
 
     def _finish(self) -> None:
         """The end of training: a resumed run that had nothing left to do gets its final record too."""
-        standing = self._standing
+        run_status = self._run_status
         self._validate("final")
-        if standing.ending is not None:
+        if run_status.ending is not None:
             return
         self._parts.marker.enter(Stage.LEAVING)
         self._boundary.save_and_wait(Reason.FINAL)
-        standing.ending = RunState.FINISHED
-        logger.info("Training is finished: step %d of %d.", standing.progress.step, standing.config.max_steps)
+        run_status.ending = RunState.FINISHED
+        logger.info("Training is finished: step %d of %d.", run_status.progress.step, run_status.config.max_steps)
 
 
 def _observation(row: StepMetrics) -> Observation:

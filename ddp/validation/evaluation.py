@@ -27,13 +27,13 @@ class Networks:
     """What a validation runs: the unwrapped network, its averaged copy if there is one, and the loss."""
 
     model: nn.Module
-    average: nn.Module | None
+    ema: nn.Module | None
     loss: nn.Module
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode within; the mode before it afterwards."""
-        modules = [module for module in (self.model, self.average) if module is not None]
+        modules = [module for module in (self.model, self.ema) if module is not None]
         modes = [module.training for module in modules]
         for module in modules:
             module.eval()
@@ -102,8 +102,8 @@ def _score_image(
     lr = lr_bytes.unsqueeze(0).to(device).float() / 255
     target = gt_bytes.unsqueeze(0).to(device).float() / 255
     pictures = {"lr": workload.enlarge(lr), "ki": networks.model(lr)}
-    if networks.average is not None:
-        pictures["ema"] = networks.average(lr)
+    if networks.ema is not None:
+        pictures["ema"] = networks.ema(lr)
     row[0] = 1
     row[1:] = float("nan")
     for name, picture in pictures.items():

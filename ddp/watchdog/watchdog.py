@@ -37,7 +37,7 @@ class Watchdog:
     def __init__(
         self,
         marker: StageMarker,
-        board: StatusStore,
+        status_store: StatusStore,
         place: tuple[int, str, str],
         stall_seconds: Callable[[], float],
         report: Callable[[Sequence[RankStatus]], None] | None = None,
@@ -50,7 +50,7 @@ class Watchdog:
         `on_stall` gets each stall once when it is found, and once more with `is_over` when it has ended.
         """
         self._marker = marker
-        self._board = board
+        self._status_store = status_store
         self._rank, self._host, self._device = place
         self._stall_seconds = stall_seconds
         self._report = report
@@ -61,7 +61,7 @@ class Watchdog:
         self._posts = 0
         self._stack = ""
         self._stacked_at = float("-inf")
-        self._roster = RankStatusTable()
+        self._rank_table = RankStatusTable()
         self._news = StallTracker()
         self._board_is_gone = False
         self._defects: set[type[Exception]] = set()
@@ -105,8 +105,8 @@ class Watchdog:
         self._post(self._marker.now())
         if self._report is None and self._on_stall is None:
             return
-        self._roster.update(self._board.read_all())
-        statuses = self._roster.statuses()
+        self._rank_table.update(self._status_store.read_all())
+        statuses = self._rank_table.statuses()
         if self._report is not None and not self._ending.is_set():
             self._report(statuses)
         if self._on_stall is not None and not self._ending.is_set():
@@ -129,7 +129,7 @@ class Watchdog:
             stack=self._stack,
             stack_seconds=now - self._stacked_at,
         )
-        self._board.publish(post.encode())
+        self._status_store.publish(post.encode())
 
     def _tell(self, statuses: Sequence[RankStatus], on_stall: Callable[[Stall], None]) -> None:
         stall_seconds = self._stall_seconds()

@@ -27,7 +27,7 @@ class AlertLog:
         self.run_id = run_id
         self._lock = threading.Lock()
         self._read_to = 0
-        self._news = RunEvents()
+        self._run_events = RunEvents()
         self._on: dict[str, Alert] = {}
         self._looming: Mapping[str, float] = {}
         self.last_change_id = 0
@@ -37,7 +37,7 @@ class AlertLog:
         """The alerts that are on at the Unix time `now`, whether or not the journal tells of them yet."""
         with self._lock:
             self._read()
-            return self._judged(alert_input_of(run, free_bytes, now))
+            return self._verdict(alert_input_of(run, free_bytes, now))
 
     def record_changes(self, run: RunRow, free_bytes: int | None, now: float, *, only_ends: bool = False) -> None:
         """Write into the journal which alerts have begun and ended since it was written to last.
@@ -47,30 +47,30 @@ class AlertLog:
         """
         with self._lock:
             self._read()
-            situation = alert_input_of(run, free_bytes, now)
-            judged = self._judged(situation)
-            if any(self._changes(judged, only_ends=only_ends)):
-                self._write(situation, only_ends=only_ends)
+            alert_input = alert_input_of(run, free_bytes, now)
+            verdict = self._verdict(alert_input)
+            if any(self._changes(verdict, only_ends=only_ends)):
+                self._write(alert_input, only_ends=only_ends)
                 self._read()
-            self._looming = judged.looming  # only now: what could not be written is to be found again
+            self._looming = verdict.looming  # only now: what could not be written is to be found again
 
-    def _judged(self, situation: AlertInput) -> AlertVerdict:
-        return evaluate(replace(situation, news=self._news), AlertVerdict(self._on, self._looming))
+    def _verdict(self, alert_input: AlertInput) -> AlertVerdict:
+        return evaluate(replace(alert_input, run_events=self._run_events), AlertVerdict(self._on, self._looming))
 
-    def _changes(self, judged: AlertVerdict, *, only_ends: bool) -> Iterator[Alert]:
+    def _changes(self, verdict: AlertVerdict, *, only_ends: bool) -> Iterator[Alert]:
         """The alerts that have begun, and those that are over."""
         for name in NAMES:
-            before, after = self._on.get(name), judged.on.get(name)
+            before, after = self._on.get(name), verdict.on.get(name)
             if before is None and after is not None and not only_ends:
                 yield after
             elif before is not None and after is None:
                 yield before
 
-    def _write(self, situation: AlertInput, *, only_ends: bool) -> None:
-        now = situation.now
+    def _write(self, alert_input: AlertInput, *, only_ends: bool) -> None:
+        now = alert_input.now
         with self.store.run_transaction(self.run_id) as connection:
             self._read_on(connection)  # others may have been quicker
-            for alert in list(self._changes(self._judged(situation), only_ends=only_ends)):
+            for alert in list(self._changes(self._verdict(alert_input), only_ends=only_ends)):
                 is_over = alert.name in self._on
                 sentence = over_sentence(alert, now) if is_over else alert.sentence
                 details = {"name": alert.name, "is_on": not is_over, "since": now if is_over else alert.since}
@@ -80,9 +80,9 @@ class AlertLog:
         is_new = self._read_to == 0
         with self.store.transaction() as connection:
             self._read_on(connection)
-        if is_new and self._news.record_at is None:  # of a version whose journal did not tell of records
+        if is_new and self._run_events.record_at is None:  # of a version whose journal did not tell of records
             marks = record_marks(self.store, self.run_id, newest_first=True, limit=1)
-            self._news = replace(self._news, record_at=marks[0].time if marks else None)
+            self._run_events = replace(self._run_events, record_at=marks[0].time if marks else None)
 
     def _read_on(self, connection: sa.Connection) -> None:
         chosen = _later(self.run_id, self._read_to) if self._read_to else _last_ones(self.run_id)
@@ -96,7 +96,7 @@ class AlertLog:
             self.last_change_id = event.id
             self._take_change(event)
         else:
-            self._news = replace(self._news, **_changed_news(event))
+            self._run_events = replace(self._run_events, **_changed_news(event))
 
     def _take_change(self, event: Event) -> None:
         name = event.details["name"]

@@ -66,7 +66,7 @@ class AlertInput:
 
     run: RunRow
     now: float
-    news: RunEvents = field(default_factory=RunEvents)
+    run_events: RunEvents = field(default_factory=RunEvents)
     free_bytes: int | None = None
     plateau_patience: int | None = None
     limits: Limits = field(default_factory=Limits)
@@ -113,19 +113,21 @@ class AlertVerdict:
     looming: Mapping[str, float] = field(default_factory=dict)
 
 
-def evaluate(situation: AlertInput, before: AlertVerdict) -> AlertVerdict:
+def evaluate(alert_input: AlertInput, before: AlertVerdict) -> AlertVerdict:
     """Which alerts are on now, given those that were on before."""
     on: dict[str, Alert] = {}
     looming: dict[str, float] = {}
     for rule in RULES:
         earlier = before.on.get(rule.name)
         if earlier is not None:
-            if (alert := _lasting(rule, situation, earlier)) is not None:
+            if (alert := _lasting(rule, alert_input, earlier)) is not None:
                 on[rule.name] = alert
-        elif (found := rule.begins(situation)) is not None:
-            looms_since = min(before.looming.get(rule.name, situation.now), situation.now)  # a clock may be set back
-            if situation.now - looms_since >= rule.patience_seconds:
-                on[rule.name] = Alert(rule.name, min(found[0], situation.now), found[1], situation.now)
+        elif (found := rule.begins(alert_input)) is not None:
+            looms_since = min(
+                before.looming.get(rule.name, alert_input.now), alert_input.now
+            )  # a clock may be set back
+            if alert_input.now - looms_since >= rule.patience_seconds:
+                on[rule.name] = Alert(rule.name, min(found[0], alert_input.now), found[1], alert_input.now)
             else:
                 looming[rule.name] = looms_since
     return AlertVerdict(on, looming)
@@ -136,113 +138,120 @@ def over_sentence(alert: Alert, now: float) -> str:
     return f"{_OVER[alert.name]} It took {_duration(max(0.0, now - alert.since))}."
 
 
-def _lasting(rule: Rule, situation: AlertInput, earlier: Alert) -> Alert | None:
+def _lasting(rule: Rule, alert_input: AlertInput, earlier: Alert) -> Alert | None:
     """The alert with the values of now, or None if it is over."""
-    found = rule.lasts(situation)
+    found = rule.lasts(alert_input)
     if found is not None:
         return Alert(rule.name, earlier.since, found[1], earlier.said_at)
-    is_young = 0 <= situation.now - earlier.said_at < SHORTEST_SECONDS
-    return earlier if is_young and not situation.state.has_ended else None
+    is_young = 0 <= alert_input.now - earlier.said_at < SHORTEST_SECONDS
+    return earlier if is_young and not alert_input.state.has_ended else None
 
 
 # What each looks at
 
 
-def _stalled(situation: AlertInput) -> Finding:
-    if situation.state is not RunState.STALLED:
+def _stalled(alert_input: AlertInput) -> Finding:
+    if alert_input.state is not RunState.STALLED:
         return None
-    run = situation.run
+    run = alert_input.run
     why = run.reason or "`leitstand ranks` shows which rank the others wait for."
-    moved_seconds = situation.now - run.progress_at
+    moved_seconds = alert_input.now - run.progress_at
     stall_seconds = stall_seconds_of(run.config, run.live)
     return run.progress_at + stall_seconds, f"No progress for {_duration(moved_seconds)} at step {run.step}: {why}"
 
 
-def _lost(situation: AlertInput) -> Finding:
-    silent_seconds = situation.now - situation.run.heartbeat_at
-    if situation.state is not RunState.LOST or silent_seconds < LOST_SECONDS:
+def _lost(alert_input: AlertInput) -> Finding:
+    silent_seconds = alert_input.now - alert_input.run.heartbeat_at
+    if alert_input.state is not RunState.LOST or silent_seconds < LOST_SECONDS:
         return None
     sentence = (
-        f"The trainer has shown no sign of life for {_duration(silent_seconds)}, last at step {situation.run.step}."
+        f"The trainer has shown no sign of life for {_duration(silent_seconds)}, last at step {alert_input.run.step}."
     )
-    return situation.run.heartbeat_at + LOST_SECONDS, sentence
+    return alert_input.run.heartbeat_at + LOST_SECONDS, sentence
 
 
-def _failed(situation: AlertInput) -> Finding:
-    if situation.state is not RunState.FAILED:
+def _failed(alert_input: AlertInput) -> Finding:
+    if alert_input.state is not RunState.FAILED:
         return None
-    run = situation.run
+    run = alert_input.run
     return run.heartbeat_at, f"The training failed at step {run.step}: {run.reason or 'training.log says why.'}"
 
 
-def _non_finite(situation: AlertInput) -> Finding:
-    at = situation.news.non_finite_at
-    if at is None or situation.state.has_ended or abs(situation.now - at) >= NON_FINITE_SECONDS:
+def _non_finite(alert_input: AlertInput) -> Finding:
+    at = alert_input.run_events.non_finite_at
+    if at is None or alert_input.state.has_ended or abs(alert_input.now - at) >= NON_FINITE_SECONDS:
         return None
-    total = (situation.run.snapshot or {}).get("skipped_steps")
+    total = (alert_input.run.snapshot or {}).get("skipped_steps")
     count = "" if not total else f"; {total} in the whole run"
     return at, f"Steps were skipped in the last 10 minutes, because a loss or gradient was not finite{count}."
 
 
-def _on_plateau(situation: AlertInput) -> Finding:
-    counter = (situation.run.snapshot or {}).get("adaptive_plateau_counter")
-    patience = situation.plateau_patience
-    if situation.state.has_ended or counter is None or patience is None or counter < patience:
+def _on_plateau(alert_input: AlertInput) -> Finding:
+    counter = (alert_input.run.snapshot or {}).get("adaptive_plateau_counter")
+    patience = alert_input.plateau_patience
+    if alert_input.state.has_ended or counter is None or patience is None or counter < patience:
         return None
-    return situation.now, f"The loss has not improved for {counter} steps, at step {situation.run.step}."
+    return alert_input.now, f"The loss has not improved for {counter} steps, at step {alert_input.run.step}."
 
 
-def _slow_rank(situation: AlertInput) -> Finding:
-    news = situation.news
-    if situation.state.has_ended or news.slow_rank is None or situation.now - news.slow_at < SLOW_SECONDS:
+def _slow_rank(alert_input: AlertInput) -> Finding:
+    run_events = alert_input.run_events
+    if (
+        alert_input.state.has_ended
+        or run_events.slow_rank is None
+        or alert_input.now - run_events.slow_at < SLOW_SECONDS
+    ):
         return None
-    slow_seconds = _duration(situation.now - news.slow_at)
-    return news.slow_at, f"All ranks have been waiting for rank {news.slow_rank} for {slow_seconds}."
+    slow_seconds = _duration(alert_input.now - run_events.slow_at)
+    return run_events.slow_at, f"All ranks have been waiting for rank {run_events.slow_rank} for {slow_seconds}."
 
 
-def _no_record(situation: AlertInput) -> Finding:
-    limit = situation.limits.record_seconds
-    news = situation.news
-    last = max(situation.run.started_at, news.record_at or 0.0, news.resumed_at or 0.0)
-    if limit <= 0 or situation.state.has_ended or situation.now - last <= limit:
+def _no_record(alert_input: AlertInput) -> Finding:
+    limit = alert_input.limits.record_seconds
+    run_events = alert_input.run_events
+    last = max(alert_input.run.started_at, run_events.record_at or 0.0, run_events.resumed_at or 0.0)
+    if limit <= 0 or alert_input.state.has_ended or alert_input.now - last <= limit:
         return None
-    return last + limit, f"No record was saved for {_duration(situation.now - last)}, at step {situation.run.step}."
+    return last + limit, f"No record was saved for {_duration(alert_input.now - last)}, at step {alert_input.run.step}."
 
 
-def _records_unsaved(situation: AlertInput) -> Finding:
-    count = situation.facts.get("unsaved_records", 0)
-    if situation.state.has_ended or not count:
+def _records_unsaved(alert_input: AlertInput) -> Finding:
+    count = alert_input.facts.get("unsaved_records", 0)
+    if alert_input.state.has_ended or not count:
         return None
-    return situation.now, f"{_counted(count, 'record')} cannot be written and would be lost with the trainer."
+    return alert_input.now, f"{_counted(count, 'record')} cannot be written and would be lost with the trainer."
 
 
-def _checkpoint_failed(situation: AlertInput) -> Finding:
-    news = situation.news
-    if situation.state.has_ended or news.checkpoint_problem is None:
+def _checkpoint_failed(alert_input: AlertInput) -> Finding:
+    run_events = alert_input.run_events
+    if alert_input.state.has_ended or run_events.checkpoint_problem is None:
         return None
-    return news.checkpoint_failed_at, f"The last checkpoint could not be written: {news.checkpoint_problem}"
+    return run_events.checkpoint_failed_at, f"The last checkpoint could not be written: {run_events.checkpoint_problem}"
 
 
-def _data_lost(situation: AlertInput) -> Finding:
-    count = situation.facts.get("log_points_dropped", 0)
-    if situation.state.has_ended or not count:
+def _data_lost(alert_input: AlertInput) -> Finding:
+    count = alert_input.facts.get("log_points_dropped", 0)
+    if alert_input.state.has_ended or not count:
         return None
-    return situation.now, f"{_counted(count, 'log point')} of this run will never be in its curves: its store was away."
+    return (
+        alert_input.now,
+        f"{_counted(count, 'log point')} of this run will never be in its curves: its store was away.",
+    )
 
 
 def _disk_below(factor: float) -> Callable[[AlertInput], Finding]:
-    def find(situation: AlertInput) -> Finding:
-        limit, free = situation.limits.disk_gib * GIB * factor, situation.free_bytes
-        if situation.state.has_ended or free is None or limit <= 0 or free >= limit:
+    def find(alert_input: AlertInput) -> Finding:
+        limit, free = alert_input.limits.disk_gib * GIB * factor, alert_input.free_bytes
+        if alert_input.state.has_ended or free is None or limit <= 0 or free >= limit:
             return None
-        return situation.now, f"Only {free / GIB:.1f} GiB are free on the disk of the run directory."
+        return alert_input.now, f"Only {free / GIB:.1f} GiB are free on the disk of the run directory."
 
     return find
 
 
 def _while_running(find: Callable[[AlertInput], Finding]) -> Callable[[AlertInput], Finding]:
     """What a pause or a trainer that is gone explains is no reason to begin."""
-    return lambda situation: find(situation) if situation.is_running else None
+    return lambda alert_input: find(alert_input) if alert_input.is_running else None
 
 
 RULES: Sequence[Rule] = (

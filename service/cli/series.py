@@ -46,11 +46,11 @@ def points_table(answer: Series) -> str:
 def stretches_table(answer: Envelope) -> str:
     """A line for each stretch of each value."""
     found = answer["series"].items()
-    rows = [(name, *_stretch(values, place)) for name, values in found for place in range(len(values["steps"]))]
+    rows = [(name, *_bucket(values, place)) for name, values in found for place in range(len(values["steps"]))]
     return table(STRETCH_HEADINGS, rows)
 
 
-def _stretch(values: EnvelopeSeries, place: int) -> tuple[str, ...]:
+def _bucket(values: EnvelopeSeries, place: int) -> tuple[str, ...]:
     return (
         str(values["steps"][place]),
         str(values["last_steps"][place]),

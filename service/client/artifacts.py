@@ -89,7 +89,7 @@ class ArtifactClient(ApiConnection):
 
         Raises `ApiError` (422) where there are more than the server gives at once; `envelope` is for those.
         """
-        return cast(Series, self._get_object("/series", _stretch(names, first_step, last_step)))
+        return cast(Series, self._get_object("/series", _bucket(names, first_step, last_step)))
 
     def envelope(
         self,
@@ -99,7 +99,7 @@ class ArtifactClient(ApiConnection):
         last_step: int | None = None,
     ) -> Envelope:
         """The same history in about `points` stretches, each with its mean, lowest and highest value."""
-        asked = {**_stretch(names, first_step, last_step), "points": points}
+        asked = {**_bucket(names, first_step, last_step), "points": points}
         return cast(Envelope, self._get_object("/series", asked))
 
     def previews(self, step: int | None = None) -> Iterator[PreviewEntry]:
@@ -151,5 +151,5 @@ def _record_path(name: str | int) -> str:
     return f"/statistics/{path_part(_name_of(name))}"
 
 
-def _stretch(names: Sequence[str], first_step: int | None, last_step: int | None) -> dict[str, Any]:
+def _bucket(names: Sequence[str], first_step: int | None, last_step: int | None) -> dict[str, Any]:
     return {"names": ",".join(names) or None, "from": first_step, "to": last_step}

@@ -116,16 +116,18 @@ class ApiConnection:
             verify=self._verify, stream=stream, allow_redirects=False,
         )  # fmt: skip
         has_effect = method not in _SAFE and not has_no_effect
-        attempts = RetryPolicy(may_repeat=not has_effect or KEY_HEADER in sent_headers)
+        retry_policy = RetryPolicy(may_repeat=not has_effect or KEY_HEADER in sent_headers)
         final: UserError
         while True:
             try:
                 return self._checked(exchange(), accept)
             except ApiError as refused:
-                pause, final = attempts.after_refusal(refused), refused
+                pause, final = retry_policy.after_refusal(refused), refused
             except FAILURES as failure:
-                pause = attempts.after_failure(failure)
-                final = error_for_failure(self._url, failure, read_seconds, attempts.was_reached, has_effect=has_effect)
+                pause = retry_policy.after_failure(failure)
+                final = error_for_failure(
+                    self._url, failure, read_seconds, retry_policy.was_reached, has_effect=has_effect
+                )
             except requests.exceptions.InvalidJSONError:
                 raise UserError(f"{body} holds a number that JSON does not know; give a finite one.") from None
             except requests.RequestException as error:

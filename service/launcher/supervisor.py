@@ -108,8 +108,8 @@ class Supervisor:
         # Parts
         self._keyboard = Keyboard(keyboard)
         self._keyboard_descriptor = keyboard
-        self._interrupts = SignalQueue()
-        self._steering = KeyCommands(plan.store, self._say, plan.actor, plan.run_id)
+        self._signal_queue = SignalQueue()
+        self._key_commands = KeyCommands(plan.store, self._say, plan.actor, plan.run_id)
         self._api = ApiKeeper(self._start_api, self._say, self._timing)
         self._orphans: OrphanProcesses | None = None
         self._children: list[ChildProcess] = []
@@ -121,7 +121,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Prepare, operate, end everything; returns the exit code."""
-        with adopting_orphans() as self._orphans, self._interrupts:
+        with adopting_orphans() as self._orphans, self._signal_queue:
             try:
                 code = self._prepare() or self._operate()
             finally:
@@ -134,7 +134,7 @@ class Supervisor:
             return 0
         child = self._started(self._plan.preparation)
         while (code := child.exit_code()) is None:
-            self._interrupts.sleep(self._timing.tick_seconds)
+            self._signal_queue.sleep(self._timing.tick_seconds)
             self._note_wishes()
             if self._wish_code is not None:
                 self._end(child, self._timing.api_grace_seconds)
@@ -163,10 +163,10 @@ class Supervisor:
         """Look after keys, commands and the API until it is over or somebody wishes to leave."""
         while self._wish_code is None and not is_over():
             listening = self._keyboard_descriptor if self._keyboard.is_listening else None
-            if self._interrupts.sleep(self._timing.tick_seconds, listening):
+            if self._signal_queue.sleep(self._timing.tick_seconds, listening):
                 self._on_keys(self._keyboard.read())
             self._note_wishes()
-            self._steering.report()
+            self._key_commands.report()
             self._api.keep()
 
     def _on_keys(self, keys: str) -> None:
@@ -174,11 +174,11 @@ class Supervisor:
             if key == "q":
                 self._wish(0)
             else:
-                self._steering.press(key)
+                self._key_commands.press(key)
 
     def _note_wishes(self) -> None:
         """Act on the signals that came; a second Ctrl-C ends everything at once."""
-        for number in self._interrupts.take():
+        for number in self._signal_queue.take():
             if number == signal.SIGTSTP:
                 self._keyboard.pause_process()
             elif number == signal.SIGCONT:
@@ -196,7 +196,7 @@ class Supervisor:
     def _ended_by_itself(self, trainer: ChildProcess) -> int:
         """Say how the training ended; returns the exit code."""
         code = trainer.exit_code()
-        self._steering.report()
+        self._key_commands.report()
         if code == 0:
             self._say_ended()
         elif code == ASKED_TO_LEAVE:
@@ -224,13 +224,13 @@ class Supervisor:
         return self._wish_code
 
     def _say_ended(self) -> None:
-        run = self._steering.run_since(self._trainer_started_at)
+        run = self._key_commands.run_since(self._trainer_started_at)
         ending = "" if run is None else f" ({run.state} at step {run.step})"
         self._say(f"The training has ended{ending}.")
 
     def _has_failed(self) -> bool:
         """What the trainer wrote last: a launcher that was asked to leave does not say how its ranks ended."""
-        run = self._steering.run_since(self._trainer_started_at)
+        run = self._key_commands.run_since(self._trainer_started_at)
         return run is not None and run.state is RunState.FAILED
 
     def _start_api(self) -> ChildProcess:
@@ -255,7 +255,7 @@ class Supervisor:
                 child.kill()
                 self._orphans.kill()
                 return False
-            self._interrupts.sleep(min(self._timing.tick_seconds, 0.05))
+            self._signal_queue.sleep(min(self._timing.tick_seconds, 0.05))
             self._note_wishes()
         return True
 

@@ -63,7 +63,7 @@ series_progress = sa.Table(
     sa.Column("names", sa.JSON, nullable=False),
 )
 
-# One row per stretch of steps: the values' names, and what each did there (packed in `rollups/buckets.py`).
+# One row per bucket of steps: the values' names, and what each did there (packed in `rollups/buckets.py`).
 series_summaries = sa.Table(
     "series_summaries",
     metadata,

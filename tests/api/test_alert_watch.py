@@ -139,9 +139,9 @@ def test_runs_of_a_shared_store_are_watched(store_url: str, tmp_path: Path) -> N
         shared.open_run(name, {"ALERT_DISK_GIB": 5.0})
         shared.update_run(name, state=RunState.FAILED)
 
-    room = RunRegistry(RunConfig(data_root=tmp_path, store_url=store_url))
-    AlertMonitor(room, AlertLogs(), lambda: False).check()
-    room.close()
+    registry = RunRegistry(RunConfig(data_root=tmp_path, store_url=store_url))
+    AlertMonitor(registry, AlertLogs(), lambda: False).check()
+    registry.close()
 
     assert [changes(shared, name) for name in ("far", "farther")] == [[("failed", True)]] * 2
     shared.close()

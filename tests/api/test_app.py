@@ -56,7 +56,7 @@ def test_a_refusal_has_the_shape_of_rfc_9457(client: FlaskClient) -> None:
 def test_a_defect_is_a_problem_that_gives_nothing_away(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_reader: object) -> None:
+    def fail(_context: object) -> None:
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr("api.runs.context.RunContext.run", fail)

@@ -60,10 +60,10 @@ def test_a_reader_who_falls_behind_gets_everything_from_the_store(
         next(answer)
         for number in range(MOST_WAITING + 100):
             store.add_event(RUN_ID, number, "set", {})
-        (watcher,) = broadcasters_of(client.application)._watchers.values()
-        (mailbox,) = watcher._mailboxes
-        eventually(lambda: mailbox._has_lost, what="the mailbox is full")
-        assert mailbox._happenings == []
+        (broadcaster,) = broadcasters_of(client.application)._broadcasters.values()
+        (subscription,) = broadcaster._subscriptions
+        eventually(lambda: subscription._has_lost, what="the mailbox is full")
+        assert subscription._messages == []
         store.add_event(RUN_ID, 1, "paused", {})
         found = b""
         while b'"kind":"paused"' not in found:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http import rate_limit
+from api.http import rate_limit as rate_limit_module
 from api.http.problems import ProblemError
 from api.http.rate_limit import RateLimit, client_network
 
@@ -28,45 +28,45 @@ def clock() -> Clock:
 
 
 def test_a_minutes_worth_can_be_taken_at_once_and_then_flows_in(clock: Clock) -> None:
-    allowance = RateLimit("commands", 4, clock)
+    rate_limit = RateLimit("commands", 4, clock)
 
-    assert [allowance.take("anna") for _ in range(5)] == [0, 0, 0, 0, 15]
+    assert [rate_limit.take("anna") for _ in range(5)] == [0, 0, 0, 0, 15]
     clock.now += 14
-    assert allowance.take("anna") == pytest.approx(1)
+    assert rate_limit.take("anna") == pytest.approx(1)
     clock.now += 1
-    assert [allowance.take("anna"), allowance.take("anna")] == [0, 15]
+    assert [rate_limit.take("anna"), rate_limit.take("anna")] == [0, 15]
 
 
 def test_after_a_minute_of_rest_all_is_there_again(clock: Clock) -> None:
-    allowance = RateLimit("commands", 3, clock)
+    rate_limit = RateLimit("commands", 3, clock)
     for _ in range(5):
-        allowance.take("anna")
+        rate_limit.take("anna")
     clock.now += 60
 
-    assert [allowance.take("anna") for _ in range(4)] == [0, 0, 0, 20]
+    assert [rate_limit.take("anna") for _ in range(4)] == [0, 0, 0, 20]
 
 
 def test_askers_do_not_take_from_each_other(clock: Clock) -> None:
-    allowance = RateLimit("commands", 1, clock)
+    rate_limit = RateLimit("commands", 1, clock)
 
-    assert [allowance.take(asker) for asker in ("anna", "bert", "anna")] == [0, 0, 60]
+    assert [rate_limit.take(asker) for asker in ("anna", "bert", "anna")] == [0, 0, 60]
 
 
 def test_looking_takes_nothing(clock: Clock) -> None:
-    allowance = RateLimit("commands", 1, clock)
+    rate_limit = RateLimit("commands", 1, clock)
 
-    assert [allowance.has_room("anna"), allowance.has_room("anna")] == [True, True]
-    allowance.take("anna")
-    assert not allowance.has_room("anna")
+    assert [rate_limit.has_room("anna"), rate_limit.has_room("anna")] == [True, True]
+    rate_limit.take("anna")
+    assert not rate_limit.has_room("anna")
 
 
 def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
-    allowance = RateLimit("commands", 7, clock)
+    rate_limit = RateLimit("commands", 7, clock)
     for _ in range(7):
-        allowance.require_room("anna")
+        rate_limit.require_room("anna")
 
     with pytest.raises(ProblemError, match="Only 7 commands a minute are taken from anna: wait 9 s") as refusal:
-        allowance.require_room("anna")
+        rate_limit.require_room("anna")
 
     assert refusal.value.slug == "too-many-requests"
     assert refusal.value.headers == {
@@ -75,58 +75,58 @@ def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
         "RateLimit": '"commands";r=0;t=9',
     }
     clock.now += 9
-    allowance.require_room("anna")
+    rate_limit.require_room("anna")
 
 
 @given(per_minute=st.integers(1, 10**6), pauses=st.lists(st.floats(0, 100), min_size=1, max_size=60))
 def test_no_stretch_of_time_sees_more_than_flowed_in(per_minute: int, pauses: list[float]) -> None:
     clock = Clock()
-    allowance = RateLimit("commands", per_minute, clock)
+    rate_limit = RateLimit("commands", per_minute, clock)
     taken = 0
     for pause in pauses:
         clock.now += pause
-        taken += allowance.take("anna") == 0
+        taken += rate_limit.take("anna") == 0
         assert taken <= per_minute * (1 + (clock.now - 1000) / 60) + 1e-3
 
 
 @given(per_minute=st.integers(1, 10**6), burst=st.integers(1, 50))
 def test_who_waits_as_long_as_told_is_served(per_minute: int, burst: int) -> None:
     clock = Clock()
-    allowance = RateLimit("commands", per_minute, clock)
+    rate_limit = RateLimit("commands", per_minute, clock)
     for _ in range(burst):
-        clock.now += allowance.take("anna")
-        allowance.take("anna")
-    wait_seconds = allowance.take("anna")
+        clock.now += rate_limit.take("anna")
+        rate_limit.take("anna")
+    wait_seconds = rate_limit.take("anna")
     clock.now += wait_seconds
 
-    assert wait_seconds == 0 or allowance.take("anna") == 0
+    assert wait_seconds == 0 or rate_limit.take("anna") == 0
 
 
 def test_however_many_ask_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit, "MOST_ASKERS", 100)
-    allowance = RateLimit("wrong tokens", 1, clock)
+    monkeypatch.setattr(rate_limit_module, "MOST_ASKERS", 100)
+    rate_limit = RateLimit("wrong tokens", 1, clock)
 
-    first = [allowance.take(f"asker {number}") for number in range(100)]
-    later = [allowance.take(f"asker {number}") for number in range(100, 300)]
+    first = [rate_limit.take(f"asker {number}") for number in range(100)]
+    later = [rate_limit.take(f"asker {number}") for number in range(100, 300)]
 
     assert set(first) == {0}
     assert later == [0] + [60] * 199, "newcomers share what one would have"
-    assert not allowance.has_room("asker 500")
-    assert allowance.take("asker 0") == 60, "who is known keeps what was counted"
-    assert len(allowance._full_at) <= 101
+    assert not rate_limit.has_room("asker 500")
+    assert rate_limit.take("asker 0") == 60, "who is known keeps what was counted"
+    assert len(rate_limit._full_at) <= 101
 
     clock.now += 61
-    assert [allowance.take("asker 999"), allowance.take("asker 999")] == [0, 60], "those who rest are forgotten"
-    assert len(allowance._full_at) <= 2
+    assert [rate_limit.take("asker 999"), rate_limit.take("asker 999")] == [0, 60], "those who rest are forgotten"
+    assert len(rate_limit._full_at) <= 2
 
 
 def test_many_threads_together_take_no_more_than_there_is() -> None:
-    allowance = RateLimit("commands", 500, Clock())
+    rate_limit = RateLimit("commands", 500, Clock())
     barrier = threading.Barrier(8)
 
     def take_many(_: int) -> int:
         barrier.wait()
-        return sum(allowance.take("anna") == 0 for _ in range(200))
+        return sum(rate_limit.take("anna") == 0 for _ in range(200))
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take_many, range(8))) == 500

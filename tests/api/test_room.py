@@ -68,7 +68,7 @@ def make_room() -> Iterator[MakeRoom]:
 
 
 @pytest.fixture
-def room(folder: Path, make_room: MakeRoom) -> FlaskClient:
+def registry(folder: Path, make_room: MakeRoom) -> FlaskClient:
     """Asks the API of everything in `folder`."""
     folder.mkdir()
     return make_room(folder)
@@ -94,12 +94,12 @@ def default(client: FlaskClient) -> str:
 
 
 def test_runs_are_listed_with_the_one_that_started_last_first(
-    room: FlaskClient, folder: Path, make_run: MakeRun
+    registry: FlaskClient, folder: Path, make_run: MakeRun
 ) -> None:
     for number, run_id in enumerate(("bbb", "aaa", "ccc")):
         make_run(folder / run_id, run_id, started_at=float(number))
 
-    listed = runs(room)
+    listed = runs(registry)
 
     assert list(listed) == ["ccc", "aaa", "bbb"]
     entry = listed["aaa"]
@@ -107,98 +107,102 @@ def test_runs_are_listed_with_the_one_that_started_last_first(
     assert entry["directory"] == str(folder / "aaa")
 
 
-def test_every_route_of_a_run_is_below_its_url(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+def test_every_route_of_a_run_is_below_its_url(registry: FlaskClient, folder: Path, make_run: MakeRun) -> None:
     stores = {run_id: make_run(folder / run_id, run_id) for run_id in ("aaa", "bbb")}
 
-    queued = room.post("/runs/aaa/validate")
+    queued = registry.post("/runs/aaa/validate")
 
     assert queued.status_code == 202
     assert queued.headers["Location"] == f"/runs/aaa/commands/{queued.get_json()['id']}"
-    assert room.get(queued.headers["Location"]).get_json() == queued.get_json()
+    assert registry.get(queued.headers["Location"]).get_json() == queued.get_json()
     assert [len(store.commands(run_id)) for run_id, store in stores.items()] == [1, 0]
     for path in ("state", "settings", "commands", "ranks", "statistics", "series", "metrics", "checkpoints"):
-        assert room.get(f"/runs/bbb/{path}").status_code == 200
+        assert registry.get(f"/runs/bbb/{path}").status_code == 200
 
 
-def test_a_command_of_another_run_is_not_found_below_a_run(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+def test_a_command_of_another_run_is_not_found_below_a_run(
+    registry: FlaskClient, folder: Path, make_run: MakeRun
+) -> None:
     for run_id in ("aaa", "bbb"):
         make_run(folder / run_id, run_id)
-    command_id = room.post("/runs/aaa/validate").get_json()["id"]
+    command_id = registry.post("/runs/aaa/validate").get_json()["id"]
 
-    assert room.get(f"/runs/bbb/commands/{command_id}").status_code == 404
-    assert room.delete(f"/runs/bbb/commands/{command_id}").status_code == 404
-    assert room.get(f"/runs/aaa/commands/{command_id}").get_json()["state"] == "queued"
+    assert registry.get(f"/runs/bbb/commands/{command_id}").status_code == 404
+    assert registry.delete(f"/runs/bbb/commands/{command_id}").status_code == 404
+    assert registry.get(f"/runs/aaa/commands/{command_id}").get_json()["state"] == "queued"
 
 
 def test_a_commands_address_holds_though_another_run_is_the_default_now(
-    room: FlaskClient, folder: Path, make_run: MakeRun
+    registry: FlaskClient, folder: Path, make_run: MakeRun
 ) -> None:
     make_run(folder / "aaa", "aaa", started_at=1.0)
-    location = room.post("/validate").headers["Location"]
+    location = registry.post("/validate").headers["Location"]
     make_run(folder / "bbb", "bbb", started_at=2.0)
 
     assert location.startswith("/commands/")
-    assert room.get(location).get_json()["run_id"] == "aaa"
-    assert room.delete(location).get_json()["state"] == "cancelled"
+    assert registry.get(location).get_json()["run_id"] == "aaa"
+    assert registry.delete(location).get_json()["state"] == "cancelled"
 
 
-def test_an_unknown_run_is_not_found(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+def test_an_unknown_run_is_not_found(registry: FlaskClient, folder: Path, make_run: MakeRun) -> None:
     make_run(folder / "aaa", "aaa")
 
     for path in ("/runs/nobody/state", "/runs/nobody/metrics", "/runs/../state", "/runs/%00/state"):
-        assert room.get(path).status_code == 404
-    assert room.post("/runs/nobody/stop").get_json()["type"] == "/problems/not-found"
+        assert registry.get(path).status_code == 404
+    assert registry.post("/runs/nobody/stop").get_json()["type"] == "/problems/not-found"
 
 
-def test_runs_that_come_and_go_are_noticed(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
-    assert (runs(room), room.get("/state").status_code) == ({}, 503)
+def test_runs_that_come_and_go_are_noticed(registry: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+    assert (runs(registry), registry.get("/state").status_code) == ({}, 503)
 
     make_run(folder / "aaa", "aaa")
-    assert room.get("/runs/aaa/state").status_code == 200
-    assert list(runs(room)) == ["aaa"]
+    assert registry.get("/runs/aaa/state").status_code == 200
+    assert list(runs(registry)) == ["aaa"]
 
     (folder / "aaa").rename(folder / "renamed")
-    assert room.get("/runs/aaa/state").status_code == 200
-    assert runs(room)["aaa"]["directory"] == str(folder / "renamed")
+    assert registry.get("/runs/aaa/state").status_code == 200
+    assert runs(registry)["aaa"]["directory"] == str(folder / "renamed")
 
     shutil.rmtree(folder / "renamed")
-    assert room.get("/runs/aaa/state").status_code == 404
-    assert runs(room) == {}
+    assert registry.get("/runs/aaa/state").status_code == 404
+    assert runs(registry) == {}
 
 
 def test_a_directory_that_a_fresh_start_gave_to_another_run_is_that_runs(
-    room: FlaskClient, folder: Path, make_run: MakeRun
+    registry: FlaskClient, folder: Path, make_run: MakeRun
 ) -> None:
     make_run(folder / "one", "old", started_at=1.0).close()
-    assert runs(room)["old"]["directory"] == str(folder / "one")
+    assert runs(registry)["old"]["directory"] == str(folder / "one")
     archived = folder / "one" / "archive" / "old"
     archived.mkdir(parents=True)
     for path in [path for path in (folder / "one").iterdir() if path.is_file()]:
         path.rename(archived / path.name)
     make_run(folder / "one", "new", started_at=2.0)
 
-    assert room.get("/runs/new/state").get_json()["run_id"] == "new"
-    assert room.get("/runs/old/state").get_json()["run_id"] == "old"
-    listed = runs(room)
+    assert registry.get("/runs/new/state").get_json()["run_id"] == "new"
+    assert registry.get("/runs/old/state").get_json()["run_id"] == "old"
+    listed = runs(registry)
     assert {run_id: entry["directory"] for run_id, entry in listed.items()} == {
         "new": str(folder / "one"), "old": str(archived),
     }  # fmt: skip
 
 
 def test_a_quiet_store_is_read_again_once_somebody_writes_to_it(
-    room: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch, make_run: MakeRun
+    registry: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch, make_run: MakeRun
 ) -> None:
     monkeypatch.setattr(directory, "QUIET_SECONDS", -1.0)
     store = make_run(folder / "aaa", "aaa")
     store.close()
 
     for step in (11, 12, 13):
-        assert runs(room)["aaa"]["step"] == step - 1
-        assert runs(room)["aaa"]["step"] == step - 1
+        assert runs(registry)["aaa"]["step"] == step - 1
+        assert runs(registry)["aaa"]["step"] == step - 1
         store.update_run("aaa", step=step)
 
 
-def test_damaged_directories_are_named_and_hide_no_other(room: FlaskClient, folder: Path, make_run: MakeRun) -> None:
+def test_damaged_directories_are_named_and_hide_no_other(
+    registry: FlaskClient, folder: Path, make_run: MakeRun
+) -> None:
     for name in ("good", "bad store", "bad both", "bad name", "begun"):
         make_run(folder / name, name.replace(" ", "-")).close()
     for name in ("bad store", "bad both"):
@@ -209,33 +213,33 @@ def test_damaged_directories_are_named_and_hide_no_other(room: FlaskClient, fold
     (folder / "neither").mkdir()
     (folder / "neither" / "run.json").write_text("[]")
 
-    listed, reasons = runs(room), skipped(room)
+    listed, reasons = runs(registry), skipped(registry)
 
     assert set(listed) == {"good", "bad-name"}
     assert set(reasons) == {"bad store", "bad both", "neither"}
     assert "file is not a database" in reasons["bad store"]
     assert "run.json is damaged" in reasons["neither"]
-    assert room.get("/runs/good/state").status_code == 200
-    damaged = room.get("/runs/bad-store/state")
+    assert registry.get("/runs/good/state").status_code == 200
+    damaged = registry.get("/runs/bad-store/state")
     assert (damaged.status_code, damaged.get_json()["type"]) == (503, "/problems/storage-unavailable")
-    begun = room.get("/runs/begun/state")
+    begun = registry.get("/runs/begun/state")
     assert (begun.status_code, begun.get_json()["type"]) == (503, "/problems/no-run")
-    assert room.get("/commands/nonsense").status_code == 404
+    assert registry.get("/commands/nonsense").status_code == 404
 
 
 def test_of_two_directories_with_the_same_run_the_livelier_one_counts(
-    room: FlaskClient, folder: Path, make_run: MakeRun
+    registry: FlaskClient, folder: Path, make_run: MakeRun
 ) -> None:
     store = make_run(folder / "original", "aaa")
     store.close()
     shutil.copytree(folder / "original", folder / "a copy")
-    assert (runs(room)["aaa"]["directory"], list(skipped(room))) == (str(folder / "a copy"), ["original"])
+    assert (runs(registry)["aaa"]["directory"], list(skipped(registry))) == (str(folder / "a copy"), ["original"])
 
     store.update_run("aaa", heartbeat_at=time.time() + 7200, step=20)
 
-    assert runs(room)["aaa"]["directory"] == str(folder / "original")
-    assert skipped(room) == {"a copy": f"it holds run aaa, as {folder / 'original'} does, which is served"}
-    assert room.get("/runs/aaa/state").get_json()["step_live"] == 20
+    assert runs(registry)["aaa"]["directory"] == str(folder / "original")
+    assert skipped(registry) == {"a copy": f"it holds run aaa, as {folder / 'original'} does, which is served"}
+    assert registry.get("/runs/aaa/state").get_json()["step_live"] == 20
 
 
 def test_without_a_name_the_run_in_data_root_is_meant(
@@ -272,13 +276,13 @@ def test_a_run_that_is_to_come_in_data_root_is_not_mistaken_for_another(
 
 
 def test_a_newer_run_elsewhere_becomes_the_default_soon(
-    room: FlaskClient, folder: Path, eventually: Callable[..., None], make_run: MakeRun
+    registry: FlaskClient, folder: Path, eventually: Callable[..., None], make_run: MakeRun
 ) -> None:
     make_run(folder / "older", "older", started_at=1.0)
-    assert default(room) == "older"
+    assert default(registry) == "older"
     make_run(folder / "newer", "newer", started_at=2.0)
 
-    eventually(lambda: room.get("/state").get_json()["run_id"] == "newer", what="the newer run is the default")
+    eventually(lambda: registry.get("/state").get_json()["run_id"] == "newer", what="the newer run is the default")
 
 
 # Runs of a shared store
@@ -378,5 +382,5 @@ def test_a_command_of_any_run_is_found_in_the_shared_store(
     assert client.get(f"/runs/newer/commands/{command_id}").status_code == 404
 
 
-def test_the_page_of_a_run_asks_below_its_name_however_that_is_written(room: FlaskClient) -> None:
-    assert 'data-base="/runs/a%22%3F..%2520b"' in room.get("/runs/a%22%3F..%2520b/").text
+def test_the_page_of_a_run_asks_below_its_name_however_that_is_written(registry: FlaskClient) -> None:
+    assert 'data-base="/runs/a%22%3F..%2520b"' in registry.get("/runs/a%22%3F..%2520b/").text

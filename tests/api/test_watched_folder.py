@@ -22,13 +22,13 @@ class Reader:
 
 
 @pytest.fixture
-def reader() -> Reader:
+def context() -> Reader:
     return Reader()
 
 
 @pytest.fixture
-def watched(tmp_path: Path, reader: Reader) -> DirectoryCache[list[str]]:
-    return DirectoryCache(tmp_path / "folder", reader, [])
+def watched(tmp_path: Path, context: Reader) -> DirectoryCache[list[str]]:
+    return DirectoryCache(tmp_path / "folder", context, [])
 
 
 @pytest.fixture
@@ -51,31 +51,31 @@ def test_a_folder_that_is_not_there_has_the_absent_value(watched: DirectoryCache
 
 
 def test_an_old_folder_is_read_once(
-    watched: DirectoryCache[list[str]], reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
+    watched: DirectoryCache[list[str]], context: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory_cache, "SKEW_SECONDS", -1.0)
 
     assert [watched.current(), watched.current()] == [[], []]
-    assert reader.count == 1
+    assert context.count == 1
 
     (folder / "a").touch()
 
     assert [watched.current(), watched.current()] == [["a"], ["a"]]
-    assert reader.count == 2
+    assert context.count == 2
 
 
 def test_a_folder_that_changed_just_now_is_read_until_another_change_would_show(
-    watched: DirectoryCache[list[str]], reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
+    watched: DirectoryCache[list[str]], context: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched.current()
     watched.current()
-    assert reader.count == 2
+    assert context.count == 2
 
     monkeypatch.setattr(directory_cache, "GRAIN_SECONDS", 0.0)
 
     watched.current()
     watched.current()
-    assert reader.count == 3
+    assert context.count == 3
 
 
 def test_a_change_that_leaves_the_same_time_is_seen(

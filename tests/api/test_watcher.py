@@ -56,7 +56,7 @@ def text_of(box: Subscription, seconds: float = 20.0) -> list[str]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         delivery = box.poll(0.05)
-        found = [happening.kind for happening in delivery.happenings] + ["state"] * (delivery.state is not None)
+        found = [message.kind for message in delivery.messages] + ["state"] * (delivery.state is not None)
         if found:
             return found
     return []
@@ -195,12 +195,12 @@ def test_a_mailbox_is_bounded(store: Store) -> None:
         box.set_state("{}")
         box.set_note("note")
 
-    assert box._happenings == []
+    assert box._messages == []
     assert box.poll(0).has_lost
     box.begin_at(EventCursor(RUN_ID, 2000, 0))
     box.push([one])
     delivery = box.poll(0)
-    assert (len(delivery.happenings), delivery.state, delivery.note) == (1, "{}", "note")
+    assert (len(delivery.messages), delivery.state, delivery.note) == (1, "{}", "note")
 
 
 def test_taking_wakes_up_when_something_comes() -> None:
@@ -215,15 +215,15 @@ def test_taking_wakes_up_when_something_comes() -> None:
 
 def test_places_are_counted_and_watchers_are_shared(root: Path, store: Store, eventually: Eventually) -> None:
     place = CachedRunDirectory(RunDirectory(root))
-    watchers = Broadcasters(lambda run_id: RunContext(place.store, run_id, place), 2)
+    broadcasters = Broadcasters(lambda run_id: RunContext(place.store, run_id, place), 2)
 
-    assert [watchers.take_place() for _ in range(3)] == [True, True, False]
-    watchers.give_place_back()
-    assert (watchers.taken, watchers.take_place()) == (1, True)
+    assert [broadcasters.take_place() for _ in range(3)] == [True, True, False]
+    broadcasters.give_place_back()
+    assert (broadcasters.taken, broadcasters.take_place()) == (1, True)
 
-    box = watchers.of(None).open()
-    assert watchers.of(None) is watchers.of(None)
+    box = broadcasters.of(None).open()
+    assert broadcasters.of(None) is broadcasters.of(None)
     for number in range(50):
-        watchers.of(f"run-{number}")
-    assert len(watchers._watchers) == 2, "those that nobody listens to are forgotten"
-    watchers.of(None).close(box)
+        broadcasters.of(f"run-{number}")
+    assert len(broadcasters._broadcasters) == 2, "those that nobody listens to are forgotten"
+    broadcasters.of(None).close(box)

@@ -16,13 +16,13 @@ from tests.ddp.store_serving import serving_store, store_board
 
 
 def test_a_world_without_groups_has_a_board_of_its_own() -> None:
-    board = World(RankEnvironment(), torch.device("cpu")).status_store()
-    assert board.read_all() == [None]
+    status_store = World(RankEnvironment(), torch.device("cpu")).status_store()
+    assert status_store.read_all() == [None]
 
-    board.publish("alone")
+    status_store.publish("alone")
 
-    assert isinstance(board, LocalStatusStore)
-    assert board.read_all() == ["alone"]
+    assert isinstance(status_store, LocalStatusStore)
+    assert status_store.read_all() == ["alone"]
 
 
 def test_ranks_read_each_other_while_a_collective_hangs(launch: Launch, tmp_path: Path, repository: Path) -> None:
@@ -51,14 +51,14 @@ def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
     eventually: Callable[..., None],
 ) -> None:
     with serving_store() as server:
-        board = store_board(server.port, rank=0, size=1)
-        board.publish("here")
+        status_store = store_board(server.port, rank=0, size=1)
+        status_store.publish("here")
         server.process.kill()
         server.process.wait()
 
         def is_gone() -> bool:
             try:
-                board.read_all()
+                status_store.read_all()
             except StatusStoreGoneError:
                 return True
             return False
@@ -66,7 +66,7 @@ def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
         eventually(is_gone)
 
     with serving_store(server.port), pytest.raises(StatusStoreGoneError):
-        board.publish("again")
+        status_store.publish("again")
 
 
 def test_a_store_that_comes_back_is_found_again(
@@ -74,15 +74,15 @@ def test_a_store_that_comes_back_is_found_again(
 ) -> None:
     monkeypatch.setattr(board_module, "RETRY_SECONDS", 0.0)
     with serving_store() as server:
-        board = store_board(server.port, rank=0, size=2)
-        board.publish("here")
+        status_store = store_board(server.port, rank=0, size=2)
+        status_store.publish("here")
         store_board(server.port, rank=1, size=2).publish("here too")
-        assert board.read_all() == ["here", "here too"]
+        assert status_store.read_all() == ["here", "here too"]
 
     def has_posted() -> bool:
         try:
-            board.publish("back")
-            return board.read_all() == ["back", None]
+            status_store.publish("back")
+            return status_store.read_all() == ["back", None]
         except StatusStoreGoneError:
             return False
 
@@ -94,10 +94,10 @@ def test_waiting_for_a_frozen_store_leaves_other_threads_alone() -> None:
     """Torch's client must not hold the interpreter's lock while it waits."""
     answers: list[object] = []
     with serving_store() as server:
-        board = store_board(server.port, rank=0, size=1)
-        board.publish("here")
+        status_store = store_board(server.port, rank=0, size=1)
+        status_store.publish("here")
         server.freeze()
-        reader = threading.Thread(target=lambda: answers.append(board.read_all()), daemon=True)
+        reader = threading.Thread(target=lambda: answers.append(status_store.read_all()), daemon=True)
         reader.start()
         try:
             reader.join(0.3)  # this thread runs on meanwhile, or the test would never end

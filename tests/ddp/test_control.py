@@ -22,10 +22,10 @@ def command(kind: Kind) -> Command:
 
 
 def inbox_with(*kinds: Kind) -> CommandQueue:
-    inbox = CommandQueue()
+    command_queue = CommandQueue()
     for kind in kinds:
-        inbox.put(command(kind))
-    return inbox
+        command_queue.put(command(kind))
+    return command_queue
 
 
 def world_of_one() -> World:
@@ -37,22 +37,22 @@ def kinds(commands: list[Command]) -> list[Kind]:
 
 
 def test_one_boundary_takes_all_commands_that_go_together() -> None:
-    inbox = inbox_with(Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT)
+    command_queue = inbox_with(Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT)
 
-    assert kinds(inbox.take(1)) == [Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT]
+    assert kinds(command_queue.take(1)) == [Kind.VALIDATE, Kind.VALIDATE, Kind.PAUSE, Kind.CHECKPOINT]
 
 
 def test_a_contradiction_waits_for_the_next_boundary_so_that_order_is_kept() -> None:
-    inbox = inbox_with(Kind.PAUSE, Kind.RESUME, Kind.PAUSE)
+    command_queue = inbox_with(Kind.PAUSE, Kind.RESUME, Kind.PAUSE)
 
-    assert [kinds(inbox.take(1)) for _ in range(4)] == [[Kind.PAUSE], [Kind.RESUME], [Kind.PAUSE], []]
+    assert [kinds(command_queue.take(1)) for _ in range(4)] == [[Kind.PAUSE], [Kind.RESUME], [Kind.PAUSE], []]
 
 
 def test_nothing_is_taken_after_a_stop() -> None:
-    inbox = inbox_with(Kind.STOP, Kind.VALIDATE)
+    command_queue = inbox_with(Kind.STOP, Kind.VALIDATE)
 
-    assert kinds(inbox.take(1)) == [Kind.STOP]
-    assert kinds(inbox.take_all()) == [Kind.VALIDATE]
+    assert kinds(command_queue.take(1)) == [Kind.STOP]
+    assert kinds(command_queue.take_all()) == [Kind.VALIDATE]
 
 
 def test_a_word_carries_every_operation_and_the_wish_to_leave() -> None:
@@ -67,32 +67,32 @@ def test_a_word_carries_every_operation_and_the_wish_to_leave() -> None:
 
 def test_a_rollback_goes_first_and_alone() -> None:
     """What else is due at its step comes when the run, set back, passes that step again."""
-    inbox = inbox_with(Kind.VALIDATE, Kind.ROLLBACK, Kind.SET)
+    command_queue = inbox_with(Kind.VALIDATE, Kind.ROLLBACK, Kind.SET)
 
-    assert kinds(inbox.take(7)) == [Kind.ROLLBACK]
-    assert kinds(inbox.take(3)) == [Kind.VALIDATE, Kind.SET]
+    assert kinds(command_queue.take(7)) == [Kind.ROLLBACK]
+    assert kinds(command_queue.take(3)) == [Kind.VALIDATE, Kind.SET]
     assert kinds(inbox_with(Kind.PAUSE, Kind.STOP, Kind.ROLLBACK).take(7)) == [Kind.PAUSE, Kind.STOP]
 
 
 def test_a_command_waits_for_its_own_step_and_is_missed_after_it() -> None:
-    inbox = CommandQueue()
+    command_queue = CommandQueue()
     for step in (5, 9):
-        inbox.put(replace(command(Kind.VALIDATE), apply_at_step=step))
+        command_queue.put(replace(command(Kind.VALIDATE), apply_at_step=step))
 
-    assert inbox.next_step(3) == 5
-    assert inbox.take(4) == []
-    assert [item.apply_at_step for item in inbox.take(5)] == [5]
-    assert inbox.next_step(5) == 9
-    assert [item.apply_at_step for item in inbox.take_missed(10)] == [9]
-    assert inbox.take_all() == []
+    assert command_queue.next_step(3) == 5
+    assert command_queue.take(4) == []
+    assert [item.apply_at_step for item in command_queue.take(5)] == [5]
+    assert command_queue.next_step(5) == 9
+    assert [item.apply_at_step for item in command_queue.take_missed(10)] == [9]
+    assert command_queue.take_all() == []
 
 
 def test_a_check_is_never_later_than_the_step_a_command_waits_for() -> None:
-    inbox = CommandQueue()
-    control = RankAgreement(world_of_one(), inbox, lambda: False, first_check_step=1)
+    command_queue = CommandQueue()
+    control = RankAgreement(world_of_one(), command_queue, lambda: False, first_check_step=1)
     control.send(1)
     control.receive()
-    inbox.put(replace(command(Kind.PAUSE), apply_at_step=400))
+    command_queue.put(replace(command(Kind.PAUSE), apply_at_step=400))
     checked = []
     for step in range(2, 500):
         control.send(step)
@@ -103,9 +103,9 @@ def test_a_check_is_never_later_than_the_step_a_command_waits_for() -> None:
 
 
 def test_steps_between_two_checks_send_nothing() -> None:
-    inbox = CommandQueue()
-    control = RankAgreement(world_of_one(), inbox, lambda: False, first_check_step=10)
-    inbox.put(command(Kind.VALIDATE))
+    command_queue = CommandQueue()
+    control = RankAgreement(world_of_one(), command_queue, lambda: False, first_check_step=10)
+    command_queue.put(command(Kind.VALIDATE))
 
     control.send(9)
     before = control.receive()

@@ -17,33 +17,33 @@ def row(step: int, skipped: bool = False) -> torch.Tensor:
     return torch.tensor(values)
 
 
-def walk(ledger: StepMetricsBuffer, first: int, last: int, every: int) -> list[StepMetrics]:
+def walk(metrics_buffer: StepMetricsBuffer, first: int, last: int, every: int) -> list[StepMetrics]:
     """Make steps as the trainer does: turn before a step that begins a new block."""
     seen = []
     for step in range(first, last + 1):
         if step > 1 and (step - 1) % every == 0:
-            seen.extend(ledger.exchange())
-        ledger.append(row(step), step)
+            seen.extend(metrics_buffer.exchange())
+        metrics_buffer.append(row(step), step)
     return seen
 
 
 def test_rows_arrive_once_in_order_and_one_block_late() -> None:
-    ledger = StepMetricsBuffer(CPU, 4)
+    metrics_buffer = StepMetricsBuffer(CPU, 4)
 
-    seen = walk(ledger, 1, 13, 4)
+    seen = walk(metrics_buffer, 1, 13, 4)
 
     assert [item.step for item in seen] == list(range(1, 9))
     assert seen[2] == StepMetrics(3, 30.0, (1.0, 2.0, 3.0, 4.0), 2.0, 7.0, is_skipped=False)
 
 
 def test_a_flat_target_counts_as_sharp_and_a_skipped_step_is_marked() -> None:
-    ledger = StepMetricsBuffer(CPU, 2)
+    metrics_buffer = StepMetricsBuffer(CPU, 2)
     flat = row(1, skipped=True)
     flat[6] = 0.0
-    ledger.append(flat, 1)
-    ledger.exchange()
+    metrics_buffer.append(flat, 1)
+    metrics_buffer.exchange()
 
-    (seen,) = ledger.exchange()
+    (seen,) = metrics_buffer.exchange()
 
     assert (seen.sharpness, seen.is_skipped) == (1.0, True)
 

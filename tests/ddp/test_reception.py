@@ -40,25 +40,25 @@ def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
 def test_a_command_whose_beginning_nobody_heard_of_is_carried_out_once(store: ForgetfulStore, is_kept: bool) -> None:
     store.is_kept = is_kept
     first, second = (store.submit(RUN, kind, {}, actor="me", source="api") for kind in (Kind.PAUSE, Kind.VALIDATE))
-    inbox = CommandQueue()
-    reception = CommandPoller(store, RUN, inbox)
+    command_queue = CommandQueue()
+    command_poller = CommandPoller(store, RUN, command_queue)
 
     with pytest.raises(StoreUnavailableError):
-        reception.poll(1)
-    reception.poll(1)
+        command_poller.poll(1)
+    command_poller.poll(1)
 
-    assert [command.id for command in inbox.take_all()] == [first.id, second.id]
+    assert [command.id for command in command_queue.take_all()] == [first.id, second.id]
     assert [command.state for command in store.commands(RUN)] == [CommandState.RUNNING] * 2
 
 
 def test_a_command_that_was_cancelled_meanwhile_is_not_carried_out(store: ForgetfulStore) -> None:
     store.is_kept = False
-    command, inbox = store.submit(RUN, Kind.PAUSE, {}, actor="me", source="api"), CommandQueue()
-    reception = CommandPoller(store, RUN, inbox)
+    command, command_queue = store.submit(RUN, Kind.PAUSE, {}, actor="me", source="api"), CommandQueue()
+    command_poller = CommandPoller(store, RUN, command_queue)
     with pytest.raises(StoreUnavailableError):
-        reception.poll(1)
+        command_poller.poll(1)
     store.cancel_command(command.id, "by eva")
 
-    reception.poll(1)
+    command_poller.poll(1)
 
-    assert inbox.take_all() == []
+    assert command_queue.take_all() == []

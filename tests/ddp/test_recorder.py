@@ -31,11 +31,13 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.directory = RunDirectory(root)
-        self.inbox = CommandQueue()
+        self.command_queue = CommandQueue()
         self.store = Store(self.directory.store, create=True)
         self.store.open_run(RUN, {})
         writing = Store(self.directory.store, keep_open=True, busy_seconds=0.1)
-        self.recorder = Recorder(writing, self.directory, RUN, self.inbox, others_facts=lambda: {"disk_free_bytes": 5})
+        self.recorder = Recorder(
+            writing, self.directory, RUN, self.command_queue, others_facts=lambda: {"disk_free_bytes": 5}
+        )
         self.recorder.start()
 
     def facts(self) -> dict[str, Any]:
@@ -66,13 +68,15 @@ def record(step: int) -> dict[str, Any]:
 def test_a_command_reaches_the_inbox_begun_and_never_twice(bench: Bench, eventually: Eventually) -> None:
     first, second = bench.submit(Kind.VALIDATE), bench.submit(Kind.PAUSE)
     taken: list[str] = []
-    eventually(lambda: taken.extend(item.id for item in bench.inbox.take(1)) or len(taken) == 2, what="both commands")
+    eventually(
+        lambda: taken.extend(item.id for item in bench.command_queue.take(1)) or len(taken) == 2, what="both commands"
+    )
 
     assert taken == [first, second]
     assert bench.state_of(first) is CommandState.RUNNING
     bench.submit(Kind.STOP)
-    bench.inbox.wait(5, 1)
-    assert [item.kind for item in bench.inbox.take_all()] == [Kind.STOP]
+    bench.command_queue.wait(5, 1)
+    assert [item.kind for item in bench.command_queue.take_all()] == [Kind.STOP]
 
 
 def test_a_cancelled_command_never_begins(bench: Bench, eventually: Eventually) -> None:
@@ -85,8 +89,8 @@ def test_a_cancelled_command_never_begins(bench: Bench, eventually: Eventually) 
 
 def test_a_record_is_on_disk_before_its_command_is_done(bench: Bench, eventually: Eventually) -> None:
     command_id = bench.submit(Kind.VALIDATE)
-    bench.inbox.wait(5, 1)
-    (command,) = bench.inbox.take(1)
+    bench.command_queue.wait(5, 1)
+    (command,) = bench.command_queue.take(1)
     picture = torch.zeros(3, 12, 36, dtype=torch.uint8)
     bench.recorder.record(record(7), {"quality_ki_value": 0.5}, [("val_0.png", picture)], [(command, {"ranks": []})])
     eventually(lambda: bench.state_of(command_id).is_final, what="the command's end")
@@ -108,8 +112,8 @@ def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_w
     obstacle = bench.directory.root / "Statistik_7.json"
     obstacle.mkdir()  # a folder of that name: os.replace cannot put the file there
     command_id = bench.submit(Kind.VALIDATE)
-    bench.inbox.wait(5, 1)
-    bench.recorder.record(record(7), {}, [], [(command, {}) for command in bench.inbox.take(1)])
+    bench.command_queue.wait(5, 1)
+    bench.recorder.record(record(7), {}, [], [(command, {}) for command in bench.command_queue.take(1)])
     eventually(lambda: bench.state_of(command_id) is CommandState.FAILED, what="the command's failure")
     obstacle.rmdir()
     eventually(obstacle.is_file, what="the record's file")
@@ -163,9 +167,11 @@ def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command_id = bench.submit(Kind.VALIDATE)
-    bench.inbox.wait(5, 1)
+    bench.command_queue.wait(5, 1)
     bench.recorder.mark_step(12)
-    monkeypatch.setattr(bench.recorder._reception, "poll", lambda _step: None)  # as if the end came between two looks
+    monkeypatch.setattr(
+        bench.recorder._command_poller, "poll", lambda _step: None
+    )  # as if the end came between two looks
     queued_id = bench.submit(Kind.STOP)
     bench.recorder.close(RunState.FINISHED, "all done")
 

@@ -197,7 +197,7 @@ def test_a_writing_that_is_not_storable_leaves_nothing_half_done(tmp_path: Path,
 # Starts
 
 
-def opening(step: int = 0) -> RunRegistration:
+def registration(step: int = 0) -> RunRegistration:
     return RunRegistration(RUN, {"SCALE": 3}, step)
 
 
@@ -209,7 +209,7 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
     with closing(Store(store_url)) as store:
         store.add_series(RUN, [SeriesRow(step, 1.0, {"loss": 1.0}) for step in (10, 20)])
         postgres.stop()
-        begun = opening(step=10)
+        begun = registration(step=10)
         writing, before = register_run(RunConfig(store_url=store_url), begun)
         assert before is None
         recorder = Recorder(writing, RunDirectory(tmp_path), RUN, CommandQueue())
@@ -232,10 +232,10 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
 def test_a_start_while_somebody_holds_the_run_is_told_to_the_server_later(store: Store, store_url: str) -> None:
     """As a trainer does whose machine is gone, until the server notices."""
     with store.run_transaction(RUN):
-        writing, before = register_run(RunConfig(store_url=store_url), opening())
+        writing, before = register_run(RunConfig(store_url=store_url), registration())
 
     assert before is None
-    opening().in_store(writing)
+    registration().in_store(writing)
     writing.close()
 
 
@@ -245,7 +245,7 @@ def test_a_start_with_a_wrong_address_ends_with_a_sentence(
     url = postgres.url(store_url.rpartition("/")[2], "falsch@1")
 
     with pytest.raises(SettingError, match=r"password authentication failed.*put STORE_URL right") as wrong:
-        register_run(RunConfig(store_url=url), opening())
+        register_run(RunConfig(store_url=url), registration())
 
     assert "falsch" not in str(wrong.value)
 
@@ -254,13 +254,13 @@ def test_a_start_with_a_damaged_file_ends_with_a_sentence(tmp_path: Path) -> Non
     (tmp_path / "leitstand.db").write_bytes(b"something else entirely" * 100)
 
     with pytest.raises(RunDirectoryError, match=r"not a database.*move leitstand.db away: records are safe"):
-        register_run(RunConfig(data_root=tmp_path), opening())
+        register_run(RunConfig(data_root=tmp_path), registration())
 
 
 def test_the_next_start_knows_what_the_last_trainer_told(store: Store, store_url: str) -> None:
     store.update_run(RUN, facts={"checkpoint_step": 7})
 
-    writing, before = register_run(RunConfig(store_url=store_url), opening())
+    writing, before = register_run(RunConfig(store_url=store_url), registration())
 
     assert before == {"checkpoint_step": 7}
     writing.close()

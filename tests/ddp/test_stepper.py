@@ -148,7 +148,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_marked(fused: bool, da
     bench = Bench(fused_adamw=fused, ema_decay=0.5)
     bench.step(2)
     before = bench.weights().clone()
-    average = bench.stepper.average
+    average = bench.stepper.ema
     assert average is not None
     averaged = [parameter.clone() for parameter in average.model.parameters()]
     moments = [state["exp_avg"].clone() for state in bench.stepper.optimizer.state.values()]
@@ -243,7 +243,7 @@ def test_activation_checkpointing_keeps_less_and_gives_the_same_step() -> None:
 
 def test_the_averaged_weights_follow_and_are_another_copy() -> None:
     bench = Bench(ema_decay=0.9)
-    average = bench.stepper.average
+    average = bench.stepper.ema
     assert average is not None
     start = bench.weights().clone()
     bench.step()

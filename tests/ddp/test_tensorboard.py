@@ -60,11 +60,11 @@ def snapshot(step: int, **values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[TensorBoard]:
-    board = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=True)
-    yield board
-    if board._thread.is_alive():
-        board.close()
+def status_store(tmp_path: Path) -> Iterator[TensorBoard]:
+    status_store = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=True)
+    yield status_store
+    if status_store._thread.is_alive():
+        status_store.close()
 
 
 def test_every_curve_of_a_run_has_a_tag_of_its_own() -> None:
@@ -76,16 +76,16 @@ def test_every_curve_of_a_run_has_a_tag_of_its_own() -> None:
 
 
 def test_a_log_point_and_a_validation_are_scalars_and_pictures_at_their_step(
-    board: TensorBoard, tmp_path: Path
+    status_store: TensorBoard, tmp_path: Path
 ) -> None:
     ranks = [{"rank": rank, "step_duration": 0.5 + rank, "data_wait": None, "memory": 2.0} for rank in range(2)]
     picture = torch.zeros(3, 8, 24, dtype=torch.uint8)
     picture[0] = 255
-    board.start(0)
-    board.log_point(2, 1700000000.5, snapshot(2, l1_loss_value=0.25, grad_norm=None, per_rank=ranks))
+    status_store.start(0)
+    status_store.log_point(2, 1700000000.5, snapshot(2, l1_loss_value=0.25, grad_norm=None, per_rank=ranks))
     record = snapshot(4, quality_ki_value=0.75, psnr_ki_db=30.5, layer_activity_raw_map={"Final_Fusion": 0.125})
-    board.validation(4, 1700000001.0, record, [("val_0.png", picture)])
-    board.close()
+    status_store.validation(4, 1700000001.0, record, [("val_0.png", picture)])
+    status_store.close()
 
     found = shown(tmp_path / "tensorboard")
     ((step, image),) = found.pop("preview/val_0")
@@ -115,28 +115,28 @@ def test_a_log_point_and_a_validation_are_scalars_and_pictures_at_their_step(
 def test_scalars_and_pictures_are_written_only_where_they_are_asked_for(
     tmp_path: Path, scalars: bool, pictures: bool, tags: set[str]
 ) -> None:
-    board = TensorBoard(tmp_path, has_scalars=scalars, has_pictures=pictures)
-    board.start(0)
-    board.log_point(2, 1.0, snapshot(2, l1_loss_value=0.25))
-    board.validation(2, 1.0, snapshot(2), [("a.png", torch.zeros(3, 4, 4, dtype=torch.uint8))])
-    board.close()
+    status_store = TensorBoard(tmp_path, has_scalars=scalars, has_pictures=pictures)
+    status_store.start(0)
+    status_store.log_point(2, 1.0, snapshot(2, l1_loss_value=0.25))
+    status_store.validation(2, 1.0, snapshot(2), [("a.png", torch.zeros(3, 4, 4, dtype=torch.uint8))])
+    status_store.close()
 
     assert set(shown(tmp_path)) - {"validation/images"} == tags
 
 
 def test_a_run_that_goes_back_shows_no_step_twice(tmp_path: Path) -> None:
     for step_at_start in (0, 4):  # the second start is a resume at step 4
-        board = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
-        board.start(step_at_start)
+        status_store = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
+        status_store.start(step_at_start)
         for step in range(step_at_start + 2, 11, 2):
-            board.log_point(step, 1.0, snapshot(step, l1_loss_value=float(step + step_at_start)))
-        board.close()
-    board = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
-    board.start(10)
-    board.log_point(12, 1.0, snapshot(12, l1_loss_value=12.0))
-    board.resume_from(6)  # a rollback
-    board.log_point(8, 1.0, snapshot(8, l1_loss_value=-8.0))
-    board.close()
+            status_store.log_point(step, 1.0, snapshot(step, l1_loss_value=float(step + step_at_start)))
+        status_store.close()
+    status_store = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
+    status_store.start(10)
+    status_store.log_point(12, 1.0, snapshot(12, l1_loss_value=12.0))
+    status_store.resume_from(6)  # a rollback
+    status_store.log_point(8, 1.0, snapshot(8, l1_loss_value=-8.0))
+    status_store.close()
 
     assert shown(tmp_path)["loss/l1"] == [(2, 2.0), (4, 4.0), (6, 10.0), (8, -8.0)]
     assert len(list(tmp_path.iterdir())) == 3
@@ -200,18 +200,18 @@ def test_what_cannot_be_written_waits_within_bounds_and_is_said_once(
     monkeypatch.setattr("ddp.recording.trackers.tensorboard.PICTURES_KEPT", 1)
     folder = tmp_path / "tensorboard"
     folder.write_text("a file is in the way")
-    board = TensorBoard(folder, has_scalars=True, has_pictures=True)
-    board.start(0)
+    status_store = TensorBoard(folder, has_scalars=True, has_pictures=True)
+    status_store.start(0)
     eventually(lambda: "cannot be written" in caplog.text, what="the warning")
     pictures = [(f"{number}.png", torch.zeros(3, 4, 4, dtype=torch.uint8)) for number in range(3)]
-    board.validation(1, 1.0, snapshot(1), pictures)
+    status_store.validation(1, 1.0, snapshot(1), pictures)
     for step in range(2, 22):
-        board.log_point(step, 1.0, snapshot(step, l1_loss_value=1.0))
-    dropped = board.dropped
+        status_store.log_point(step, 1.0, snapshot(step, l1_loss_value=1.0))
+    dropped = status_store.dropped
     folder.unlink()
-    eventually(lambda: not board._waiting, what="the events")
-    board.log_point(50, 1.0, snapshot(50, l1_loss_value=1.0))
-    board.close()
+    eventually(lambda: not status_store._waiting, what="the events")
+    status_store.log_point(50, 1.0, snapshot(50, l1_loss_value=1.0))
+    status_store.close()
 
     assert dropped == 2 + 13  # of pictures all but one, of the rest what exceeds ten
     assert [step for step, _ in shown(folder)["loss/l1"]] == [*range(2, 9), 50]
@@ -220,12 +220,12 @@ def test_what_cannot_be_written_waits_within_bounds_and_is_said_once(
 
 
 def test_a_defect_in_one_event_keeps_back_no_other(
-    board: TensorBoard, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    status_store: TensorBoard, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    board.start(0)
-    board.log_point(2, 1.0, snapshot(2, l1_loss_value="no number"))
-    board.log_point(4, 1.0, snapshot(4, l1_loss_value=0.5))
-    board.close()
+    status_store.start(0)
+    status_store.log_point(2, 1.0, snapshot(2, l1_loss_value="no number"))
+    status_store.log_point(4, 1.0, snapshot(4, l1_loss_value=0.5))
+    status_store.close()
 
     assert shown(tmp_path / "tensorboard")["loss/l1"] == [(4, 0.5)]
     assert "could not be made" in caplog.text
@@ -236,12 +236,12 @@ def test_closing_with_the_disk_gone_says_what_is_lost_and_returns(
 ) -> None:
     monkeypatch.setattr("ddp.recording.trackers.tensorboard.LAST_CHANCE_SECONDS", 0.1)
     (tmp_path / "tensorboard").write_text("a file is in the way")
-    board = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=False)
-    board.start(0)
-    board.close()
+    status_store = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=False)
+    status_store.start(0)
+    status_store.close()
 
     assert "1 events for TensorBoard are lost" in caplog.text
-    assert not board._thread.is_alive()
+    assert not status_store._thread.is_alive()
 
 
 def test_a_real_run_that_is_resumed_and_rolled_back_shows_every_step_once(train: Train) -> None:

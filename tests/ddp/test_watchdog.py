@@ -207,45 +207,45 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_silence_counts_from_the_last_post_that_differs(now: list[float]) -> None:
-    roster = RankStatusTable()
+    rank_table = RankStatusTable()
     for text in (None, post(1), post(2), post(2), post(2)):
         now[0] += 1
-        roster.update([text])
+        rank_table.update([text])
 
-    (seen,) = roster.statuses()
+    (seen,) = rank_table.statuses()
 
     assert (seen.host, seen.pid, seen.stage, seen.step, seen.stage_seconds) == ("gpu-08", 4711, Stage.DATA, 512, 3.5)
     assert seen.silent_seconds == 2.0
 
 
 def test_a_rank_that_never_posted_is_starting_for_as_long_as_was_listened(now: list[float]) -> None:
-    roster = RankStatusTable()
+    rank_table = RankStatusTable()
     for _ in range(4):
         now[0] += 1
-        roster.update([post(1), None])
+        rank_table.update([post(1), None])
 
-    seen = roster.statuses()[1]
+    seen = rank_table.statuses()[1]
 
     assert (seen.stage, seen.host, seen.stage_seconds, seen.silent_seconds) == (Stage.STARTING, None, 4.0, 4.0)
 
 
 def test_time_in_which_rank_0_was_frozen_itself_is_nobodys_silence(now: list[float]) -> None:
-    roster = RankStatusTable()
-    roster.update([post(1)])
+    rank_table = RankStatusTable()
+    rank_table.update([post(1)])
     now[0] += 500
 
-    roster.update([post(1)])
+    rank_table.update([post(1)])
 
-    assert roster.statuses()[0].silent_seconds == LONGEST_GAP_SECONDS
+    assert rank_table.statuses()[0].silent_seconds == LONGEST_GAP_SECONDS
 
 
 def test_the_age_of_a_stack_includes_the_silence_after_it(now: list[float]) -> None:
-    roster = RankStatusTable()
+    rank_table = RankStatusTable()
     for _ in range(3):
         now[0] += 1
-        roster.update([post(1, stack="line\n"), post(1)])
+        rank_table.update([post(1, stack="line\n"), post(1)])
 
-    first, second = roster.statuses()
+    first, second = rank_table.statuses()
 
     assert (first.stack, first.stacked_seconds) == ("line\n", 4.0)
     assert (second.stack, second.stacked_seconds) == (None, None)
@@ -321,12 +321,12 @@ def blocked_thread(also: Callable[[], object] = int) -> Iterator[int]:
 class Watch:
     """A watchdog of rank 0 and what it said. `limit` can be changed while it runs."""
 
-    def __init__(self, board: StatusStore, marker: StageMarker) -> None:
+    def __init__(self, status_store: StatusStore, marker: StageMarker) -> None:
         self.limit = LIMIT
         self.reports: list[Sequence[RankStatus]] = []
         self.stalls: list[Stall] = []
         self.dog = Watchdog(
-            marker, board, PLACE, lambda: self.limit, self.reports.append, self.stalls.append, turn_seconds=TURN
+            marker, status_store, PLACE, lambda: self.limit, self.reports.append, self.stalls.append, turn_seconds=TURN
         )
 
     def __enter__(self) -> "Watch":
@@ -510,13 +510,13 @@ def test_a_board_that_dies_is_said_once_and_the_watch_goes_on(
                 raise StatusStoreGoneError("Broken pipe")
             super().post(text)
 
-    board = Mortal()
-    with caplog.at_level(logging.WARNING), Watch(board, StageMarker()) as watch:
+    status_store = Mortal()
+    with caplog.at_level(logging.WARNING), Watch(status_store, StageMarker()) as watch:
         eventually(lambda: watch.reports, what="a report")
-        board.is_gone = True
-        before = board.asked
-        eventually(lambda: board.asked > before + 5, what="more turns")
-        board.is_gone = False
+        status_store.is_gone = True
+        before = status_store.asked
+        eventually(lambda: status_store.asked > before + 5, what="more turns")
+        status_store.is_gone = False
         reports = len(watch.reports)
         eventually(lambda: len(watch.reports) > reports + 1, what="reports again")
 
@@ -543,11 +543,11 @@ def test_a_report_that_fails_ends_neither_the_watch_nor_the_process(
 
 
 def test_ranks_other_than_0_only_post() -> None:
-    board = LocalStatusStore()
+    status_store = LocalStatusStore()
 
     class Unread(LocalStatusStore):
         def post(self, text: str) -> None:
-            board.publish(text)
+            status_store.publish(text)
 
         def read_all(self) -> list[str | None]:
             raise AssertionError
@@ -556,7 +556,7 @@ def test_ranks_other_than_0_only_post() -> None:
     dog.start()
     dog.close()
 
-    (text,) = board.read_all()
+    (text,) = status_store.read_all()
     assert text is not None
     assert RankReport.decode(text).stage is Stage.LEAVING
 

@@ -83,14 +83,14 @@ def open_room(repository: Path, folder: Path, output: str, *flags: str, **values
     return Room(process, folder / "runs" / "demo", path, f"http://127.0.0.1:{port}")
 
 
-def close_room(room: Room) -> None:
+def close_room(registry: Room) -> None:
     """End whatever is left of a room, without a trace."""
-    left = room.processes() if room.process.poll() is None else []
-    room.process.terminate()
+    left = registry.processes() if registry.process.poll() is None else []
+    registry.process.terminate()
     try:
-        room.process.wait(timeout=30)
+        registry.process.wait(timeout=30)
     except subprocess.TimeoutExpired:
-        room.process.kill()
+        registry.process.kill()
     for process in left:
         if process.is_running():
             process.kill()
@@ -102,7 +102,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def room(repository: Path, folder: Path) -> Iterator[Room]:
+def registry(repository: Path, folder: Path) -> Iterator[Room]:
     """A training on real video in which validations come every 10 steps; skipped where clips cannot be fetched."""
     opened = open_room(repository, folder, "up.txt", VAL_STEP_EVERY=10, LOG_EVERY=5, CHECKPOINT_EVERY=1000)
     try:
@@ -113,14 +113,14 @@ def room(repository: Path, folder: Path) -> Iterator[Room]:
         close_room(opened)
 
 
-def wait_for_training(room: Room) -> bool:
+def wait_for_training(registry: Room) -> bool:
     """Whether the training began; False when the preparation ended for want of a network."""
     deadline = time.monotonic() + 240
-    while room.live_step() < 1:
-        if room.process.poll() is not None and "VIDEO_ROOT" in room.output.read_text():
+    while registry.live_step() < 1:
+        if registry.process.poll() is not None and "VIDEO_ROOT" in registry.output.read_text():
             return False
-        assert room.process.poll() is None, room.output.read_text()
-        assert time.monotonic() < deadline, room.output.read_text()
+        assert registry.process.poll() is None, registry.output.read_text()
+        assert time.monotonic() < deadline, registry.output.read_text()
         time.sleep(0.2)
     return True
 

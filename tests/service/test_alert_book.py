@@ -38,11 +38,11 @@ def set_run(store: Store, **values: Any) -> None:
     store.update_run(RUN, **{**fine, **values})
 
 
-def settle(store: Store, book: AlertLog, later_seconds: float = 0.0, **more: Any) -> None:
+def settle(store: Store, alert_log: AlertLog, later_seconds: float = 0.0, **more: Any) -> None:
     run = store.run(RUN)
     assert run is not None
     alive = replace(run, heartbeat_at=run.heartbeat_at + later_seconds, progress_at=run.progress_at + later_seconds)
-    book.record_changes(alive, 50 * GIB, time.time() + later_seconds, **more)
+    alert_log.record_changes(alive, 50 * GIB, time.time() + later_seconds, **more)
 
 
 def changes(store: Store) -> list[tuple[str, bool]]:
@@ -54,28 +54,28 @@ def alert_events(store: Store) -> list[Event]:
 
 
 def test_beginning_and_end_are_written_once(store: Store) -> None:
-    book = AlertLog(store, RUN)
-    settle(store, book)
+    alert_log = AlertLog(store, RUN)
+    settle(store, alert_log)
     assert changes(store) == []
 
     set_run(store, facts={"log_points_dropped": 3})
-    settle(store, book)
-    settle(store, book)
+    settle(store, alert_log)
+    settle(store, alert_log)
     assert changes(store) == [("data_lost", True)]
 
     set_run(store)
-    settle(store, book, later_seconds=35)
-    settle(store, book, later_seconds=36)
+    settle(store, alert_log, later_seconds=35)
+    settle(store, alert_log, later_seconds=36)
     assert changes(store) == [("data_lost", True), ("data_lost", False)]
 
 
 def test_an_event_tells_everything_of_an_alert(store: Store) -> None:
     set_run(store, state=RunState.FAILED, reason="no space left")
-    book = AlertLog(store, RUN)
-    settle(store, book)
+    alert_log = AlertLog(store, RUN)
+    settle(store, alert_log)
     (event,) = alert_events(store)
 
-    assert (event.step, book.last_change_id) == (4200, event.id)
+    assert (event.step, alert_log.last_change_id) == (4200, event.id)
     assert set(event.details) == {"name", "is_on", "since", "sentence"}
     assert event.details["sentence"] == "The training failed at step 4200: no space left"
     assert event.details["since"] == pytest.approx(time.time(), abs=60)
@@ -97,12 +97,12 @@ def test_many_processes_at_once_write_a_change_once(store: Store, location: Path
 
     def watch(_: int) -> None:
         own = Store(location)
-        book = AlertLog(own, RUN)
+        alert_log = AlertLog(own, RUN)
         run = own.run(RUN)
         assert run is not None
-        book.current(run, None, time.time())
+        alert_log.current(run, None, time.time())
         together.wait()
-        settle(own, book)
+        settle(own, alert_log)
         own.close()
 
     with ThreadPoolExecutor(4) as pool:
@@ -129,22 +129,22 @@ def test_what_another_process_wrote_is_known_and_not_quarrelled_about(store: Sto
 def test_in_an_old_run_alerts_only_end(store: Store) -> None:
     settle(store, AlertLog(store, RUN))
     set_run(store, heartbeat_at=time.time() - 90 * DAY)
-    book = AlertLog(store, RUN)
-    settle(store, book, only_ends=True)
+    alert_log = AlertLog(store, RUN)
+    settle(store, alert_log, only_ends=True)
     assert changes(store) == []
 
     run = store.run(RUN)
     assert run is not None
-    assert list(book.current(run, None, time.time()).on) == ["lost"], "it is on all the same"
+    assert list(alert_log.current(run, None, time.time()).on) == ["lost"], "it is on all the same"
 
 
 def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
-    book = AlertLog(store, RUN)
+    alert_log = AlertLog(store, RUN)
 
     def present() -> list[str]:
         run = store.run(RUN)
         assert run is not None
-        return list(book.current(run, None, time.time()).on)
+        return list(alert_log.current(run, None, time.time()).on)
 
     store.add_event(RUN, 1, "not finite", {"steps": [1], "in_a_row": 1})
     store.add_event(RUN, 1, "checkpoint failed", {"checkpoint": "step_0000001", "reason": "no space"})
@@ -159,14 +159,14 @@ def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
 
 def test_a_rank_that_was_named_and_is_so_no_more_is_forgotten(store: Store) -> None:
     store.add_event(RUN, 1, "slow rank", {"rank": 1, "own_seconds": [0.1, 0.3]})
-    book, run = AlertLog(store, RUN), store.run(RUN)
+    alert_log, run = AlertLog(store, RUN), store.run(RUN)
     assert run is not None
     later = time.time() + 700
     late = replace(run, heartbeat_at=later, progress_at=later)
 
-    assert list(book.current(late, None, later).on) == ["slow_rank"]
+    assert list(alert_log.current(late, None, later).on) == ["slow_rank"]
     store.add_event(RUN, 1, "slow rank", {"rank": None, "own_seconds": [0.1, 0.1]})
-    assert list(book.current(late, None, later).on) == []
+    assert list(alert_log.current(late, None, later).on) == []
 
 
 def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> None:
@@ -208,7 +208,7 @@ def test_a_book_that_is_opened_late_knows_what_one_knows_that_has_followed(store
         fresh = AlertLog(store, RUN)
         fresh.current(run, None, time.time())
 
-        assert (fresh._news, fresh._on) == (followed._news, followed._on)
+        assert (fresh._run_events, fresh._on) == (followed._run_events, followed._on)
         assert fresh.last_change_id == followed.last_change_id
 
 
@@ -233,13 +233,13 @@ def test_a_store_that_is_locked_loses_no_change(tmp_path: Path) -> None:
     store = Store(path, create=True, busy_seconds=0.05)
     store.open_run(RUN, {})
     set_run(store, state=RunState.FAILED)
-    book = AlertLog(store, RUN)
+    alert_log = AlertLog(store, RUN)
 
     with locked(path), pytest.raises(StoreUnavailableError):
-        settle(store, book)
+        settle(store, alert_log)
     assert changes(store) == []
 
-    settle(store, book)
+    settle(store, alert_log)
     assert changes(store) == [("failed", True)]
 
 
@@ -253,11 +253,11 @@ def test_log_points_are_not_read(store: Store) -> None:
 
 
 def test_what_has_to_last_begins_after_its_time(store: Store) -> None:
-    book = AlertLog(store, RUN)
+    alert_log = AlertLog(store, RUN)
     store.update_run(RUN, facts={"unsaved_records": 2})
     for seconds in (0, 60, 119):
-        settle(store, book, later_seconds=seconds)
+        settle(store, alert_log, later_seconds=seconds)
         assert changes(store) == []
-    settle(store, book, later_seconds=121)
+    settle(store, alert_log, later_seconds=121)
 
     assert changes(store) == [("records_unsaved", True)]

@@ -27,11 +27,15 @@ def row(**values: Any) -> RunRow:
     return RunRow(**{**fine, **values})
 
 
-def situation(run: RunRow | None = None, *, news: RunEvents | None = None, free_bytes: int = 50 * GIB) -> AlertInput:
-    return replace(alert_input_of(run or row(), free_bytes, NOW), news=news or RunEvents(record_at=NOW - 60))
+def alert_input(
+    run: RunRow | None = None, *, run_events: RunEvents | None = None, free_bytes: int = 50 * GIB
+) -> AlertInput:
+    return replace(
+        alert_input_of(run or row(), free_bytes, NOW), run_events=run_events or RunEvents(record_at=NOW - 60)
+    )
 
 
-def judged(now: AlertInput, before: AlertVerdict | None = None) -> list[str]:
+def verdict(now: AlertInput, before: AlertVerdict | None = None) -> list[str]:
     return list(evaluate(now, before or AlertVerdict()).on)
 
 
@@ -52,40 +56,40 @@ def on(name: str, seconds_ago: float = 3600.0) -> AlertVerdict:
 
 
 BAD = {
-    "lost": situation(row(heartbeat_at=NOW - 31)),
-    "failed": situation(row(state=RunState.FAILED, reason="no space left")),
-    "stalled": situation(row(progress_at=NOW - 61, reason="Rank 1 hangs in data.")),
-    "non_finite": situation(news=RunEvents(record_at=NOW, non_finite_at=NOW - 599)),
-    "plateau": situation(row(snapshot={"adaptive_plateau_counter": 250})),
-    "slow_rank": situation(news=RunEvents(record_at=NOW, slow_rank=1, slow_at=NOW - 600)),
-    "no_record": situation(row(started_at=NOW - 3 * DAY), news=RunEvents(record_at=NOW - DAY - 1)),
-    "records_unsaved": situation(row(facts={"unsaved_records": 1})),
-    "checkpoint_failed": situation(
-        news=RunEvents(record_at=NOW, checkpoint_problem="no space", checkpoint_failed_at=NOW)
+    "lost": alert_input(row(heartbeat_at=NOW - 31)),
+    "failed": alert_input(row(state=RunState.FAILED, reason="no space left")),
+    "stalled": alert_input(row(progress_at=NOW - 61, reason="Rank 1 hangs in data.")),
+    "non_finite": alert_input(run_events=RunEvents(record_at=NOW, non_finite_at=NOW - 599)),
+    "plateau": alert_input(row(snapshot={"adaptive_plateau_counter": 250})),
+    "slow_rank": alert_input(run_events=RunEvents(record_at=NOW, slow_rank=1, slow_at=NOW - 600)),
+    "no_record": alert_input(row(started_at=NOW - 3 * DAY), run_events=RunEvents(record_at=NOW - DAY - 1)),
+    "records_unsaved": alert_input(row(facts={"unsaved_records": 1})),
+    "checkpoint_failed": alert_input(
+        run_events=RunEvents(record_at=NOW, checkpoint_problem="no space", checkpoint_failed_at=NOW)
     ),
-    "data_lost": situation(row(facts={"log_points_dropped": 12})),
-    "disk": situation(free_bytes=2 * GIB - 1),
+    "data_lost": alert_input(row(facts={"log_points_dropped": 12})),
+    "disk": alert_input(free_bytes=2 * GIB - 1),
 }
 """A situation for every alert in which it alone is on once that has lasted for minutes."""
 GOOD = {
-    "lost": situation(row(heartbeat_at=NOW - 29)),
-    "failed": situation(row(state=RunState.STOPPED)),
-    "stalled": situation(row(progress_at=NOW - 60)),
-    "non_finite": situation(news=RunEvents(record_at=NOW, non_finite_at=NOW - 600)),
-    "plateau": situation(row(snapshot={"adaptive_plateau_counter": 249})),
-    "slow_rank": situation(news=RunEvents(record_at=NOW, slow_rank=1, slow_at=NOW - 599)),
-    "no_record": situation(row(started_at=NOW - 3 * DAY), news=RunEvents(record_at=NOW - DAY)),
-    "records_unsaved": situation(row(facts={"unsaved_records": 0})),
-    "checkpoint_failed": situation(news=RunEvents(record_at=NOW)),
-    "data_lost": situation(row(facts={"log_points_dropped": 0})),
-    "disk": situation(free_bytes=int(2.2 * GIB) + 1),
+    "lost": alert_input(row(heartbeat_at=NOW - 29)),
+    "failed": alert_input(row(state=RunState.STOPPED)),
+    "stalled": alert_input(row(progress_at=NOW - 60)),
+    "non_finite": alert_input(run_events=RunEvents(record_at=NOW, non_finite_at=NOW - 600)),
+    "plateau": alert_input(row(snapshot={"adaptive_plateau_counter": 249})),
+    "slow_rank": alert_input(run_events=RunEvents(record_at=NOW, slow_rank=1, slow_at=NOW - 599)),
+    "no_record": alert_input(row(started_at=NOW - 3 * DAY), run_events=RunEvents(record_at=NOW - DAY)),
+    "records_unsaved": alert_input(row(facts={"unsaved_records": 0})),
+    "checkpoint_failed": alert_input(run_events=RunEvents(record_at=NOW)),
+    "data_lost": alert_input(row(facts={"log_points_dropped": 0})),
+    "disk": alert_input(free_bytes=int(2.2 * GIB) + 1),
 }
 """The nearest situation in which it is not on."""
 PATIENT = {"plateau": 60, "records_unsaved": 120, "disk": 60}
 
 
 def test_a_run_that_is_in_order_has_no_alert() -> None:
-    assert persisting(situation()) == AlertVerdict()
+    assert persisting(alert_input()) == AlertVerdict()
     assert set(BAD) == set(GOOD) == set(NAMES)
 
 
@@ -97,8 +101,8 @@ def test_every_alert_begins_at_its_bound(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_alert_ends_with_its_reason(name: str) -> None:
-    assert judged(BAD[name], on(name)) == [name]
-    assert judged(GOOD[name], on(name)) == []
+    assert verdict(BAD[name], on(name)) == [name]
+    assert verdict(GOOD[name], on(name)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -137,16 +141,16 @@ def test_an_alert_does_not_flap_but_the_end_of_a_run_ends_it(name: str) -> None:
     just_begun = on(name, seconds_ago=29)
     ended = replace(GOOD[name], run=replace(GOOD[name].run, state=RunState.FINISHED))
 
-    assert judged(GOOD[name], just_begun) == [name]
-    assert judged(GOOD[name], on(name, seconds_ago=31)) == []
-    assert judged(ended, just_begun) == []
+    assert verdict(GOOD[name], just_begun) == [name]
+    assert verdict(GOOD[name], on(name, seconds_ago=31)) == []
+    assert verdict(ended, just_begun) == []
 
 
 def test_an_alert_ends_after_the_clock_was_set_back() -> None:
-    ahead = situation(news=RunEvents(record_at=NOW, non_finite_at=NOW + DAY))
+    ahead = alert_input(run_events=RunEvents(record_at=NOW, non_finite_at=NOW + DAY))
 
-    assert judged(GOOD["stalled"], on("stalled", seconds_ago=-DAY)) == []
-    assert judged(ahead, on("non_finite", seconds_ago=-DAY)) == []
+    assert verdict(GOOD["stalled"], on("stalled", seconds_ago=-DAY)) == []
+    assert verdict(ahead, on("non_finite", seconds_ago=-DAY)) == []
 
 
 @pytest.mark.parametrize("name", sorted(PATIENT))
@@ -162,7 +166,7 @@ def test_only_failure_is_of_concern_once_a_run_has_ended() -> None:
         failed = replace(BAD[name], run=replace(BAD[name].run, state=RunState.FAILED))
 
         assert list(persisting(ended).on) == []
-        assert judged(ended, on(name)) == []
+        assert verdict(ended, on(name)) == []
         assert list(persisting(failed).on) == ["failed"]
 
 
@@ -171,53 +175,53 @@ def test_a_pause_begins_no_alert_and_ends_none(name: str) -> None:
     paused = replace(BAD[name], run=replace(BAD[name].run, state=RunState.PAUSED))
 
     assert list(persisting(paused).on) == []
-    assert judged(paused, on(name)) == [name]
+    assert verdict(paused, on(name)) == [name]
 
 
 def test_after_a_pause_of_days_the_time_without_a_record_begins_anew() -> None:
     resumed = RunEvents(record_at=NOW - 9 * DAY, resumed_at=NOW - DAY)
 
-    assert judged(replace(BAD["no_record"], news=resumed)) == []
-    assert judged(replace(BAD["no_record"], news=replace(resumed, resumed_at=NOW - DAY - 1))) == ["no_record"]
+    assert verdict(replace(BAD["no_record"], run_events=resumed)) == []
+    assert verdict(replace(BAD["no_record"], run_events=replace(resumed, resumed_at=NOW - DAY - 1))) == ["no_record"]
 
 
 def test_the_disk_has_to_have_a_tenth_more_room_before_its_alert_ends() -> None:
-    assert judged(situation(free_bytes=int(2.1 * GIB)), on("disk")) == ["disk"]
-    assert list(persisting(situation(free_bytes=int(2.1 * GIB))).on) == []
+    assert verdict(alert_input(free_bytes=int(2.1 * GIB)), on("disk")) == ["disk"]
+    assert list(persisting(alert_input(free_bytes=int(2.1 * GIB))).on) == []
 
 
 def test_limits_are_those_that_the_run_was_started_with() -> None:
     config = {"ALERT_DISK_GIB": 60.0, "ALERT_RECORD_SECONDS": 30.0, "PLATEAU_PATIENCE": 10, "STALL_SECONDS": 5.0}
     strict = row(config=config, started_at=NOW - 100, snapshot={"adaptive_plateau_counter": 10})
 
-    assert list(persisting(situation(strict)).on) == ["plateau", "no_record", "disk"]
-    assert judged(situation(replace(strict, progress_at=NOW - 6)), on("stalled")) == ["stalled"]
+    assert list(persisting(alert_input(strict)).on) == ["plateau", "no_record", "disk"]
+    assert verdict(alert_input(replace(strict, progress_at=NOW - 6)), on("stalled")) == ["stalled"]
 
 
 def test_limits_of_zero_switch_alerts_off() -> None:
     config = {"ALERT_DISK_GIB": 0.0, "ALERT_RECORD_SECONDS": 0.0}
     run = row(config=config, started_at=NOW - 9 * DAY)
 
-    assert list(persisting(situation(run, news=RunEvents(), free_bytes=0)).on) == []
+    assert list(persisting(alert_input(run, run_events=RunEvents(), free_bytes=0)).on) == []
 
 
 def test_a_patience_that_was_set_since_counts() -> None:
     live = {"changes": {"PLATEAU_PATIENCE": 100}}
 
-    assert list(persisting(situation(row(live=live, snapshot={"adaptive_plateau_counter": 100}))).on) == ["plateau"]
+    assert list(persisting(alert_input(row(live=live, snapshot={"adaptive_plateau_counter": 100}))).on) == ["plateau"]
 
 
 def test_settings_of_another_version_hide_no_alert() -> None:
     run = row(config={"MAX_STEPS": "many"}, heartbeat_at=NOW - 60)
 
-    assert judged(situation(run)) == ["lost"]
+    assert verdict(alert_input(run)) == ["lost"]
 
 
 def test_a_run_without_a_record_gets_its_time_from_the_start() -> None:
     fresh, old = row(started_at=NOW - DAY), row(started_at=NOW - DAY - 1)
 
-    assert list(persisting(situation(fresh, news=RunEvents())).on) == []
-    assert persisting(situation(old, news=RunEvents())).on["no_record"].since == NOW - 1
+    assert list(persisting(alert_input(fresh, run_events=RunEvents())).on) == []
+    assert persisting(alert_input(old, run_events=RunEvents())).on["no_record"].since == NOW - 1
 
 
 def test_the_names_are_those_of_the_rules_for_prometheus(repository: Path) -> None:

@@ -39,20 +39,20 @@ def check(store: Store, run: str, model: Model, first: int, last: int, points: i
         check_stretches(found[name], logged)
         assert len(found[name]) <= points + 1
         if len(within) <= points:
-            assert all(stretch.count == 1 for stretch in found[name])
+            assert all(bucket.count == 1 for bucket in found[name])
 
 
-def check_stretches(stretches: list[Bucket], values: dict[int, float]) -> None:
+def check_stretches(buckets: list[Bucket], values: dict[int, float]) -> None:
     steps, place = sorted(values), 0
-    for stretch in stretches:
-        covered = {step: values[step] for step in steps[place : place + stretch.count]}
-        place += stretch.count
-        assert (stretch.first_step, stretch.last_step) == (min(covered), max(covered))
-        assert (stretch.low, stretch.high) == (min(covered.values()), max(covered.values()))
-        assert stretch.low_step == min(step for step, v in covered.items() if v == stretch.low)
-        assert stretch.high_step == min(step for step, v in covered.items() if v == stretch.high)
-        assert math.isclose(stretch.total, math.fsum(covered.values()), abs_tol=1e-9)
-        assert stretch.low <= stretch.mean <= stretch.high
+    for bucket in buckets:
+        covered = {step: values[step] for step in steps[place : place + bucket.count]}
+        place += bucket.count
+        assert (bucket.first_step, bucket.last_step) == (min(covered), max(covered))
+        assert (bucket.low, bucket.high) == (min(covered.values()), max(covered.values()))
+        assert bucket.low_step == min(step for step, v in covered.items() if v == bucket.low)
+        assert bucket.high_step == min(step for step, v in covered.items() if v == bucket.high)
+        assert math.isclose(bucket.total, math.fsum(covered.values()), abs_tol=1e-9)
+        assert bucket.low <= bucket.mean <= bucket.high
     assert place == len(values)
 
 
@@ -208,7 +208,7 @@ def test_values_without_bounds_of_their_own_have_a_mean_within_them() -> None:
     with new_store() as store:
         store.add_series("run", [SeriesRow(step, 1.0, {"loss": 1.7e308}) for step in range(200)])
 
-        assert {stretch.mean for stretch in store.envelope("run", ["loss"], 0, 199, 10)["loss"]} == {1.7e308}
+        assert {bucket.mean for bucket in store.envelope("run", ["loss"], 0, 199, 10)["loss"]} == {1.7e308}
 
 
 def test_log_points_beyond_a_step_come_in_pages(long_run: Store) -> None:

@@ -34,83 +34,83 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def steering(path: Path, said: list[str]) -> KeyCommands:
+def key_commands(path: Path, said: list[str]) -> KeyCommands:
     return KeyCommands(path, said.append, "eva")
 
 
 @pytest.mark.parametrize(("key", "kind"), [("v", Kind.VALIDATE), ("c", Kind.CHECKPOINT), ("p", Kind.PAUSE)])
-def test_a_key_is_a_command(store: Store, steering: KeyCommands, said: list[str], key: str, kind: Kind) -> None:
-    steering.press(key)
+def test_a_key_is_a_command(store: Store, key_commands: KeyCommands, said: list[str], key: str, kind: Kind) -> None:
+    key_commands.press(key)
 
     (command,) = store.commands("run-1")
     assert (command.kind, command.state, command.actor, command.source) == (kind, "queued", "eva", "keyboard")
     assert said == [f"{kind} asked for"]
-    assert steering.is_waiting
+    assert key_commands.is_waiting
 
 
-def test_p_resumes_a_paused_training(store: Store, steering: KeyCommands) -> None:
+def test_p_resumes_a_paused_training(store: Store, key_commands: KeyCommands) -> None:
     store.update_run("run-1", state=RunState.PAUSED.value)
 
-    steering.press("p")
+    key_commands.press("p")
 
     assert store.commands("run-1")[0].kind is Kind.RESUME
 
 
-def test_p_looks_at_what_was_asked_for_last_and_not_at_other_kinds(store: Store, steering: KeyCommands) -> None:
+def test_p_looks_at_what_was_asked_for_last_and_not_at_other_kinds(store: Store, key_commands: KeyCommands) -> None:
     store.submit("run-1", Kind.PAUSE, {}, actor="x", source="api")
     store.submit("run-1", Kind.VALIDATE, {}, actor="x", source="api")
 
-    steering.press("p")
-    steering.press("p")
+    key_commands.press("p")
+    key_commands.press("p")
 
     assert [command.kind for command in store.commands("run-1")][2:] == [Kind.RESUME, Kind.PAUSE]
 
 
-def test_p_leaves_a_pause_at_a_later_step_alone(store: Store, steering: KeyCommands) -> None:
+def test_p_leaves_a_pause_at_a_later_step_alone(store: Store, key_commands: KeyCommands) -> None:
     store.submit("run-1", Kind.PAUSE, {}, actor="x", source="api", apply_at_step=5000)
 
-    steering.press("p")
+    key_commands.press("p")
 
     assert [(command.kind, command.apply_at_step) for command in store.commands("run-1")][1:] == [(Kind.PAUSE, None)]
 
 
-def test_another_key_shows_the_keys(steering: KeyCommands, said: list[str]) -> None:
-    steering.press("x")
+def test_another_key_shows_the_keys(key_commands: KeyCommands, said: list[str]) -> None:
+    key_commands.press("x")
 
     assert said == [LEGEND]
 
 
 @pytest.mark.parametrize("state", [RunState.FINISHED, RunState.STOPPED, RunState.FAILED])
 def test_without_a_trainer_no_command_is_accepted(
-    store: Store, steering: KeyCommands, said: list[str], state: RunState
+    store: Store, key_commands: KeyCommands, said: list[str], state: RunState
 ) -> None:
     store.update_run("run-1", state=state.value)
 
-    steering.press("v")
+    key_commands.press("v")
 
     assert store.commands("run-1") == []
     assert said == ["No training is under way yet that could take a command."]
 
 
 def test_a_run_that_has_not_been_heard_of_takes_no_command(
-    store: Store, steering: KeyCommands, said: list[str]
+    store: Store, key_commands: KeyCommands, said: list[str]
 ) -> None:
     store.update_run("run-1", heartbeat_at=0.0)
 
-    steering.press("v")
+    key_commands.press("v")
 
     assert said == ["No training is under way yet that could take a command."]
 
 
-def test_before_the_store_exists_a_key_says_so(steering: KeyCommands, said: list[str]) -> None:
-    steering.press("v")
-    steering.report()
+def test_before_the_store_exists_a_key_says_so(key_commands: KeyCommands, said: list[str]) -> None:
+    key_commands.press("v")
+    key_commands.report()
 
     assert said[0].startswith("The command was not accepted: there is no store")
 
 
 def test_a_locked_store_is_said_and_asked_again(
-    store: Store, path: Path, steering: KeyCommands, said: list[str], monkeypatch: pytest.MonkeyPatch
+    store: Store, path: Path, key_commands: KeyCommands, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = KeyCommands(path, said.append, "eva")
     monkeypatch.setattr(quick, "_store", Store(path, busy_seconds=0.05))
@@ -123,51 +123,51 @@ def test_a_locked_store_is_said_and_asked_again(
     assert quick.is_waiting
 
 
-def test_an_outcome_is_said_once(store: Store, steering: KeyCommands, said: list[str]) -> None:
-    steering.press("v")
-    steering.report()
+def test_an_outcome_is_said_once(store: Store, key_commands: KeyCommands, said: list[str]) -> None:
+    key_commands.press("v")
+    key_commands.report()
     (command,) = store.commands("run-1")
     store.finish_command(command.id, CommandState.FAILED, step=12, reason="the disk is full")
 
-    steering.report()
-    steering.report()
+    key_commands.report()
+    key_commands.report()
 
     assert said == ["validate asked for", "validate failed at step 12: the disk is full"]
-    assert not steering.is_waiting
+    assert not key_commands.is_waiting
 
 
-def test_while_the_store_is_away_a_command_stays_awaited(store: Store, path: Path, steering: KeyCommands) -> None:
-    steering.press("v")
+def test_while_the_store_is_away_a_command_stays_awaited(store: Store, path: Path, key_commands: KeyCommands) -> None:
+    key_commands.press("v")
     path.rename(path.with_name("away.db"))
 
-    steering.report()
+    key_commands.report()
 
-    assert steering.is_waiting
+    assert key_commands.is_waiting
 
 
 def test_a_command_that_went_into_the_archive_is_not_awaited(
-    store: Store, path: Path, steering: KeyCommands, said: list[str]
+    store: Store, path: Path, key_commands: KeyCommands, said: list[str]
 ) -> None:
-    steering.press("v")
+    key_commands.press("v")
     path.rename(path.with_name("archived.db"))
     Store(path, create=True)
 
-    steering.report()
+    key_commands.report()
 
-    assert not steering.is_waiting
+    assert not key_commands.is_waiting
     assert said == ["validate asked for"]
 
 
-def test_the_run_of_an_earlier_trainer_is_not_taken_for_this_ones(store: Store, steering: KeyCommands) -> None:
+def test_the_run_of_an_earlier_trainer_is_not_taken_for_this_ones(store: Store, key_commands: KeyCommands) -> None:
     run = store.current_run()
     assert run is not None
 
-    assert steering.run_since(run.started_at) == run
-    assert steering.run_since(run.started_at + 1) is None
+    assert key_commands.run_since(run.started_at) == run
+    assert key_commands.run_since(run.started_at + 1) is None
 
 
-def test_without_a_store_there_is_no_run(steering: KeyCommands) -> None:
-    assert steering.run_since(0.0) is None
+def test_without_a_store_there_is_no_run(key_commands: KeyCommands) -> None:
+    assert key_commands.run_since(0.0) is None
 
 
 def test_the_login_name_is_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,19 +216,19 @@ def test_in_a_store_of_many_runs_keys_steer_the_one_in_our_run_directory(
     shared: Store, store_url: str, tmp_path: Path, said: list[str]
 ) -> None:
     directory = RunDirectory(tmp_path)
-    steering = KeyCommands(store_url, said.append, "eva", directory.run_id)
-    steering.press("v")
+    key_commands = KeyCommands(store_url, said.append, "eva", directory.run_id)
+    key_commands.press("v")
     directory.identity.write_text('{"run_id')
-    steering.press("v")
+    key_commands.press("v")
     directory.identity.write_text('{"run_id": "ours"}')
-    steering.press("c")
+    key_commands.press("c")
 
     assert said == [*["No training is under way yet that could take a command."] * 2, "checkpoint asked for"]
     assert [command.kind for command in shared.commands("ours")] == [Kind.CHECKPOINT]
     assert shared.commands("theirs") == []
-    assert steering.run_since(3.0) is None
+    assert key_commands.run_since(3.0) is None
     shared.update_run("ours", started_at=4.0, state=RunState.FINISHED.value)
-    run = steering.run_since(3.0)
+    run = key_commands.run_since(3.0)
     assert run is not None
     assert run.id == "ours"
-    steering._store.close()
+    key_commands._store.close()

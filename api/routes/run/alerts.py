@@ -18,10 +18,10 @@ blueprint = Blueprint("alerts", __name__)
 )
 def list_all() -> AlertList:
     """List the alerts that are on now."""
-    reader = current_run_context()
-    with reader.transaction_scope():
-        run = reader.run()
-        judged = current_alerts(alert_logs_of(current_app), reader, run, time.time())
+    context = current_run_context()
+    with context.transaction_scope():
+        run = context.run()
+        judged = current_alerts(alert_logs_of(current_app), context, run, time.time())
     alerts = judged.on.values()
     return {
         "run_id": run.id,

@@ -69,13 +69,13 @@ blueprint = Blueprint("controls", __name__)
 
 def submit(kind: Kind) -> Response:
     """Queue a command for the running training, or say that it would be."""
-    reader, asked = current_run_context(), CommandRequest.of_request(kind)
-    if asked.dry_run:
-        with reader.transaction_scope():
-            return jsonify(dry_run_answer(willing_run(reader, asked), asked))
-    with reader.transaction_scope():
-        command, is_replayed = accept(reader, asked)
-    response = _answer(wait_until_final(reader.store, command, asked.wait))
+    context, command_request = current_run_context(), CommandRequest.of_request(kind)
+    if command_request.dry_run:
+        with context.transaction_scope():
+            return jsonify(dry_run_answer(willing_run(context, command_request), command_request))
+    with context.transaction_scope():
+        command, is_replayed = accept(context, command_request)
+    response = _answer(wait_until_final(context.store, command, command_request.wait))
     if is_replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -109,10 +109,10 @@ for _kind in Kind:
 )  # fmt: skip
 def list_newest() -> Response:
     """List the run's commands, newest first: who asked for what, when and from where, and what came of it."""
-    reader = current_run_context()
+    context = current_run_context()
     kind, state, cursor = KIND.value(), STATE.value(), CURSOR.value()
-    commands, before = reader.store.commands_page(
-        reader.run().id,
+    commands, before = context.store.commands_page(
+        context.run().id,
         kind=None if kind is None else Kind(kind),
         state=None if state is None else CommandState(state),
         actor=WHOSE.value(),
@@ -157,10 +157,10 @@ def cancel(command_id: str) -> CommandAnswer:
 
 def _find(command_id: str) -> tuple[Store, Command]:
     """A command of the run in the path, or of any run where the path names none; the default one may have changed."""
-    reader, wanted = current_run_context(), named_run()
-    command = reader.store.command(command_id) if reader.store.exists() else None
+    context, wanted = current_run_context(), named_run()
+    command = context.store.command(command_id) if context.store.exists() else None
     if command is not None and wanted in {None, command.run_id}:
-        return reader.store, command
+        return context.store, command
     found = current_registry().command(command_id) if wanted is None else None
     if found is None:
         raise ProblemError("not-found", f"There is no command {command_id!r}; /commands lists the latest.")

@@ -51,8 +51,8 @@ def compare() -> Comparison:
     readers = _readers(RUNS.value())
     found = (
         ComparedRecord(run_id=run_id, step=step, values=values)
-        for run_id, reader in readers.items()
-        for step, values in _columns(record_source(reader), names)
+        for run_id, context in readers.items()
+        for step, values in _columns(record_source(context), names)
     )
     places = {run_id: place for place, run_id in enumerate(readers)}
     records = sorted(_bounded(found), key=lambda record: (places[record["run_id"]], record["step"]))
@@ -74,10 +74,10 @@ def _bounded(records: Iterable[ComparedRecord]) -> Iterator[ComparedRecord]:
 
 def _readers(wanted: Sequence[str] | None) -> dict[str, RunContext]:
     """Access to the runs by id; raises `ProblemError` (not-found), naming the one that is not here."""
-    room = current_registry()
+    registry = current_registry()
     if wanted is None:
-        return {known.row.id: known.context() for known in room.runs()[:MOST_RUNS]}
-    return {run_id: room.context(run_id) for run_id in wanted}
+        return {known.row.id: known.context() for known in registry.runs()[:MOST_RUNS]}
+    return {run_id: registry.context(run_id) for run_id in wanted}
 
 
 def _columns(source: RecordSource, names: Sequence[str]) -> Iterator[Column]:

@@ -48,9 +48,9 @@ blueprint = Blueprint("events", __name__)
 )  # fmt: skip
 def follow() -> Response:
     """Follow what happens: states, log points, records, commands, alerts and everything else in the run's journal."""
-    watchers = broadcasters_of(current_app)
+    broadcasters = broadcasters_of(current_app)
     text = LAST_EVENT_ID.value() or LAST_EVENT_ID_QUERY.value()
-    wish = StreamRequest(WANTED.value() or KINDS, None if text is None else EventCursor.parse(text))
-    stream = LimitedStream(watchers, named_run(), wish)
+    stream_request = StreamRequest(WANTED.value() or KINDS, None if text is None else EventCursor.parse(text))
+    stream = LimitedStream(broadcasters, named_run(), stream_request)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Response(stream, mimetype=MEDIA_TYPE, headers=headers)

@@ -24,10 +24,10 @@ blueprint = Blueprint("ranks", __name__)
 )
 def list_all() -> RankList:
     """All ranks of the current run, as rank 0's watchdog last saw them; none before its first report."""
-    reader = current_run_context()
-    run = reader.run()
+    context = current_run_context()
+    run = context.run()
     now = time.time()
-    return {"run_id": run.id, "ranks": [_entry(row, now) for row in rank_rows(reader.store, run.id)]}
+    return {"run_id": run.id, "ranks": [_entry(row, now) for row in rank_rows(context.store, run.id)]}
 
 
 @blueprint.get("/ranks/<rank>/stack")
@@ -39,8 +39,8 @@ def list_all() -> RankList:
 )
 def show_stack(rank: str) -> Response:
     """The Python stack of a rank's training thread, below one line that says when it was taken."""
-    reader = current_run_context()
-    row = _find(rank, rank_rows(reader.store, reader.run().id))
+    context = current_run_context()
+    row = _find(rank, rank_rows(context.store, context.run().id))
     if row.stack is None or row.stacked_at is None:
         raise ProblemError("not-found", f"Rank {row.rank} has not sent a stack yet; ask again in ten seconds.")
     return Response(f"{_heading(row, row.stacked_at, time.time())}\n{row.stack}", mimetype="text/plain")

@@ -38,10 +38,10 @@ blueprint = Blueprint("series", __name__)
 )  # fmt: skip
 def show() -> Series | Envelope:
     """Show values between two steps, both included: log by log, or the mean, lowest and highest of each stretch."""
-    reader = current_run_context()
-    run = reader.run()
+    context = current_run_context()
+    run = context.run()
     points = POINTS.value()
-    return _logged(reader.store, run.id) if points is None else _reduced(reader.store, run.id, points)
+    return _logged(context.store, run.id) if points is None else _reduced(context.store, run.id, points)
 
 
 def _logged(store: Store, run_id: str) -> Series:
@@ -97,14 +97,14 @@ def _reduced(store: Store, run_id: str, points: int) -> Envelope:
     }
 
 
-def _columns(stretches: Sequence[Bucket]) -> EnvelopeSeries:
+def _columns(buckets: Sequence[Bucket]) -> EnvelopeSeries:
     return {
-        "steps": [stretch.first_step for stretch in stretches],
-        "last_steps": [stretch.last_step for stretch in stretches],
-        "means": [stretch.mean for stretch in stretches],
-        "lows": [stretch.low for stretch in stretches],
-        "low_steps": [stretch.low_step for stretch in stretches],
-        "highs": [stretch.high for stretch in stretches],
-        "high_steps": [stretch.high_step for stretch in stretches],
-        "counts": [stretch.count for stretch in stretches],
+        "steps": [bucket.first_step for bucket in buckets],
+        "last_steps": [bucket.last_step for bucket in buckets],
+        "means": [bucket.mean for bucket in buckets],
+        "lows": [bucket.low for bucket in buckets],
+        "low_steps": [bucket.low_step for bucket in buckets],
+        "highs": [bucket.high for bucket in buckets],
+        "high_steps": [bucket.high_step for bucket in buckets],
+        "counts": [bucket.count for bucket in buckets],
     }

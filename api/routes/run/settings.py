@@ -26,7 +26,7 @@ blueprint = Blueprint("live_settings", __name__)
 )
 def show() -> Response:
     """Show the settings in force, the changes under way, and which settings can change while the run goes on."""
-    reader = current_run_context()
-    with reader.transaction_scope():
-        present = settings_representation(reader.store, reader.run().id)
+    context = current_run_context()
+    with context.transaction_scope():
+        present = settings_representation(context.store, context.run().id)
     return respond(present)

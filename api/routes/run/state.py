@@ -20,5 +20,5 @@ blueprint = Blueprint("states", __name__)
 )
 def show() -> dict[str, Any]:
     """What the current run is doing."""
-    reader = current_run_context()
-    return state_answer(reader.run(), time.time())
+    context = current_run_context()
+    return state_answer(context.run(), time.time())

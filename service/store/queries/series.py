@@ -67,17 +67,17 @@ class SeriesStore(Database):
     def envelope(
         self, run_id: str, names: Sequence[str], first_step: int, last_step: int, points: int
     ) -> dict[str, list[Bucket]]:
-        """Each value's history between two steps, both included, in at most about `points` stretches.
+        """Each value's history between two steps, both included, in at most about `points` buckets.
 
-        The stretches lie on the same grid for all names, and one without a value is left out. They tell of nothing
-        outside the two steps; where there are no more than `points` log points, each is a stretch of its own.
+        The buckets lie on the same grid for all names, and one without a value is left out. They tell of nothing
+        outside the two steps; where there are no more than `points` log points, each is a bucket of its own.
         """
         with self.read_snapshot() as connection:
             history = History(connection, run_id, names)
             span = history.span(first_step, last_step)
             if span is None:
                 return {name: [] for name in names}
-            found = history.stretches(*span, points)
+            found = history.buckets(*span, points)
         return {name: found.of(name) if name != POINTS else [] for name in names}
 
     def forget_after(self, run_id: str, step: int) -> None:

@@ -53,52 +53,52 @@ class Bucket(NamedTuple):
 _FIELDS = struct.Struct("<qqqdqdqd")
 
 
-def packed(stretches: Iterable[Bucket]) -> bytes:
-    """The stretches as the store keeps them: to read a million numbers out of columns or JSON takes seconds."""
-    return b"".join(_FIELDS.pack(*stretch) for stretch in stretches)
+def packed(buckets: Iterable[Bucket]) -> bytes:
+    """The buckets as the store keeps them: to read a million numbers out of columns or JSON takes seconds."""
+    return b"".join(_FIELDS.pack(*bucket) for bucket in buckets)
 
 
 def unpacked(
     names: Sequence[str], content: bytes, wanted: Collection[str] | None = None
 ) -> Iterator[tuple[str, Bucket]]:
-    """The stretches of these names as they were packed, or only those that are `wanted`."""
+    """The buckets of these names as they were packed, or only those that are `wanted`."""
     for name, fields in zip(names, _FIELDS.iter_unpack(content), strict=True):
         if wanted is None or name in wanted:
             yield name, Bucket._make(fields)
 
 
 class Buckets:
-    """Gathers what several values did into stretches of a given width in steps; without a width, into one each."""
+    """Gathers what several values did into buckets of a given width in steps; without a width, into one each."""
 
     def __init__(self, width: int | None = None) -> None:
         self._width = width
         self._found: dict[str, dict[int, Bucket]] = {}
 
-    def add(self, name: str, stretch: Bucket) -> None:
-        """Add a stretch that lies within one of the width."""
+    def add(self, name: str, bucket: Bucket) -> None:
+        """Add a bucket that lies within one of the width."""
         of_name = self._found.setdefault(name, {})
-        place = self._place(stretch.first_step)
+        place = self._place(bucket.first_step)
         earlier = of_name.get(place)
-        of_name[place] = stretch if earlier is None else earlier.with_other(stretch)
+        of_name[place] = bucket if earlier is None else earlier.with_other(bucket)
 
     def add_points(self, points: Iterable[Point]) -> None:
         """Add log points in step order."""
         for _, group in groupby(points, key=lambda point: self._place(point[0])):
-            for name, stretch in _summed_up(group):
-                self.add(name, stretch)
+            for name, bucket in _summed_up(group):
+                self.add(name, bucket)
 
     def count(self, name: str) -> int:
-        """How many values there are in all stretches."""
-        return sum(stretch.count for stretch in self._found.get(name, {}).values())
+        """How many values there are in all buckets."""
+        return sum(bucket.count for bucket in self._found.get(name, {}).values())
 
     def of(self, name: str) -> list[Bucket]:
-        """The stretches of one value in step order."""
-        return [stretch for _, stretch in sorted(self._found.get(name, {}).items())]
+        """The buckets of one value in step order."""
+        return [bucket for _, bucket in sorted(self._found.get(name, {}).items())]
 
     def __iter__(self) -> Iterator[tuple[str, Bucket]]:
         for name, of_name in self._found.items():
-            for stretch in of_name.values():
-                yield name, stretch
+            for bucket in of_name.values():
+                yield name, bucket
 
     def _place(self, step: int) -> int:
         return step // self._width if self._width else 0

@@ -1,4 +1,4 @@
-"""The history of a run's values, reduced to few stretches without reading every log point.
+"""The history of a run's values, reduced to few buckets without reading every log point.
 
 Summaries of 16, 32, 64 … steps lie beside the log points (`service/store/rollups/writer.py` makes them). Steps with few
 log points have none: these are read themselves, as are those too new to be summarised, so that what comes out is always
@@ -40,10 +40,10 @@ class History:
         high = self._connection.execute(within.order_by(series.c.step.desc())).scalar()
         return None if low is None or high is None else (low, high)
 
-    def stretches(self, first: int, last: int, points: int) -> Buckets:
-        """What was logged between two steps, both included: each point alone, or about `points` stretches.
+    def buckets(self, first: int, last: int, points: int) -> Buckets:
+        """What was logged between two steps, both included: each point alone, or about `points` buckets.
 
-        All stretches have the same width and lie on a grid of it; they tell exactly what lies within the two steps.
+        All buckets have the same width and lie on a grid of it; they tell exactly what lies within the two steps.
         """
         level, width = 0, 1
         if self._has_more_points(first, last, points):
@@ -76,11 +76,11 @@ class History:
         size, counts = LEVEL_SIZES[level - 1], {}
         wanted = None if self._names is None else {POINTS, *self._names}
         key = {"run": self._run_id, "of_level": level, "start": whole.start, "stop": whole.stop}
-        for bucket, names, content in self._connection.execute(_SUMMARIES, key):
-            for name, stretch in unpacked(names, content, wanted):
-                found.add(name, stretch)
+        for index, names, content in self._connection.execute(_SUMMARIES, key):
+            for name, bucket in unpacked(names, content, wanted):
+                found.add(name, bucket)
                 if name == POINTS:
-                    counts[bucket] = stretch.count
+                    counts[index] = bucket.count
         for gap in _gaps(whole, counts):
             points = self._points(gap.start * size, gap.stop * size - 1)
             found.add_points(point for point in points if point[0] // size not in counts)
@@ -132,7 +132,7 @@ def _picking(names: Sequence[str], dialect: str) -> sa.Select[Any]:
 
 
 def _grid(steps: int, points: int) -> tuple[int, int]:
-    """The level to read and the width of stretches that make about `points` of so many steps, and at least half."""
+    """The level to read and the width of buckets that make about `points` of so many steps, and at least half."""
     level = sum(size * points <= 2 * steps for size in LEVEL_SIZES)
     size = LEVEL_SIZES[level - 1] if level else 1
     return level, size * -(-steps // (size * points))
@@ -147,12 +147,12 @@ def _whole(first: int, last: int, level: int, summarised_to: int) -> range:
 def _gaps(whole: range, counts: dict[int, int]) -> Iterator[range]:
     """The runs of numbers without a summary; those with few points between them are one."""
     gap, between, before = range(0), 0, whole.start - 1
-    for bucket, count in [*counts.items(), (whole.stop, 0)]:
-        if bucket - before > 1:
+    for index, count in [*counts.items(), (whole.stop, 0)]:
+        if index - before > 1:
             if gap and between > BRIDGED_POINTS:
                 yield gap
                 gap = range(0)
-            gap, between = range(gap.start if gap else before + 1, bucket), 0
-        between, before = between + count, bucket
+            gap, between = range(gap.start if gap else before + 1, index), 0
+        between, before = between + count, index
     if gap:
         yield gap

@@ -91,16 +91,16 @@ class Summaries:
     # Making them
 
     def _advance(self, summarised_to: int, most: int) -> None:
-        """Summarise what is waiting, but no more log points than `most`; the last stretch may get more, so it waits."""
+        """Summarise what is waiting, but no more log points than `most`; the last bucket may get more, so it waits."""
         waiting = self._points_from(summarised_to, most)
         end = waiting[-1][0] // LEVEL_SIZES[0] * LEVEL_SIZES[0] if waiting else 0
         points = [point for point in waiting if point[0] < end]
         recent = deque(self._last_steps_before(summarised_to), maxlen=FEWEST_POINTS)
         for step in [*(step for step, _ in points), end]:
-            for level, bucket in _ended(recent[-1] if recent else step, step, summarised_to):
-                first = bucket * LEVEL_SIZES[level - 1]
+            for level, index in _ended(recent[-1] if recent else step, step, summarised_to):
+                first = index * LEVEL_SIZES[level - 1]
                 if len(recent) == FEWEST_POINTS and recent[0] >= first:
-                    self._make(level, bucket, _within(points, first, step) if first >= summarised_to else None)
+                    self._make(level, index, _within(points, first, step) if first >= summarised_to else None)
             recent.append(step)
         if points:
             self._update_progress(points, end)
@@ -108,14 +108,14 @@ class Summaries:
     def _renew(self, steps: Sequence[int], summarised_to: int) -> None:
         """Make those summaries anew that tell of these steps."""
         for level, size in enumerate(LEVEL_SIZES, 1):
-            for bucket in {step // size for step in steps}:
-                if (bucket + 1) * size <= summarised_to:
+            for index in {step // size for step in steps}:
+                if (index + 1) * size <= summarised_to:
                     table = series_summaries.c
-                    chosen = self._is_mine(series_summaries) & (table.level == level) & (table.bucket == bucket)
+                    chosen = self._is_mine(series_summaries) & (table.level == level) & (table.bucket == index)
                     self._connection.execute(sa.delete(series_summaries).where(chosen))
-                    self._make(level, bucket, None)
+                    self._make(level, index, None)
 
-    def _make(self, level: int, bucket: int, points: Sequence[Point] | None) -> None:
+    def _make(self, level: int, index: int, points: Sequence[Point] | None) -> None:
         """Write one summary: of its log points, where they are at hand, else of what the store has.
 
         More than a few points have been summed up by the level below.
@@ -124,12 +124,12 @@ class Summaries:
         if points is not None and len(points) <= 2 * FEWEST_POINTS:
             found.add_points(points)
         else:
-            first, last = bucket * LEVEL_SIZES[level - 1], (bucket + 1) * LEVEL_SIZES[level - 1] - 1
+            first, last = index * LEVEL_SIZES[level - 1], (index + 1) * LEVEL_SIZES[level - 1] - 1
             History(self._connection, self._run_id).add_to(found, first, last, level - 1, last + 1)
         if found.count(POINTS) >= FEWEST_POINTS:
-            names, stretches = zip(*found, strict=True)
-            values = {"names": names, "stretches": packed(stretches)}
-            self._connection.execute(_INSERT, {"run_id": self._run_id, "level": level, "bucket": bucket, **values})
+            names, buckets = zip(*found, strict=True)
+            values = {"names": names, "stretches": packed(buckets)}
+            self._connection.execute(_INSERT, {"run_id": self._run_id, "level": level, "bucket": index, **values})
 
     def _points_from(self, step: int, most: int) -> list[Point]:
         chosen = self._is_mine(series) & (series.c.step >= step)
@@ -176,9 +176,9 @@ def _ended(before: int, step: int, summarised_to: int) -> Iterator[tuple[int, in
     Those that had ended before `summarised_to` are left out.
     """
     for level, size in enumerate(LEVEL_SIZES, 1):
-        bucket = before // size
-        end = (bucket + 1) * size
+        index = before // size
+        end = (index + 1) * size
         if end > step:
             return
         if end > summarised_to:
-            yield level, bucket
+            yield level, index

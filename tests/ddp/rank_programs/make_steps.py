@@ -62,13 +62,13 @@ class Counted:
 def watch_losses(parts: TrainerComponents) -> list[float]:
     """The total loss of each step from now on."""
     losses: list[float] = []
-    note = parts.ledger.append
+    note = parts.metrics_buffer.append
 
     def add(row: torch.Tensor, step: int) -> None:
         losses.append(float(row[0]))
         note(row, step)
 
-    parts.ledger.append = add  # type: ignore[method-assign]
+    parts.metrics_buffer.append = add  # type: ignore[method-assign]
     return losses
 
 
@@ -90,7 +90,7 @@ def main() -> None:
         trainer.advance()
     seconds = time.monotonic() - began
     weights = torch.cat([parameter.detach().flatten() for parameter in parts.stepper.model.parameters()])
-    parts.saver.close()
+    parts.checkpointer.close()
     parts.recorder.close(RunState.STOPPED)
     if world.is_main:
         torch.save(

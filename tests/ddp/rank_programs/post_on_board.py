@@ -12,13 +12,13 @@ from ddp.distributed.world import World
 
 def main() -> None:
     world = World.join(rank_environment(), "cpu", threads=1)
-    board = world.status_store()
+    status_store = world.status_store()
     if world.is_main:
-        while (texts := board.read_all())[1] is None:
+        while (texts := status_store.read_all())[1] is None:
             time.sleep(0.01)
         sys.stdout.write(f"READ {texts}\n")
     else:
-        threading.Timer(0.2, lambda: board.publish("rank 1 hangs")).start()
+        threading.Timer(0.2, lambda: status_store.publish("rank 1 hangs")).start()
     world.sum(torch.zeros(1))
     world.leave()
 

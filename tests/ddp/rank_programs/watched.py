@@ -10,8 +10,8 @@ from tests.ddp.store_serving import store_board
 
 def main() -> None:
     marker = StageMarker()
-    board = store_board(int(sys.argv[1]), rank=1, size=2)
-    watchdog = Watchdog(marker, board, (1, "gpu-07", "cuda:1"), lambda: 60.0, turn_seconds=0.05)
+    status_store = store_board(int(sys.argv[1]), rank=1, size=2)
+    watchdog = Watchdog(marker, status_store, (1, "gpu-07", "cuda:1"), lambda: 60.0, turn_seconds=0.05)
     watchdog.start()
     while not select.select([sys.stdin], [], [], 0.02)[0]:
         marker.enter(Stage.FORWARD, step=512)
