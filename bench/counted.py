@@ -13,7 +13,7 @@ from pathlib import Path
 from ddp.vsr.patch_set import PatchSet
 from ddp.workload import Batch, Share
 from service.config.settings import RunConfig
-from tests.ddp.gated_workload import GatedWorkload
+from tests.ddp.harness.gated_workload import GatedWorkload
 
 MOST_RANKS = 64
 _NUMBER = struct.Struct("<q")

@@ -26,7 +26,7 @@ from bench.fill_values import NAMES, value
 from bench.room import free_port
 from service.run.record import encode_record
 from service.store.store import SeriesRow, Store
-from tests.api.example_run import RUN_ID, example_record, write_run
+from tests.api.harness.example_run import RUN_ID, example_record, write_run
 
 REDUCED_TO = 1000
 SERIES_BATCH = 500

@@ -29,7 +29,7 @@ import psutil
 
 from bench.counted import StepsBegun
 from bench.inspection import RunInspector, differences, record_differences
-from tests.ddp.launching import settings, write_pair
+from tests.ddp.harness.launching import settings, write_pair
 
 RANKS, RESTARTS = 2, 3
 MAX_STEPS, VAL_STEP_EVERY, CHECKPOINT_EVERY = 600, 20, 50

@@ -19,9 +19,9 @@ import psutil
 import requests
 
 from api.artifacts.directory_cache import GRAIN_SECONDS
-from tests.api.example_run import write_run
-from tests.api.many_records import STEP_EVERY, write_many_records
-from tests.api.serving import Server, serving
+from tests.api.harness.example_run import write_run
+from tests.api.harness.many_records import STEP_EVERY, write_many_records
+from tests.api.harness.serving import Server, serving
 
 IMAGES = 60
 NO_LIMIT = {"API_READS_PER_MINUTE": "100000000", "API_COMMANDS_PER_MINUTE": "1000000"}

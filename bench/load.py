@@ -19,8 +19,8 @@ from pathlib import Path
 
 from service.client.client import Client
 from service.errors import UserError
-from tests.api.serving import serving
-from tests.ddp.launching import settings, torchrun, write_pair
+from tests.api.harness.serving import serving
+from tests.ddp.harness.launching import settings, torchrun, write_pair
 from tests.e2e.traffic import ASKS, Tally, traffic
 
 NEVER = 10**8

@@ -22,7 +22,7 @@ from bench.kills import children_of, write_dataset
 from bench.loops import NEVER
 from ddp.checkpoint.folder import CheckpointFolder, Reason
 from service.run.directory import RunDirectory
-from tests.ddp.launching import settings, torchrun
+from tests.ddp.harness.launching import settings, torchrun
 
 RANKS, FAR_STEP = 2, 100_000
 

@@ -14,7 +14,7 @@ from tests.postgres import postgres as postgres  # fixtures for every test
 from tests.postgres import store_url as store_url
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-STARTS_RANKS = ("tests.ddp.launching", "tests.ddp.training")
+STARTS_RANKS = ("tests.ddp.harness.launching", "tests.ddp.harness.training")
 """Who imports one of these, starts training processes."""
 
 

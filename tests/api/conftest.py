@@ -11,9 +11,9 @@ from api.app import create_app
 from service.config.loader import NAMES
 from service.config.settings import RENAMED, RunConfig
 from service.store.store import Store
-from tests.api.conforming import Contract
-from tests.api.example_run import RUN_ID, write_run
-from tests.api.serving import Server, serving
+from tests.api.harness.conforming import Contract
+from tests.api.harness.example_run import RUN_ID, write_run
+from tests.api.harness.serving import Server, serving
 
 HOUR = 3600.0
 

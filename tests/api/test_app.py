@@ -14,7 +14,7 @@ from api.http.problems import PROBLEMS
 from service.config.settings import RunConfig
 from service.errors import SettingError
 from service.store.store import Store
-from tests.api.example_run import write_run
+from tests.api.harness.example_run import write_run
 
 
 def test_importing_the_app_loads_neither_torch_nor_the_trainer(repository: Path) -> None:

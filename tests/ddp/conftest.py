@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.ddp.launching import Launch, settings, torchrun, write_pair
-from tests.ddp.training import Eventually, Training
+from tests.ddp.harness.launching import Launch, settings, torchrun, write_pair
+from tests.ddp.harness.training import Eventually, Training
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import pytest
 
 from service.client.client import Client
 from service.errors import UserError
-from tests.api.serving import serving
-from tests.ddp.launching import write_pair
+from tests.api.harness.serving import serving
+from tests.ddp.harness.launching import write_pair
 from tests.e2e.tiny_run import TinyRun
 
 LEITSTAND = str(Path(sys.executable).parent / "leitstand")

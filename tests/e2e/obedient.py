@@ -11,7 +11,7 @@ from service.commands import Command, CommandState, Kind
 from service.run.record import record_name
 from service.store.store import Store
 from tests.api.conftest import keep_alive
-from tests.api.example_run import LAST_STEP, RUN_ID, curves, example_record, save_record, write_run
+from tests.api.harness.example_run import LAST_STEP, RUN_ID, curves, example_record, save_record, write_run
 
 POLL_SECONDS = 0.02
 

@@ -13,7 +13,7 @@ import yaml
 
 from api.metrics.catalog import METRICS
 from service.commands import Kind
-from tests.api.prometheus_process import firing_alerts, prometheus, query_result
+from tests.api.harness.prometheus_process import firing_alerts, prometheus, query_result
 from tests.e2e.tiny_run import TinyRun
 
 Eventually = Callable[..., None]

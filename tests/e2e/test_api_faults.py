@@ -12,10 +12,10 @@ import pytest
 import requests
 
 from service.client.client import Client
-from tests.api.serving import Server, serving
+from tests.api.harness.serving import Server, serving
 from tests.e2e.tiny_run import TinyRun
 from tests.e2e.traffic import traffic
-from tests.service.locked import locked
+from tests.service.harness.locked import locked
 
 Eventually = Callable[..., None]
 MANY = {"API_READS_PER_MINUTE": "1000000", "API_COMMANDS_PER_MINUTE": "1000000"}

@@ -19,8 +19,8 @@ import requests
 from service.client.client import ApiError, Client
 from service.run.directory import RunDirectory
 from service.run.record import list_records
-from tests.api.serving import serving
-from tests.ddp.launching import settings, torchrun, write_pair
+from tests.api.harness.serving import serving
+from tests.ddp.harness.launching import settings, torchrun, write_pair
 from tests.postgres import PostgresService
 
 Eventually = Callable[..., None]

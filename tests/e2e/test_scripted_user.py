@@ -19,8 +19,8 @@ from service.commands import CommandState
 from service.config.loader import NAMES
 from service.config.settings import RENAMED
 from service.store.store import Store
-from tests.api.example_run import RECORD_STEPS, RUN_ID
-from tests.api.serving import Server, serving
+from tests.api.harness.example_run import RECORD_STEPS, RUN_ID
+from tests.api.harness.serving import Server, serving
 from tests.e2e.obedient import obeying
 
 Eventually = Callable[..., None]

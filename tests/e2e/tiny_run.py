@@ -11,7 +11,7 @@ import psutil
 
 from service.client.client import ApiError, Client
 from service.store.store import Store
-from tests.ddp.launching import settings, torchrun
+from tests.ddp.harness.launching import settings, torchrun
 
 Eventually = Callable[..., None]
 RARE = 10**6
@@ -30,7 +30,7 @@ class TinyRun:
         """Start the ranks; their validations wait for the gate."""
         rhythm = {"MAX_STEPS": RARE, "CHECKPOINT_EVERY": 20, "VAL_STEP_EVERY": 25, "LOG_EVERY": 5, "PATCH_SIZE": 8}
         chosen = {"DATASET_ROOT": self._folder, "DATA_ROOT": self.root, **rhythm, **values}
-        gated = settings(WORKLOAD="tests.ddp.gated_workload", KEEP_CHECKPOINTS=0, **chosen)
+        gated = settings(WORKLOAD="tests.ddp.harness.gated_workload", KEEP_CHECKPOINTS=0, **chosen)
         environment = {"OMP_NUM_THREADS": "1", "TEST_VALIDATION_GATE": str(self.validation_gate)}
         with self._output_path(len(self.processes)).open("w") as file:
             process = subprocess.Popen(

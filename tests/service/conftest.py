@@ -7,7 +7,7 @@ import pytest
 
 from service.config.loader import NAMES
 from service.config.settings import RENAMED
-from tests.service.stand_in import StandIn, serving
+from tests.service.harness.stand_in import StandIn, serving
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,325 @@
+"""Delivery: at least once, in order, for as long as it takes, whatever the receiver and this process do."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.alerts import webhook_sender
+from api.alerts.webhook import WebhookTarget
+from api.alerts.webhook_sender import WebhookSender
+from service.alerts.webhook_outbox import HOLD_SECONDS, WebhookOutbox
+from service.store.store import Store, StoreUnavailableError
+from tests.api.harness.example_run import RUN_ID, write_run
+from tests.service.harness.locked import locked
+from tests.service.harness.stand_in import Answer, Request, StandIn, serving
+
+Eventually = Callable[..., None]
+OK, BUSY, GONE = Answer({}), Answer(b"", 503), Answer(b"", 410)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "REST_SECONDS", "TICK_SECONDS"):
+        monkeypatch.setattr(webhook_sender, name, 0.02)
+
+
+@pytest.fixture
+def hook() -> Iterator[StandIn]:
+    stand_in = StandIn()
+    stand_in.on("POST", "/hook", OK)
+    with serving(stand_in):
+        yield stand_in
+
+
+def alert(store: Store, name: str, run_id: str = RUN_ID) -> int:
+    """Write one into the journal; returns its number."""
+    store.add_event(run_id, 1, "alert", {"name": name, "is_on": True, "since": 1.0, "sentence": "It is so."})
+    return store.last_event_id(run_id)
+
+
+def received(hook: StandIn) -> list[str]:
+    return [json.loads(request.body)["name"] for request in hook.requests]
+
+
+@contextmanager
+def delivering(url: str) -> Iterator[WebhookSender]:
+    """A courier at work for the time of the context."""
+    ending = threading.Event()
+    at_work = WebhookSender(WebhookTarget(url, "geheim"), ending.is_set)
+    thread = threading.Thread(target=at_work._run)
+    thread.start()
+    try:
+        yield at_work
+    finally:
+        ending.set()
+        thread.join()
+
+
+def test_alerts_are_delivered_in_their_order(store: Store, hook: StandIn, eventually: Eventually) -> None:
+    with delivering(f"{hook.url}/hook") as at_work:
+        for name in "abc":
+            at_work.notify(store, RUN_ID, alert(store, name))
+        eventually(lambda: received(hook) == ["a", "b", "c"], what="three deliveries")
+
+
+def test_a_receiver_that_fails_at_first_gets_all_in_order(store: Store, hook: StandIn, eventually: Eventually) -> None:
+    hook.on("POST", "/hook", BUSY, Answer(b"", 429), Answer(b"", 500), OK)
+    with delivering(f"{hook.url}/hook") as at_work:
+        alert(store, "a")
+        at_work.notify(store, RUN_ID, alert(store, "b"))
+        eventually(lambda: received(hook) == ["a", "a", "a", "a", "b"], what="all deliveries")
+
+    assert len({request.headers["X-Leitstand-Event-Id"] for request in hook.requests}) == 2
+
+
+def test_a_refusal_is_said_and_the_next_goes_on(
+    store: Store, hook: StandIn, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook.on("POST", "/hook", GONE, OK)
+    with delivering(f"{hook.url}/hook") as at_work:
+        alert(store, "a")
+        at_work.notify(store, RUN_ID, alert(store, "b"))
+        eventually(lambda: received(hook) == ["a", "b"], what="both")
+
+    assert f"The alert a of run {RUN_ID} is not delivered to the webhook at 127.0.0.1: it answers 410." in caplog.text
+
+
+def test_a_receiver_that_is_away_is_complained_about_once(
+    store: Store, hook: StandIn, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook.on("POST", "/hook", BUSY)
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(store, RUN_ID, alert(store, "a"))
+        eventually(lambda: len(hook.requests) > 5, what="many attempts")
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "The webhook at 127.0.0.1 is tried again: it answers 503."
+    ]
+
+
+def test_what_could_not_be_delivered_for_hours_is_dropped(
+    store: Store, hook: StandIn, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = threading.Event()
+
+    def react(request: Request) -> Answer:
+        if first.is_set():
+            monkeypatch.setattr(webhook_sender, "GIVE_UP_SECONDS", 0.0)
+        first.set()
+        return BUSY if b'"name": "a"' in request.body else OK
+
+    hook.on("POST", "/hook", react)
+    with delivering(f"{hook.url}/hook") as at_work:
+        alert(store, "a")
+        at_work.notify(store, RUN_ID, alert(store, "b"))
+        eventually(lambda: received(hook)[-1:] == ["b"], what="the one after it")
+
+    assert set(received(hook)[:-1]) == {"a"}
+
+
+def test_alerts_of_several_runs_are_dropped_too_once_the_receiver_was_away_for_long(
+    store: Store,
+    hook: StandIn,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(webhook_sender, "GIVE_UP_SECONDS", 0.2)
+    hook.on("POST", "/hook", BUSY)
+    with delivering(f"{hook.url}/hook") as at_work:
+        for run_id in ("one", "two"):
+            store.open_run(run_id, {})
+            at_work.notify(store, run_id, alert(store, "a", run_id))
+        eventually(lambda: caplog.text.count("is not delivered") == 2, what="both are given up")
+
+
+def test_a_restart_neither_forgets_nor_repeats(store: Store, hook: StandIn, eventually: Eventually) -> None:
+    hook.on("POST", "/hook", OK, BUSY)
+    with delivering(f"{hook.url}/hook") as at_work:
+        alert(store, "a")
+        at_work.notify(store, RUN_ID, alert(store, "b"))
+        eventually(lambda: len(hook.requests) >= 2, what="one is taken, the other is not")
+    hook.on("POST", "/hook", OK)
+    before = len(hook.requests)
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(store, RUN_ID, store.last_event_id(RUN_ID))
+        eventually(lambda: len(hook.requests) > before, what="the rest")
+        at_work.notify(store, RUN_ID, alert(store, "c"))
+        eventually(lambda: received(hook)[-1] == "c", what="the next")
+
+    assert "a" not in received(hook)[1:]
+    assert received(hook)[before:] in (["b", "c"], ["b", "b", "c"])
+
+
+def test_what_is_delivered_is_not_looked_for_again(store: Store, hook: StandIn, eventually: Eventually) -> None:
+    with delivering(f"{hook.url}/hook") as at_work:
+        number = alert(store, "a")
+        at_work.notify(store, RUN_ID, number)
+        eventually(lambda: at_work._done == {RUN_ID: number}, what="delivered")
+        for _ in range(100):
+            at_work.notify(store, RUN_ID, number)
+
+        assert at_work._told == {}
+
+
+def test_old_alerts_are_nobodys_concern_when_webhooks_are_switched_on(
+    store: Store, hook: StandIn, eventually: Eventually
+) -> None:
+    alert(store, "old")
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE events SET time = time - 7201")
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(store, RUN_ID, alert(store, "new"))
+        eventually(lambda: received(hook) == ["new"], what="the new one alone")
+
+
+def test_a_clock_that_was_ahead_at_the_start_silences_nothing(
+    store: Store, hook: StandIn, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as ahead:
+        real = time.time
+        ahead.setattr(time, "time", lambda: real() + 86400)
+        at_work = WebhookSender(WebhookTarget(f"{hook.url}/hook", ""), lambda: False)
+
+    number = alert(store, "a")
+    at_work.notify(store, RUN_ID, number)
+    at_work._deliver_safely(store, RUN_ID, number)
+
+    assert received(hook) == ["a"]
+
+
+def test_where_nothing_is_to_be_delivered_nothing_is_written(
+    store: Store, hook: StandIn, eventually: Eventually
+) -> None:
+    """A store of old may be on a disk that is read only."""
+    number = alert(store, "old")
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE events SET time = time - 7201")
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(store, RUN_ID, number)
+        eventually(lambda: at_work._done == {RUN_ID: number}, what="the look")
+
+    with store.transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM deliveries").scalar() == 0
+
+
+def test_another_receiver_is_told_of_its_own(store: Store, hook: StandIn, eventually: Eventually) -> None:
+    hook.on("POST", "/other", OK)
+    number = alert(store, "a")
+    for path in ("hook", "other"):
+        with delivering(f"{hook.url}/{path}") as at_work:
+            at_work.notify(store, RUN_ID, number)
+            eventually(lambda at_work=at_work: at_work._done, what="delivered")
+
+    assert hook.targets == ["/hook", "/other"]
+
+
+def test_two_processes_do_not_both_deliver(store: Store, hook: StandIn, eventually: Eventually) -> None:
+    url = f"{hook.url}/hook"
+    with delivering(url) as one, delivering(url) as two:
+        for name in "abcdefgh":
+            number = alert(store, name)
+            one.notify(store, RUN_ID, number)
+            two.notify(store, RUN_ID, number)
+        eventually(lambda: one._done == two._done == {RUN_ID: number}, what="all delivered")
+
+    assert received(hook) == list("abcdefgh")
+
+
+def test_who_delivers_holds_the_box_until_he_is_through_or_gone(store: Store) -> None:
+    mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
+
+    assert mine.lease(1000.0)
+    assert mine.lease(1001.0)
+    assert not other.lease(1001.0)
+    assert other.lease(1001.0 + HOLD_SECONDS), "he has died"
+    assert not mine.lease(1002.0 + HOLD_SECONDS)
+    other.release()
+    assert mine.lease(1003.0)
+    assert other.lease(1003.0 - 86400), "the clock was set back"
+
+
+def test_who_was_too_slow_does_not_take_back_what_another_has_delivered(store: Store) -> None:
+    mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
+    first, second = alert(store, "a"), alert(store, "b")
+    mine.lease(1000.0)
+    other.lease(1001.0 + HOLD_SECONDS)
+    assert other.mark_delivered(second, 1002.0 + HOLD_SECONDS)
+
+    assert not mine.mark_delivered(first, 1003.0 + HOLD_SECONDS)
+    assert mine.next(0.0) is None
+
+
+def test_a_run_that_cannot_be_asked_delays_no_other(
+    store: Store, hook: StandIn, eventually: Eventually, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_sender, "REST_SECONDS", 600.0)
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(Store(tmp_path / "nowhere.db"), "gone", 1)
+        eventually(lambda: at_work._resting, what="the vain attempt")
+        at_work.notify(store, RUN_ID, alert(store, "a"))
+        eventually(lambda: received(hook) == ["a"], what="the other's alert")
+
+
+def test_alerts_of_many_runs_are_delivered(store: Store, hook: StandIn, eventually: Eventually) -> None:
+    with delivering(f"{hook.url}/hook") as at_work:
+        for number in range(5):
+            store.open_run(f"run-{number}", {})
+            at_work.notify(store, f"run-{number}", alert(store, f"alert-{number}", f"run-{number}"))
+        eventually(lambda: len(hook.requests) == 5, what="five deliveries")
+
+    assert sorted(received(hook)) == [f"alert-{number}" for number in range(5)]
+
+
+def test_a_store_that_is_locked_delays_a_delivery(root: Any, hook: StandIn, eventually: Eventually) -> None:
+    write_run(root).close()
+    store = Store(root / "leitstand.db", busy_seconds=0.01)
+    number = alert(store, "a")
+    with delivering(f"{hook.url}/hook") as at_work:
+        with locked(root / "leitstand.db"):
+            at_work.notify(store, RUN_ID, number)
+            with pytest.raises(StoreUnavailableError):
+                WebhookOutbox(store, RUN_ID, "r", "me").lease(time.time())
+            assert received(hook) == []
+        eventually(lambda: received(hook) == ["a"], what="the delivery")
+
+
+def test_telling_never_waits_for_a_receiver(store: Store, hook: StandIn, eventually: Eventually) -> None:
+    released = threading.Event()
+
+    def react(_: Request) -> Answer:
+        released.wait(20)
+        return OK
+
+    hook.on("POST", "/hook", react)
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(store, RUN_ID, alert(store, "a"))
+        eventually(lambda: hook.requests, what="the receiver is asked")
+        for number in range(1000):
+            at_work.notify(store, f"run-{number % 3}", number)
+        assert len(at_work._told) <= 4
+        released.set()
+
+
+def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_sender, "FIRST_PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(webhook_sender, "LONGEST_PAUSE_SECONDS", 300.0)
+    at_work, attempt = (
+        WebhookSender(WebhookTarget("http://a", ""), lambda: False),
+        webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.AWAY, "no"),
+    )
+    for failures in range(1, 40):
+        at_work._failures = failures
+        longest = min(2.0 ** (failures - 1), 300.0)
+        pauses = {at_work._pause_seconds(attempt) for _ in range(5)}
+        assert all(longest / 2 <= pause <= longest for pause in pauses)
+        assert len(pauses) == 5
+    asked = webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.AWAY, "no", wait_seconds=10_000.0)
+    assert at_work._pause_seconds(asked) == 300.0

@@ -1,0 +1,271 @@
+"""POST /validate … and GET /commands."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from service.commands import CommandState, Kind
+from service.run.state import RunState
+from service.store.backends.sqlite import SqliteFile
+from service.store.store import Store
+from tests.api.harness.checkpoints import write_checkpoint
+from tests.api.harness.example_run import RUN_ID, write_run
+
+MakeClient = Callable[..., FlaskClient]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_command_is_queued_and_the_answer_says_where_to_look(
+    client: FlaskClient, store: Store, root: Path, kind: Kind
+) -> None:
+    write_checkpoint(root, 4000)
+    answer = client.patch("/settings", json={"LR_SCALE": 0.5}) if kind is Kind.SET else client.post(f"/{kind}")
+
+    command = answer.get_json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/commands/{command['id']}"
+    assert answer.headers["Retry-After"] == "1"
+    assert (command["kind"], command["state"], command["run_id"]) == (kind, "queued", RUN_ID)
+    assert [queued.id for queued in store.commands(RUN_ID, CommandState.QUEUED)] == [command["id"]]
+
+
+def test_a_command_that_waits_for_its_turn_while_the_run_ends_is_refused_not_left_queued(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_turn = SqliteFile.lock_run
+
+    def take_turn_after_the_end(file: SqliteFile, connection: sa.Connection, run_id: str) -> None:
+        monkeypatch.setattr(SqliteFile, "take_turn", take_turn)
+        store.update_run(RUN_ID, state=RunState.STOPPED)
+        store.reject_queued(RUN_ID, "the run ended (stopped)")
+        take_turn(file, connection, run_id)
+
+    monkeypatch.setattr(SqliteFile, "take_turn", take_turn_after_the_end)
+
+    assert client.post("/pause").get_json()["type"] == "/problems/run-ended"
+    assert store.commands(RUN_ID, CommandState.QUEUED) == []
+
+
+def test_the_commands_state_can_be_followed_to_its_end(client: FlaskClient, store: Store) -> None:
+    location = client.post("/validate").headers["Location"]
+    command_id = location.rpartition("/")[2]
+
+    assert client.get(location).get_json()["state"] == "queued"
+    store.begin_command(command_id)
+    assert client.get(location).get_json()["state"] == "running"
+    store.finish_command(command_id, CommandState.DONE, step=4212, result={"record": "Statistik_4212.json"})
+
+    done = client.get(location).get_json()
+    assert (done["state"], done["step"], done["result"]) == ("done", 4212, {"record": "Statistik_4212.json"})
+
+
+def test_commands_are_listed_newest_first_up_to_a_limit(client: FlaskClient, store: Store) -> None:
+    for kind in ("pause", "resume", "validate"):
+        client.post(f"/{kind}")
+
+    assert [row["kind"] for row in client.get("/commands").get_json()["commands"]] == ["validate", "resume", "pause"]
+    assert [row["kind"] for row in client.get("/commands?limit=1").get_json()["commands"]] == ["validate"]
+
+
+def test_pages_lead_through_all_commands_while_new_ones_arrive(client: FlaskClient, store: Store) -> None:
+    ids = [client.post("/validate").get_json()["id"] for _ in range(7)]
+
+    seen, path = [], "/commands?limit=3&kind=validate"
+    while path:
+        answer = client.get(path)
+        seen += [row["id"] for row in answer.get_json()["commands"]]
+        assert (answer.get_json()["next_cursor"] is None) == ("Link" not in answer.headers)
+        link = answer.headers.get("Link", "")
+        assert link == "" or link.endswith('; rel="next"')
+        path = link.partition(">")[0].removeprefix("<")
+        client.post("/validate")
+
+    assert seen == ids[::-1]
+
+
+@pytest.mark.parametrize(
+    ("query", "kinds"),
+    [
+        ("kind=pause", ["pause"]),
+        ("state=cancelled", ["checkpoint"]),
+        ("actor=eva@127.0.0.1", ["checkpoint", "pause"]),
+        ("actor=eva@127.0.0.1&state=queued", ["pause"]),
+        ("actor=nobody", []),
+    ],
+)
+def test_commands_are_listed_by_kind_state_and_actor(
+    client: FlaskClient, store: Store, query: str, kinds: list[str]
+) -> None:
+    client.post("/validate")
+    client.post("/pause", headers={"X-Leitstand-Actor": "eva"})
+    client.delete(client.post("/checkpoint", headers={"X-Leitstand-Actor": "eva"}).headers["Location"])
+
+    assert [row["kind"] for row in client.get(f"/commands?{query}").get_json()["commands"]] == kinds
+
+
+@pytest.mark.parametrize("query", ["kind=explode", "state=lost", "cursor=", "cursor=MTIz*", "cursor=YWJj", "sort=asc"])
+def test_a_filter_or_cursor_that_is_none_is_refused(client: FlaskClient, store: Store, query: str) -> None:
+    answer = client.get(f"/commands?{query}")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "ten", "1.5", "1e3", "９", "9" * 5000])
+def test_a_limit_that_is_no_number_in_range_is_refused(client: FlaskClient, store: Store, limit: str) -> None:
+    answer = client.get("/commands", query_string={"limit": limit})
+
+    assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
+
+
+def test_an_unknown_command_id_is_not_found(client: FlaskClient, store: Store) -> None:
+    answer = client.get("/commands/nonsense")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (404, "/problems/not-found")
+
+
+def test_an_unknown_command_id_is_not_found_without_a_store_either(client: FlaskClient) -> None:
+    assert client.get("/commands/nonsense").status_code == 404
+    assert client.get("/commands").status_code == 503
+
+
+def test_an_unknown_command_names_those_that_there_are(client: FlaskClient, store: Store) -> None:
+    answer = client.post("/explode")
+
+    assert answer.status_code == 404
+    assert "/rollback, /resume, /pause, /validate" in answer.get_json()["detail"]
+    assert client.post("/set").get_json()["detail"].endswith(" and PATCH /settings.")
+
+
+def test_a_command_cannot_be_given_by_get(client: FlaskClient, store: Store) -> None:
+    answer = client.get("/stop")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (405, "/problems/method-not-allowed")
+    assert "POST" in answer.headers["Allow"]
+    assert store.commands(RUN_ID) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "slug"),
+    [
+        (b"{", "application/json", 400, "not-json"),
+        (b"\xff\xfe", "application/json", 400, "not-json"),
+        (b"[" * 50_000, "application/json", 400, "not-json"),
+        (b'{"a": 1, "a": 2}', "application/json", 400, "not-json"),
+        (b"{}", "application/merge-patch+json", 415, "unsupported-media-type"),
+        (b"{}", "text/plain", 415, "unsupported-media-type"),
+        (b"kind=stop", "application/x-www-form-urlencoded", 415, "unsupported-media-type"),
+        (b"{}", None, 415, "unsupported-media-type"),
+        (b"[]", "application/json", 422, "invalid-argument"),
+        (b"null", "application/json", 422, "invalid-argument"),
+        (b'{"step": 5}', "application/json", 422, "invalid-argument"),
+        (b" " * 70_000, "application/json", 413, "body-too-large"),
+    ],
+)
+def test_a_body_that_the_command_does_not_take_is_refused(
+    client: FlaskClient, store: Store, body: bytes, content_type: str | None, status: int, slug: str
+) -> None:
+    answer = client.post("/validate", data=body, content_type=content_type)
+
+    assert (answer.status_code, answer.get_json()["type"]) == (status, f"/problems/{slug}")
+    assert store.commands(RUN_ID) == []
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8"])
+def test_an_empty_json_object_is_as_good_as_no_body(client: FlaskClient, store: Store, content_type: str) -> None:
+    assert client.post("/validate", data=b"{}", content_type=content_type).status_code == 202
+
+
+@pytest.mark.parametrize("ended", [RunState.FINISHED, RunState.STOPPED, RunState.FAILED])
+def test_a_run_that_has_ended_takes_no_command(client: FlaskClient, store: Store, ended: RunState) -> None:
+    store.update_run(RUN_ID, state=ended.value)
+
+    answer = client.post("/pause")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (409, "/problems/run-ended")
+    assert ended.value in answer.get_json()["detail"]
+    assert store.commands(RUN_ID) == []
+
+
+def test_a_lost_trainer_takes_no_command(client: FlaskClient, root: Path) -> None:
+    write_run(root, age_seconds=60).close()
+
+    answer = client.post("/stop")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/no-trainer")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_without_a_run_no_command_is_taken(client: FlaskClient) -> None:
+    answer = client.post("/validate")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/no-run")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_locked_store_refuses_the_command_and_says_when_to_try_again(
+    client: FlaskClient, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(root / "leitstand.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = client.post("/validate")
+        other.execute("ROLLBACK")
+    other.close()
+
+    assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/storage-unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert store.commands(RUN_ID) == []
+
+
+def test_reading_goes_on_while_somebody_writes(client: FlaskClient, store: Store, root: Path) -> None:
+    with sqlite3.connect(root / "leitstand.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        status = client.get("/state").status_code
+        other.execute("ROLLBACK")
+    other.close()
+
+    assert status == 200
+
+
+def test_the_audit_says_who_asked_from_where_and_by_what(client: FlaskClient, store: Store) -> None:
+    nameless = client.post("/validate").get_json()
+    headers = {"X-Leitstand-Actor": "Jürgen".encode().decode("latin-1"), "X-Leitstand-Source": "cli"}
+    named = client.post("/validate", headers=headers).get_json()
+
+    assert (nameless["actor"], nameless["source"]) == ("anonymous@127.0.0.1", "api")
+    assert (named["actor"], named["source"]) == ("Jürgen@127.0.0.1", "cli")
+
+
+def test_a_name_may_also_come_as_latin_1(client: FlaskClient, store: Store) -> None:
+    assert client.post("/validate", headers={"X-Leitstand-Actor": "Jürgen"}).get_json()["actor"] == "Jürgen@127.0.0.1"
+
+
+def test_the_audit_of_a_token_holder_shows_the_name_that_is_proved(make_client: MakeClient, store: Store) -> None:
+    client = make_client(api_token="geheim")
+    bearer = {"Authorization": "Bearer geheim"}
+
+    said = client.post("/validate", headers={**bearer, "X-Leitstand-Actor": "eva"}).get_json()
+    silent = client.post("/validate", headers=bearer).get_json()
+
+    assert (said["actor"], silent["actor"]) == ("eva (API_TOKEN)@127.0.0.1", "API_TOKEN@127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Leitstand-Actor": "a" * 65},
+        {"X-Leitstand-Actor": "tab\there"},
+        {"X-Leitstand-Actor": "\x9f"},
+        {"X-Leitstand-Source": "robot"},
+    ],
+)
+def test_a_name_or_source_that_cannot_stand_in_the_audit_is_refused(
+    client: FlaskClient, store: Store, headers: dict[str, str]
+) -> None:
+    answer = client.post("/validate", headers=headers)
+
+    assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
+    assert store.commands(RUN_ID) == []

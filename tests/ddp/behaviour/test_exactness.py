@@ -1,0 +1,194 @@
+"""A run that was watched, or left and continued, is the run that was not: to the last bit, and so are its records.
+
+Two real gloo ranks, dropout, augmentation, accumulation over three micro-batches, EMA, and the adaptive controller at
+work (tiny numbers make it act within these few steps). The loader waits for the commands, which name their steps.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from api.app import create_app
+from ddp.checkpoint.folder import CheckpointFolder
+from service.commands import CommandState, Kind
+from service.config.settings import RunConfig
+from service.run.record import list_records
+from service.run.state import RunState
+from tests.ddp.harness.training import Training
+
+LAST_STEP = 60
+EXACT = {
+    "WORKLOAD": "tests.ddp.harness.gated_workload", "MAX_STEPS": LAST_STEP, "ACCUMULATION_STEPS": 3, "EMA_DECAY": 0.9,
+    "LOG_EVERY": 7, "VAL_STEP_EVERY": 20, "CHECKPOINT_EVERY": 25, "PATCH_SIZE": 8, "WARMUP_STEPS": 5, "MAX_LR": 0.02,
+    "ADAPTIVE_WARMUP_STEPS": 4, "SETTLING_STEPS": 2, "PLATEAU_PATIENCE": 3, "PLATEAU_SAFETY_THRESHOLD": 9,
+    "COOLDOWN_DURATION": 2, "ADAPT_EVERY": 4, "BOOST_STEPS": 10, "SAVE_BEST": "false", "KEEP_CHECKPOINTS": 0,
+}  # fmt: skip
+TIMES = {
+    "iteration_duration", "eta_total_formatted", "eta_epoch_formatted", "last_update_time", "samples_per_second",
+    "data_wait_ratio", "validation_duration", "per_rank", "slow_rank", "vram_usage_gb", "run_id",
+}  # fmt: skip
+BEST = frozenset({"best_quality", "best_quality_ever", "best_step"})
+# 11 training pairs, 12 samples a step: step 11 ends an epoch exactly, all others named here lie in the middle of one.
+EPOCH_END, VALIDATED = 11, 20
+
+Train = Callable[..., Training]
+
+
+def test_watching_steering_leaving_and_resuming_change_nothing(
+    train: Train, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    straight = train(2, output="straight.txt", root="straight", **EXACT)
+    assert straight.end() == 0, straight.output
+    expected = last_state(straight.root)
+    assert expected["bad_steps"]["total"] == 0
+    changes = {event["kind"] for event in straight.history()}
+    assert "weights" in changes or "mode" in changes, changes  # otherwise the controller would prove nothing
+
+    # A manual validation may be the best so far; that is all it may leave behind.
+    check_same(watched(train, tmp_path, eventually), straight.root, expected, but=BEST)
+    check_same(left_and_resumed(train, tmp_path, eventually), straight.root, expected)
+
+
+def watched(train: Train, tmp_path: Path, eventually: Callable[..., None]) -> Path:
+    """Manual validations, checkpoints, a pause: each at a step of its own, two at once."""
+    gate = tmp_path / "watched.gate"
+    run = train(2, output="watched.txt", root="watched", environment={"TEST_GATE": str(gate)}, **EXACT)
+    wanted = [
+        (Kind.VALIDATE, 3), (Kind.CHECKPOINT, 9), (Kind.PAUSE, EPOCH_END), (Kind.VALIDATE, EPOCH_END),
+        (Kind.VALIDATE, VALIDATED), (Kind.CHECKPOINT, 22), (Kind.VALIDATE, 41),
+    ]  # fmt: skip
+    asked = submit_before_the_start(run, gate, wanted, eventually)
+    paused = run.ended(asked[2])
+    assert (paused.state, paused.step) == (CommandState.DONE, EPOCH_END)
+    run.ended(run.submit(Kind.VALIDATE))
+    read_everything(run.root)
+    run.ended(run.submit(Kind.RESUME))
+    read_everything(run.root)
+    assert run.end() == 0, run.output
+
+    ended = [run.command(command_id) for command_id in asked]
+    assert [item.state for item in ended] == [CommandState.DONE] * len(ended), [item.reason for item in ended]
+    assert [(item.kind, item.step) for item in ended] == wanted
+    assert {3, EPOCH_END, 41} < {step for step, _ in list_records(run.root)}
+    return run.root
+
+
+def read_everything(root: Path) -> None:
+    """Every route of the API that only reads."""
+    app = create_app(RunConfig(data_root=root))
+    routes = [rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and not rule.arguments]
+    assert {"/state", "/series", "/statistics", "/ranks", "/metrics", "/settings", "/commands"} <= set(routes)
+    for route in (*routes, "/statistics/latest", "/statistics/Statistik_3.json", "/ranks/0/stack", "/ranks/1/stack"):
+        assert app.test_client().get(route).status_code in {200, 404}, route
+
+
+def left_and_resumed(train: Train, tmp_path: Path, eventually: Callable[..., None]) -> Path:
+    """Left at an epoch's end, right after a validation, by a signal in accumulation, while paused."""
+    gate = tmp_path / "left.gate"
+
+    def start(number: int, **environment: str) -> Training:
+        gate.unlink(missing_ok=True)
+        variables = {"TEST_GATE": str(gate), **environment}
+        return train(2, "--resume", output=f"left{number}.txt", root="left", environment=variables, **EXACT)
+
+    for number, step in enumerate((EPOCH_END, VALIDATED)):
+        run = start(number)
+        (stop,) = submit_before_the_start(run, gate, [(Kind.STOP, step)], eventually)
+        assert run.end() == 0, run.output
+        assert (run.command(stop).state, run.command(stop).step) == (CommandState.DONE, step)
+        assert [step for step, _ in list_records(run.root)] == [
+            step for step in (20,) if step <= run.command(stop).step
+        ]
+
+    # A signal to rank 1 in the second micro-batch of step 23; it leaves at the end of a step soon after.
+    run = start(4, TEST_EVENTS="term@1:68")
+    gate.touch()
+    assert run.end() != 0
+    assert left_after_signal(run) >= 23
+
+    run = start(5)
+    (pause,) = submit_before_the_start(run, gate, [(Kind.PAUSE, 50)], eventually)
+    assert run.ended(pause).step == 50
+    run.process.terminate()
+    run.end()
+    assert left_after_signal(run) == 50
+
+    run = start(6)
+    gate.touch()
+    assert run.end() == 0, run.output
+    return run.root
+
+
+def left_after_signal(run: Training) -> int:
+    row = run.run()
+    assert row is not None
+    assert (row.state, row.reason) == (RunState.STOPPED, "left after a signal; ready to resume"), run.output
+    return row.step
+
+
+def submit_before_the_start(
+    run: Training, gate: Path, wanted: list[tuple[Kind, int]], eventually: Callable[..., None]
+) -> list[str]:
+    """Queue commands for steps to come while the loader still waits, and let it go once all have begun."""
+    eventually(lambda: run.is_at(0), seconds=60, what="a trainer that waits")
+    asked = [run.submit(kind, apply_at_step=step) for kind, step in wanted]
+    eventually(lambda: all(run.has_begun(command_id) for command_id in asked), what="the beginning of all commands")
+    gate.touch()
+    return asked
+
+
+# Equality
+
+
+def last_state(root: Path) -> dict[str, Any]:
+    found = CheckpointFolder(root / "checkpoints").newest_usable()
+    assert found is not None
+    assert found.saved.step == LAST_STEP
+    return found.state
+
+
+def check_same(root: Path, straight: Path, expected: dict[str, Any], but: frozenset[str] = frozenset()) -> None:
+    found = last_state(root)
+    for state in (found, expected):
+        state["composer"]["validation"].pop("validation_duration", None)
+        state["extra"].pop("records", None)  # those that were on their way to the disk just then
+    assert [text for text in differences(found, expected) if not any(name in text for name in but)] == []
+    scheduled = [step for step, _ in list_records(straight)]
+    assert scheduled == [20, 40, 60]
+    for step in scheduled:
+        assert lasting(root, step, but) == lasting(straight, step, but)
+
+
+def lasting(root: Path, step: int, but: frozenset[str]) -> dict[str, Any]:
+    """A record without its times."""
+    record = json.loads((root / f"Statistik_{step}.json").read_text())
+    return {key: value for key, value in record.items() if key not in TIMES | but}
+
+
+def differences(found: Any, expected: Any, path: str = "state") -> list[str]:
+    """Where two states differ, to the last bit; NaN equals NaN."""
+    if isinstance(expected, Tensor):
+        same = (
+            torch.equal(found.nan_to_num(nan=-1e30), expected.nan_to_num(nan=-1e30))
+            if expected.is_floating_point()
+            else torch.equal(found, expected)
+        )
+        return [] if same else [f"{path}: {found} is not {expected}"]
+    if isinstance(expected, Mapping):
+        if found.keys() != expected.keys():
+            return [f"{path}: keys {sorted(map(str, found.keys() ^ expected.keys()))}"]
+        return [text for key in expected for text in differences(found[key], expected[key], f"{path}.{key}")]
+    if isinstance(expected, list | tuple):
+        if len(found) != len(expected):
+            return [f"{path}: {len(found)} items, not {len(expected)}"]
+        return [
+            text for place, item in enumerate(expected) for text in differences(found[place], item, f"{path}[{place}]")
+        ]
+    if isinstance(expected, float) and math.isnan(expected):
+        return [] if math.isnan(found) else [f"{path}: {found} is not NaN"]
+    return [] if found == expected else [f"{path}: {found!r} is not {expected!r}"]

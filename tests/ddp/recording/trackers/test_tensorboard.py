@@ -1,0 +1,284 @@
+"""TensorBoard's files: what is in them, after a resume and a rollback too, and what a disk that is full does."""
+
+import io
+import logging
+import resource
+import struct
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import masked_crc32c
+
+from ddp.recording.trackers.event_file import EventFile, framed
+from ddp.recording.trackers.tensorboard import TensorBoard
+from ddp.recording.trackers.tensorboard_tags import TRAINING_TAGS, VALIDATION_TAGS
+from ddp.training.record_values import CURVES, NOT_YET_VALIDATED
+from service.commands import CommandState, Kind
+from service.run.record import KEYS
+from service.run.state import RunState
+from tests.ddp.harness.training import Training
+
+Eventually = Callable[..., None]
+Train = Callable[..., Training]
+
+
+def events_of(folder: Path) -> Iterator[Event]:
+    """All events of a folder as TensorBoard reads them: file after file, checksums verified."""
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            head, (size,) = content[:8], struct.unpack("<Q", content[:8])
+            data = content[12 : 12 + size]
+            checksums = (*struct.unpack("<I", content[8:12]), *struct.unpack("<I", content[12 + size : 16 + size]))
+            assert checksums == (masked_crc32c(head), masked_crc32c(data)), path
+            yield Event.FromString(data)
+            content = content[16 + size :]
+
+
+def shown(folder: Path) -> dict[str, list[tuple[int, Any]]]:
+    """{tag: [(step, scalar or picture)]} that TensorBoard shows: a run that began anew at a step hides what it had."""
+    found: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+    for event in events_of(folder):
+        if event.session_log.status == SessionLog.START:
+            for tag, points in found.items():
+                found[tag] = [point for point in points if point[0] < event.step]
+        for value in event.summary.value:
+            is_picture = value.HasField("image")
+            found[value.tag].append((event.step, value.image if is_picture else value.simple_value))
+    return found
+
+
+def snapshot(step: int, **values: Any) -> dict[str, Any]:
+    return {**dict.fromkeys(KEYS), **NOT_YET_VALIDATED, "step_current": step, **values}
+
+
+@pytest.fixture
+def status_store(tmp_path: Path) -> Iterator[TensorBoard]:
+    status_store = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=True)
+    yield status_store
+    if status_store._thread.is_alive():
+        status_store.close()
+
+
+def test_every_curve_of_a_run_has_a_tag_of_its_own() -> None:
+    tags = [*TRAINING_TAGS.values(), *VALIDATION_TAGS.values()]
+
+    assert TRAINING_TAGS.keys() | VALIDATION_TAGS.keys() == CURVES
+    assert len(tags) == len(set(tags))
+    assert all(tag.count("/") == 1 for tag in tags)
+
+
+def test_a_log_point_and_a_validation_are_scalars_and_pictures_at_their_step(
+    status_store: TensorBoard, tmp_path: Path
+) -> None:
+    ranks = [{"rank": rank, "step_duration": 0.5 + rank, "data_wait": None, "memory": 2.0} for rank in range(2)]
+    picture = torch.zeros(3, 8, 24, dtype=torch.uint8)
+    picture[0] = 255
+    status_store.start(0)
+    status_store.log_point(2, 1700000000.5, snapshot(2, l1_loss_value=0.25, grad_norm=None, per_rank=ranks))
+    record = snapshot(4, quality_ki_value=0.75, psnr_ki_db=30.5, layer_activity_raw_map={"Final_Fusion": 0.125})
+    status_store.validation(4, 1700000001.0, record, [("val_0.png", picture)])
+    status_store.close()
+
+    found = shown(tmp_path / "tensorboard")
+    ((step, image),) = found.pop("preview/val_0")
+    assert found == {
+        "loss/l1": [(2, 0.25)],
+        "rank/0/step_seconds": [(2, 0.5)],
+        "rank/0/memory_gib": [(2, 2.0)],
+        "rank/1/step_seconds": [(2, 1.5)],
+        "rank/1/memory_gib": [(2, 2.0)],
+        "quality/ki": [(4, 0.75)],
+        "validation/psnr_ki_db": [(4, 30.5)],
+        "validation/images": [(4, 0.0)],
+        "activity/Final_Fusion": [(4, 0.125)],
+    }
+    assert (step, image.height, image.width) == (4, 8, 24)
+    with Image.open(io.BytesIO(image.encoded_image_string)) as opened:
+        assert opened.size == (24, 8)
+        red, green, blue = opened.convert("RGB").getpixel((12, 4))  # type: ignore[misc]
+    assert (red > 250, green < 5, blue < 5) == (True, True, True)
+    first, beginning, log_point, *_ = events_of(tmp_path / "tensorboard")
+    assert first.file_version == "brain.Event:2"
+    assert beginning.step == 1
+    assert log_point.wall_time == 1700000000.5
+
+
+@pytest.mark.parametrize(("scalars", "pictures", "tags"), [(True, False, {"loss/l1"}), (False, True, {"preview/a"})])
+def test_scalars_and_pictures_are_written_only_where_they_are_asked_for(
+    tmp_path: Path, scalars: bool, pictures: bool, tags: set[str]
+) -> None:
+    status_store = TensorBoard(tmp_path, has_scalars=scalars, has_pictures=pictures)
+    status_store.start(0)
+    status_store.log_point(2, 1.0, snapshot(2, l1_loss_value=0.25))
+    status_store.validation(2, 1.0, snapshot(2), [("a.png", torch.zeros(3, 4, 4, dtype=torch.uint8))])
+    status_store.close()
+
+    assert set(shown(tmp_path)) - {"validation/images"} == tags
+
+
+def test_a_run_that_goes_back_shows_no_step_twice(tmp_path: Path) -> None:
+    for step_at_start in (0, 4):  # the second start is a resume at step 4
+        status_store = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
+        status_store.start(step_at_start)
+        for step in range(step_at_start + 2, 11, 2):
+            status_store.log_point(step, 1.0, snapshot(step, l1_loss_value=float(step + step_at_start)))
+        status_store.close()
+    status_store = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
+    status_store.start(10)
+    status_store.log_point(12, 1.0, snapshot(12, l1_loss_value=12.0))
+    status_store.resume_from(6)  # a rollback
+    status_store.log_point(8, 1.0, snapshot(8, l1_loss_value=-8.0))
+    status_store.close()
+
+    assert shown(tmp_path)["loss/l1"] == [(2, 2.0), (4, 4.0), (6, 10.0), (8, -8.0)]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_later_file_comes_after_all_others_even_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    ahead = tmp_path / "events.out.tfevents.9000000000.elsewhere.77"
+    ahead.write_bytes(b"")
+    file = EventFile(tmp_path)
+    file.append(framed([Event(step=1)]))
+    file.close()
+
+    assert sorted(tmp_path.iterdir())[0] == ahead
+    assert [event.step for event in events_of(tmp_path)] == [0, 1]
+
+
+def test_a_batch_that_found_room_for_its_half_only_leaves_no_trace(tmp_path: Path) -> None:
+    file = EventFile(tmp_path)
+    file.append(framed([Event(step=1)]))
+    (path,) = tmp_path.iterdir()
+    size = path.stat().st_size
+
+    with no_file_beyond(size + 30), pytest.raises(OSError, match="File too large"):
+        file.append(framed([Event(step=2), Event(step=3)]))
+    assert path.stat().st_size == size
+    file.append(framed([Event(step=2)]))
+    file.close()
+
+    assert [event.step for event in events_of(tmp_path)] == [0, 1, 2]
+
+
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """The kernel writes what fits and refuses the rest, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_was_deleted_is_begun_anew(tmp_path: Path) -> None:
+    file = EventFile(tmp_path / "tensorboard")
+    file.append(framed([Event(step=1)]))
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    path.unlink()
+    (tmp_path / "tensorboard").rmdir()
+    file.append(framed([Event(step=2)]))
+    file.close()
+
+    assert [event.step for event in events_of(tmp_path / "tensorboard")] == [0, 2]
+
+
+def test_what_cannot_be_written_waits_within_bounds_and_is_said_once(
+    tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.EVENTS_KEPT", 10)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.PICTURES_KEPT", 1)
+    folder = tmp_path / "tensorboard"
+    folder.write_text("a file is in the way")
+    status_store = TensorBoard(folder, has_scalars=True, has_pictures=True)
+    status_store.start(0)
+    eventually(lambda: "cannot be written" in caplog.text, what="the warning")
+    pictures = [(f"{number}.png", torch.zeros(3, 4, 4, dtype=torch.uint8)) for number in range(3)]
+    status_store.validation(1, 1.0, snapshot(1), pictures)
+    for step in range(2, 22):
+        status_store.log_point(step, 1.0, snapshot(step, l1_loss_value=1.0))
+    dropped = status_store.dropped
+    folder.unlink()
+    eventually(lambda: not status_store._waiting, what="the events")
+    status_store.log_point(50, 1.0, snapshot(50, l1_loss_value=1.0))
+    status_store.close()
+
+    assert dropped == 2 + 13  # of pictures all but one, of the rest what exceeds ten
+    assert [step for step, _ in shown(folder)["loss/l1"]] == [*range(2, 9), 50]
+    assert len(shown(folder)["preview/0"]) == 1
+    assert [record.levelno for record in caplog.records if "TensorBoard" in record.message] == [logging.WARNING]
+
+
+def test_a_defect_in_one_event_keeps_back_no_other(
+    status_store: TensorBoard, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    status_store.start(0)
+    status_store.log_point(2, 1.0, snapshot(2, l1_loss_value="no number"))
+    status_store.log_point(4, 1.0, snapshot(4, l1_loss_value=0.5))
+    status_store.close()
+
+    assert shown(tmp_path / "tensorboard")["loss/l1"] == [(4, 0.5)]
+    assert "could not be made" in caplog.text
+
+
+def test_closing_with_the_disk_gone_says_what_is_lost_and_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.LAST_CHANCE_SECONDS", 0.1)
+    (tmp_path / "tensorboard").write_text("a file is in the way")
+    status_store = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=False)
+    status_store.start(0)
+    status_store.close()
+
+    assert "1 events for TensorBoard are lost" in caplog.text
+    assert not status_store._thread.is_alive()
+
+
+def test_a_real_run_that_is_resumed_and_rolled_back_shows_every_step_once(train: Train) -> None:
+    chosen = {"TENSORBOARD": True, "TENSORBOARD_IMAGES": True, "EMA_DECAY": 0.5}
+    first = train(2, MAX_STEPS=7, **chosen)
+    assert first.end() == 0, first.output
+    resumed = train(2, "--resume", output="second.txt", MAX_STEPS=10**6, CHECKPOINT_EVERY=1000, SAVE_BEST=False,
+                    **chosen)  # fmt: skip
+    resumed.wait_for_step(14)
+    back = resumed.ended(resumed.submit(Kind.ROLLBACK, {"checkpoint": "5"}))
+    assert back.state is CommandState.DONE, back
+    again = resumed.command(resumed.submit(Kind.STOP))
+    assert resumed.ended(again.id).state is CommandState.DONE
+    assert resumed.end() == 0, resumed.output
+
+    found = shown(resumed.root / "tensorboard")
+    assert {tag: len(points) - len(dict(points)) for tag, points in found.items()} == dict.fromkeys(found, 0)
+    record = resumed.record(5)
+    assert found["validation/psnr_ki_db"][0] == (5, pytest.approx(record["psnr_ki_db"]))
+    assert found["quality/ema"][0] == (5, pytest.approx(record["quality_ema_value"]))
+    assert [step for step, _ in found["loss/total"]][:3] == [2, 4, 6]
+    assert {"loss/l1", "weight/ms", "train/learning_rate", "rank/1/own_seconds", "activity/Final_Fusion"} <= set(found)
+    assert found["preview/val_0"][0][0] == 5
+    run = resumed.run()
+    assert run is not None
+    assert run.state is RunState.STOPPED
+    assert run.facts is not None
+    assert run.facts["viewer_events_dropped"] == 0
+
+
+def test_a_start_without_the_package_is_refused_before_anything_is_written(train: Train, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text("import sys\n\nsys.modules['tensorboardX'] = None\n")
+
+    refused = train(2, environment={"PYTHONPATH": str(hidden)}, TENSORBOARD=True, MAX_STEPS=3)
+
+    assert refused.end() != 0
+    assert "Error: TENSORBOARD is on, but tensorboardX is not installed; install the extra" in refused.output
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,28 @@
+"""`leitstand up` with stand-ins for its children: python -m tests.service.harness.up_stand_in FOLDER"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from service.launcher.supervisor import Plan, Supervisor, Timing
+from tests.service.harness.children import LEAVES_IN_ORDER, program
+
+
+def main(folder: Path) -> int:
+    """Supervise stand-ins at this process's terminal."""
+    plan = Plan(
+        trainer=program(LEAVES_IN_ORDER, folder, "trainer"),
+        api=program(LEAVES_IN_ORDER, folder, "api", 0),
+        preparation=None,
+        store=folder / "leitstand.db",
+        log=folder / "training.log",
+        url="http://127.0.0.1:5050/",
+        actor="eva",
+        serve_on=True,
+    )
+    return Supervisor(plan, click.echo, timing=Timing(tick_seconds=0.05)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
