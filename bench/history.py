@@ -84,7 +84,7 @@ def _fill_ours(root: Path, points: int, records: int) -> None:
         for step in range(1, points + 1)
     ]
     for start in range(0, points, SERIES_BATCH):
-        store.add_series(RUN_ID, rows[start : start + SERIES_BATCH])
+        store.series.add(RUN_ID, rows[start : start + SERIES_BATCH])
     store.close()
     for step in range(1, records + 1):
         (root / f"Statistik_{step}.json").write_bytes(_record_bytes(step))

@@ -67,7 +67,7 @@ def _measure_writing(store: Store, count: int, spacing: int) -> None:
         for start in range(0, ONE_BY_ONE, 100):
             with store.transaction_scope():
                 for row in rows[start : start + 100]:
-                    store.add_series("one by one", [row])
+                    store.series.add("one by one", [row])
     whole = time.perf_counter() - began
     microseconds = [seconds / ONE_BY_ONE * 1e6 for seconds in (whole, of_summaries)]
     print("a log point of {} values: {:.0f} us, of which {:.0f} us summaries".format(count, *microseconds))  # noqa: T201
@@ -97,7 +97,7 @@ def _ask(store: Store, steps: int, count: int) -> None:
             found, times = 0, []
             for _ in range(ROUNDS):
                 began = time.perf_counter()
-                found = len(store.envelope(RUN, wanted, first, last, 1000)[wanted[0]])
+                found = len(store.series.envelope(RUN, wanted, first, last, 1000)[wanted[0]])
                 times.append((time.perf_counter() - began) * 1000)
             median = statistics.median(times)
             print(f"{names} values, {share}: {median:.0f} ms (first {times[0]:.0f}), {found} stretches")  # noqa: T201

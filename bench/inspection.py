@@ -44,8 +44,8 @@ class RunInspector:
         run_id, records = RunDirectory(self.root).run_id(), self.records()
         store = Store(self.root / "leitstand.db")
         try:
-            run = store.current_run()
-            stored = {row.step for row in store.record_rows(run_id, limit=1_000_000)} if run_id else set()
+            run = store.runs.latest()
+            stored = {row.step for row in store.records.rows(run_id, limit=1_000_000)} if run_id else set()
         except StoreUnavailableError as error:
             return [f"the store cannot be read: {error}"]
         finally:

@@ -91,7 +91,7 @@ class AlertMonitor:
     def _look_at(self, known: KnownRun) -> None:
         alert_log, now = self._alert_logs.of(known.store, known.row.id), time.time()
         with known.store.transaction_scope():  # over one connection
-            run = known.store.run(known.row.id)
+            run = known.store.runs.get(known.row.id)
             if run is None:  # archived
                 return
         directory = None if known.place is None else known.place.directory

@@ -31,12 +31,12 @@ def accept(context: RunContext, command_request: CommandRequest) -> tuple[Comman
 
 def _of_key(store: Store, run_id: str, command_request: CommandRequest) -> Command | None:
     """What an earlier request with the same key became, for this one; raises `ProblemError` (key-reused)."""
-    command = None if command_request.key is None else store.command_by_key(run_id, command_request.key)
+    command = None if command_request.key is None else store.commands.get_by_key(run_id, command_request.key)
     return None if command is None else _replayed(command, command_request)
 
 
 def _queue(store: Store, run_id: str, command_request: CommandRequest) -> Command:
-    return store.submit(
+    return store.commands.submit(
         run_id,
         command_request.kind,
         command_request.arguments,

@@ -48,7 +48,7 @@ def _followed(store: Store, command: Command, deadline: float, rest: Rest) -> Co
 def _present(store: Store, command: Command) -> Command:
     """How the command stands; as before when the store cannot say."""
     try:
-        return store.command(command.id) or command
+        return store.commands.get(command.id) or command
     except StoreUnavailableError:
         return command
 

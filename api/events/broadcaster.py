@@ -21,7 +21,7 @@ from api.http.problems import ProblemError
 from api.runs.context import RunContext
 from api.runs.registry import RunRegistry
 from service.store.change_poll import ChangePoller
-from service.store.event_replay import EventCursor, latest_cursor, start_cursor
+from service.store.event_replay import EventCursor
 from service.store.store import RunRow, Store, StoreUnavailableError
 
 EXTENSION = "leitstand.watchers"
@@ -44,7 +44,7 @@ class RunFollower:
         self._find = find
         self.context = find()
         self.run = self.context.run()
-        self.position = latest_cursor(self.context.store, self.run.id)
+        self.position = self.context.store.replay.latest_cursor(self.run.id)
         self._watch = ChangePoller(self.context.store, self.run.id)
 
     def is_due(self, now: float) -> bool:
@@ -61,7 +61,7 @@ class RunFollower:
         if run is None:  # one has been archived, and the next has not begun
             return
         if run.id != self.run.id:
-            self.position = start_cursor(self.context.store, run)
+            self.position = self.context.store.replay.start_cursor(run)
             self._watch = ChangePoller(self.context.store, run.id)
             yield [run_change(run, self.run.id, self.position)]
         self.run = run

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.runs.state import state_answer
-from service.store.event_replay import EventCursor, read_after
+from service.store.event_replay import EventCursor
 from service.store.queries.events import Event
 from service.store.store import RunRow, SeriesRow, Store
 
@@ -37,7 +37,7 @@ def read_messages(
 
     Raises `StoreUnavailableError`.
     """
-    passed, is_all = read_after(store, position, PAGE, target)
+    passed, is_all = store.replay.read_after(position, PAGE, target)
     return [_message(what, after) for what, after in passed], is_all
 
 

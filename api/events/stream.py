@@ -11,7 +11,7 @@ from api.events.broadcaster import Broadcasters, RunBroadcaster
 from api.events.messages import ALWAYS, StreamMessage, comment, event_text, gap, heartbeat, hello, read_messages
 from api.events.subscription import SubscriptionBatch
 from api.http.problems import ProblemError
-from service.store.event_replay import EventCursor, has_more_points
+from service.store.event_replay import EventCursor
 from service.store.store import Store, StoreUnavailableError
 
 HEARTBEAT_SECONDS = 10.0
@@ -104,7 +104,7 @@ class EventStream:
         left_out = []
         if "log" not in self._kinds:  # nor does a journal that walks steps again bring their log points back
             self._position = replace(self._position, next_step=max(self._position.next_step, target.next_step))
-        if self._position.next_step < target.next_step and has_more_points(store, self._position, MOST_REPLAYED):
+        if self._position.next_step < target.next_step and store.replay.has_more_points(self._position, MOST_REPLAYED):
             left_out = [gap(self._position, target.next_step - 1)]
             self._position = left_out[0].position
         messages, is_all = read_messages(store, self._position, target)

@@ -10,9 +10,6 @@ from api.metrics.definition import Disk, Scrape
 from api.metrics.http_stats import HttpCounts
 from api.runs.context import RunContext
 from service.alerts.rules import NAMES
-from service.store.queries.commands import command_delays
-from service.store.queries.ranks import rank_rows
-from service.store.queries.records import record_marks
 from service.store.store import RunRow
 
 
@@ -27,14 +24,14 @@ def scrape_run(context: RunContext, traffic: HttpCounts | None) -> Scrape:
 
 def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
     store = context.store
-    marks = record_marks(store, run.id, newest_first=True, limit=1)
+    marks = store.records.marks(run.id, newest_first=True, limit=1)
     alerts = current_alerts(alert_logs_of(current_app), context, run, scrape.now).on
     return replace(
         scrape,
-        ranks=rank_rows(store, run.id),
-        commands=store.command_counts(run.id),
-        delays=command_delays(store, run.id),
-        record_count=store.record_count(run.id) if scrape.record_count is None else scrape.record_count,
+        ranks=store.ranks.rows(run.id),
+        commands=store.commands.counts(run.id),
+        delays=store.commands.delays(run.id),
+        record_count=store.records.count(run.id) if scrape.record_count is None else scrape.record_count,
         last_record=marks[0] if marks else None,
         alerts={name: name in alerts for name in NAMES},
     )

@@ -39,7 +39,7 @@ class RunContext:
         """The run, or None while there is none. Raises `StoreUnavailableError`."""
         if not self.store.exists():
             return None
-        return self.store.current_run() if self._run_id is None else self.store.run(self._run_id)
+        return self.store.runs.latest() if self._run_id is None else self.store.runs.get(self._run_id)
 
     def run(self) -> RunRow:
         """The run; raises `ProblemError` (no-run) or `StoreUnavailableError`."""

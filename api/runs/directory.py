@@ -66,7 +66,7 @@ class CachedRunDirectory:
         if known is not None and known[0] == stamps:
             return known[1]
         run_id = self._written_id.current()
-        row = self.store.current_run() if run_id is None else self.store.run(run_id)
+        row = self.store.runs.latest() if run_id is None else self.store.runs.get(run_id)
         written_at = max(stamp[1] for stamp in stamps if stamp) / 1e9
         self._row = (stamps, row) if time.time() - written_at > QUIET_SECONDS else None
         return row

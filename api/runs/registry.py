@@ -58,7 +58,7 @@ class RunRegistry:
     def survey(self) -> tuple[list[KnownRun], list[SkippedDirectory]]:
         """Every run as `runs` has it, and the directories that show none: one that is damaged hides no other."""
         places, skipped = self._places.survey()
-        shared = {} if self._shared is None else {row.id: row for row in self._shared.runs()}
+        shared = {} if self._shared is None else {row.id: row for row in self._shared.runs.all()}
         known = []
         for run_id, place in places.items():
             store, row = self._store_of(place), shared.pop(run_id, None)
@@ -91,7 +91,7 @@ class RunRegistry:
         """
         for store in self._stores():
             try:
-                command = store.command(command_id)
+                command = store.commands.get(command_id)
             except StoreUnavailableError:
                 if store is self._shared:
                     raise
@@ -135,7 +135,7 @@ class RunRegistry:
 
     def _newest_in_shared(self) -> Iterator[KnownRun]:
         """The one run of the shared store that may be it: of thousands, reading all would take seconds."""
-        row = None if self._shared is None else self._shared.current_run()
+        row = None if self._shared is None else self._shared.runs.latest()
         if row is not None and self._shared is not None:
             yield KnownRun(row, self._shared, self._places.of_run(row.id, is_expected=False))
 
@@ -144,7 +144,7 @@ class RunRegistry:
 
     def _is_in(self, shared: Store, run_id: str) -> bool:
         """Whether the shared store knows a run, which it never forgets. Raises `StoreUnavailableError`."""
-        if run_id not in self._seen_in_shared and shared.run(run_id) is not None:
+        if run_id not in self._seen_in_shared and shared.runs.get(run_id) is not None:
             self._seen_in_shared.add(run_id)
         return run_id in self._seen_in_shared
 

@@ -32,7 +32,7 @@ def settings_representation(store: Store, run_id: str) -> Representation:
     """Build the answer of `GET /settings`, with its ETag; raises `ProblemError` (no-run)."""
     # In this order: a change that ends between the two looks is in the second.
     pending = _pending(store, run_id)
-    run = store.run(run_id)
+    run = store.runs.get(run_id)
     if run is None:
         raise ProblemError("no-run", f"Run {run_id} is not in its store any more; look at /runs.")
     content = jsonify(_answer(run, pending)).get_data()
@@ -57,7 +57,7 @@ def _pending(store: Store, run_id: str) -> list[PendingChange]:
     found = [
         command
         for state in (CommandState.QUEUED, CommandState.RUNNING)
-        for command in store.commands(run_id, state)
+        for command in store.commands.find(run_id, state)
         if command.kind is Kind.SET
     ]
     return [

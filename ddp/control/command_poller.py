@@ -40,10 +40,10 @@ class CommandPoller:
         has_time_come = any(self._is_near(item, step) or _is_over(item, now) for item in self._waiting)
         if not self._watch.is_due(time.monotonic()) and not has_time_come:
             return
-        queued = self._store.commands(self._run_id, CommandState.QUEUED)
+        queued = self._store.commands.find(self._run_id, CommandState.QUEUED)
         if any(_is_over(item, now) for item in queued):
-            self._store.expire_commands(self._run_id, now)
-            queued = self._store.commands(self._run_id, CommandState.QUEUED)
+            self._store.commands.expire(self._run_id, now)
+            queued = self._store.commands.find(self._run_id, CommandState.QUEUED)
         self._waiting = []
         for command in queued:
             if not self._is_near(command, step):
@@ -57,13 +57,13 @@ class CommandPoller:
         The store may keep the beginning and the connection be lost before that is heard, so it is asked again.
         """
         is_again, self._unheard = command is self._unheard, command
-        has_begun = self._store.begin_command(command.id) or (is_again and self._is_running(command))
+        has_begun = self._store.commands.begin(command.id) or (is_again and self._is_running(command))
         self._unheard = None
         if has_begun:
             self._command_queue.put(command)
 
     def _is_running(self, command: Command) -> bool:
-        now = self._store.command(command.id)
+        now = self._store.commands.get(command.id)
         return now is not None and now.state is CommandState.RUNNING
 
     def _is_near(self, command: Command, step: int) -> bool:

@@ -32,5 +32,5 @@ class Heartbeat:
         if now < self._beaten_at + HEARTBEAT_SECONDS:
             return
         values = {"progress_at": self._progress_at, "step": step, "facts": self._facts()}
-        self._store.update_run(self._run_id, heartbeat_at=time.time(), **values)
+        self._store.runs.update(self._run_id, heartbeat_at=time.time(), **values)
         self._beaten_at = now

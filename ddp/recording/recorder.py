@@ -27,7 +27,6 @@ from service.run.directory import RunDirectory
 from service.run.record import Record, record_name
 from service.run.state import RunState
 from service.run.trainer_stats import TrainerStats
-from service.store.queries.ranks import replace_ranks
 from service.store.store import SeriesRow, Store, StoreUnavailableError
 
 POLL_SECONDS = 0.02
@@ -93,7 +92,7 @@ class Recorder:
             self.finish(command, CommandState.REJECTED, reason=ended)
         self.set_state(state, reason)
         # After the state, which keeps the API from accepting more.
-        self._writings.add(lambda store: store.reject_queued(self._run_id, ended))
+        self._writings.add(lambda store: store.commands.reject_queued(self._run_id, ended))
         self._unanswered_reason = ended
         self.close_for_restart()
 
@@ -119,7 +118,7 @@ class Recorder:
     def log_point(self, step: int, values: Mapping[str, Any], snapshot: Record) -> None:
         """Append to the series and publish the live snapshot. Both mappings are handed over: they change no more."""
         run_id, at = self._run_id, time.time()
-        self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, values)]), is_log_point=True)
+        self._writings.add(lambda store: store.series.add(run_id, [SeriesRow(step, at, values)]), is_log_point=True)
         self._tracker.log_point(step, at, snapshot)
         self._snapshot = snapshot
 
@@ -130,7 +129,7 @@ class Recorder:
     def record(self, record: Record, series: Mapping[str, Any], previews: Sequence[Preview], waiting: Waiting) -> None:
         """Save a record as its file, its pictures, and its values; then finish the commands that waited for it."""
         run_id, step, at = self._run_id, record["step_current"], time.time()
-        self._writings.add(lambda store: store.add_series(run_id, [SeriesRow(step, at, series)]), is_log_point=True)
+        self._writings.add(lambda store: store.series.add(run_id, [SeriesRow(step, at, series)]), is_log_point=True)
         self._tracker.validation(step, at, record, previews)
         self.publish_snapshot(record)
         self._records.add(UnsavedRecord(record, previews, waiting))
@@ -156,13 +155,13 @@ class Recorder:
     ) -> None:
         """Bring a command to its final state."""
         self._writings.add(
-            lambda store: store.finish_command(command.id, state, step=step, result=result, reason=reason)
+            lambda store: store.commands.finish(command.id, state, step=step, result=result, reason=reason)
         )
 
     def event(self, kind: str, details: Mapping[str, Any]) -> None:
         """Append to the run's history, at the current step."""
         step = self.step
-        self._writings.add(lambda store: store.add_event(self._run_id, step, kind, details))
+        self._writings.add(lambda store: store.events.add(self._run_id, step, kind, details))
 
     def show_settings(self, live: LiveSettings) -> None:
         """Publish the settings in force."""
@@ -201,7 +200,7 @@ class Recorder:
         self._update(state=state.value, reason=reason, step=self.step)
 
     def _update(self, **values: Any) -> None:
-        self._writings.add(lambda store: store.update_run(self._run_id, **values))
+        self._writings.add(lambda store: store.runs.update(self._run_id, **values))
 
     # The recorder thread
 
@@ -230,7 +229,7 @@ class Recorder:
         """No command of a run that has ended is left running, whatever kept it from its own answer."""
         if self._unanswered_reason is not None:
             with suppress(StoreUnavailableError):
-                self._store.fail_running(self._run_id, self._unanswered_reason)
+                self._store.commands.fail_running(self._run_id, self._unanswered_reason)
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -266,16 +265,16 @@ class Recorder:
     def _write_latest(self) -> None:
         """Of what replaces itself only the newest is written; a snapshot is tried again until that has worked."""
         if (snapshot := self._snapshot) is not self._written_snapshot:
-            self._store.update_run(self._run_id, snapshot=snapshot)
+            self._store.runs.update(self._run_id, snapshot=snapshot)
             self._written_snapshot = snapshot
         if (statuses := self._rank_statuses) is not self._written_statuses:
             self._written_statuses = statuses
-            replace_ranks(self._store, self._run_id, [status.as_row(time.time()) for status in statuses])
+            self._store.ranks.replace(self._run_id, [status.as_row(time.time()) for status in statuses])
 
     def _confirm(self, unsaved: UnsavedRecord, sha256: str) -> None:
         step, record = unsaved.step, unsaved.record
         run_id = self._run_id if unsaved.folder is None else unsaved.folder.name
-        self._writings.add(lambda store: store.add_record(run_id, step, record, sha256))
+        self._writings.add(lambda store: store.records.add(run_id, step, record, sha256))
         for command, result in unsaved.waiting:
             self.finish(command, CommandState.DONE, step=step, result={**result, "record": unsaved.name})
         self.mark_progress()

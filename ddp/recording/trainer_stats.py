@@ -36,5 +36,5 @@ class TrainerStatsSource:
 
 def previous_stats(store: Store, run_id: str) -> TrainerStats:
     """What the run's last trainer told. Raises `StoreUnavailableError`."""
-    run = store.run(run_id)
+    run = store.runs.get(run_id)
     return cast(TrainerStats, dict(run.facts or {})) if run is not None else {}

@@ -11,7 +11,6 @@ from service.alerts.rules import NAMES, Alert, AlertInput, AlertVerdict, Limits,
 from service.config.live_settings import LiveSettings
 from service.errors import CommandError
 from service.store.queries.events import Event, append_event
-from service.store.queries.records import record_marks
 from service.store.store import RunRow, Store
 from service.store.tables import events
 
@@ -81,7 +80,7 @@ class AlertLog:
         with self.store.transaction() as connection:
             self._read_on(connection)
         if is_new and self._run_events.record_at is None:  # of a version whose journal did not tell of records
-            marks = record_marks(self.store, self.run_id, newest_first=True, limit=1)
+            marks = self.store.records.marks(self.run_id, newest_first=True, limit=1)
             self._run_events = replace(self._run_events, record_at=marks[0].time if marks else None)
 
     def _read_on(self, connection: sa.Connection) -> None:

@@ -92,7 +92,7 @@ def _store(config: RunConfig) -> str:
             return "STORE_URL leads to a database without tables yet; the first start makes them"
         store = open_store(config, busy_seconds=BUSY_SECONDS)
         try:
-            run = store.current_run() if store.exists() else None
+            run = store.runs.latest() if store.exists() else None
             return f"{store.place}, {f'run {run.id}' if run else 'no run yet'}"
         finally:
             store.close()

@@ -41,7 +41,7 @@ class KeyCommands:
                 self._say("No training is under way yet that could take a command.")
                 return
             kind = _KINDS.get(key) or self._pause_or_resume(run)
-            command = self._store.submit(run.id, kind, {}, actor=self._actor, source="keyboard")
+            command = self._store.commands.submit(run.id, kind, {}, actor=self._actor, source="keyboard")
         except StoreUnavailableError as error:
             self._say(f"The command was not accepted: {error}.")
             return
@@ -52,7 +52,7 @@ class KeyCommands:
         """Say how awaited commands ended; a store that is busy is asked again next time."""
         try:
             for command in list(self._awaited):
-                now = self._store.command(command.id)
+                now = self._store.commands.get(command.id)
                 if now is None:
                     self._awaited.remove(command)  # a fresh start put it into the archive
                 elif now.state.is_final:
@@ -77,16 +77,16 @@ class KeyCommands:
     def _run(self) -> RunRow | None:
         """The run that this launcher keeps, never another one of the store."""
         if self._run_id is None:
-            return self._store.current_run()
+            return self._store.runs.latest()
         try:
             run_id = self._run_id()
         except (OSError, RunDirectoryError):  # its trainer says so
             return None
-        return None if run_id is None else self._store.run(run_id)
+        return None if run_id is None else self._store.runs.get(run_id)
 
     def _pause_or_resume(self, run: RunRow) -> Kind:
         """The opposite of what is in force, or of what was asked for last, for now, and is not carried out yet."""
-        for command in reversed(self._store.commands(run.id, CommandState.QUEUED)):
+        for command in reversed(self._store.commands.find(run.id, CommandState.QUEUED)):
             if command.kind in {Kind.PAUSE, Kind.RESUME} and command.apply_at_step is None:
                 return Kind.RESUME if command.kind is Kind.PAUSE else Kind.PAUSE
         return Kind.RESUME if run.state is RunState.PAUSED else Kind.PAUSE

@@ -11,11 +11,14 @@ from typing import Any
 
 from service.config.settings import RunConfig
 from service.run.directory import RunDirectory
-from service.store.database import BUSY_SECONDS, StoreUnavailableError
-from service.store.queries.commands import CommandStore
-from service.store.queries.events import Event
-from service.store.queries.runs import RecordRow, RunRow, RunStore
-from service.store.queries.series import SeriesRow, SeriesStore
+from service.store.database import BUSY_SECONDS, Database, StoreUnavailableError
+from service.store.event_replay import EventReplay
+from service.store.queries.commands import CommandQueries
+from service.store.queries.events import Event, EventQueries
+from service.store.queries.ranks import RankQueries
+from service.store.queries.records import RecordQueries, RecordRow
+from service.store.queries.runs import RunQueries, RunRow
+from service.store.queries.series import SeriesQueries, SeriesRow
 from service.store.rollups.buckets import Bucket
 
 __all__ = [
@@ -31,11 +34,31 @@ __all__ = [
 ]
 
 
-class Store(RunStore, SeriesStore, CommandStore):
-    """The one way to the tables; safe to use from several threads.
+class Store(Database):
+    """One database and the queries on each of its tables; safe to use from several threads.
 
-    Values that JSON cannot hold raise `ValueError`, everything else that goes wrong `StoreUnavailableError`.
+    `runs`, `records`, `series`, `commands`, `events` and `ranks` are named after their tables; `replay` reads events
+    and log points in one order. Values that JSON cannot hold raise `ValueError`, everything else that goes wrong
+    `StoreUnavailableError`.
     """
+
+    def __init__(
+        self,
+        location: Path | str,
+        *,
+        create: bool = False,
+        keep_open: bool = False,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        """Connect; see `Database`."""
+        super().__init__(location, create=create, keep_open=keep_open, busy_seconds=busy_seconds)
+        self.runs = RunQueries(self)
+        self.records = RecordQueries(self)
+        self.series = SeriesQueries(self)
+        self.commands = CommandQueries(self)
+        self.events = EventQueries(self)
+        self.ranks = RankQueries(self)
+        self.replay = EventReplay(self, self.events, self.series)
 
     def open_run(self, run_id: str, config: Mapping[str, Any], now: float | None = None) -> None:
         """Begin or continue a run, now or at a Unix time that has passed.
@@ -45,8 +68,23 @@ class Store(RunStore, SeriesStore, CommandStore):
         """
         now = time.time() if now is None else now
         with self.transaction_scope():
-            self._start_run(run_id, config, now)
-            self._settle_commands(run_id, now)
+            self.runs.start(run_id, config, now)
+            self.commands.settle(run_id, now)
+
+    def forget_after(self, run_id: str, step: int) -> None:
+        """Delete log points and copies of records beyond `step`: a resume walks those steps again."""
+        with self.transaction_scope():
+            self.series.forget_after(run_id, step)
+            self.records.forget_after(run_id, step)
+
+    def branch_off(self, run_id: str, step: int, name: str) -> None:
+        """Keep log points and records beyond `step` under the run id `name`: the run continues another way.
+
+        What is there under that name is replaced: a crash right after a rollback may let a run leave a branch twice.
+        """
+        with self.transaction_scope():
+            self.series.branch_off(run_id, step, name)
+            self.records.branch_off(run_id, step, name)
 
 
 def store_location(config: RunConfig) -> Path | str:

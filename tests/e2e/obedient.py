@@ -36,11 +36,11 @@ def _obey(root: Path, ended: threading.Event) -> None:
     store = Store(root / "leitstand.db")
     step = LAST_STEP
     while not ended.wait(POLL_SECONDS):
-        for command in store.commands(RUN_ID, CommandState.QUEUED):
-            if command.apply_at_step is None and store.begin_command(command.id):
+        for command in store.commands.find(RUN_ID, CommandState.QUEUED):
+            if command.apply_at_step is None and store.commands.begin(command.id):
                 step += 1
                 result = _carry_out(root, store, command, step)
-                store.finish_command(command.id, CommandState.DONE, step=step, result=result)
+                store.commands.finish(command.id, CommandState.DONE, step=step, result=result)
     store.close()
 
 
@@ -49,5 +49,5 @@ def _carry_out(root: Path, store: Store, command: Command, step: int) -> dict[st
         return {}
     record = example_record(step, time.time(), trigger="manual", command_id=command.id)
     save_record(root, store, record)
-    store.update_run(RUN_ID, step=step, snapshot=record)
+    store.runs.update(RUN_ID, step=step, snapshot=record)
     return {"record": record_name(step), "values": len(curves(record))}

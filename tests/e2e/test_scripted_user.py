@@ -91,7 +91,7 @@ def test_ten_lines_of_python_validate_change_a_setting_and_fetch_the_best_record
     step, path = answer.stdout.split()
     assert (registry.root / f"Statistik_{step}.json").exists()
     assert Path(path).read_bytes() == (registry.root / Path(path).name).read_bytes()
-    asked = {(command.kind.value, command.actor) for command in registry.store.commands(RUN_ID)}
+    asked = {(command.kind.value, command.actor) for command in registry.store.commands.find(RUN_ID)}
     assert {(kind, "script (control)@127.0.0.1") for kind in ("validate", "set")} <= asked
 
 
@@ -109,7 +109,7 @@ def test_the_command_line_looks_with_a_token_that_may_read(registry: Room) -> No
 
 
 def test_a_token_that_may_read_cannot_steer(registry: Room) -> None:
-    before = len(registry.store.commands(RUN_ID))
+    before = len(registry.store.commands.find(RUN_ID))
     for line in ("validate", "stop --dry-run", "set LR_SCALE=1", "rollback best", "cancel c0ffee"):
         answer = registry.run_cli(line, "read")
 
@@ -118,7 +118,7 @@ def test_a_token_that_may_read_cannot_steer(registry: Room) -> None:
         assert answer.stderr.count("\n") == 1, line
     refused = json.loads(registry.run_cli("validate --json", "read").stderr)
     assert (refused["status"], refused["exit_code"]) == (403, 2)
-    assert len(registry.store.commands(RUN_ID)) == before
+    assert len(registry.store.commands.find(RUN_ID)) == before
 
 
 def test_without_a_token_nothing_is_shown(registry: Room) -> None:
@@ -256,11 +256,11 @@ def losing_answers(port: int, answers_to_lose: int) -> Iterator[str]:
 
 
 def test_a_command_whose_answer_was_lost_twice_is_given_once(registry: Room) -> None:
-    before = registry.store.commands(RUN_ID)
+    before = registry.store.commands.find(RUN_ID)
     with losing_answers(registry.server.port, 2) as url, Client(url, registry.tokens["control"]) as client:
         command = client.submit("pause", apply_at_step=900_000)
 
-    (added,) = [entry for entry in registry.store.commands(RUN_ID) if entry not in before]
+    (added,) = [entry for entry in registry.store.commands.find(RUN_ID) if entry not in before]
     assert added.id == command["id"]
     assert added.state is CommandState.QUEUED
     with registry.client() as client:

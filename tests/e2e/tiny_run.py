@@ -75,14 +75,14 @@ class TinyRun:
         return Store(self.root / "leitstand.db")
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        journal = self.store().events_after(self._run_id(), 0, limit=100_000)
+        journal = self.store().events.after(self._run_id(), 0, limit=100_000)
         return [{"step": event.step, "details": event.details} for event in journal if event.kind == kind]
 
     def command_ids(self) -> set[str]:
-        return {command.id for command in self.store().commands(self._run_id())}
+        return {command.id for command in self.store().commands.find(self._run_id())}
 
     def _run_id(self) -> str:
-        run = self.store().current_run()
+        run = self.store().runs.latest()
         assert run is not None
         return run.id
 

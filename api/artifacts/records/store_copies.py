@@ -12,8 +12,7 @@ from api.artifacts.records.entries import MOST_KEPT, EntryOrReason, NoRecordErro
 from api.artifacts.records.source import LATEST, RecordFile, RecordPage, RecordPosition
 from service.api_types import RecordEntry, UnreadableFile
 from service.run.record import Record, encode_record, record_name, record_step
-from service.store.queries.records import RecordMark, record_marks
-from service.store.queries.runs import RecordRow
+from service.store.queries.records import RecordMark, RecordRow
 from service.store.store import Store
 
 BATCH = 100
@@ -32,7 +31,7 @@ class StoredRecordCopies:
 
     def count(self) -> int:
         """How many copies there are."""
-        return self._store.record_count(self._run_id)
+        return self._store.records.count(self._run_id)
 
     def page(self, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordPage:
         """The next `limit` copies after a position."""
@@ -53,7 +52,7 @@ class StoredRecordCopies:
         step = record_step(name)
         if name == LATEST:
             return next((file for file, _ in _read(self._rows(None, newest_first=True, together=1))), None)
-        row = None if step is None else self._store.record(self._run_id, step)
+        row = None if step is None else self._store.records.get(self._run_id, step)
         try:
             return None if row is None else _file(row)
         except NoRecordError:
@@ -66,7 +65,7 @@ class StoredRecordCopies:
         return (record for _, record in _read(chain(first, rows)))
 
     def _marks(self, beyond: int | None, limit: int, *, newest_first: bool) -> list[RecordMark]:
-        return record_marks(self._store, self._run_id, beyond=beyond, newest_first=newest_first, limit=limit)
+        return self._store.records.marks(self._run_id, beyond=beyond, newest_first=newest_first, limit=limit)
 
     def _judged(self, marks: Sequence[RecordMark]) -> Iterator[tuple[RecordMark, EntryOrReason]]:
         """The list's entry for each copy, or why there is none. Copies are read only where one is not known yet."""
@@ -90,7 +89,7 @@ class StoredRecordCopies:
     def _copies(self, marks: Sequence[RecordMark]) -> list[RecordRow]:
         """The copies with these marks, which follow each other, in step order."""
         lowest = min(mark.step for mark in marks)
-        return self._store.record_rows(self._run_id, after_step=lowest - 1, limit=len(marks))
+        return self._store.records.rows(self._run_id, after_step=lowest - 1, limit=len(marks))
 
 
 def _read(rows: Iterator[RecordRow]) -> Iterator[tuple[RecordFile, Record]]:

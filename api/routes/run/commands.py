@@ -111,7 +111,7 @@ def list_newest() -> Response:
     """List the run's commands, newest first: who asked for what, when and from where, and what came of it."""
     context = current_run_context()
     kind, state, cursor = KIND.value(), STATE.value(), CURSOR.value()
-    commands, before = context.store.commands_page(
+    commands, before = context.store.commands.page(
         context.run().id,
         kind=None if kind is None else Kind(kind),
         state=None if state is None else CommandState(state),
@@ -146,8 +146,8 @@ def show(command_id: str) -> CommandAnswer:
 def cancel(command_id: str) -> CommandAnswer:
     """Take back a command that is still queued; asking twice changes nothing."""
     store, command = _find(command_id)
-    store.cancel_command(command_id, f"cancelled by {actor()} ({source()})")
-    command = store.command(command_id) or command
+    store.commands.cancel(command_id, f"cancelled by {actor()} ({source()})")
+    command = store.commands.get(command_id) or command
     if command.state is not CommandState.CANCELLED:
         raise ProblemError(
             "command-begun", f"Command {command_id} is {command.state}; only one that is queued can be cancelled."
@@ -158,7 +158,7 @@ def cancel(command_id: str) -> CommandAnswer:
 def _find(command_id: str) -> tuple[Store, Command]:
     """A command of the run in the path, or of any run where the path names none; the default one may have changed."""
     context, wanted = current_run_context(), named_run()
-    command = context.store.command(command_id) if context.store.exists() else None
+    command = context.store.commands.get(command_id) if context.store.exists() else None
     if command is not None and wanted in {None, command.run_id}:
         return context.store, command
     found = current_registry().command(command_id) if wanted is None else None

@@ -9,7 +9,7 @@ from api.http.parameters import InPath
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context
 from service.api_types import RankEntry, RankList
-from service.store.queries.ranks import RankRow, rank_rows
+from service.store.queries.ranks import RankRow
 
 RANK = InPath("rank", "a rank, from 0", {"type": "integer", "minimum": 0})
 
@@ -27,7 +27,7 @@ def list_all() -> RankList:
     context = current_run_context()
     run = context.run()
     now = time.time()
-    return {"run_id": run.id, "ranks": [_entry(row, now) for row in rank_rows(context.store, run.id)]}
+    return {"run_id": run.id, "ranks": [_entry(row, now) for row in context.store.ranks.rows(run.id)]}
 
 
 @blueprint.get("/ranks/<rank>/stack")
@@ -40,7 +40,7 @@ def list_all() -> RankList:
 def show_stack(rank: str) -> Response:
     """The Python stack of a rank's training thread, below one line that says when it was taken."""
     context = current_run_context()
-    row = _find(rank, rank_rows(context.store, context.run().id))
+    row = _find(rank, context.store.ranks.rows(context.run().id))
     if row.stack is None or row.stacked_at is None:
         raise ProblemError("not-found", f"Rank {row.rank} has not sent a stack yet; ask again in ten seconds.")
     return Response(f"{_heading(row, row.stacked_at, time.time())}\n{row.stack}", mimetype="text/plain")

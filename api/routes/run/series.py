@@ -61,7 +61,7 @@ def _rows(store: Store, run_id: str, first_step: int, last_step: int) -> list[Se
     rows: list[SeriesRow] = []
     after_step = first_step - 1
     while (limit := min(BATCH, last_step - after_step)) > 0:
-        batch = store.series_after(run_id, after_step, limit)
+        batch = store.series.after(run_id, after_step, limit)
         rows += (row for row in batch if row.step <= last_step)
         if len(rows) > MOST_POINTS:
             raise ProblemError(
@@ -82,8 +82,8 @@ def _known(names: Collection[str]) -> list[str]:
 
 def _reduced(store: Store, run_id: str, points: int) -> Envelope:
     first_step = FIRST_STEP.value()
-    names = NAMES.value() or _known(store.series_names(run_id))
-    found = store.envelope(run_id, names, first_step, LAST_STEP.value(), points)
+    names = NAMES.value() or _known(store.series.names(run_id))
+    found = store.series.envelope(run_id, names, first_step, LAST_STEP.value(), points)
     series = {name: _columns(of_name) for name, of_name in found.items()}
     told = [columns for columns in series.values() if columns["steps"]]
     spans = (zip(columns["steps"], columns["last_steps"], strict=True) for columns in told)

@@ -14,15 +14,30 @@ import sqlalchemy as sa
 
 from service.commands import Command, CommandState, Kind
 from service.store.database import Database
-from service.store.queries.events import Journal, append_event
+from service.store.queries.events import append_event
 from service.store.tables import Text, commands
 
 WAIT_FOR_TRAINER_SECONDS = 60.0
 """How long a command waits for a trainer that is to come, unless it says itself at which step or until when it may."""
 
 
-class CommandStore(Journal):
-    """The table `commands`."""
+BOUNDS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+@dataclass(frozen=True)
+class CommandDelays:
+    """`counts` says how many waited no longer than each of BOUNDS_SECONDS, `count` how many there are in all."""
+
+    counts: tuple[int, ...]
+    count: int
+    total_seconds: float
+
+
+class CommandQueries:
+    """Queries on the table `commands`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def submit(
         self,
@@ -56,7 +71,7 @@ class CommandStore(Journal):
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
         )
-        with self.run_transaction(run_id) as connection:
+        with self._database.run_transaction(run_id) as connection:
             if idempotency_key is not None and (earlier := _of_key(connection, run_id, idempotency_key)):
                 return earlier
             keys = {"idempotency_key": idempotency_key, "fingerprint": fingerprint}
@@ -64,27 +79,27 @@ class CommandStore(Journal):
             _tell(connection, [command])
         return command
 
-    def command(self, command_id: str) -> Command | None:
+    def get(self, command_id: str) -> Command | None:
         """One command, or None."""
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(sa.select(commands).where(commands.c.id == command_id)).first()
         return None if row is None else _as_command(row)
 
-    def command_by_key(self, run_id: str, key: str) -> Command | None:
+    def get_by_key(self, run_id: str, key: str) -> Command | None:
         """The run's command that was submitted under this idempotency key, or None."""
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             return _of_key(connection, run_id, key)
 
-    def commands(self, run_id: str, state: CommandState | None = None, limit: int | None = None) -> list[Command]:
+    def find(self, run_id: str, state: CommandState | None = None, limit: int | None = None) -> list[Command]:
         """Commands of a run, oldest first; with `limit`, the newest so many."""
         query = sa.select(commands).where(commands.c.run_id == run_id)
         if state is not None:
             query = query.where(commands.c.state == state.value)
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(query.order_by(commands.c.number.desc()).limit(limit)).all()
         return [_as_command(row) for row in reversed(rows)]
 
-    def commands_page(
+    def page(
         self,
         run_id: str,
         *,
@@ -105,36 +120,54 @@ class CommandStore(Journal):
             query = query.where(_is_of(actor))
         if before is not None:
             query = query.where(commands.c.number < before)
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(query.order_by(commands.c.number.desc()).limit(limit + 1)).all()
         page = rows[:limit]
         return [_as_command(row) for row in page], page[-1].number if len(rows) > limit else None
 
-    def command_counts(self, run_id: str) -> dict[tuple[Kind, CommandState], int]:
+    def counts(self, run_id: str) -> dict[tuple[Kind, CommandState], int]:
         """How many commands there are of each kind in each state; what there is none of is left out."""
         columns = (commands.c.kind, commands.c.state)
         query = sa.select(*columns, sa.func.count()).where(commands.c.run_id == run_id).group_by(*columns)
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             return {(Kind(kind), CommandState(state)): count for kind, state, count in connection.execute(query)}
 
-    def begin_command(self, command_id: str) -> bool:
+    def delays(self, run_id: str) -> CommandDelays:
+        """The delays of all commands that have begun, but of those that had a step to wait for.
+
+        Raises `StoreUnavailableError`.
+        """
+        delay = commands.c.started_at - commands.c.created_at
+        seconds = sa.case((delay > 0, delay), else_=0.0)  # a clock may have been set back in between
+        size = sa.case(
+            *((delay <= bound, place) for place, bound in enumerate(BOUNDS_SECONDS)), else_=len(BOUNDS_SECONDS)
+        )
+        has_begun = commands.c.started_at.is_not(None) & commands.c.apply_at_step.is_(None)
+        query = sa.select(size, sa.func.count(), sa.func.sum(seconds)).where((commands.c.run_id == run_id) & has_begun)
+        with self._database.transaction() as connection:
+            rows = connection.execute(query.group_by(sa.text("1"))).all()
+        sizes = {place: count for place, count, _ in rows}
+        within = tuple(accumulate(sizes.get(place, 0) for place in range(len(BOUNDS_SECONDS))))
+        return CommandDelays(within, sum(sizes.values()), sum(float(total) for *_, total in rows))
+
+    def begin(self, command_id: str) -> bool:
         """Take a queued command for execution; False when somebody cancelled it before, or its time has run out."""
         now = time.time()
         started = {"state": CommandState.RUNNING.value, "started_at": now}
         may_begin = commands.c.expires_at.is_(None) | (commands.c.expires_at > now)
         return self._change(command_id, [CommandState.QUEUED], started, may_begin)
 
-    def cancel_command(self, command_id: str, reason: str) -> bool:
+    def cancel(self, command_id: str, reason: str) -> bool:
         """Take a queued command back; False when it has begun or ended."""
         cancelled = {"state": CommandState.CANCELLED.value, "finished_at": time.time(), "reason": reason}
         return self._change(command_id, [CommandState.QUEUED], cancelled)
 
-    def expire_commands(self, run_id: str, now: float) -> int:
+    def expire(self, run_id: str, now: float) -> int:
         """Let the queued commands whose time has run out at the Unix time `now` expire; returns how many."""
         over = _in_state(CommandState.QUEUED) & (commands.c.expires_at <= now)
         return self._end(run_id, over, CommandState.EXPIRED, "its time ran out before it could begin", now)
 
-    def finish_command(
+    def finish(
         self,
         command_id: str,
         state: CommandState,
@@ -161,10 +194,10 @@ class CommandStore(Journal):
         """Reject every command that still waits, because the run has ended."""
         self._end(run_id, _in_state(CommandState.QUEUED), CommandState.REJECTED, reason, time.time())
 
-    def _settle_commands(self, run_id: str, now: float) -> None:
+    def settle(self, run_id: str, now: float) -> None:
         """What a trainer that begins finds: half done becomes `failed`, too old `expired`."""
         self._end(run_id, _in_state(CommandState.RUNNING), CommandState.FAILED, "interrupted", now)
-        self.expire_commands(run_id, now)
+        self.expire(run_id, now)
         unconditional = commands.c.apply_at_step.is_(None) & commands.c.expires_at.is_(None)
         waits = _in_state(CommandState.QUEUED) & unconditional
         old = waits & (commands.c.created_at < now - WAIT_FOR_TRAINER_SECONDS)
@@ -173,7 +206,7 @@ class CommandStore(Journal):
 
     def _end(self, run_id: str, which: sa.ColumnElement[bool], state: CommandState, reason: str, now: float) -> int:
         values = {"state": state.value, "finished_at": now, "reason": reason}
-        with self.run_transaction(run_id) as connection:
+        with self._database.run_transaction(run_id) as connection:
             return _update(connection, (commands.c.run_id == run_id) & which, values)
 
     def _change(
@@ -186,11 +219,11 @@ class CommandStore(Journal):
         chosen = (commands.c.id == command_id) & commands.c.state.in_([state.value for state in allowed])
         if condition is not None:
             chosen &= condition
-        with self.transaction_scope(), self.transaction() as connection:
+        with self._database.transaction_scope(), self._database.transaction() as connection:
             run_id = connection.execute(sa.select(commands.c.run_id).where(commands.c.id == command_id)).scalar()
             if run_id is None:
                 return False
-            with self.run_transaction(run_id):
+            with self._database.run_transaction(run_id):
                 return _update(connection, chosen, values) == 1
 
 
@@ -229,32 +262,3 @@ def _as_command(row: sa.Row[Any]) -> Command:
     values = row._asdict()
     del values["number"]
     return Command(**{**values, "kind": Kind(values["kind"]), "state": CommandState(values["state"])})
-
-
-BOUNDS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-
-
-@dataclass(frozen=True)
-class CommandDelays:
-    """`counts` says how many waited no longer than each of BOUNDS_SECONDS, `count` how many there are in all."""
-
-    counts: tuple[int, ...]
-    count: int
-    total_seconds: float
-
-
-def command_delays(store: Database, run_id: str) -> CommandDelays:
-    """The delays of all commands that have begun, but of those that had a step to wait for.
-
-    Raises `StoreUnavailableError`.
-    """
-    delay = commands.c.started_at - commands.c.created_at
-    seconds = sa.case((delay > 0, delay), else_=0.0)  # a clock may have been set back in between
-    size = sa.case(*((delay <= bound, place) for place, bound in enumerate(BOUNDS_SECONDS)), else_=len(BOUNDS_SECONDS))
-    has_begun = commands.c.started_at.is_not(None) & commands.c.apply_at_step.is_(None)
-    query = sa.select(size, sa.func.count(), sa.func.sum(seconds)).where((commands.c.run_id == run_id) & has_begun)
-    with store.transaction() as connection:
-        rows = connection.execute(query.group_by(sa.text("1"))).all()
-    sizes = {place: count for place, count, _ in rows}
-    within = tuple(accumulate(sizes.get(place, 0) for place in range(len(BOUNDS_SECONDS))))
-    return CommandDelays(within, sum(sizes.values()), sum(float(total) for *_, total in rows))

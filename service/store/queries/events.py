@@ -27,37 +27,40 @@ class Event:
     details: Mapping[str, Any]
 
 
-class Journal(Database):
-    """The table `events`."""
+class EventQueries:
+    """Queries on the table `events`."""
 
-    def add_event(self, run_id: str, step: int | None, kind: str, details: Mapping[str, Any]) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, run_id: str, step: int | None, kind: str, details: Mapping[str, Any]) -> None:
         """Append one event; without `step`, at the step that the run has reached as far as the store knows."""
-        with self.run_transaction(run_id) as connection:
+        with self._database.run_transaction(run_id) as connection:
             append_event(connection, run_id, step, kind, details)
 
-    def events_after(self, run_id: str, after_id: int, limit: int) -> list[Event]:
+    def after(self, run_id: str, after_id: int, limit: int) -> list[Event]:
         """The first `limit` events with numbers above `after_id`, in order."""
         query = sa.select(events).where((events.c.run_id == run_id) & (events.c.id > after_id))
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             return [Event(**row._asdict()) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
 
-    def last_event_id(self, run_id: str) -> int:
+    def last_id(self, run_id: str) -> int:
         """The number of the latest event, 0 where there is none."""
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             query = sa.select(sa.func.max(events.c.id)).where(events.c.run_id == run_id)
             return connection.execute(query).scalar() or 0
 
-    def event_counts(self, run_id: str) -> dict[str, int]:
+    def counts(self, run_id: str) -> dict[str, int]:
         """How many events there are of each kind."""
         query = sa.select(events.c.kind, sa.func.count()).where(events.c.run_id == run_id).group_by(events.c.kind)
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def append_event(
     connection: sa.Connection, run_id: str, step: int | None, kind: str, details: Mapping[str, Any]
 ) -> None:
-    """Append an event as a part of a turn on the run; see `Journal.add_event`."""
+    """Append an event as a part of a turn on the run; see `EventQueries.add`."""
     reached = sa.select(runs.c.step).where(runs.c.id == run_id).scalar_subquery()
     row = {
         "run_id": run_id,

@@ -1,8 +1,4 @@
-"""What every rank of a run is doing, in the store: written by rank 0 as a whole, read by the API.
-
-replace_ranks(store, run_id, rows)      the trainer, every second
-rank_rows(store, run_id)                the API
-"""
+"""The table `ranks`: what every rank of a run is doing, replaced as a whole by rank 0, read by the API."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -35,17 +31,22 @@ class RankRow:
 _COLUMNS = tuple(ranks.c[field.name] for field in fields(RankRow))
 
 
-def replace_ranks(store: Database, run_id: str, rows: Iterable[RankRow]) -> None:
-    """Put these rows in the place of all that the run has. Raises `StoreUnavailableError`, and then changes nothing."""
-    values = [{"run_id": run_id, **asdict(row)} for row in rows]
-    with store.transaction() as connection:
-        connection.execute(sa.delete(ranks).where(ranks.c.run_id == run_id))
-        if values:
-            connection.execute(sa.insert(ranks), values)
+class RankQueries:
+    """Queries on the table `ranks`."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-def rank_rows(store: Database, run_id: str) -> list[RankRow]:
-    """The run's ranks, by rank; empty before the first report. Raises `StoreUnavailableError`."""
-    query = sa.select(*_COLUMNS).where(ranks.c.run_id == run_id).order_by(ranks.c.rank)
-    with store.transaction() as connection:
-        return [RankRow(*row) for row in connection.execute(query)]
+    def replace(self, run_id: str, rows: Iterable[RankRow]) -> None:
+        """Replace all rows of the run. Raises `StoreUnavailableError`, and then changes nothing."""
+        values = [{"run_id": run_id, **asdict(row)} for row in rows]
+        with self._database.transaction() as connection:
+            connection.execute(sa.delete(ranks).where(ranks.c.run_id == run_id))
+            if values:
+                connection.execute(sa.insert(ranks), values)
+
+    def rows(self, run_id: str) -> list[RankRow]:
+        """The run's ranks, by rank; empty before the first report. Raises `StoreUnavailableError`."""
+        query = sa.select(*_COLUMNS).where(ranks.c.run_id == run_id).order_by(ranks.c.rank)
+        with self._database.transaction() as connection:
+            return [RankRow(*row) for row in connection.execute(query)]

@@ -10,7 +10,7 @@ from service.store.database import Database
 from service.store.rollups.buckets import POINTS, Bucket
 from service.store.rollups.reader import AT_A_TIME, History
 from service.store.rollups.writer import Summaries
-from service.store.tables import records, series, series_progress, series_summaries
+from service.store.tables import series, series_progress, series_summaries
 
 BEYOND_ALL_STEPS = 2**62
 
@@ -24,13 +24,16 @@ class SeriesRow:
     values: Mapping[str, float | None]
 
 
-class SeriesStore(Database):
-    """The tables `series`, `series_progress` and `series_summaries`; of one run, one process at a time writes."""
+class SeriesQueries:
+    """Queries on `series`, `series_progress` and `series_summaries`; one process at a time writes those of a run."""
 
-    def add_series(self, run_id: str, rows: Iterable[SeriesRow]) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, run_id: str, rows: Iterable[SeriesRow]) -> None:
         """Append log points; a point of the same step is merged into the one that is there."""
         points = []
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             for row in rows:
                 key = {"of_run": run_id, "of_step": row.step}
                 earlier = connection.execute(_EARLIER, key).scalar()
@@ -39,24 +42,24 @@ class SeriesStore(Database):
                 points.append((row.step, row.values))
             Summaries(connection, run_id).note(points)
 
-    def series(self, run_id: str, first_step: int = 0, last_step: int | None = None) -> list[SeriesRow]:
+    def between(self, run_id: str, first_step: int = 0, last_step: int | None = None) -> list[SeriesRow]:
         """Log points of a run in step order, both ends included."""
         last_step = BEYOND_ALL_STEPS if last_step is None else last_step
         return self._rows((series.c.run_id == run_id) & series.c.step.between(first_step, last_step), None)
 
-    def series_after(self, run_id: str, after_step: int, limit: int) -> list[SeriesRow]:
+    def after(self, run_id: str, after_step: int, limit: int) -> list[SeriesRow]:
         """The first `limit` log points beyond a step, in step order."""
         return self._rows((series.c.run_id == run_id) & (series.c.step > after_step), limit)
 
-    def series_span(self, run_id: str) -> tuple[int, int] | None:
+    def span(self, run_id: str) -> tuple[int, int] | None:
         """The first and the last step with a log point; None without any."""
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             return History(connection, run_id).span(0, BEYOND_ALL_STEPS)
 
-    def series_names(self, run_id: str) -> list[str]:
+    def names(self, run_id: str) -> list[str]:
         """The names of all values that were logged, sorted."""
         progress = sa.select(series_progress.c.summarised_to, series_progress.c.names)
-        with self.read_snapshot() as connection:
+        with self._database.read_snapshot() as connection:
             row = connection.execute(progress.where(series_progress.c.run_id == run_id)).first()
             summarised_to, names = row or (0, [])
             later = (series.c.run_id == run_id) & (series.c.step >= summarised_to)
@@ -72,7 +75,7 @@ class SeriesStore(Database):
         The buckets lie on the same grid for all names, and one without a value is left out. They tell of nothing
         outside the two steps; where there are no more than `points` log points, each is a bucket of its own.
         """
-        with self.read_snapshot() as connection:
+        with self._database.read_snapshot() as connection:
             history = History(connection, run_id, names)
             span = history.span(first_step, last_step)
             if span is None:
@@ -81,30 +84,23 @@ class SeriesStore(Database):
         return {name: found.of(name) if name != POINTS else [] for name in names}
 
     def forget_after(self, run_id: str, step: int) -> None:
-        """Drop series and records beyond `step`: a resume walks those steps again."""
-        with self.transaction() as connection:
-            for table in (series, records):
-                connection.execute(sa.delete(table).where((table.c.run_id == run_id) & (table.c.step > step)))
+        """Delete log points beyond `step`: a resume walks those steps again."""
+        with self._database.transaction() as connection:
+            connection.execute(sa.delete(series).where((series.c.run_id == run_id) & (series.c.step > step)))
             Summaries(connection, run_id).forget_after(step)
 
     def branch_off(self, run_id: str, step: int, name: str) -> None:
-        """Keep series and records beyond `step` under the run id `name`: the run goes on from there another way.
-
-        What is there under that name is replaced: a crash right after a rollback may let a run leave a branch twice.
-        """
-        with self.transaction() as connection:
+        """Keep log points beyond `step` under the run id `name`, in the place of what is there under that name."""
+        with self._database.transaction() as connection:
             for table in (series, series_summaries):
                 connection.execute(sa.delete(table).where(table.c.run_id == name))
-            for table in (series, records):
-                beyond = (table.c.run_id == run_id) & (table.c.step > step)
-                replaced = (table.c.run_id == name) & table.c.step.in_(sa.select(table.c.step).where(beyond))
-                connection.execute(sa.delete(table).where(replaced))
-                connection.execute(sa.update(table).where(beyond).values(run_id=name))
+            beyond = (series.c.run_id == run_id) & (series.c.step > step)
+            connection.execute(sa.update(series).where(beyond).values(run_id=name))
             Summaries(connection, run_id).hand_over_after(step, Summaries(connection, name))
 
     def _rows(self, chosen: sa.ColumnElement[bool], limit: int | None) -> list[SeriesRow]:
         query = sa.select(series.c.step, series.c.time, series.c["values"]).where(chosen).order_by(series.c.step)
-        with self.transaction() as connection:
+        with self._database.transaction() as connection:
             return [SeriesRow(*row) for row in connection.execute(query.limit(limit))]
 
 

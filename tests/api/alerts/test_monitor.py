@@ -30,7 +30,7 @@ DAY = 86400.0
 
 
 def changes(store: Store, run_id: str = RUN_ID) -> list[tuple[str, bool]]:
-    events = store.events_after(run_id, 0, 1000)
+    events = store.events.after(run_id, 0, 1000)
     return [(event.details["name"], event.details["is_on"]) for event in events if event.kind == "alert"]
 
 
@@ -51,7 +51,7 @@ def test_a_run_that_is_in_order_has_no_alerts(client: FlaskClient, store: Store)
 
 
 def test_a_fresh_server_knows_the_alerts_without_a_watch(client: FlaskClient, store: Store) -> None:
-    store.update_run(RUN_ID, state=RunState.FAILED, reason="no space left")
+    store.runs.update(RUN_ID, state=RunState.FAILED, reason="no space left")
 
     for prefix in ("", f"/runs/{RUN_ID}"):
         (alert,) = client.get(f"{prefix}/alerts").get_json()["alerts"]
@@ -60,7 +60,7 @@ def test_a_fresh_server_knows_the_alerts_without_a_watch(client: FlaskClient, st
 
 def test_what_the_journal_says_is_not_believed_once_it_is_over(client: FlaskClient, store: Store) -> None:
     since = time.time() - 3600
-    store.add_event(RUN_ID, 1, "alert", {"name": "lost", "is_on": True, "since": since, "sentence": "Lost."})
+    store.events.add(RUN_ID, 1, "alert", {"name": "lost", "is_on": True, "since": since, "sentence": "Lost."})
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 3600 WHERE kind = 'alert'")
 
@@ -69,8 +69,8 @@ def test_what_the_journal_says_is_not_believed_once_it_is_over(client: FlaskClie
 
 def test_an_alert_keeps_the_time_of_its_beginning(client: FlaskClient, store: Store) -> None:
     details = {"name": "failed", "is_on": True, "since": 1234.5, "sentence": "It failed then."}
-    store.add_event(RUN_ID, 1, "alert", details)
-    store.update_run(RUN_ID, state=RunState.FAILED, reason="no space left")
+    store.events.add(RUN_ID, 1, "alert", details)
+    store.runs.update(RUN_ID, state=RunState.FAILED, reason="no space left")
 
     (alert,) = client.get("/alerts").get_json()["alerts"]
     assert alert["since"] == 1234.5
@@ -78,7 +78,7 @@ def test_an_alert_keeps_the_time_of_its_beginning(client: FlaskClient, store: St
 
 
 def test_asking_writes_nothing(client: FlaskClient, store: Store) -> None:
-    store.update_run(RUN_ID, state=RunState.FAILED)
+    store.runs.update(RUN_ID, state=RunState.FAILED)
     client.get("/alerts")
 
     assert changes(store) == []
@@ -94,10 +94,10 @@ def test_without_a_run_there_are_no_alerts_to_ask_for(client: FlaskClient) -> No
 def test_changes_are_written_with_nobody_looking(watch: AlertMonitor, store: Store) -> None:
     watch.check()
     assert changes(store) == []
-    store.update_run(RUN_ID, state=RunState.FAILED)
+    store.runs.update(RUN_ID, state=RunState.FAILED)
     watch.check()
     watch.check()
-    store.update_run(RUN_ID, state=RunState.FINISHED)
+    store.runs.update(RUN_ID, state=RunState.FINISHED)
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 31 WHERE kind = 'alert'")
     watch.check()
@@ -123,7 +123,7 @@ def test_every_run_of_the_room_is_watched(tmp_path: Path) -> None:
     stores = [write_run(tmp_path / name, state=RunState.FAILED) for name in ("a", "b")]
     for name, store in zip("ab", stores, strict=True):
         store.open_run(f"run-{name}", {})
-        store.update_run(f"run-{name}", state=RunState.FAILED)
+        store.runs.update(f"run-{name}", state=RunState.FAILED)
         (tmp_path / name / "run.json").write_text(json.dumps({"run_id": f"run-{name}"}))
 
     watch_of(RunConfig(data_root=tmp_path)).check()
@@ -137,7 +137,7 @@ def test_runs_of_a_shared_store_are_watched(store_url: str, tmp_path: Path) -> N
     shared = Store(store_url, create=True)
     for name in ("far", "farther"):
         shared.open_run(name, {"ALERT_DISK_GIB": 5.0})
-        shared.update_run(name, state=RunState.FAILED)
+        shared.runs.update(name, state=RunState.FAILED)
 
     registry = RunRegistry(RunConfig(data_root=tmp_path, store_url=store_url))
     AlertMonitor(registry, AlertLogs(), lambda: False).check()
@@ -149,7 +149,7 @@ def test_runs_of_a_shared_store_are_watched(store_url: str, tmp_path: Path) -> N
 
 def test_an_old_run_is_settled_once_and_then_left_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = write_run(root, age_seconds=3 * DAY)
-    store.add_event(RUN_ID, 1, "alert", {"name": "stalled", "is_on": True, "since": 1.0, "sentence": "It hangs."})
+    store.events.add(RUN_ID, 1, "alert", {"name": "stalled", "is_on": True, "since": 1.0, "sentence": "It hangs."})
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 3600 WHERE kind = 'alert'")
     monkeypatch.setattr(monitor, "SURVEY_SECONDS", 0.0)
@@ -177,8 +177,8 @@ def test_a_store_that_is_locked_delays_an_alert_and_hinders_no_other(tmp_path: P
     other = write_run(tmp_path / "other", state=RunState.FAILED)
     (tmp_path / "other" / "run.json").write_text(json.dumps({"run_id": "other"}))
     other.open_run("other", {})
-    other.update_run("other", state=RunState.FAILED)
-    store.update_run(RUN_ID, state=RunState.FAILED)
+    other.runs.update("other", state=RunState.FAILED)
+    store.runs.update(RUN_ID, state=RunState.FAILED)
     watch = watch_of(RunConfig(data_root=root, run_roots=str(tmp_path / "other")))
     with locked(root / "leitstand.db"):
         watch.check()
@@ -192,7 +192,7 @@ def test_a_store_that_is_locked_delays_an_alert_and_hinders_no_other(tmp_path: P
 def test_a_defect_with_one_run_is_logged_once_and_ends_nothing(
     watch: AlertMonitor, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.update_run(RUN_ID, state=RunState.FAILED)
+    store.runs.update(RUN_ID, state=RunState.FAILED)
     monkeypatch.setattr(monitor, "free_bytes", lambda *_: 1 / 0)
     for _ in range(3):
         watch.check()
@@ -227,13 +227,13 @@ def test_a_server_that_nobody_asks_delivers_an_alert_and_its_end(
     keep_alive(store)
     settings = {"WEBHOOK_URL": f"{hook.url}/hook", "WEBHOOK_SECRET": "geheim"}
     with serving(root, **settings):
-        store.update_run(RUN_ID, state=RunState.FAILED, reason="no space left")
+        store.runs.update(RUN_ID, state=RunState.FAILED, reason="no space left")
         eventually(lambda: len(hook.requests) == 3, what="two attempts that failed and one that did not")
-        store.update_run(RUN_ID, state=RunState.RUNNING)
+        store.runs.update(RUN_ID, state=RunState.RUNNING)
         with store.transaction() as connection:
             connection.exec_driver_sql("UPDATE events SET time = time - 31 WHERE kind = 'alert'")
     with serving(root, **settings):
-        store.update_run(RUN_ID, state=RunState.STOPPED)
+        store.runs.update(RUN_ID, state=RunState.STOPPED)
         eventually(lambda: len(hook.requests) == 4, what="the end")
 
     bodies = [json.loads(request.body) for request in hook.requests]
@@ -248,12 +248,12 @@ def test_two_servers_on_one_run_write_and_deliver_a_change_once(
     hook.on("POST", "/hook", Answer({}))
     settings = {"WEBHOOK_URL": f"{hook.url}/hook"}
     with serving(root, **settings) as one, serving(root, **settings) as two:
-        store.update_run(RUN_ID, state=RunState.FAILED)
+        store.runs.update(RUN_ID, state=RunState.FAILED)
         eventually(lambda: hook.requests, what="the delivery")
         for server in (one, two):
             alerts = requests.get(f"{server.url}/alerts", timeout=20).json()["alerts"]
             assert [alert["name"] for alert in alerts] == ["failed"]
-        eventually(lambda: _delivered(store) == store.last_event_id(RUN_ID), what="both are through")
+        eventually(lambda: _delivered(store) == store.events.last_id(RUN_ID), what="both are through")
 
     assert changes(store) == [("failed", True)]
     assert len(hook.requests) == 1

@@ -40,8 +40,8 @@ def hook() -> Iterator[StandIn]:
 
 def alert(store: Store, name: str, run_id: str = RUN_ID) -> int:
     """Write one into the journal; returns its number."""
-    store.add_event(run_id, 1, "alert", {"name": name, "is_on": True, "since": 1.0, "sentence": "It is so."})
-    return store.last_event_id(run_id)
+    store.events.add(run_id, 1, "alert", {"name": name, "is_on": True, "since": 1.0, "sentence": "It is so."})
+    return store.events.last_id(run_id)
 
 
 def received(hook: StandIn) -> list[str]:
@@ -149,7 +149,7 @@ def test_a_restart_neither_forgets_nor_repeats(store: Store, hook: StandIn, even
     hook.on("POST", "/hook", OK)
     before = len(hook.requests)
     with delivering(f"{hook.url}/hook") as at_work:
-        at_work.notify(store, RUN_ID, store.last_event_id(RUN_ID))
+        at_work.notify(store, RUN_ID, store.events.last_id(RUN_ID))
         eventually(lambda: len(hook.requests) > before, what="the rest")
         at_work.notify(store, RUN_ID, alert(store, "c"))
         eventually(lambda: received(hook)[-1] == "c", what="the next")

@@ -77,7 +77,7 @@ def test_a_rollback_to_a_checkpoint_that_exists_is_queued(
     answer = client.post("/rollback", json=body) if body is not None else client.post("/rollback")
 
     assert answer.status_code == 202
-    (command,) = store.commands(RUN_ID)
+    (command,) = store.commands.find(RUN_ID)
     assert command.arguments == {"checkpoint": str((body or {}).get("checkpoint", "latest"))}
 
 
@@ -93,7 +93,7 @@ def test_a_rollback_to_what_does_not_exist_names_what_does(
 
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
     assert answer.get_json()["detail"] == f"There is no checkpoint {wanted}; there are: step_0000500, step_0000600."
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 def test_a_rollback_before_anything_was_saved_says_how_to_save(client: FlaskClient, store: Store) -> None:
@@ -108,7 +108,7 @@ def test_a_rollback_takes_no_path(client: FlaskClient, store: Store, root: Path)
 
     answer = client.post("/rollback", json={"checkpoint": "../checkpoints/step_0000500"})
 
-    assert (answer.status_code, store.commands(RUN_ID)) == (422, [])
+    assert (answer.status_code, store.commands.find(RUN_ID)) == (422, [])
 
 
 def test_a_folder_that_is_none_is_unavailable(client: FlaskClient, store: Store, root: Path) -> None:

@@ -154,8 +154,8 @@ def test_a_long_history_keeps_its_spikes_and_its_end(root: Path, living: Store, 
         SeriesRow(step, time.time(), {"total_loss_value": loss, **qualities.get(step, {})})
         for step, loss in losses.items()
     ]
-    living.add_series(RUN_ID, rows)
-    living.update_run(RUN_ID, step=first + count - 1)
+    living.series.add(RUN_ID, rows)
+    living.runs.update(RUN_ID, step=first + count - 1)
     with showing(browser, root):
         steps, values = browser.execute_async_script(COLUMNS, ["total_loss_value"])
         compared = browser.execute_async_script(COLUMNS, ["quality_ki_value", "quality_lr_value"])
@@ -174,10 +174,10 @@ def test_a_long_history_keeps_its_spikes_and_its_end(root: Path, living: Store, 
 def test_a_new_record_appears_by_itself(page: Chrome, living: Store, root: Path, eventually: Eventually) -> None:
     record = example_record(4300, time.time(), quality_ki_value=0.71, best_quality_ever=0.71)
     save_record(root, living, record)
-    living.add_series(
+    living.series.add(
         RUN_ID, [SeriesRow(4300, time.time(), {**curves(record), "quality_ki_value": 0.71, "quality_lr_value": 0.6412})]
     )
-    living.update_run(RUN_ID, step=4300, snapshot=record)
+    living.runs.update(RUN_ID, step=4300, snapshot=record)
 
     eventually(lambda: text_of(page, "#records a") == "Statistik_4300.json", what="the new record in the list")
     eventually(lambda: text_of(page, "#best") == "0.7100", what="the new best quality")
@@ -186,16 +186,16 @@ def test_a_new_record_appears_by_itself(page: Chrome, living: Store, root: Path,
 
 def test_validate_is_queued_and_its_outcome_shown(page: Chrome, living: Store, eventually: Eventually) -> None:
     click(page, "validate")
-    eventually(lambda: living.commands(RUN_ID, CommandState.QUEUED), what="a queued command")
+    eventually(lambda: living.commands.find(RUN_ID, CommandState.QUEUED), what="a queued command")
 
-    (command,) = living.commands(RUN_ID)
+    (command,) = living.commands.find(RUN_ID)
     assert (command.kind, command.actor, command.source) == ("validate", "anonymous@127.0.0.1", "web")
     eventually(lambda: text_of(page, "#outcome-state") == "queued", what="the outcome queued")
     assert not page.find_element(By.ID, "validate").is_enabled()
 
-    living.begin_command(command.id)
+    living.commands.begin(command.id)
     eventually(lambda: text_of(page, "#outcome-state") == "running", what="the outcome running")
-    living.finish_command(command.id, CommandState.DONE, step=4212, result={"record": "Statistik_4212.json"})
+    living.commands.finish(command.id, CommandState.DONE, step=4212, result={"record": "Statistik_4212.json"})
     eventually(lambda: text_of(page, "#outcome-state") == "done", what="the outcome done")
     assert "step 4\u202f212. Saved as Statistik_4212.json" in text_of(page, "#outcome-text")
     eventually(lambda: page.find_element(By.ID, "validate").is_enabled(), what="the button enabled again")
@@ -203,8 +203,8 @@ def test_validate_is_queued_and_its_outcome_shown(page: Chrome, living: Store, e
 
 def test_a_failed_command_says_why(page: Chrome, living: Store, eventually: Eventually) -> None:
     click(page, "checkpoint")
-    eventually(lambda: living.commands(RUN_ID), what="a command")
-    living.finish_command(living.commands(RUN_ID)[0].id, CommandState.FAILED, reason="the disk is full")
+    eventually(lambda: living.commands.find(RUN_ID), what="a command")
+    living.commands.finish(living.commands.find(RUN_ID)[0].id, CommandState.FAILED, reason="the disk is full")
 
     eventually(lambda: "the disk is full" in text_of(page, "#outcome-text"), what="the reason")
     assert text_of(page, "#outcome-state") == "failed"
@@ -212,31 +212,31 @@ def test_a_failed_command_says_why(page: Chrome, living: Store, eventually: Even
 
 def test_pause_becomes_resume_only_when_the_run_is_paused(page: Chrome, living: Store, eventually: Eventually) -> None:
     click(page, "pause")
-    eventually(lambda: living.commands(RUN_ID), what="a command")
+    eventually(lambda: living.commands.find(RUN_ID), what="a command")
     assert text_of(page, "#pause") == "Pause"
 
-    living.update_run(RUN_ID, state=RunState.PAUSED.value)
-    living.finish_command(living.commands(RUN_ID)[0].id, CommandState.DONE, step=4200)
+    living.runs.update(RUN_ID, state=RunState.PAUSED.value)
+    living.commands.finish(living.commands.find(RUN_ID)[0].id, CommandState.DONE, step=4200)
     eventually(lambda: text_of(page, "#pause") == "Resume", what="the button Resume")
     assert text_of(page, "#badge") == "Paused"
 
     eventually(lambda: page.find_element(By.ID, "pause").is_enabled(), what="the button enabled")
     click(page, "pause")
-    eventually(lambda: [row.kind for row in living.commands(RUN_ID)] == ["pause", "resume"], what="both commands")
+    eventually(lambda: [row.kind for row in living.commands.find(RUN_ID)] == ["pause", "resume"], what="both commands")
 
 
 def test_stop_asks_first(page: Chrome, living: Store, eventually: Eventually) -> None:
     click(page, "stop")
     page.find_element(By.CSS_SELECTOR, "#stop-dialog button[value=cancel]").click()
     click(page, "stop")
-    assert living.commands(RUN_ID) == []
+    assert living.commands.find(RUN_ID) == []
 
     click(page, "stop-confirm")
-    eventually(lambda: [row.kind for row in living.commands(RUN_ID)] == ["stop"], what="the command")
+    eventually(lambda: [row.kind for row in living.commands.find(RUN_ID)] == ["stop"], what="the command")
 
 
 def test_a_lost_trainer_is_named_and_cannot_be_commanded(page: Chrome, living: Store, eventually: Eventually) -> None:
-    living.update_run(RUN_ID, heartbeat_at=time.time() - 30)
+    living.runs.update(RUN_ID, heartbeat_at=time.time() - 30)
 
     eventually(lambda: text_of(page, "#badge") == "Trainer lost", what="the badge")
     assert "no sign of life" in text_of(page, "#strip-text")

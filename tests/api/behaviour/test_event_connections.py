@@ -40,7 +40,7 @@ def server(root: Path, store: Store) -> Iterator[Server]:
 def test_a_stream_is_taken_up_after_a_restart_of_the_server(root: Path, store: Store, eventually: Eventually) -> None:
     with serving(root) as server, following(server.url, eventually) as before:
         before.await_kind("state")
-    store.add_event(RUN_ID, 4300, "paused", {})
+    store.events.add(RUN_ID, 4300, "paused", {})
     with serving(root) as server, following(server.url, eventually, Last_Event_ID=before.last_id) as after:
         assert after.await_kind("event")["kind"] == "paused"
 
@@ -54,11 +54,11 @@ def test_with_all_streams_taken_the_next_is_refused_and_the_server_lives(
         waiting = [
             pool.submit(requests.post, f"{server.url}/validate?wait=50", timeout=60) for _ in range(MOST_WAITING)
         ]
-        eventually(lambda: len(store.commands(RUN_ID, CommandState.QUEUED)) == MOST_WAITING, what="all wait")
+        eventually(lambda: len(store.commands.find(RUN_ID, CommandState.QUEUED)) == MOST_WAITING, what="all wait")
         refused = requests.get(f"{server.url}/events", timeout=20)
         alive = requests.get(f"{server.url}/livez", timeout=20)
         taken = open_streams(server)
-        store.reject_queued(RUN_ID, "enough")
+        store.commands.reject_queued(RUN_ID, "enough")
 
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/too-many-streams")
         assert refused.headers["Retry-After"] == "5"
@@ -93,7 +93,7 @@ def test_a_client_that_does_not_read_slows_nobody(store: Store, server: Server, 
         lazy.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         follower.await_kind("state")
         for number in range(40):
-            store.add_event(RUN_ID, number, "set", {"text": "x" * 100_000})
+            store.events.add(RUN_ID, number, "set", {"text": "x" * 100_000})
         follower.await_kind("event", 40)
 
         assert b"200 OK" in lazy.recv(100)
@@ -118,8 +118,8 @@ def test_a_run_in_a_shared_store_is_followed(store_url: str, tmp_path: Path, eve
     shared.open_run("farther", {})
     with serving(tmp_path, STORE_URL=store_url) as server, following(f"{server.url}/runs/far", eventually) as follower:
         assert follower.await_kind("state")["run_id"] == "far"
-        shared.add_event("farther", 1, "paused", {})
-        shared.add_event("far", 1, "resumed", {})
+        shared.events.add("farther", 1, "paused", {})
+        shared.events.add("far", 1, "resumed", {})
         assert follower.await_kind("event")["kind"] == "resumed"
     shared.close()
 
@@ -127,13 +127,13 @@ def test_a_run_in_a_shared_store_is_followed(store_url: str, tmp_path: Path, eve
 def test_our_client_misses_nothing_while_the_server_is_killed_and_started_again(root: Path, store: Store) -> None:
     with serving(root) as server:
         found = Client(server.url).events(["event"], last_event_id=f"6-4201-{RUN_ID}")
-        store.add_event(RUN_ID, 1, "paused", {})
+        store.events.add(RUN_ID, 1, "paused", {})
         assert next(found).data["kind"] == "paused"
         master = psutil.Process(server.process.pid)
         for process in [master, *master.children()]:
             process.kill()
-        store.add_event(RUN_ID, 2, "resumed", {})
+        store.events.add(RUN_ID, 2, "resumed", {})
     with serving(root, at_port=server.port):
         assert next(found).data["kind"] == "resumed"
-        store.add_event(RUN_ID, 3, "set", {})
+        store.events.add(RUN_ID, 3, "set", {})
         assert next(found).data["kind"] == "set"

@@ -11,7 +11,6 @@ import pytest
 import requests
 
 from service.auth.tokens import TokenScope, create_token
-from service.store.queries.ranks import replace_ranks
 from tests.api.harness.checkpoints import write_checkpoint
 from tests.api.harness.example_run import RUN_ID
 from tests.api.harness.serving import REPOSITORY, Server, serving
@@ -30,7 +29,7 @@ def living_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run directory with something of everything, and a trainer that obeys."""
     root = tmp_path_factory.mktemp("fuzzed") / "run"
     with obeying(root) as store:
-        replace_ranks(store, RUN_ID, example_ranks(time.time()))
+        store.ranks.replace(RUN_ID, example_ranks(time.time()))
         for step in (700, 1400):
             write_preview(root, step, "bikes_0001.webp")
             write_checkpoint(root, step, "latest", "best")

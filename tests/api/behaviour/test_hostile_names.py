@@ -144,4 +144,4 @@ def test_no_name_in_a_path_leads_outside_or_breaks_a_route(
 
     assert {asked: given for asked, given in answers.items() if given not in fine} == {}
     assert [place for place in trap if not is_inside(place, root)] == []
-    assert [command for command in store.commands(RUN_ID) if command.kind != "validate"] == []
+    assert [command for command in store.commands.find(RUN_ID) if command.kind != "validate"] == []

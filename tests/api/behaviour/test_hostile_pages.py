@@ -160,7 +160,7 @@ def test_another_sites_page_neither_steers_nor_reads(
 
     assert len(results) == 21
     assert {name: result for name, result in results.items() if result != "nothing"} == {}
-    assert living.commands(RUN_ID) == []
+    assert living.commands.find(RUN_ID) == []
     answered = asked(log)
     assert {status for method, _, status in answered if method == "POST"} == {403}, "all arrived, none passed"
     assert {path for method, path, _ in answered if method == "POST"} == {
@@ -179,7 +179,7 @@ def test_a_page_whose_name_is_rebound_to_this_machine_is_a_stranger(root: Path, 
         statuses = browser.execute_async_script(STEER_AS_ONE_OF_US)
 
     assert statuses == [421, 421, 421]
-    assert living.commands(RUN_ID) == []
+    assert living.commands.find(RUN_ID) == []
 
 
 def test_the_own_page_could_do_what_the_rebound_one_could_not(root: Path, living: Store, browser: Chrome) -> None:
@@ -197,7 +197,7 @@ def test_a_rebound_name_is_refused_whatever_sends_it(root: Path, living: Store, 
         answer = raw_answer(server.port, request.encode())
 
     assert answer.startswith(b"HTTP/1.1 421 ")
-    assert living.commands(RUN_ID) == []
+    assert living.commands.find(RUN_ID) == []
 
 
 def test_what_would_be_smuggled_into_the_page_does_not_run(root: Path, living: Store, browser: Chrome) -> None:

@@ -40,20 +40,20 @@ def test_the_same_request_again_is_answered_as_the_first_time_and_queues_nothing
     assert again.headers["Location"] == first.headers["Location"]
     assert again.headers["Retry-After"] == "1"
     assert (first.headers.get("Idempotency-Replayed"), again.headers["Idempotency-Replayed"]) == (None, "true")
-    assert [command.id for command in store.commands(RUN_ID)] == [first.get_json()["id"]]
+    assert [command.id for command in store.commands.find(RUN_ID)] == [first.get_json()["id"]]
 
 
 def test_without_a_key_every_request_is_a_command(client: FlaskClient, store: Store) -> None:
     client.post("/validate")
     client.post("/validate")
 
-    assert len(store.commands(RUN_ID)) == 2
+    assert len(store.commands.find(RUN_ID)) == 2
 
 
 def test_the_first_answer_stays_though_the_command_has_ended_since(client: FlaskClient, store: Store) -> None:
     first = client.post("/checkpoint", headers=KEY)
-    store.begin_command(first.get_json()["id"])
-    store.finish_command(first.get_json()["id"], CommandState.DONE, step=4300, result={"checkpoint": "step_0004300"})
+    store.commands.begin(first.get_json()["id"])
+    store.commands.finish(first.get_json()["id"], CommandState.DONE, step=4300, result={"checkpoint": "step_0004300"})
 
     again = client.post("/checkpoint", headers=KEY)
 
@@ -63,7 +63,7 @@ def test_the_first_answer_stays_though_the_command_has_ended_since(client: Flask
 
 def test_who_waits_is_answered_with_the_end_of_the_first_command(client: FlaskClient, store: Store) -> None:
     first = client.post("/checkpoint", headers=KEY).get_json()
-    store.finish_command(first["id"], CommandState.DONE, step=4300)
+    store.commands.finish(first["id"], CommandState.DONE, step=4300)
 
     again = client.post("/checkpoint?wait=30", headers=KEY)
 
@@ -74,7 +74,7 @@ def test_who_waits_is_answered_with_the_end_of_the_first_command(client: FlaskCl
 @pytest.mark.parametrize("state", [RunState.FINISHED, RunState.STOPPED, RunState.FAILED])
 def test_a_replay_succeeds_though_the_run_has_ended(client: FlaskClient, store: Store, state: RunState) -> None:
     first = client.post("/stop", headers=KEY)
-    store.update_run(RUN_ID, state=state.value)
+    store.runs.update(RUN_ID, state=state.value)
 
     assert client.post("/stop", headers=KEY).get_data() == first.get_data()
     assert client.post("/stop", headers=keyed("another")).status_code == 409
@@ -82,7 +82,7 @@ def test_a_replay_succeeds_though_the_run_has_ended(client: FlaskClient, store: 
 
 def test_a_replay_succeeds_though_the_trainer_is_gone(client: FlaskClient, store: Store) -> None:
     first = client.post("/stop", headers=KEY)
-    store.update_run(RUN_ID, heartbeat_at=0.0)
+    store.runs.update(RUN_ID, heartbeat_at=0.0)
 
     assert client.post("/stop", headers=KEY).get_data() == first.get_data()
     assert client.post("/stop", headers=keyed("another")).status_code == 503
@@ -90,7 +90,7 @@ def test_a_replay_succeeds_though_the_trainer_is_gone(client: FlaskClient, store
 
 def test_a_replay_succeeds_though_its_step_is_over(client: FlaskClient, store: Store) -> None:
     first = client.post("/validate?apply_at_step=5000", headers=KEY)
-    store.update_run(RUN_ID, step=6000)
+    store.runs.update(RUN_ID, step=6000)
 
     assert client.post("/validate?apply_at_step=5000", headers=KEY).get_data() == first.get_data()
 
@@ -124,7 +124,7 @@ def test_a_key_of_another_request_is_refused_and_names_its_command(
 
     assert (refused.status_code, refused.get_json()["type"]) == (422, "/problems/key-reused")
     assert command["id"] in refused.get_json()["detail"]
-    assert len(store.commands(RUN_ID)) == 1
+    assert len(store.commands.find(RUN_ID)) == 1
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_same_wish_is_recognised_however_it_is_written(
     again = client.open(**{**same, "headers": {**same.get("headers", {}), **KEY}})
 
     assert (again.status_code, again.get_json()) == (202, command)
-    assert len(store.commands(RUN_ID)) == 1
+    assert len(store.commands.find(RUN_ID)) == 1
 
 
 def test_a_key_with_quotes_is_the_key_without(client: FlaskClient, store: Store) -> None:
@@ -156,7 +156,7 @@ def test_a_key_with_quotes_is_the_key_without(client: FlaskClient, store: Store)
     others = {client.post("/validate", headers=keyed(key)).get_json()["id"] for key in (r'"a\"b\\c"', r"a\"b\\c")}
 
     assert (len(ids), len(others)) == (1, 2)
-    assert {command.idempotency_key for command in store.commands(RUN_ID)} == {"a-key", 'a"b\\c', r"a\"b\\c"}
+    assert {command.idempotency_key for command in store.commands.find(RUN_ID)} == {"a-key", 'a"b\\c', r"a\"b\\c"}
 
 
 @pytest.mark.parametrize("key", ["!", "k" * 255, '"' + "k" * 255 + '"'])
@@ -171,7 +171,7 @@ def test_what_is_no_key_is_refused(client: FlaskClient, store: Store, key: str) 
     answer = client.post("/validate", headers=keyed(key))
 
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 def test_a_dry_run_uses_up_no_key(client: FlaskClient, store: Store) -> None:
@@ -197,12 +197,12 @@ def test_simultaneous_duplicates_make_one_command(server: Server, served_root: P
     with ThreadPoolExecutor(count) as threads:
         answers = list(threads.map(send, range(count)))
 
-    store.reject_queued(RUN_ID, "the test is over")
+    store.commands.reject_queued(RUN_ID, "the test is over")
     assert {answer.status_code for answer in answers} == {202}
     for key, group in (("duplicate-0", answers[:8]), ("duplicate-1", answers[8:])):
         assert len({answer.content for answer in group}) == 1
         assert sorted(answer.headers.get("Idempotency-Replayed", "") for answer in group) == ["", *["true"] * 7]
-        assert [c.id for c in store.commands(RUN_ID) if c.idempotency_key == key] == [group[0].json()["id"]]
+        assert [c.id for c in store.commands.find(RUN_ID) if c.idempotency_key == key] == [group[0].json()["id"]]
 
 
 def test_two_changes_on_the_strength_of_one_reading_do_not_both_pass(server: Server, served_root: Path) -> None:
@@ -218,8 +218,8 @@ def test_two_changes_on_the_strength_of_one_reading_do_not_both_pass(server: Ser
     with ThreadPoolExecutor(8) as threads:
         statuses = sorted(threads.map(change, range(8)))
 
-    changes = [command for command in store.commands(RUN_ID, CommandState.QUEUED) if command.kind is Kind.SET]
-    store.reject_queued(RUN_ID, "the test is over")
+    changes = [command for command in store.commands.find(RUN_ID, CommandState.QUEUED) if command.kind is Kind.SET]
+    store.commands.reject_queued(RUN_ID, "the test is over")
     assert statuses == [202] + [412] * 7
     assert len(changes) == 1
 
@@ -231,13 +231,13 @@ def test_a_server_killed_before_its_answer_has_queued_the_command_once(tmp_path:
         with serving(tmp_path) as server:
             # The answer waits for an end that does not come, so the kill surely comes between commit and answer.
             lost = threads.submit(requests.post, f"{server.url}/stop?wait=60", headers=KEY, timeout=60)
-            eventually(lambda: store.commands(RUN_ID), what="the command is on disk")
+            eventually(lambda: store.commands.find(RUN_ID), what="the command is on disk")
             kill(server)
             assert isinstance(lost.exception(), requests.ConnectionError)
         with serving(tmp_path, at_port=server.port) as server:
             again = requests.post(f"{server.url}/stop", headers=KEY, timeout=30)
 
-    (command,) = store.commands(RUN_ID)
+    (command,) = store.commands.find(RUN_ID)
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (202, "true")
     assert (again.json()["id"], again.json()["state"]) == (command.id, "queued")
 

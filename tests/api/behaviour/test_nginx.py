@@ -150,7 +150,7 @@ class Room:
         return self.proxy.session.request(method, self.proxy.url + path, headers=headers, timeout=20, **options)
 
     def newest_actor(self) -> str:
-        return self.store.commands(RUN_ID)[-1].actor
+        return self.store.commands.find(RUN_ID)[-1].actor
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_without_proxies_named_their_headers_are_ignored(tmp_path: Path) -> None
 
     assert answer.status_code == 202
     assert "Strict-Transport-Security" not in answer.headers
-    assert store.commands(RUN_ID)[-1].actor == "anonymous@127.0.0.1"
+    assert store.commands.find(RUN_ID)[-1].actor == "anonymous@127.0.0.1"
     store.close()
 
 

@@ -15,7 +15,7 @@ def test_a_command_can_be_put_off_to_a_step(client: FlaskClient, store: Store) -
     answer = client.post(f"/checkpoint?apply_at_step={LAST_STEP + 1}")
 
     assert (answer.status_code, answer.get_json()["apply_at_step"]) == (202, LAST_STEP + 1)
-    assert [command.apply_at_step for command in store.commands(RUN_ID)] == [LAST_STEP + 1]
+    assert [command.apply_at_step for command in store.commands.find(RUN_ID)] == [LAST_STEP + 1]
 
 
 @pytest.mark.parametrize("step", ["0", str(LAST_STEP)])
@@ -24,7 +24,7 @@ def test_a_step_that_is_over_is_refused_with_the_runs_step(client: FlaskClient, 
 
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
     assert f"the run is at step {LAST_STEP} already" in answer.get_json()["detail"]
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 def test_a_command_can_be_given_a_time_in_which_to_begin(client: FlaskClient, store: Store) -> None:
@@ -32,7 +32,7 @@ def test_a_command_can_be_given_a_time_in_which_to_begin(client: FlaskClient, st
     answer = client.post("/validate?expires_in=90.5").get_json()
 
     assert before + 90.5 <= answer["expires_at"] <= time.time() + 90.5
-    assert [command.expires_at for command in store.commands(RUN_ID)] == [answer["expires_at"]]
+    assert [command.expires_at for command in store.commands.find(RUN_ID)] == [answer["expires_at"]]
 
 
 def test_a_command_without_conditions_has_none(client: FlaskClient, store: Store) -> None:
@@ -57,7 +57,7 @@ def test_a_condition_that_is_none_is_refused_by_name_and_value(
 
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
     assert answer.get_json()["detail"].startswith(f"{name} is {value!r}, but must be ")
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 @pytest.mark.parametrize("query", ["expires_in=604800", "expires_in=0.001", "wait=0", f"apply_at_step={'9' * 18}"])
@@ -75,7 +75,7 @@ def test_a_dry_run_says_what_would_be_queued_and_queues_nothing(client: FlaskCli
         "expires_in": 60.0,
     }  # fmt: skip
     assert "Location" not in answer.headers
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 @pytest.mark.parametrize("query", ["dry_run=0", "dry_run=false"])
@@ -84,7 +84,7 @@ def test_a_dry_run_that_is_switched_off_is_none(client: FlaskClient, store: Stor
 
 
 def test_a_dry_run_is_refused_as_the_command_would_be(client: FlaskClient, store: Store) -> None:
-    store.update_run(RUN_ID, state=RunState.FINISHED.value)
+    store.runs.update(RUN_ID, state=RunState.FINISHED.value)
 
     assert client.post("/stop?dry_run").status_code == 409
     assert client.post("/stop?dry_run", json={"a": 1}).status_code == 422
@@ -101,7 +101,7 @@ def test_a_queued_command_is_cancelled_with_who_did_it(client: FlaskClient, stor
         "cancelled by eva@127.0.0.1 (cli)",
     )
     assert client.get(location).get_json() == answer.get_json()
-    assert store.commands(RUN_ID, CommandState.QUEUED) == []
+    assert store.commands.find(RUN_ID, CommandState.QUEUED) == []
 
 
 def test_cancelling_twice_is_answered_as_the_first_time(client: FlaskClient, store: Store) -> None:
@@ -117,16 +117,16 @@ def test_cancelling_twice_is_answered_as_the_first_time(client: FlaskClient, sto
 @pytest.mark.parametrize("state", ["running", "done"])
 def test_a_command_that_has_begun_or_ended_is_not_cancelled(client: FlaskClient, store: Store, state: str) -> None:
     command_id = client.post("/validate").get_json()["id"]
-    store.begin_command(command_id)
+    store.commands.begin(command_id)
     if state == "done":
-        store.finish_command(command_id, CommandState.DONE, step=4300)
-    before = store.command(command_id)
+        store.commands.finish(command_id, CommandState.DONE, step=4300)
+    before = store.commands.get(command_id)
 
     answer = client.delete(f"/commands/{command_id}")
 
     assert (answer.status_code, answer.get_json()["type"]) == (409, "/problems/command-begun")
     assert f"is {state};" in answer.get_json()["detail"]
-    assert store.command(command_id) == before
+    assert store.commands.get(command_id) == before
 
 
 def test_a_command_that_nobody_knows_cannot_be_cancelled(client: FlaskClient, store: Store) -> None:
@@ -136,6 +136,6 @@ def test_a_command_that_nobody_knows_cannot_be_cancelled(client: FlaskClient, st
 
 def test_a_command_is_cancelled_though_its_trainer_is_gone(client: FlaskClient, store: Store) -> None:
     location = client.post("/stop").headers["Location"]
-    store.update_run(RUN_ID, heartbeat_at=time.time() - 60)
+    store.runs.update(RUN_ID, heartbeat_at=time.time() - 60)
 
     assert client.delete(location).status_code == 200

@@ -36,13 +36,13 @@ def asking(server: Server, query: str, count: int = 1) -> Iterator[list[Any]]:
 def served_store(served_root: Path) -> Iterator[Store]:
     """The store behind the real server, without commands that wait."""
     store = Store(served_root / "leitstand.db")
-    store.reject_queued(RUN_ID, "another test left it")
+    store.commands.reject_queued(RUN_ID, "another test left it")
     yield store
-    store.reject_queued(RUN_ID, "the test is over")
+    store.commands.reject_queued(RUN_ID, "the test is over")
 
 
 def queued(store: Store) -> list[str]:
-    return [command.id for command in store.commands(RUN_ID, CommandState.QUEUED)]
+    return [command.id for command in store.commands.find(RUN_ID, CommandState.QUEUED)]
 
 
 @pytest.mark.parametrize("end", [CommandState.DONE, CommandState.FAILED, CommandState.CANCELLED])
@@ -53,7 +53,7 @@ def test_the_answer_comes_with_the_ended_command(
         eventually(lambda: queued(served_store), what="the command is queued")
         (command_id,) = queued(served_store)
         assert not answer.done()
-        served_store.finish_command(command_id, end, step=4300, reason="because")
+        served_store.commands.finish(command_id, end, step=4300, reason="because")
 
     reply = answer.result()
     assert reply.status_code == 200
@@ -82,7 +82,7 @@ def test_who_waits_holds_neither_a_connection_nor_a_lock(
         eventually(lambda: not open_stores(), what="the store is closed while the request waits")
         with locked(served_root / "leitstand.db"):
             assert not answer.done()
-        served_store.finish_command(queued(served_store)[0], CommandState.DONE)
+        served_store.commands.finish(queued(served_store)[0], CommandState.DONE)
 
     assert answer.result().json()["state"] == "done"
 
@@ -94,7 +94,7 @@ def test_with_all_places_taken_the_next_is_answered_at_once_and_the_server_lives
         eventually(lambda: len(queued(served_store)) == wait.MOST_WAITING, what="all commands are queued")
         eventually(lambda: _is_answered_at_once(server, served_store), what="a request without a place is answered")
         assert requests.get(f"{server.url}/livez", timeout=20).status_code == 200
-        served_store.reject_queued(RUN_ID, "enough")
+        served_store.commands.reject_queued(RUN_ID, "enough")
 
     assert {answer.result().json()["state"] for answer in answers} == {"rejected"}
 
@@ -117,7 +117,7 @@ def test_who_hangs_up_while_waiting_frees_the_place_at_once(
     with asking(server, "wait=50") as (answer,):
         eventually(lambda: len(queued(served_store)) > count, what="the command is queued")
         assert not answer.done()
-        served_store.finish_command(queued(served_store)[-1], CommandState.DONE)
+        served_store.commands.finish(queued(served_store)[-1], CommandState.DONE)
 
     assert answer.result().json()["state"] == "done"
 
@@ -146,8 +146,8 @@ def test_places_are_given_back(client: FlaskClient, store: Store, monkeypatch: p
 
 
 def test_a_store_that_cannot_be_read_meanwhile_is_asked_again(store: Store, root: Path) -> None:
-    command = store.submit(RUN_ID, Kind.PAUSE, {}, actor="eva", source="api")
-    store.finish_command(command.id, CommandState.DONE)
+    command = store.commands.submit(RUN_ID, Kind.PAUSE, {}, actor="eva", source="api")
+    store.commands.finish(command.id, CommandState.DONE)
     path = root / "leitstand.db"
     path.rename(root / "elsewhere.db")
 
@@ -159,7 +159,7 @@ def test_a_store_that_cannot_be_read_meanwhile_is_asked_again(store: Store, root
 
 
 def test_a_command_that_a_fresh_start_archived_is_answered_as_it_stood(store: Store) -> None:
-    command = store.submit("another-run", Kind.PAUSE, {}, actor="eva", source="api")
+    command = store.commands.submit("another-run", Kind.PAUSE, {}, actor="eva", source="api")
     with store.transaction() as connection:
         connection.exec_driver_sql("DELETE FROM commands")
 

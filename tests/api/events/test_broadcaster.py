@@ -81,7 +81,7 @@ def test_all_mailboxes_get_the_same_from_one_look(
     boxes = [watched.open() for _ in range(32)]
     for box in boxes:
         box.poll(0)
-    store.add_event(RUN_ID, 1, "paused", {})
+    store.events.add(RUN_ID, 1, "paused", {})
 
     taken = [box for box in boxes if text_of(box) == ["event"]]
     assert len(taken) == 32
@@ -148,7 +148,7 @@ def test_a_defect_does_not_silence_the_streams(
     monkeypatch.setattr(broadcaster, "read_happenings", read)
     box = watched.open()
     broken.set()
-    store.add_event(RUN_ID, 1, "paused", {})
+    store.events.add(RUN_ID, 1, "paused", {})
     eventually(lambda: "a defect" in caplog.text, what="the log")
     broken.clear()
 
@@ -166,7 +166,7 @@ def test_states_are_some_time_apart_and_the_last_is_never_left_out(
             states.append(state)
         return '"step_live":5040' in states[-1]
 
-    writer = threading.Thread(target=lambda: [store.update_run(RUN_ID, step=5000 + step) for step in range(41)])
+    writer = threading.Thread(target=lambda: [store.runs.update(RUN_ID, step=5000 + step) for step in range(41)])
     began = time.monotonic()
     writer.start()
     eventually(collect, what="the last state")
@@ -176,7 +176,7 @@ def test_states_are_some_time_apart_and_the_last_is_never_left_out(
 
 
 def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: RunBroadcaster, store: Store) -> None:
-    store.update_run(RUN_ID, state=RunState.PAUSED)
+    store.runs.update(RUN_ID, state=RunState.PAUSED)
     box = watched.open()
     box.poll(0)
     for _ in range(5):

@@ -38,7 +38,7 @@ def test_a_silent_stream_shows_signs_of_life(
     with pieces(client, "kinds=alert") as answer:
         next(answer)
         assert next(answer) == f": alive\nid: 6-4201-{RUN_ID}\n\n".encode()
-        store.add_event(RUN_ID, 1, "paused", {})
+        store.events.add(RUN_ID, 1, "paused", {})
         piece = next(answer)
         while b"id: 7-" not in piece:  # what is not asked for is not to be read again
             piece = next(answer)
@@ -59,12 +59,12 @@ def test_a_reader_who_falls_behind_gets_everything_from_the_store(
     with pieces(client, "kinds=event") as answer:
         next(answer)
         for number in range(MOST_WAITING + 100):
-            store.add_event(RUN_ID, number, "set", {})
+            store.events.add(RUN_ID, number, "set", {})
         (broadcaster,) = broadcasters_of(client.application)._broadcasters.values()
         (subscription,) = broadcaster._subscriptions
         eventually(lambda: subscription._has_lost, what="the mailbox is full")
         assert subscription._messages == []
-        store.add_event(RUN_ID, 1, "paused", {})
+        store.events.add(RUN_ID, 1, "paused", {})
         found = b""
         while b'"kind":"paused"' not in found:
             found += next(answer)

@@ -35,7 +35,7 @@ def write_run(
     store.open_run(RUN_ID, {"MAX_STEPS": MAX_STEPS})
     steps = range(LOG_EVERY, last_step + 1, LOG_EVERY)
     records = {step: example_record(step, now - 0.21 * (last_step - step)) for step in steps}
-    store.add_series(
+    store.series.add(
         RUN_ID, [SeriesRow(step, record["last_update_time"], curves(record)) for step, record in records.items()]
     )
     for step in RECORD_STEPS:
@@ -43,7 +43,7 @@ def write_run(
             save_record(root, store, records[step])
     snapshot = example_record(last_step, now) if last_step else None
     values = {"heartbeat_at": now, "progress_at": now, "step": last_step, "state": state.value, "snapshot": snapshot}
-    store.update_run(RUN_ID, started_at=now - 0.21 * last_step, **values)
+    store.runs.update(RUN_ID, started_at=now - 0.21 * last_step, **values)
     return store
 
 
@@ -51,7 +51,7 @@ def save_record(root: Path, store: Store, record: Record) -> str:
     """Write a record's file and its copy in the store; returns the sha256."""
     step = record["step_current"]
     sha256 = write_whole(root / record_name(step), encode_record(record))
-    store.add_record(RUN_ID, step, record, sha256)
+    store.records.add(RUN_ID, step, record, sha256)
     return sha256
 
 

@@ -44,7 +44,7 @@ def test_a_command_needs_the_token(make_client: MakeClient, store: Store) -> Non
     client = make_client(api_token=TOKEN)
 
     assert client.post("/stop").status_code == 401
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
     assert client.post("/stop", headers=BEARER).status_code == 202
 
 
@@ -92,7 +92,7 @@ def test_a_token_to_read_cannot_steer(make_client: MakeClient, store: Store, tok
     assert client.get("/state", headers=reading).status_code == 200
     assert kind_of(refused) == (403, "insufficient-scope")
     assert 'scope="control"' in refused.headers["WWW-Authenticate"]
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 def test_a_token_to_control_can_steer_and_read(make_client: MakeClient, store: Store, tokens: Path) -> None:
@@ -229,7 +229,7 @@ def test_too_many_commands_are_refused_and_reading_goes_on(make_client: MakeClie
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert int(answers[-1].headers["Retry-After"]) in range(25, 31)
     assert answers[-1].headers["RateLimit-Policy"] == '"commands";q=2;w=60'
-    assert len(store.commands(RUN_ID)) == 2
+    assert len(store.commands.find(RUN_ID)) == 2
     assert client.get("/state").status_code == 200
     assert client.post("/checkpoint?dry_run=true").status_code == 200, "it only asks whether"
 
@@ -305,7 +305,7 @@ def test_with_names_given_only_those_are_served(make_client: MakeClient, store: 
 
 
 def actor_of(store: Store) -> str:
-    return store.commands(RUN_ID)[-1].actor
+    return store.commands.find(RUN_ID)[-1].actor
 
 
 def test_a_forwarded_address_is_not_believed_without_a_proxy(client: FlaskClient, store: Store) -> None:
@@ -337,7 +337,7 @@ def test_another_web_page_cannot_steer(client: FlaskClient, store: Store, origin
     answer = client.post("/stop", headers={"Host": "127.0.0.1:5050", "Origin": origin})
 
     assert (answer.status_code, answer.get_json()["type"]) == (403, "/problems/foreign-origin")
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 def test_another_web_page_cannot_steer_with_a_token_either(make_client: MakeClient, store: Store) -> None:

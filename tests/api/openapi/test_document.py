@@ -105,7 +105,7 @@ def test_what_everybody_may_ask_for_is_made_once(client: FlaskClient, monkeypatc
     first = [client.get(path).data for path in ("/openapi.json", "/docs")]
     monkeypatch.delattr(openapi, "build")
     monkeypatch.delattr(openapi, "encoded")
-    monkeypatch.delattr(openapi, "reference")
+    monkeypatch.delattr(openapi, "html")
 
     assert [client.get(path).data for path in ("/openapi.json", "/docs")] == first
 

@@ -22,7 +22,7 @@ from service.alerts.rules import NAMES
 from service.commands import CommandState, Kind
 from service.run.state import RunState
 from service.run.trainer_stats import TrainerStats
-from service.store.queries.ranks import RankRow, replace_ranks
+from service.store.queries.ranks import RankRow
 from service.store.store import Store
 from tests.api.harness.example_run import LAST_STEP, MAX_STEPS, RECORD_STEPS, RUN_ID, example_record, write_run
 
@@ -67,10 +67,9 @@ def kinds(client: FlaskClient, path: str = "/metrics") -> dict[str, str]:
 def tell_everything(store: Store) -> None:
     """Let the run's store hold all that a trainer can tell."""
     now = time.time()
-    store.update_run(RUN_ID, facts=dict(FACTS), config={"PLATEAU_PATIENCE": 250})
+    store.runs.update(RUN_ID, facts=dict(FACTS), config={"PLATEAU_PATIENCE": 250})
     stages = ("all-reduce", "data")
-    replace_ranks(
-        store,
+    store.ranks.replace(
         RUN_ID,
         [
             RankRow(rank, now - rank, "gpu-07", 70 + rank, f"cuda:{rank}", stage, 4200 + rank, 2.0, None, None)
@@ -101,7 +100,7 @@ def test_the_process_tells_of_itself_only_beside_the_default_run(client: FlaskCl
 
 
 def test_the_values_are_those_of_the_store_in_base_units(client: FlaskClient, store: Store) -> None:
-    store.update_run(RUN_ID, step=4237)
+    store.runs.update(RUN_ID, step=4237)
     values = scrape(client)
 
     record = example_record(LAST_STEP, 0.0)
@@ -150,7 +149,7 @@ def test_what_the_trainer_tells_of_its_parts_is_shown(client: FlaskClient, store
 
 def test_what_ranks_do_is_told_by_rank(client: FlaskClient, store: Store) -> None:
     tell_everything(store)
-    store.update_run(RUN_ID, snapshot=example_record(LAST_STEP, 1.0, slow_rank=1))
+    store.runs.update(RUN_ID, snapshot=example_record(LAST_STEP, 1.0, slow_rank=1))
     values, now = scrape(client), time.time()
 
     assert of(values, "leitstand_rank_stage") == {("0", "all-reduce"): 1, ("1", "data"): 1}
@@ -174,15 +173,15 @@ def test_words_are_sets_of_states(client: FlaskClient, store: Store) -> None:
 
 
 def test_the_time_left_follows_the_live_step(client: FlaskClient, store: Store) -> None:
-    store.update_run(RUN_ID, step=MAX_STEPS - 1000)
+    store.runs.update(RUN_ID, step=MAX_STEPS - 1000)
     assert scrape(client)["leitstand_train_eta_seconds", ()] == pytest.approx(210)
-    store.update_run(RUN_ID, step=MAX_STEPS)
+    store.runs.update(RUN_ID, step=MAX_STEPS)
     assert scrape(client)["leitstand_train_eta_seconds", ()] == 0
 
 
 def test_the_patience_is_the_one_in_force(client: FlaskClient, store: Store) -> None:
     tell_everything(store)
-    store.update_run(RUN_ID, live={"changes": {"PLATEAU_PATIENCE": 400}, "replaced": {"PLATEAU_PATIENCE": 250}})
+    store.runs.update(RUN_ID, live={"changes": {"PLATEAU_PATIENCE": 400}, "replaced": {"PLATEAU_PATIENCE": 250}})
 
     assert scrape(client)["leitstand_adaptive_plateau_patience_steps", ()] == 400
 
@@ -214,9 +213,9 @@ def test_the_disk_is_looked_at_where_the_directory_is(client: FlaskClient, store
 
 
 def test_a_command_is_counted_once_it_has_ended(client: FlaskClient, store: Store) -> None:
-    done = store.submit(RUN_ID, Kind.VALIDATE, {}, actor="a", source="api")
-    store.submit(RUN_ID, Kind.VALIDATE, {}, actor="a", source="api")
-    store.finish_command(done.id, CommandState.DONE)
+    done = store.commands.submit(RUN_ID, Kind.VALIDATE, {}, actor="a", source="api")
+    store.commands.submit(RUN_ID, Kind.VALIDATE, {}, actor="a", source="api")
+    store.commands.finish(done.id, CommandState.DONE)
 
     values = scrape(client)
     counts = of(values, "leitstand_commands_total")
@@ -232,12 +231,14 @@ def test_the_delay_of_commands_is_counted_by_size(client: FlaskClient, store: St
     delays = {0.03: None, 0.7: None, 400.0: None, -5.0: None, 8.0: 9000}
     with sqlite3.connect(root / "leitstand.db") as connection:
         for delay, apply_at_step in delays.items():
-            command = store.submit(RUN_ID, Kind.VALIDATE, {}, actor="a", source="api", apply_at_step=apply_at_step)
+            command = store.commands.submit(
+                RUN_ID, Kind.VALIDATE, {}, actor="a", source="api", apply_at_step=apply_at_step
+            )
             connection.execute(
                 "UPDATE commands SET created_at = 1000, started_at = ? WHERE id = ?", (1000 + delay, command.id)
             )
             connection.commit()
-    store.submit(RUN_ID, Kind.STOP, {}, actor="a", source="api")
+    store.commands.submit(RUN_ID, Kind.STOP, {}, actor="a", source="api")
 
     values = scrape(client)
     buckets = {bound: value for (bound,), value in of(values, "leitstand_command_delay_seconds_bucket").items()}
@@ -274,9 +275,9 @@ def test_a_request_that_waits_is_seen_while_it_does(client: FlaskClient, store: 
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.post, "/validate?wait=30")
         eventually(lambda: scrape(other)["leitstand_api_waiting_requests", ()] == 1, what="the request that waits")
-        eventually(lambda: store.commands(RUN_ID), what="its command")
-        (command,) = store.commands(RUN_ID)
-        store.finish_command(command.id, CommandState.DONE)
+        eventually(lambda: store.commands.find(RUN_ID), what="its command")
+        (command,) = store.commands.find(RUN_ID)
+        store.commands.finish(command.id, CommandState.DONE)
         assert answer.result(60).status_code == 200
 
     assert scrape(other)["leitstand_api_waiting_requests", ()] == 0
@@ -304,7 +305,7 @@ def test_a_defect_ends_a_request_too(client: FlaskClient, store: Store, monkeypa
 def test_alerts_are_shown_on_and_off(client: FlaskClient, store: Store) -> None:
     tell_everything(store)
     assert of(scrape(client), "leitstand_alert")["failed",] == 0
-    store.update_run(RUN_ID, state=RunState.FAILED.value)
+    store.runs.update(RUN_ID, state=RunState.FAILED.value)
 
     alerts = of(scrape(client), "leitstand_alert")
     assert alerts["failed",] == 1
@@ -352,7 +353,7 @@ def test_a_scrape_reads_no_record_and_no_series(client: FlaskClient, store: Stor
 
 
 def test_a_value_that_is_not_known_is_left_out(client: FlaskClient, store: Store) -> None:
-    store.update_run(RUN_ID, snapshot=example_record(4200, 1.0, quality_ki_value=None, grad_norm=None))
+    store.runs.update(RUN_ID, snapshot=example_record(4200, 1.0, quality_ki_value=None, grad_norm=None))
     values = scrape(client)
 
     assert ("leitstand_train_grad_norm", ()) not in values
@@ -433,6 +434,6 @@ def test_ready_means_that_a_command_could_be_obeyed(client: FlaskClient, root: P
     store = write_run(root)
     assert (client.get("/readyz").status_code, client.get("/readyz").get_json()) == (200, {"ready": True})
 
-    store.update_run(RUN_ID, heartbeat_at=time.time() - 60)
+    store.runs.update(RUN_ID, heartbeat_at=time.time() - 60)
     assert client.get("/readyz").get_json()["type"] == "/problems/no-trainer"
     store.close()

@@ -16,7 +16,7 @@ from service.commands import CommandState
 from service.config.loader import as_text
 from service.config.settings import RunConfig
 from service.run.state import RunState
-from service.store.queries.runs import RunStore
+from service.store.queries.runs import RunQueries
 from service.store.store import Store
 
 Listed = dict[str, dict[str, Any]]
@@ -38,7 +38,7 @@ def make_run() -> Iterator[MakeRun]:
         store.open_run(run_id, config)
         ahead = time.time() + 3600
         alive = {"heartbeat_at": ahead, "progress_at": ahead, "state": RunState.RUNNING.value}
-        store.update_run(run_id, started_at=started_at, step=10, **alive)
+        store.runs.update(run_id, started_at=started_at, step=10, **alive)
         return store
 
     yield make
@@ -115,7 +115,7 @@ def test_every_route_of_a_run_is_below_its_url(registry: FlaskClient, folder: Pa
     assert queued.status_code == 202
     assert queued.headers["Location"] == f"/runs/aaa/commands/{queued.get_json()['id']}"
     assert registry.get(queued.headers["Location"]).get_json() == queued.get_json()
-    assert [len(store.commands(run_id)) for run_id, store in stores.items()] == [1, 0]
+    assert [len(store.commands.find(run_id)) for run_id, store in stores.items()] == [1, 0]
     for path in ("state", "settings", "commands", "ranks", "statistics", "series", "metrics", "checkpoints"):
         assert registry.get(f"/runs/bbb/{path}").status_code == 200
 
@@ -197,7 +197,7 @@ def test_a_quiet_store_is_read_again_once_somebody_writes_to_it(
     for step in (11, 12, 13):
         assert runs(registry)["aaa"]["step"] == step - 1
         assert runs(registry)["aaa"]["step"] == step - 1
-        store.update_run("aaa", step=step)
+        store.runs.update("aaa", step=step)
 
 
 def test_damaged_directories_are_named_and_hide_no_other(
@@ -235,7 +235,7 @@ def test_of_two_directories_with_the_same_run_the_livelier_one_counts(
     shutil.copytree(folder / "original", folder / "a copy")
     assert (runs(registry)["aaa"]["directory"], list(skipped(registry))) == (str(folder / "a copy"), ["original"])
 
-    store.update_run("aaa", heartbeat_at=time.time() + 7200, step=20)
+    store.runs.update("aaa", heartbeat_at=time.time() + 7200, step=20)
 
     assert runs(registry)["aaa"]["directory"] == str(folder / "original")
     assert skipped(registry) == {"a copy": f"it holds run aaa, as {folder / 'original'} does, which is served"}
@@ -309,7 +309,7 @@ def test_the_default_run_is_found_without_reading_all_runs_of_a_shared_store(
 ) -> None:
     for number, run_id in enumerate(("older", "newer")):
         make_run(tmp_path / run_id, run_id, store_url=store_url, started_at=float(number))
-    monkeypatch.delattr(RunStore, "runs")
+    monkeypatch.delattr(RunQueries, "all")
 
     assert make_room(tmp_path / "absent", store_url=store_url).get("/state").get_json()["run_id"] == "newer"
 
@@ -323,7 +323,7 @@ def test_the_checkpoint_of_a_run_elsewhere_is_left_to_its_trainer(
     answer = client.post("/runs/elsewhere/rollback", json={"checkpoint": 500})
 
     assert answer.status_code == 202
-    assert [command.arguments for command in store.commands("elsewhere")] == [{"checkpoint": "500"}]
+    assert [command.arguments for command in store.commands.find("elsewhere")] == [{"checkpoint": "500"}]
 
 
 def test_data_roots_run_is_the_default_though_others_report_into_the_same_store(
@@ -348,7 +348,7 @@ def test_a_run_that_moved_to_the_shared_store_is_read_there(
     client = make_room(tmp_path, store_url=store_url)
     assert client.get("/state").get_json()["step_live"] == 10
 
-    make_run(tmp_path, "aaa", store_url=store_url).update_run("aaa", step=20)
+    make_run(tmp_path, "aaa", store_url=store_url).runs.update("aaa", step=20)
 
     assert client.get("/state").get_json()["step_live"] == 20
     assert [(entry["run_id"], entry["step"]) for entry in client.get("/runs").get_json()["runs"]] == [("aaa", 20)]
@@ -376,7 +376,7 @@ def test_a_command_of_any_run_is_found_in_the_shared_store(
     client = make_room(tmp_path / "absent", store_url=store_url)
     command_id = client.post("/validate").get_json()["id"]
     make_run(tmp_path / "newer", "newer", started_at=2.0, store_url=store_url)
-    store.finish_command(command_id, CommandState.DONE, step=12)
+    store.commands.finish(command_id, CommandState.DONE, step=12)
 
     assert client.get(f"/commands/{command_id}").get_json()["state"] == "done"
     assert client.get(f"/runs/newer/commands/{command_id}").status_code == 404

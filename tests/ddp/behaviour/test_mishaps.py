@@ -16,7 +16,6 @@ import pytest
 from service.commands import CommandState, Kind
 from service.run.record import list_records
 from service.run.state import LEFT_BY_SIGNAL, RunState
-from service.store.queries.ranks import rank_rows
 from service.store.store import Store
 from tests.ddp.harness.launching import Launch, settings
 from tests.ddp.harness.training import Eventually, Training
@@ -146,7 +145,7 @@ def test_a_rank_that_hangs_is_named_with_its_stage_and_its_stack(
     row = run.run()
     assert row is not None
     assert row.reason == stall["details"]["reason"]
-    waiting, hanging = rank_rows(run.store, row.id)
+    waiting, hanging = run.store.ranks.rows(row.id)
     assert (waiting.stage, hanging.stage) == ("all-reduce", "data")
     assert hanging.stack is not None
     assert "hang_until_released" in hanging.stack
@@ -272,7 +271,7 @@ def test_a_rank_that_runs_out_of_memory_says_which_batch_fits_and_ends_all_with_
     assert "set BATCH_SIZE=2 and ACCUMULATION_STEPS=4" in output
     assert output.count("Error: ") == 1
     assert "Traceback" not in output
-    row = Store(tmp_path / "run" / "leitstand.db").current_run()
+    row = Store(tmp_path / "run" / "leitstand.db").runs.latest()
     assert row is not None
     assert row.state is RunState.FAILED
     assert "Rank 1 ran out of memory" in str(row.reason)

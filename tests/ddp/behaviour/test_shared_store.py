@@ -48,7 +48,7 @@ def record(step: int) -> dict[str, Any]:
 
 
 def state_of(store: Store, command_id: str) -> CommandState:
-    command = store.command(command_id)
+    command = store.commands.get(command_id)
     assert command is not None
     return command.state
 
@@ -67,7 +67,7 @@ def test_a_server_killed_twice_and_started_again_loses_nothing_and_doubles_nothi
         recorder.log_point(step, {"total_loss_value": 1.0 / step}, record(step))
         recorder.event("something", {"step": step})
         if step in (100, 200):
-            eventually(lambda: store.series_span(RUN), what="a first log point")
+            eventually(lambda: store.series.span(RUN), what="a first log point")
             caplog.clear()
             postgres.kill()
             eventually(lambda: "The store cannot be reached" in caplog.text, what="the warning")
@@ -77,13 +77,13 @@ def test_a_server_killed_twice_and_started_again_loses_nothing_and_doubles_nothi
     recorder.record(record(300), {"quality_ki_value": 0.5}, [], [])
 
     def is_complete() -> bool:
-        return store.record_count(RUN) == 1 and store.series_span(RUN) == (1, 300)
+        return store.records.count(RUN) == 1 and store.series.span(RUN) == (1, 300)
 
     eventually(is_complete, what="all that was written")
-    assert [row.step for row in store.series(RUN)] == list(steps)
-    happened = [event for event in store.events_after(RUN, 0, 1000) if event.kind == "something"]
+    assert [row.step for row in store.series.between(RUN)] == list(steps)
+    happened = [event for event in store.events.after(RUN, 0, 1000) if event.kind == "something"]
     assert [event.details["step"] for event in happened] == list(steps)
-    eventually(lambda: (run := store.run(RUN)) and run.step == 300, what="the heartbeat")
+    eventually(lambda: (run := store.runs.get(RUN)) and run.step == 300, what="the heartbeat")
     assert PASSWORD not in caplog.text
 
 
@@ -103,7 +103,7 @@ def test_a_server_that_stands_still_keeps_no_record_from_its_file_and_doubles_no
         recorder.mark_step(step)
         recorder.event("something", {"step": step})
         if step == 100:
-            eventually(lambda: store.event_counts(RUN), what="a first event")
+            eventually(lambda: store.events.counts(RUN), what="a first event")
             postgres.freeze()
     try:
         recorder.record(record(200), {"quality_ki_value": 0.5}, [], [])
@@ -113,8 +113,8 @@ def test_a_server_that_stands_still_keeps_no_record_from_its_file_and_doubles_no
         postgres.thaw()
     eventually(lambda: "The store is back" in caplog.text, what="the all-clear")
 
-    eventually(lambda: store.record_count(RUN) == 1, what="the copy of the record")
-    happened = [event for event in store.events_after(RUN, 0, 1000) if event.kind == "something"]
+    eventually(lambda: store.records.count(RUN) == 1, what="the copy of the record")
+    happened = [event for event in store.events.after(RUN, 0, 1000) if event.kind == "something"]
     assert [event.details["step"] for event in happened] == list(steps)
 
 
@@ -123,7 +123,7 @@ def test_commands_arrive_again_after_the_server_was_away(
 ) -> None:
     postgres.stop()
     postgres.start()
-    command = store.submit(RUN, Kind.PAUSE, {}, actor="me", source="api")
+    command = store.commands.submit(RUN, Kind.PAUSE, {}, actor="me", source="api")
 
     eventually(lambda: state_of(store, command.id) is CommandState.RUNNING, what="the command's beginning")
 
@@ -135,8 +135,8 @@ def test_what_may_have_been_written_is_not_written_twice(tmp_path: Path) -> None
         lost = 0
 
         @contextmanager
-        def together(self) -> Iterator[None]:
-            with super().together():
+        def transaction_scope(self) -> Iterator[None]:
+            with super().transaction_scope():
                 yield
             self.lost += 1
             if self.lost == 1:
@@ -147,13 +147,13 @@ def test_what_may_have_been_written_is_not_written_twice(tmp_path: Path) -> None
         store.open_run(RUN, {})
     store.lost = 0
     queue = StoreWriter(store, RUN)
-    queue.add(lambda store: store.add_event(RUN, 1, "first", {}))
+    queue.add(lambda store: store.events.add(RUN, 1, "first", {}))
     with pytest.raises(StoreUnavailableError):
         queue.write()
-    queue.add(lambda store: store.add_event(RUN, 2, "second", {}))
+    queue.add(lambda store: store.events.add(RUN, 2, "second", {}))
     queue.write()
 
-    assert [event.kind for event in store.events_after(RUN, 0, 9)] == ["first", "second"]
+    assert [event.kind for event in store.events.after(RUN, 0, 9)] == ["first", "second"]
     assert len(queue) == 0
 
 
@@ -164,7 +164,7 @@ def test_what_failed_to_be_written_is_written_at_the_next_try(tmp_path: Path) ->
     obstacles = [StoreUnavailableError("busy")]
 
     def hesitate(store: Store) -> None:
-        store.add_event(RUN, 1, "half", {})
+        store.events.add(RUN, 1, "half", {})
         if obstacles:
             raise obstacles.pop()
 
@@ -173,7 +173,7 @@ def test_what_failed_to_be_written_is_written_at_the_next_try(tmp_path: Path) ->
         queue.write()
     queue.write()
 
-    assert [event.kind for event in store.events_after(RUN, 0, 9)] == ["half"]
+    assert [event.kind for event in store.events.after(RUN, 0, 9)] == ["half"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), "a text where a number belongs"])
@@ -183,15 +183,15 @@ def test_a_writing_that_is_not_storable_leaves_nothing_half_done(tmp_path: Path,
     queue = StoreWriter(store, RUN)
 
     def half(store: Store) -> None:
-        store.add_event(RUN, 1, "half", {})
-        store.add_series(RUN, [SeriesRow(step, 1.0, {"loss": [1.0, value][step % 2]}) for step in range(1000)])
+        store.events.add(RUN, 1, "half", {})
+        store.series.add(RUN, [SeriesRow(step, 1.0, {"loss": [1.0, value][step % 2]}) for step in range(1000)])
 
-    queue.add(lambda store: store.add_event(RUN, 1, "before", {}))
+    queue.add(lambda store: store.events.add(RUN, 1, "before", {}))
     queue.add(half)
-    queue.add(lambda store: store.add_event(RUN, 1, "after", {}))
+    queue.add(lambda store: store.events.add(RUN, 1, "after", {}))
     queue.write()
 
-    assert [event.kind for event in store.events_after(RUN, 0, 9)] == ["before", "after"]
+    assert [event.kind for event in store.events.after(RUN, 0, 9)] == ["before", "after"]
 
 
 # Starts
@@ -207,7 +207,7 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
 ) -> None:  # fmt: skip
     monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
     with closing(Store(store_url)) as store:
-        store.add_series(RUN, [SeriesRow(step, 1.0, {"loss": 1.0}) for step in (10, 20)])
+        store.series.add(RUN, [SeriesRow(step, 1.0, {"loss": 1.0}) for step in (10, 20)])
         postgres.stop()
         begun = registration(step=10)
         writing, before = register_run(RunConfig(store_url=store_url), begun)
@@ -219,10 +219,10 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
         recorder.start()
         eventually(lambda: "The store cannot be reached" in caplog.text, what="the warning")
         postgres.start()
-        eventually(lambda: store.series_span(RUN) == (10, 12), what="the log point")
+        eventually(lambda: store.series.span(RUN) == (10, 12), what="the log point")
         recorder.close(RunState.STOPPED)
 
-        run = store.run(RUN)
+        run = store.runs.get(RUN)
         assert run is not None
         assert (run.started_at, run.config, run.state) == (begun.time, {"SCALE": 3}, RunState.STOPPED)
     assert "training starts, unseen until it is back" in caplog.text
@@ -258,7 +258,7 @@ def test_a_start_with_a_damaged_file_ends_with_a_sentence(tmp_path: Path) -> Non
 
 
 def test_the_next_start_knows_what_the_last_trainer_told(store: Store, store_url: str) -> None:
-    store.update_run(RUN, facts={"checkpoint_step": 7})
+    store.runs.update(RUN, facts={"checkpoint_step": 7})
 
     writing, before = register_run(RunConfig(store_url=store_url), registration())
 
@@ -287,7 +287,7 @@ def test_a_training_reports_to_the_server_and_is_steered_from_there(
         run = training.run()
         assert run is not None
         assert run.state is RunState.STOPPED
-        assert training.store.record(run.id, validated.step or 0) is not None
+        assert training.store.records.get(run.id, validated.step or 0) is not None
         assert training.events("started") != []
     assert not (training.root / "leitstand.db").exists()
     assert PASSWORD not in training.output + (training.root / "training.log").read_text()

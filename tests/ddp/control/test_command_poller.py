@@ -9,37 +9,48 @@ import pytest
 from ddp.control.command_poller import CommandPoller
 from ddp.control.command_queue import CommandQueue
 from service.commands import CommandState, Kind
+from service.store.queries.commands import CommandQueries
 from service.store.store import Store, StoreUnavailableError
 
 RUN = "run0"
 
 
-class ForgetfulStore(Store):
+class ForgetfulQueries(CommandQueries):
     """The first beginning of a command is kept or not, and nobody hears which."""
 
     is_kept = True
     has_lost = False
 
-    def begin_command(self, command_id: str) -> bool:
+    def begin(self, command_id: str) -> bool:
         if self.has_lost:
-            return super().begin_command(command_id)
+            return super().begin(command_id)
         self.has_lost = True
         if self.is_kept:
-            super().begin_command(command_id)
+            super().begin(command_id)
         raise StoreUnavailableError("connection lost")
+
+
+class ForgetfulStore(Store):
+    """A store whose commands are begun with `ForgetfulQueries`."""
+
+    def __init__(self, location: Path) -> None:
+        super().__init__(location, create=True, keep_open=True)
+        self.commands = self.forgetful = ForgetfulQueries(self)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
-    with closing(ForgetfulStore(tmp_path / "leitstand.db", create=True, keep_open=True)) as store:
+    with closing(ForgetfulStore(tmp_path / "leitstand.db")) as store:
         store.open_run(RUN, {})
         yield store
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_command_whose_beginning_nobody_heard_of_is_carried_out_once(store: ForgetfulStore, is_kept: bool) -> None:
-    store.is_kept = is_kept
-    first, second = (store.submit(RUN, kind, {}, actor="me", source="api") for kind in (Kind.PAUSE, Kind.VALIDATE))
+    store.forgetful.is_kept = is_kept
+    first, second = (
+        store.commands.submit(RUN, kind, {}, actor="me", source="api") for kind in (Kind.PAUSE, Kind.VALIDATE)
+    )
     command_queue = CommandQueue()
     command_poller = CommandPoller(store, RUN, command_queue)
 
@@ -48,16 +59,16 @@ def test_a_command_whose_beginning_nobody_heard_of_is_carried_out_once(store: Fo
     command_poller.poll(1)
 
     assert [command.id for command in command_queue.take_all()] == [first.id, second.id]
-    assert [command.state for command in store.commands(RUN)] == [CommandState.RUNNING] * 2
+    assert [command.state for command in store.commands.find(RUN)] == [CommandState.RUNNING] * 2
 
 
 def test_a_command_that_was_cancelled_meanwhile_is_not_carried_out(store: ForgetfulStore) -> None:
-    store.is_kept = False
-    command, command_queue = store.submit(RUN, Kind.PAUSE, {}, actor="me", source="api"), CommandQueue()
+    store.forgetful.is_kept = False
+    command, command_queue = store.commands.submit(RUN, Kind.PAUSE, {}, actor="me", source="api"), CommandQueue()
     command_poller = CommandPoller(store, RUN, command_queue)
     with pytest.raises(StoreUnavailableError):
         command_poller.poll(1)
-    store.cancel_command(command.id, "by eva")
+    store.commands.cancel(command.id, "by eva")
 
     command_poller.poll(1)
 

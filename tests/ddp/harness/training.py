@@ -32,7 +32,7 @@ class Training:
 
     def run(self) -> RunRow | None:
         try:
-            return self.store.current_run()
+            return self.store.runs.latest()
         except StoreUnavailableError:
             return None
 
@@ -48,14 +48,14 @@ class Training:
         """Queue a command; returns its id."""
         run = self.run()
         assert run is not None
-        return self.store.submit(run.id, kind, arguments or {}, actor="tester", source="api", **options).id
+        return self.store.commands.submit(run.id, kind, arguments or {}, actor="tester", source="api", **options).id
 
     def ask(self, *kinds: Kind) -> list[Command]:
         """Queue commands and wait for their ends."""
         return [self.ended(command_id) for command_id in [self.submit(kind) for kind in kinds]]
 
     def command(self, command_id: str) -> Command:
-        found = self.store.command(command_id)
+        found = self.store.commands.get(command_id)
         assert found is not None
         return found
 
@@ -76,7 +76,7 @@ class Training:
         """The events of the run."""
         run = self.run()
         assert run is not None
-        return [asdict(event) for event in self.store.events_after(run.id, 0, 10_000)]
+        return [asdict(event) for event in self.store.events.after(run.id, 0, 10_000)]
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The events of one kind."""

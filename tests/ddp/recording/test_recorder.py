@@ -41,14 +41,14 @@ class Bench:
         self.recorder.start()
 
     def facts(self) -> dict[str, Any]:
-        run = self.store.current_run()
+        run = self.store.runs.latest()
         return dict((run and run.facts) or {})
 
     def submit(self, kind: Kind) -> str:
-        return self.store.submit(RUN, kind, {}, actor="me", source="api").id
+        return self.store.commands.submit(RUN, kind, {}, actor="me", source="api").id
 
     def state_of(self, command_id: str) -> CommandState:
-        command = self.store.command(command_id)
+        command = self.store.commands.get(command_id)
         assert command is not None
         return command.state
 
@@ -82,9 +82,9 @@ def test_a_command_reaches_the_inbox_begun_and_never_twice(bench: Bench, eventua
 def test_a_cancelled_command_never_begins(bench: Bench, eventually: Eventually) -> None:
     bench.recorder.close(RunState.STOPPED)
     cancelled = bench.submit(Kind.STOP)
-    bench.store.finish_command(cancelled, CommandState.CANCELLED)
+    bench.store.commands.finish(cancelled, CommandState.CANCELLED)
 
-    assert bench.store.begin_command(cancelled) is False
+    assert bench.store.commands.begin(cancelled) is False
 
 
 def test_a_record_is_on_disk_before_its_command_is_done(bench: Bench, eventually: Eventually) -> None:
@@ -95,14 +95,14 @@ def test_a_record_is_on_disk_before_its_command_is_done(bench: Bench, eventually
     bench.recorder.record(record(7), {"quality_ki_value": 0.5}, [("val_0.png", picture)], [(command, {"ranks": []})])
     eventually(lambda: bench.state_of(command_id).is_final, what="the command's end")
 
-    done = bench.store.command(command_id)
+    done = bench.store.commands.get(command_id)
     assert done is not None
     assert (done.state, done.step, done.result) == (
         CommandState.DONE, 7, {"ranks": [], "record": "Statistik_7.json"},
     )  # fmt: skip
     assert json.loads((bench.directory.root / "Statistik_7.json").read_text())["step_current"] == 7
     assert (bench.directory.previews / "step_7" / "val_0.webp").stat().st_size > 0
-    eventually(lambda: bench.store.record_count(RUN), what="the copy in the store")
+    eventually(lambda: bench.store.records.count(RUN), what="the copy in the store")
 
 
 def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_written_later(
@@ -118,7 +118,7 @@ def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_w
     obstacle.rmdir()
     eventually(obstacle.is_file, what="the record's file")
 
-    failed = bench.store.command(command_id)
+    failed = bench.store.commands.get(command_id)
     assert failed is not None
     assert "will be tried again" in str(failed.reason)
     assert caplog.text.count("⚠️  Failed to save statistics JSON: ") == 1
@@ -135,10 +135,10 @@ def test_a_locked_store_delays_writing_but_loses_nothing(
     eventually(lambda: "The store cannot be reached" in caplog.text, what="the warning")
     locker.execute("ROLLBACK")
     locker.close()
-    eventually(lambda: len(bench.store.series(RUN)) == 50, what="the log points")
+    eventually(lambda: len(bench.store.series.between(RUN)) == 50, what="the log points")
 
     assert caplog.text.count("The store cannot be reached") == 1
-    assert [row.step for row in bench.store.series(RUN)] == list(range(1, 51))
+    assert [row.step for row in bench.store.series.between(RUN)] == list(range(1, 51))
 
 
 def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
@@ -155,12 +155,12 @@ def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     recorder.start()
     recorder.close(RunState.FINISHED)
 
-    run = store.current_run()
+    run = store.runs.latest()
     assert run is not None
     assert run.facts is not None
     assert run.facts["log_points_dropped"] == 15
-    assert len(store.series(RUN)) == 10
-    assert len(store.events_after(RUN, 0, 100)) == 25
+    assert len(store.series.between(RUN)) == 10
+    assert len(store.events.after(RUN, 0, 100)) == 25
 
 
 def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
@@ -175,7 +175,7 @@ def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
     queued_id = bench.submit(Kind.STOP)
     bench.recorder.close(RunState.FINISHED, "all done")
 
-    run = bench.store.current_run()
+    run = bench.store.runs.latest()
     assert run is not None
     assert (run.state, run.reason, run.step) == (RunState.FINISHED, "all done", 12)
     assert bench.state_of(command_id) is CommandState.REJECTED
@@ -200,9 +200,9 @@ def test_what_cannot_be_stored_is_dropped_and_named_and_what_follows_is_written(
     bench.recorder.event("before", {})
     bench.recorder.event("bad", {"a set": {1, 2}})
     bench.recorder.event("after", {})
-    eventually(lambda: len(bench.store.events_after(RUN, 0, 100)) == 2, what="both good events")
+    eventually(lambda: len(bench.store.events.after(RUN, 0, 100)) == 2, what="both good events")
 
-    assert [event.kind for event in bench.store.events_after(RUN, 0, 100)] == ["before", "after"]
+    assert [event.kind for event in bench.store.events.after(RUN, 0, 100)] == ["before", "after"]
     assert "is not storable and was dropped" in caplog.text
 
 
@@ -240,9 +240,9 @@ def test_nothing_is_lost_or_doubled_while_several_threads_tell_at_once(bench: Be
             bench.recorder.log_point(step, {"total_loss_value": 1.0}, record(step))
         for done in told:
             done.result(60)
-    eventually(lambda: len(bench.store.events_after(RUN, 0, 1000)) == 900, what="all events")
-    eventually(lambda: len(bench.store.series(RUN)) == 300, what="all log points")
+    eventually(lambda: len(bench.store.events.after(RUN, 0, 1000)) == 900, what="all events")
+    eventually(lambda: len(bench.store.series.between(RUN)) == 300, what="all log points")
 
-    found = [event.details for event in bench.store.events_after(RUN, 0, 1000)]
+    found = [event.details for event in bench.store.events.after(RUN, 0, 1000)]
     for teller in range(3):
         assert [it["number"] for it in found if it["teller"] == teller] == list(range(300))

@@ -23,7 +23,7 @@ def test_the_last_checkpoint_of_an_earlier_trainer_stays_the_last_until_there_is
     store = Store(tmp_path / "leitstand.db", create=True)
     assert previous_stats(store, "run") == {}
     store.open_run("run", {})
-    store.update_run("run", facts={"checkpoint_step": 5, "checkpoints_written": 3, "has_perceptual": True})
+    store.runs.update("run", facts={"checkpoint_step": 5, "checkpoints_written": 3, "has_perceptual": True})
     own: TrainerStats = {"checkpoints_written": 0}
     source = TrainerStatsSource(RunDirectory(tmp_path), previous_stats(store, "run"), False, lambda: own)
     store.close()

@@ -35,11 +35,11 @@ def store(location: Path | str) -> Iterator[Store]:
 def set_run(store: Store, **values: Any) -> None:
     now = time.time()
     fine = {"state": RunState.RUNNING, "heartbeat_at": now, "progress_at": now, "step": 4200, "facts": None}
-    store.update_run(RUN, **{**fine, **values})
+    store.runs.update(RUN, **{**fine, **values})
 
 
 def settle(store: Store, alert_log: AlertLog, later_seconds: float = 0.0, **more: Any) -> None:
-    run = store.run(RUN)
+    run = store.runs.get(RUN)
     assert run is not None
     alive = replace(run, heartbeat_at=run.heartbeat_at + later_seconds, progress_at=run.progress_at + later_seconds)
     alert_log.record_changes(alive, 50 * GIB, time.time() + later_seconds, **more)
@@ -50,7 +50,7 @@ def changes(store: Store) -> list[tuple[str, bool]]:
 
 
 def alert_events(store: Store) -> list[Event]:
-    return [event for event in store.events_after(RUN, 0, 1000) if event.kind == "alert"]
+    return [event for event in store.events.after(RUN, 0, 1000) if event.kind == "alert"]
 
 
 def test_beginning_and_end_are_written_once(store: Store) -> None:
@@ -98,7 +98,7 @@ def test_many_processes_at_once_write_a_change_once(store: Store, location: Path
     def watch(_: int) -> None:
         own = Store(location)
         alert_log = AlertLog(own, RUN)
-        run = own.run(RUN)
+        run = own.runs.get(RUN)
         assert run is not None
         alert_log.current(run, None, time.time())
         together.wait()
@@ -133,7 +133,7 @@ def test_in_an_old_run_alerts_only_end(store: Store) -> None:
     settle(store, alert_log, only_ends=True)
     assert changes(store) == []
 
-    run = store.run(RUN)
+    run = store.runs.get(RUN)
     assert run is not None
     assert list(alert_log.current(run, None, time.time()).on) == ["lost"], "it is on all the same"
 
@@ -142,38 +142,38 @@ def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
     alert_log = AlertLog(store, RUN)
 
     def present() -> list[str]:
-        run = store.run(RUN)
+        run = store.runs.get(RUN)
         assert run is not None
         return list(alert_log.current(run, None, time.time()).on)
 
-    store.add_event(RUN, 1, "not finite", {"steps": [1], "in_a_row": 1})
-    store.add_event(RUN, 1, "checkpoint failed", {"checkpoint": "step_0000001", "reason": "no space"})
+    store.events.add(RUN, 1, "not finite", {"steps": [1], "in_a_row": 1})
+    store.events.add(RUN, 1, "checkpoint failed", {"checkpoint": "step_0000001", "reason": "no space"})
     assert present() == ["non_finite", "checkpoint_failed"]
 
-    store.add_event(RUN, 2, "checkpoint", {"checkpoint": "step_0000002"})
+    store.events.add(RUN, 2, "checkpoint", {"checkpoint": "step_0000002"})
     assert present() == ["non_finite"]
 
-    store.add_event(RUN, 2, "started", {})
+    store.events.add(RUN, 2, "started", {})
     assert present() == []
 
 
 def test_a_rank_that_was_named_and_is_so_no_more_is_forgotten(store: Store) -> None:
-    store.add_event(RUN, 1, "slow rank", {"rank": 1, "own_seconds": [0.1, 0.3]})
-    alert_log, run = AlertLog(store, RUN), store.run(RUN)
+    store.events.add(RUN, 1, "slow rank", {"rank": 1, "own_seconds": [0.1, 0.3]})
+    alert_log, run = AlertLog(store, RUN), store.runs.get(RUN)
     assert run is not None
     later = time.time() + 700
     late = replace(run, heartbeat_at=later, progress_at=later)
 
     assert list(alert_log.current(late, None, later).on) == ["slow_rank"]
-    store.add_event(RUN, 1, "slow rank", {"rank": None, "own_seconds": [0.1, 0.1]})
+    store.events.add(RUN, 1, "slow rank", {"rank": None, "own_seconds": [0.1, 0.1]})
     assert list(alert_log.current(late, None, later).on) == []
 
 
 def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> None:
-    store.add_record(RUN, 500, {"step_current": 500}, "0" * 64)
+    store.records.add(RUN, 500, {"step_current": 500}, "0" * 64)
     with store.transaction() as connection:
         connection.exec_driver_sql("DELETE FROM events")
-    run, later = store.run(RUN), time.time() + DAY
+    run, later = store.runs.get(RUN), time.time() + DAY
     assert run is not None
     late = replace(run, heartbeat_at=later, progress_at=later, started_at=run.started_at - 9 * DAY)
 
@@ -196,11 +196,11 @@ def random_entry(store: Store, chance: random.Random) -> None:
             details = {"rank": chance.choice([None, 0, 1])}
         case "checkpoint failed":
             details = {"reason": f"no space {chance.random()}"}
-    store.add_event(RUN, 1, kind, details)
+    store.events.add(RUN, 1, kind, details)
 
 
 def test_a_book_that_is_opened_late_knows_what_one_knows_that_has_followed(store: Store) -> None:
-    chance, followed, run = random.Random(7), AlertLog(store, RUN), store.run(RUN)
+    chance, followed, run = random.Random(7), AlertLog(store, RUN), store.runs.get(RUN)
     assert run is not None
     for _ in range(40):
         random_entry(store, chance)
@@ -217,11 +217,13 @@ def test_a_book_that_is_opened_late_reads_a_few_entries_of_a_long_journal(
 ) -> None:
     with store.transaction_scope():
         for step in range(500):
-            store.add_record(RUN, step, {}, "0" * 64)
-            store.add_event(RUN, step, "alert", {"name": "disk", "is_on": step % 2 == 0, "since": 1.0, "sentence": "-"})
+            store.records.add(RUN, step, {}, "0" * 64)
+            store.events.add(
+                RUN, step, "alert", {"name": "disk", "is_on": step % 2 == 0, "since": 1.0, "sentence": "-"}
+            )
     read: list[int] = []
     monkeypatch.setattr(log, "Event", lambda **row: read.append(row["id"]) or Event(**row))
-    run = store.run(RUN)
+    run = store.runs.get(RUN)
     assert run is not None
     AlertLog(store, RUN).current(run, None, time.time())
 
@@ -245,7 +247,7 @@ def test_a_store_that_is_locked_loses_no_change(tmp_path: Path) -> None:
 
 def test_log_points_are_not_read(store: Store) -> None:
     """What an alert costs must not grow with the length of a run's history."""
-    store.add_series(RUN, [SeriesRow(1, 1.0, {"loss": 1.0})])
+    store.series.add(RUN, [SeriesRow(1, 1.0, {"loss": 1.0})])
     with store.transaction() as connection:
         connection.exec_driver_sql("DROP TABLE series")
 
@@ -254,7 +256,7 @@ def test_log_points_are_not_read(store: Store) -> None:
 
 def test_what_has_to_last_begins_after_its_time(store: Store) -> None:
     alert_log = AlertLog(store, RUN)
-    store.update_run(RUN, facts={"unsaved_records": 2})
+    store.runs.update(RUN, facts={"unsaved_records": 2})
     for seconds in (0, 60, 119):
         settle(store, alert_log, later_seconds=seconds)
         assert changes(store) == []

@@ -24,7 +24,7 @@ def store(path: Path) -> Store:
     """A store with a running training."""
     store = Store(path, create=True)
     store.open_run("run-1", {})
-    store.update_run("run-1", state=RunState.RUNNING.value)
+    store.runs.update("run-1", state=RunState.RUNNING.value)
     return store
 
 
@@ -42,36 +42,38 @@ def key_commands(path: Path, said: list[str]) -> KeyCommands:
 def test_a_key_is_a_command(store: Store, key_commands: KeyCommands, said: list[str], key: str, kind: Kind) -> None:
     key_commands.press(key)
 
-    (command,) = store.commands("run-1")
+    (command,) = store.commands.find("run-1")
     assert (command.kind, command.state, command.actor, command.source) == (kind, "queued", "eva", "keyboard")
     assert said == [f"{kind} asked for"]
     assert key_commands.is_waiting
 
 
 def test_p_resumes_a_paused_training(store: Store, key_commands: KeyCommands) -> None:
-    store.update_run("run-1", state=RunState.PAUSED.value)
+    store.runs.update("run-1", state=RunState.PAUSED.value)
 
     key_commands.press("p")
 
-    assert store.commands("run-1")[0].kind is Kind.RESUME
+    assert store.commands.find("run-1")[0].kind is Kind.RESUME
 
 
 def test_p_looks_at_what_was_asked_for_last_and_not_at_other_kinds(store: Store, key_commands: KeyCommands) -> None:
-    store.submit("run-1", Kind.PAUSE, {}, actor="x", source="api")
-    store.submit("run-1", Kind.VALIDATE, {}, actor="x", source="api")
+    store.commands.submit("run-1", Kind.PAUSE, {}, actor="x", source="api")
+    store.commands.submit("run-1", Kind.VALIDATE, {}, actor="x", source="api")
 
     key_commands.press("p")
     key_commands.press("p")
 
-    assert [command.kind for command in store.commands("run-1")][2:] == [Kind.RESUME, Kind.PAUSE]
+    assert [command.kind for command in store.commands.find("run-1")][2:] == [Kind.RESUME, Kind.PAUSE]
 
 
 def test_p_leaves_a_pause_at_a_later_step_alone(store: Store, key_commands: KeyCommands) -> None:
-    store.submit("run-1", Kind.PAUSE, {}, actor="x", source="api", apply_at_step=5000)
+    store.commands.submit("run-1", Kind.PAUSE, {}, actor="x", source="api", apply_at_step=5000)
 
     key_commands.press("p")
 
-    assert [(command.kind, command.apply_at_step) for command in store.commands("run-1")][1:] == [(Kind.PAUSE, None)]
+    assert [(command.kind, command.apply_at_step) for command in store.commands.find("run-1")][1:] == [
+        (Kind.PAUSE, None)
+    ]
 
 
 def test_another_key_shows_the_keys(key_commands: KeyCommands, said: list[str]) -> None:
@@ -84,18 +86,18 @@ def test_another_key_shows_the_keys(key_commands: KeyCommands, said: list[str]) 
 def test_without_a_trainer_no_command_is_accepted(
     store: Store, key_commands: KeyCommands, said: list[str], state: RunState
 ) -> None:
-    store.update_run("run-1", state=state.value)
+    store.runs.update("run-1", state=state.value)
 
     key_commands.press("v")
 
-    assert store.commands("run-1") == []
+    assert store.commands.find("run-1") == []
     assert said == ["No training is under way yet that could take a command."]
 
 
 def test_a_run_that_has_not_been_heard_of_takes_no_command(
     store: Store, key_commands: KeyCommands, said: list[str]
 ) -> None:
-    store.update_run("run-1", heartbeat_at=0.0)
+    store.runs.update("run-1", heartbeat_at=0.0)
 
     key_commands.press("v")
 
@@ -126,8 +128,8 @@ def test_a_locked_store_is_said_and_asked_again(
 def test_an_outcome_is_said_once(store: Store, key_commands: KeyCommands, said: list[str]) -> None:
     key_commands.press("v")
     key_commands.report()
-    (command,) = store.commands("run-1")
-    store.finish_command(command.id, CommandState.FAILED, step=12, reason="the disk is full")
+    (command,) = store.commands.find("run-1")
+    store.commands.finish(command.id, CommandState.FAILED, step=12, reason="the disk is full")
 
     key_commands.report()
     key_commands.report()
@@ -159,7 +161,7 @@ def test_a_command_that_went_into_the_archive_is_not_awaited(
 
 
 def test_the_run_of_an_earlier_trainer_is_not_taken_for_this_ones(store: Store, key_commands: KeyCommands) -> None:
-    run = store.current_run()
+    run = store.runs.latest()
     assert run is not None
 
     assert key_commands.run_since(run.started_at) == run
@@ -207,7 +209,7 @@ def shared(store_url: str) -> Iterator[Store]:
     store = Store(store_url, create=True)
     for run_id, started_at in (("ours", 1.0), ("theirs", 2.0)):
         store.open_run(run_id, {})
-        store.update_run(run_id, state=RunState.RUNNING.value, started_at=started_at)
+        store.runs.update(run_id, state=RunState.RUNNING.value, started_at=started_at)
     yield store
     store.close()
 
@@ -224,10 +226,10 @@ def test_in_a_store_of_many_runs_keys_steer_the_one_in_our_run_directory(
     key_commands.press("c")
 
     assert said == [*["No training is under way yet that could take a command."] * 2, "checkpoint asked for"]
-    assert [command.kind for command in shared.commands("ours")] == [Kind.CHECKPOINT]
-    assert shared.commands("theirs") == []
+    assert [command.kind for command in shared.commands.find("ours")] == [Kind.CHECKPOINT]
+    assert shared.commands.find("theirs") == []
     assert key_commands.run_since(3.0) is None
-    shared.update_run("ours", started_at=4.0, state=RunState.FINISHED.value)
+    shared.runs.update("ours", started_at=4.0, state=RunState.FINISHED.value)
     run = key_commands.run_since(3.0)
     assert run is not None
     assert run.id == "ours"

@@ -92,7 +92,7 @@ def a_run(path: Path, state: RunState, step: int, started_at: float = 2e10) -> S
     """A store whose run was opened in the far future, so that it counts as this trainer's."""
     store = Store(path, create=True)
     store.open_run("run-1", {})
-    store.update_run("run-1", state=state.value, step=step, started_at=started_at)
+    store.runs.update("run-1", state=state.value, step=step, started_at=started_at)
     return store
 
 
@@ -283,7 +283,7 @@ def test_a_terminal_that_is_gone_does_not_stop_anything(plan: Plan, tmp_path: Pa
 
 def test_commands_of_others_are_not_reported(plan: Plan, lines: Lines, tmp_path: Path) -> None:
     store = a_run(plan.store, RunState.RUNNING, 5)
-    store.submit("run-1", Kind.VALIDATE, {}, actor="x", source="api")
+    store.commands.submit("run-1", Kind.VALIDATE, {}, actor="x", source="api")
 
     assert supervise(plan, lines, send_when(tmp_path, "trainer")) == 130
     assert not lines.has("validate")  # somebody else's

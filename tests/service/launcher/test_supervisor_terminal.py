@@ -64,7 +64,7 @@ class Terminal:
 def store(tmp_path: Path) -> Store:
     store = Store(tmp_path / "leitstand.db", create=True)
     store.open_run("run-1", {})
-    store.update_run("run-1", state=RunState.RUNNING.value)
+    store.runs.update("run-1", state=RunState.RUNNING.value)
     return store
 
 
@@ -84,9 +84,9 @@ def terminal(tmp_path: Path, store: Store) -> Iterator[Terminal]:
 
 def test_a_key_becomes_a_command_and_its_outcome_is_shown(terminal: Terminal, store: Store) -> None:
     terminal.press("v")
-    until(lambda: store.commands("run-1"))
-    (command,) = store.commands("run-1")
-    store.finish_command(command.id, CommandState.DONE, step=120, result={"record": "Statistik_120.json"})
+    until(lambda: store.commands.find("run-1"))
+    (command,) = store.commands.find("run-1")
+    store.commands.finish(command.id, CommandState.DONE, step=120, result={"record": "Statistik_120.json"})
 
     terminal.shows("validate asked for")
     terminal.shows("validate done at step 120: record Statistik_120.json")
@@ -95,9 +95,9 @@ def test_a_key_becomes_a_command_and_its_outcome_is_shown(terminal: Terminal, st
 
 def test_p_pauses_and_p_again_resumes_and_arrow_keys_do_nothing(terminal: Terminal, store: Store) -> None:
     terminal.press("p\x1b[1;2CPc")
-    until(lambda: len(store.commands("run-1")) == 3)
+    until(lambda: len(store.commands.find("run-1")) == 3)
 
-    assert [command.kind for command in store.commands("run-1")] == [Kind.PAUSE, Kind.RESUME, Kind.CHECKPOINT]
+    assert [command.kind for command in store.commands.find("run-1")] == [Kind.PAUSE, Kind.RESUME, Kind.CHECKPOINT]
 
 
 @pytest.mark.parametrize(("key", "code"), [("q", 0), ("\x03", 130)])
@@ -123,7 +123,7 @@ def test_ctrl_z_gives_the_terminal_back_until_the_process_goes_on(terminal: Term
     terminal.process.send_signal(signal.SIGCONT)
     until(lambda: termios.tcgetattr(terminal.side) != terminal.modes)
     terminal.press("v")
-    until(lambda: store.commands("run-1"))
+    until(lambda: store.commands.find("run-1"))
 
 
 def test_a_terminal_that_is_closed_ends_everything_in_order(terminal: Terminal, tmp_path: Path) -> None:

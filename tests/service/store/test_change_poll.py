@@ -35,7 +35,7 @@ def test_after_a_change_looks_come_at_once_and_then_ever_more_rarely_but_for_eve
     watch = ChangePoller(store, "run-1")
     looks(watch, 0, 1000)
 
-    store.add_event("run-1", 1, "something", {})
+    store.events.add("run-1", 1, "something", {})
 
     assert looks(watch, 1000, 1500) == [1000, 1002, 1006, 1014, 1030, 1062, 1126, 1226, 1326, 1426]
 
@@ -45,7 +45,7 @@ def test_a_later_change_is_looked_at_without_a_pause(store: Store) -> None:
     looks(watch, 0, 500)
     assert not watch.is_due(500)
 
-    store.add_event("run-1", 1, "something", {})
+    store.events.add("run-1", 1, "something", {})
 
     assert watch.is_due(500.5)
     assert not watch.is_due(500.6)
@@ -59,7 +59,7 @@ def test_a_store_that_tells_of_what_can_be_read_is_looked_into_once_and_then_rar
     watch = ChangePoller(told, "run-1")
 
     assert looks(watch, 0, 400) == [0, 100, 200, 300]
-    store.add_event("run-1", 1, "something", {})
+    store.events.add("run-1", 1, "something", {})
     assert looks(watch, 400, 700) == [400, 500, 600]
 
 

@@ -17,6 +17,7 @@ from api.runs.context import RunContext
 from api.runs.records import record_source
 from service.config.settings import RunConfig
 from service.run.record import encode_record, record_name
+from service.store.queries.records import RecordQueries
 from service.store.store import Store
 from service.store.tables import records
 from tests.api.harness.example_run import RECORD_STEPS, RUN_ID, example_record, save_record
@@ -115,7 +116,7 @@ def test_a_copy_put_anew_is_listed_anew(unmounted: FlaskClient, store: Store, ro
 
 def test_known_copies_are_not_read_again(unmounted: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first = unmounted.get("/statistics").get_json()
-    monkeypatch.setattr(Store, "record_rows", None)
+    monkeypatch.setattr(RecordQueries, "rows", None)
 
     assert unmounted.get("/statistics").get_json() == first
 

@@ -30,7 +30,7 @@ def test_a_command_is_queued_and_the_answer_says_where_to_look(
     assert answer.headers["Location"] == f"/commands/{command['id']}"
     assert answer.headers["Retry-After"] == "1"
     assert (command["kind"], command["state"], command["run_id"]) == (kind, "queued", RUN_ID)
-    assert [queued.id for queued in store.commands(RUN_ID, CommandState.QUEUED)] == [command["id"]]
+    assert [queued.id for queued in store.commands.find(RUN_ID, CommandState.QUEUED)] == [command["id"]]
 
 
 def test_a_command_that_waits_for_its_turn_while_the_run_ends_is_refused_not_left_queued(
@@ -40,14 +40,14 @@ def test_a_command_that_waits_for_its_turn_while_the_run_ends_is_refused_not_lef
 
     def take_turn_after_the_end(file: SqliteFile, connection: sa.Connection, run_id: str) -> None:
         monkeypatch.setattr(SqliteFile, "take_turn", take_turn)
-        store.update_run(RUN_ID, state=RunState.STOPPED)
-        store.reject_queued(RUN_ID, "the run ended (stopped)")
+        store.runs.update(RUN_ID, state=RunState.STOPPED)
+        store.commands.reject_queued(RUN_ID, "the run ended (stopped)")
         take_turn(file, connection, run_id)
 
     monkeypatch.setattr(SqliteFile, "take_turn", take_turn_after_the_end)
 
     assert client.post("/pause").get_json()["type"] == "/problems/run-ended"
-    assert store.commands(RUN_ID, CommandState.QUEUED) == []
+    assert store.commands.find(RUN_ID, CommandState.QUEUED) == []
 
 
 def test_the_commands_state_can_be_followed_to_its_end(client: FlaskClient, store: Store) -> None:
@@ -55,9 +55,9 @@ def test_the_commands_state_can_be_followed_to_its_end(client: FlaskClient, stor
     command_id = location.rpartition("/")[2]
 
     assert client.get(location).get_json()["state"] == "queued"
-    store.begin_command(command_id)
+    store.commands.begin(command_id)
     assert client.get(location).get_json()["state"] == "running"
-    store.finish_command(command_id, CommandState.DONE, step=4212, result={"record": "Statistik_4212.json"})
+    store.commands.finish(command_id, CommandState.DONE, step=4212, result={"record": "Statistik_4212.json"})
 
     done = client.get(location).get_json()
     assert (done["state"], done["step"], done["result"]) == ("done", 4212, {"record": "Statistik_4212.json"})
@@ -145,7 +145,7 @@ def test_a_command_cannot_be_given_by_get(client: FlaskClient, store: Store) -> 
 
     assert (answer.status_code, answer.get_json()["type"]) == (405, "/problems/method-not-allowed")
     assert "POST" in answer.headers["Allow"]
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_body_that_the_command_does_not_take_is_refused(
     answer = client.post("/validate", data=body, content_type=content_type)
 
     assert (answer.status_code, answer.get_json()["type"]) == (status, f"/problems/{slug}")
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8"])
@@ -181,13 +181,13 @@ def test_an_empty_json_object_is_as_good_as_no_body(client: FlaskClient, store: 
 
 @pytest.mark.parametrize("ended", [RunState.FINISHED, RunState.STOPPED, RunState.FAILED])
 def test_a_run_that_has_ended_takes_no_command(client: FlaskClient, store: Store, ended: RunState) -> None:
-    store.update_run(RUN_ID, state=ended.value)
+    store.runs.update(RUN_ID, state=ended.value)
 
     answer = client.post("/pause")
 
     assert (answer.status_code, answer.get_json()["type"]) == (409, "/problems/run-ended")
     assert ended.value in answer.get_json()["detail"]
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 def test_a_lost_trainer_takes_no_command(client: FlaskClient, root: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_locked_store_refuses_the_command_and_says_when_to_try_again(
 
     assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/storage-unavailable")
     assert int(answer.headers["Retry-After"]) > 0
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 def test_reading_goes_on_while_somebody_writes(client: FlaskClient, store: Store, root: Path) -> None:
@@ -268,4 +268,4 @@ def test_a_name_or_source_that_cannot_stand_in_the_audit_is_refused(
     answer = client.post("/validate", headers=headers)
 
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []

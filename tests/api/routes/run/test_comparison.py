@@ -23,7 +23,7 @@ def write_other_run(root: Path, steps: range, *, run_id: str = OTHER, quality: f
     (root / "run.json").write_text(f'{{"run_id": "{run_id}"}}')
     store = Store(root / "leitstand.db", create=True)
     store.open_run(run_id, {"MAX_STEPS": 20_000})
-    store.update_run(run_id, started_at=1.0)
+    store.runs.update(run_id, started_at=1.0)
     store.close()
     for step in steps:
         record = example_record(step, 1.0, quality_ki_value=quality, run_id=run_id)

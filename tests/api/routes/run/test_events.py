@@ -45,7 +45,7 @@ def follow(root: Path, eventually: Eventually) -> Follow:
 
 
 def log(store: Store, *steps: int, **values: float) -> None:
-    store.add_series(RUN_ID, [SeriesRow(step, time.time(), values or {"total_loss_value": 0.5}) for step in steps])
+    store.series.add(RUN_ID, [SeriesRow(step, time.time(), values or {"total_loss_value": 0.5}) for step in steps])
 
 
 def test_the_present_state_comes_at_once(follow: Follow, client: FlaskClient, store: Store) -> None:
@@ -71,14 +71,14 @@ def test_everything_that_happens_comes_as_it_happens(follow: Follow, store: Stor
         point = follower.await_kind("log")
         sha256 = save_record(root, store, example_record(4400, time.time()))
         record = follower.await_kind("record")
-        command = store.submit(RUN_ID, Kind.PAUSE, {}, actor="eva", source="cli")
-        store.finish_command(command.id, CommandState.DONE, step=4410)
+        command = store.commands.submit(RUN_ID, Kind.PAUSE, {}, actor="eva", source="cli")
+        store.commands.finish(command.id, CommandState.DONE, step=4410)
         follower.await_kind("command", 2)
-        store.add_event(RUN_ID, 4410, "alert", {"name": "disk", "is_on": True, "since": 1.0, "sentence": "Full."})
+        store.events.add(RUN_ID, 4410, "alert", {"name": "disk", "is_on": True, "since": 1.0, "sentence": "Full."})
         alert = follower.await_kind("alert")
-        store.add_event(RUN_ID, 4410, "rollback", {"from_step": 4410})
+        store.events.add(RUN_ID, 4410, "rollback", {"from_step": 4410})
         event = follower.await_kind("event")
-        store.update_run(RUN_ID, state=RunState.PAUSED, step=4410)
+        store.runs.update(RUN_ID, state=RunState.PAUSED, step=4410)
         state = follower.await_kind("state", 2)
 
     assert (point["step"], point["values"], set(point)) == (
@@ -96,7 +96,7 @@ def test_everything_that_happens_comes_as_it_happens(follow: Follow, store: Stor
 
 
 def test_a_state_that_only_time_changes_is_sent_too(follow: Follow, store: Store) -> None:
-    store.update_run(RUN_ID, heartbeat_at=time.time() - 8)
+    store.runs.update(RUN_ID, heartbeat_at=time.time() - 8)
     with follow() as follower:
         assert follower.await_kind("state")["run_state"] == "running"
         assert follower.await_kind("state", 2)["run_state"] == "lost"
@@ -104,9 +104,9 @@ def test_a_state_that_only_time_changes_is_sent_too(follow: Follow, store: Store
 
 def test_only_the_kinds_that_were_asked_for_come(follow: Follow, store: Store) -> None:
     with follow("kinds=log,event") as follower, follow("kinds=record,,") as other, follow("kinds=") as all_kinds:
-        store.add_record(RUN_ID, 4300, {}, "0" * 64)
+        store.records.add(RUN_ID, 4300, {}, "0" * 64)
         log(store, 4301)
-        store.add_event(RUN_ID, 4302, "paused", {})
+        store.events.add(RUN_ID, 4302, "paused", {})
         follower.await_kind("event")
         other.await_kind("record")
         all_kinds.await_kind("event")
@@ -121,10 +121,10 @@ def test_a_stream_is_taken_up_where_it_broke_off(follow: Follow, store: Store) -
         follower.await_kind("state")
         log(store, 4300)
         follower.await_kind("log")
-    store.add_event(RUN_ID, 4300, "paused", {})
+    store.events.add(RUN_ID, 4300, "paused", {})
     log(store, 4400)
     with follow(Last_Event_ID=follower.last_id) as again:
-        store.add_event(RUN_ID, 4400, "resumed", {})
+        store.events.add(RUN_ID, 4400, "resumed", {})
         again.await_kind("event", 2)
     with follow(f"last_event_id={follower.last_id}") as by_query:
         by_query.await_kind("event", 2)
@@ -140,7 +140,7 @@ def test_the_header_counts_where_both_are_given(follow: Follow, store: Store) ->
     with follow() as follower:
         follower.await_kind("state")
     with follow(f"last_event_id={early}", Last_Event_ID=follower.last_id) as again:
-        store.add_event(RUN_ID, 1, "paused", {})
+        store.events.add(RUN_ID, 1, "paused", {})
         again.await_kind("event")
 
     assert set(again.kinds()) == {"state", "event"}
@@ -150,7 +150,7 @@ def test_an_id_comes_before_any_event(follow: Follow, store: Store, eventually: 
     """Who is cut off before anything happened misses nothing either."""
     with follow("kinds=alert") as follower:
         eventually(lambda: follower.last_id, what="an id")
-    store.add_event(RUN_ID, 1, "alert", {"name": "lost", "is_on": True, "since": 1.0, "sentence": "Lost."})
+    store.events.add(RUN_ID, 1, "alert", {"name": "lost", "is_on": True, "since": 1.0, "sentence": "Lost."})
     with follow("kinds=alert", Last_Event_ID=follower.last_id) as again:
         again.await_kind("alert")
 
@@ -161,7 +161,7 @@ def test_an_id_that_is_not_known_begins_with_the_present(
 ) -> None:
     with follow(Last_Event_ID=unknown) as follower:
         follower.await_kind("state")
-        store.add_event(RUN_ID, 1, "paused", {})
+        store.events.add(RUN_ID, 1, "paused", {})
         follower.await_kind("event")
 
     assert follower.comments == [FOREIGN, ENDS]
@@ -197,7 +197,7 @@ def test_more_log_points_than_can_be_replayed_are_named_instead(follow: Follow, 
 
 
 def test_a_gap_is_nothing_to_who_wants_no_log_points(follow: Follow, store: Store) -> None:
-    store.add_event(RUN_ID, 0, "started", {})  # after which all steps are walked again
+    store.events.add(RUN_ID, 0, "started", {})  # after which all steps are walked again
     log(store, *range(5000, 5000 + stream.MOST_REPLAYED + PAGE))
     with follow(f"kinds=record,state&last_event_id=0-0-{RUN_ID}") as follower:
         follower.await_kind("state")
@@ -209,7 +209,7 @@ def test_a_rollback_brings_the_log_points_of_the_new_branch(follow: Follow, stor
     with follow() as follower:
         follower.await_kind("state")
         store.branch_off(RUN_ID, 4000, f"{RUN_ID}-branch-0")
-        store.add_event(RUN_ID, 4000, "rollback", {})
+        store.events.add(RUN_ID, 4000, "rollback", {})
         log(store, 4100)
         follower.await_kind("log")
 
@@ -240,8 +240,8 @@ def test_a_run_that_is_begun_anew_in_the_same_directory_is_followed(
         eventually(lambda: is_archived(root), what="the old run is out of the way")
         fresh = Store(root / "leitstand.db", create=True)
         fresh.open_run("fresh", {})
-        fresh.add_event("fresh", 0, "started", {})
-        fresh.add_series("fresh", [SeriesRow(1, time.time(), {})])
+        fresh.events.add("fresh", 0, "started", {})
+        fresh.series.add("fresh", [SeriesRow(1, time.time(), {})])
         change = follower.await_kind("run")
         follower.await_kind("log")
         state = follower.await_kind("state", 2)
@@ -269,7 +269,7 @@ def test_a_store_that_is_locked_or_away_ends_no_stream(
         path.rmdir()
         (root / "away.db").rename(path)
         eventually(lambda: READABLE in follower.comments, what="another note")
-        store.add_event(RUN_ID, 1, "paused", {})
+        store.events.add(RUN_ID, 1, "paused", {})
         follower.await_kind("event")
 
     assert not follower.of("run")
@@ -284,8 +284,8 @@ def test_a_stream_goes_on_while_another_process_writes_all_the_time(
     def write() -> None:
         own = Store(root / "leitstand.db", keep_open=True)
         for number in range(300):
-            own.add_event(RUN_ID, number, "set", {"number": number})
-            own.add_series(RUN_ID, [SeriesRow(10_000 + number, time.time(), {"total_loss_value": 1.0})])
+            own.events.add(RUN_ID, number, "set", {"number": number})
+            own.series.add(RUN_ID, [SeriesRow(10_000 + number, time.time(), {"total_loss_value": 1.0})])
         own.close()
         is_over.set()
 

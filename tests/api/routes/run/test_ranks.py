@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from service.cli import exit_code
 from service.client.client import ApiError, Client
-from service.store.queries.ranks import RankRow, replace_ranks
+from service.store.queries.ranks import RankRow
 from service.store.store import Store
 from tests.api.harness.example_run import RUN_ID
 from tests.api.harness.serving import Server
@@ -28,7 +28,7 @@ def example_ranks(now: float) -> list[RankRow]:
 
 @pytest.fixture
 def _ranks(store: Store) -> None:
-    replace_ranks(store, RUN_ID, example_ranks(time.time()))
+    store.ranks.replace(RUN_ID, example_ranks(time.time()))
 
 
 @pytest.mark.usefixtures("_ranks")
@@ -53,7 +53,7 @@ def test_before_the_first_report_the_list_is_empty(client: FlaskClient, store: S
 
 
 def test_a_clock_set_back_gives_no_negative_age(client: FlaskClient, store: Store) -> None:
-    replace_ranks(store, RUN_ID, example_ranks(time.time() + 1000))
+    store.ranks.replace(RUN_ID, example_ranks(time.time() + 1000))
 
     assert [entry["age_seconds"] for entry in client.get("/ranks").get_json()["ranks"]] == [0.0, 0.0, 0.0]
 
@@ -108,7 +108,7 @@ def test_a_token_is_asked_for_as_for_all_of_a_run(make_client: Callable[..., Fla
 @pytest.fixture
 def url(server: Server, served_root: Path) -> str:
     store = Store(served_root / "leitstand.db")
-    replace_ranks(store, RUN_ID, example_ranks(time.time()))
+    store.ranks.replace(RUN_ID, example_ranks(time.time()))
     store.close()
     return server.url
 
@@ -155,7 +155,7 @@ def test_before_the_first_report_the_command_says_so(
     url: str, served_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(served_root / "leitstand.db")
-    replace_ranks(store, RUN_ID, [])
+    store.ranks.replace(RUN_ID, [])
     store.close()
 
     assert exit_code(["ranks", "--url", url]) == 0

@@ -42,7 +42,7 @@ def test_both_ends_of_the_range_are_included(client: FlaskClient, store: Store) 
 
 
 def test_a_known_name_without_values_is_all_null(client: FlaskClient, store: Store) -> None:
-    store.add_series(RUN_ID, [SeriesRow(5000, 1.0, {"total_loss_value": 0.1})])
+    store.series.add(RUN_ID, [SeriesRow(5000, 1.0, {"total_loss_value": 0.1})])
 
     answer = client.get("/series?names=ssim_ki&from=5000").get_json()
 
@@ -78,7 +78,7 @@ def test_without_a_run_there_is_no_series(client: FlaskClient) -> None:
 
 def add_points(store: Store, steps: range) -> None:
     """Log points with a loss of step / 10 and one spike down and one up."""
-    store.add_series(RUN_ID, [SeriesRow(step, float(step), {"total_loss_value": loss_at(step)}) for step in steps])
+    store.series.add(RUN_ID, [SeriesRow(step, float(step), {"total_loss_value": loss_at(step)}) for step in steps])
 
 
 def loss_at(step: int) -> float:

@@ -22,14 +22,14 @@ from tests.api.harness.example_run import LAST_STEP, RUN_ID
 def start(store: Store) -> RunConfig:
     """What the run of `store` was started with."""
     start = RunConfig(max_steps=20_000, perceptual_weight=0.1, api_token="geheim")
-    store.update_run(RUN_ID, config=as_text(start), facts={"has_perceptual": True})
+    store.runs.update(RUN_ID, config=as_text(start), facts={"has_perceptual": True})
     return start
 
 
 def set_live(store: Store, start: RunConfig, **changes: Any) -> None:
     """What a trainer writes that carried out these changes."""
     live = LiveSettings(start).changed(changes, step=0, has_perceptual=True)
-    store.update_run(RUN_ID, live=live.state())
+    store.runs.update(RUN_ID, live=live.state())
 
 
 def test_settings_are_those_of_the_start_until_something_changes(
@@ -61,11 +61,11 @@ def test_a_change_under_way_is_shown_until_it_is_in_force(client: FlaskClient, s
     later = client.patch("/settings?apply_at_step=5000", json={"LOG_EVERY": 7}).get_json()["id"]
     soon = client.patch("/settings", json={"LR_SCALE": 0.5}).get_json()["id"]
     client.post("/pause")
-    store.begin_command(soon)
+    store.commands.begin(soon)
 
     pending = client.get("/settings").get_json()["pending"]
     set_live(store, start, LR_SCALE=0.5)
-    store.finish_command(soon, CommandState.DONE, step=4201)
+    store.commands.finish(soon, CommandState.DONE, step=4201)
 
     assert pending == [
         {"command_id": later, "changes": {"LOG_EVERY": 7}, "apply_at_step": 5000},
@@ -77,7 +77,7 @@ def test_a_change_under_way_is_shown_until_it_is_in_force(client: FlaskClient, s
 def test_the_tag_is_that_of_all_that_is_shown(client: FlaskClient, store: Store, start: RunConfig) -> None:
     first = client.get("/settings")
     tag = first.headers["ETag"]
-    store.update_run(RUN_ID, step=LAST_STEP + 1, heartbeat_at=1.0, reason="nothing of the settings")
+    store.runs.update(RUN_ID, step=LAST_STEP + 1, heartbeat_at=1.0, reason="nothing of the settings")
     same = client.get("/settings", headers={"If-None-Match": tag})
     set_live(store, start, LR_SCALE=0.5)
     other = client.get("/settings", headers={"If-None-Match": tag})
@@ -94,7 +94,7 @@ def test_a_change_on_the_strength_of_the_present_settings_is_taken(
 
     for condition in (tag, f'"another", {tag}', "*"):
         answer = client.patch("/settings", json={"LR_SCALE": 0.5}, headers={"If-Match": condition})
-        store.reject_queued(RUN_ID, "for the next one")
+        store.commands.reject_queued(RUN_ID, "for the next one")
         assert answer.status_code == 202
 
 
@@ -109,7 +109,7 @@ def test_a_change_on_the_strength_of_other_settings_is_refused_with_the_present_
         answer = client.patch(f"/settings{query}", json={"LR_SCALE": 0.5}, headers={"If-Match": old})
         assert (answer.status_code, answer.get_json()["type"]) == (412, "/problems/precondition-failed")
         assert answer.headers["ETag"] == present
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 def test_a_weak_tag_never_matches(client: FlaskClient, store: Store, start: RunConfig) -> None:
@@ -125,7 +125,7 @@ def test_a_change_that_is_not_in_force_yet_counts_as_one(
     condition = {"If-Match": client.get("/settings").headers["ETag"]}
     first = client.patch("/settings", json={"LR_SCALE": 0.5}, headers=condition)
     if is_begun:
-        store.begin_command(first.get_json()["id"])
+        store.commands.begin(first.get_json()["id"])
 
     assert client.patch("/settings", json={"LR_SCALE": 0.25}, headers=condition).status_code == 412
     assert client.patch("/settings", json={"LR_SCALE": 0.25}).status_code == 202
@@ -192,7 +192,7 @@ def test_a_change_is_a_command_like_the_others(client: FlaskClient, store: Store
     assert answer.headers["Location"] == f"/commands/{command['id']}"
     arguments = {"LR_SCALE": 0.5, "INITIAL_GRAD_CLIP": "adaptive", "VAL_STEP_EVERY": 250}
     assert (command["kind"], command["arguments"]) == ("set", arguments)
-    assert [queued.arguments for queued in store.commands(RUN_ID)] == [arguments]
+    assert [queued.arguments for queued in store.commands.find(RUN_ID)] == [arguments]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_change_that_cannot_be_is_refused_with_the_reason(
 
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
     assert words in answer.get_json()["detail"]
-    assert store.commands(RUN_ID) == []
+    assert store.commands.find(RUN_ID) == []
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400])
@@ -250,7 +250,7 @@ def test_max_steps_must_be_above_the_step_at_which_it_is_to_apply(
 def test_the_perceptual_weight_needs_its_term(
     client: FlaskClient, store: Store, start: RunConfig, facts: dict[str, Any] | None, status: int
 ) -> None:
-    store.update_run(RUN_ID, facts=facts)
+    store.runs.update(RUN_ID, facts=facts)
 
     assert client.patch("/settings", json={"PERCEPTUAL_WEIGHT": 0.2}).status_code == status
 
@@ -267,7 +267,7 @@ def test_another_sites_page_can_neither_change_settings_nor_cancel(
     ]
 
     assert [answer.status_code for answer in answers] == [403, 403]
-    assert [(queued.kind, queued.state) for queued in store.commands(RUN_ID)] == [("pause", "queued")]
+    assert [(queued.kind, queued.state) for queued in store.commands.find(RUN_ID)] == [("pause", "queued")]
 
 
 def test_the_page_names_all_that_can_change_and_nothing_else(repository: Path) -> None:

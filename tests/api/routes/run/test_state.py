@@ -27,7 +27,7 @@ def test_the_state_holds_every_key_of_a_record_in_its_order(client: FlaskClient,
 
 
 def test_the_state_adds_what_the_run_is_doing_now(client: FlaskClient, store: Store) -> None:
-    store.update_run(RUN_ID, step=4237)
+    store.runs.update(RUN_ID, step=4237)
 
     state = client.get("/state").get_json()
 

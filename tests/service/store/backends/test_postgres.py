@@ -56,7 +56,7 @@ def execute(url: str, *statements: str) -> None:
 
 def test_a_server_that_ended_is_said_and_does_not_answer(stopped: Store) -> None:
     with pytest.raises(StoreUnavailableError, match="Connection refused"):
-        stopped.current_run()
+        stopped.runs.latest()
 
     assert not stopped.is_permanent_failure()
     assert stopped.exists()
@@ -71,12 +71,12 @@ def test_who_asks_for_changes_is_not_kept_waiting_by_a_server_that_is_away(stopp
 def test_a_store_whose_server_came_back_goes_on_with_what_was_acknowledged(
     postgres: PostgresService, store: Store
 ) -> None:
-    command = store.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli")
+    command = store.commands.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli")
     postgres.kill()
     postgres.start()
 
-    assert store.command(command.id) == command
-    store.update_run("run-1", step=5)
+    assert store.commands.get(command.id) == command
+    store.runs.update("run-1", step=5)
 
 
 def test_notices_are_heard_again_after_the_server_was_away(
@@ -95,7 +95,7 @@ def test_notices_are_heard_again_after_the_server_was_away(
     postgres.start()
 
     eventually(lambda: reader.change_stamp("run-1") == (2, 0), what="the second connection")
-    store.update_run("run-1", step=5)
+    store.runs.update("run-1", step=5)
     eventually(lambda: reader.change_stamp("run-1") == (2, 1), what="the notice")
 
 
@@ -106,7 +106,7 @@ def test_notices_of_other_runs_are_left_out(
     reader.change_stamp("run-1")
     eventually(lambda: reader.change_stamp("run-1") == (1, 0), what="the connection")
 
-    store.add_event("run-2", 1, "something", {})
+    store.events.add("run-2", 1, "something", {})
     eventually(lambda: reader.change_stamp("run-2") == (1, 1), what="the notice")
 
     assert reader.change_stamp("run-1") == (1, 0)
@@ -142,13 +142,13 @@ def test_a_server_that_stands_still_is_said_and_is_used_again_once_it_goes_on(
     postgres: PostgresService, frozen: Store
 ) -> None:
     with pytest.raises(StoreUnavailableError, match=r"timeout expired|no answer"):
-        frozen.update_run("run-1", step=5)
+        frozen.runs.update("run-1", step=5)
     assert not frozen.is_permanent_failure()
 
     postgres.thaw()
 
-    frozen.update_run("run-1", step=6)
-    assert (run := frozen.run("run-1")) is not None
+    frozen.runs.update("run-1", step=6)
+    assert (run := frozen.runs.get("run-1")) is not None
     assert run.step == 6
 
 
@@ -159,16 +159,16 @@ def test_a_server_that_stands_still_amid_a_transaction_is_said_and_keeps_nothing
 
     def freeze_amid() -> None:
         with store.transaction_scope():
-            store.add_event("run-1", 1, "half", {})
+            store.events.add("run-1", 1, "half", {})
             postgres.freeze()
-            store.add_event("run-1", 2, "other half", {})
+            store.events.add("run-1", 2, "other half", {})
 
     with pytest.raises(StoreUnavailableError, match="no answer for"):
         freeze_amid()
     postgres.thaw()
 
-    assert store.events_after("run-1", 0, 9) == []
-    store.add_event("run-1", 3, "whole", {})
+    assert store.events.after("run-1", 0, 9) == []
+    store.events.add("run-1", 3, "whole", {})
 
 
 def test_a_server_that_answers_others_is_waited_for_longer_and_given_up_too(
@@ -181,7 +181,7 @@ def test_a_server_that_answers_others_is_waited_for_longer_and_given_up_too(
     monkeypatch.setattr("service.store.backends.postgres_connection.LONGEST_SILENCE_SECONDS", 0.5)
     freeze_process(pid)
     try:
-        assert store.run("run-1") is not None  # over another connection
+        assert store.runs.get("run-1") is not None  # over another connection
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -192,7 +192,7 @@ def test_what_the_server_is_still_keeping_is_waited_for_before_it_counts_as_lost
     """A trainer that lost its connection at the end of a transaction must not write all of it twice."""
     with psycopg.connect(store_url) as connection, ThreadPoolExecutor(1) as pool:
         connection.execute("UPDATE runs SET last_writing = 'abc'")
-        asked = pool.submit(store.has_written, "run-1", "abc")
+        asked = pool.submit(store.runs.has_written, "run-1", "abc")
         eventually(lambda: asked.done() or waits_for_lock(store_url), what="the question")
         connection.commit()
 
@@ -212,7 +212,7 @@ def test_a_trainer_whose_machine_is_gone_does_not_keep_the_run_from_the_next(
 
     def goes_on_elsewhere() -> bool:
         try:
-            store.add_event("run-1", 1, "going on", {})
+            store.events.add("run-1", 1, "going on", {})
         except StoreUnavailableError:
             return False
         return True
@@ -242,7 +242,7 @@ def test_a_wrong_password_is_said_without_it_and_the_server_answers(
     store = connect(postgres.url(store_url.rpartition("/")[2], "falsch@1"))
 
     with pytest.raises(StoreUnavailableError, match="password authentication failed") as wrong:
-        store.current_run()
+        store.runs.latest()
 
     assert store.is_permanent_failure()
     assert "falsch" not in str(wrong.value)
@@ -256,7 +256,7 @@ def test_no_sentence_has_the_password(
     sentences = [stopped.place]
     for url in (store_url, f"{store_url}?sslmode={PASSWORD}", f"{store_url}?password={PASSWORD}&sslmode={PASSWORD}"):
         with pytest.raises((StoreUnavailableError, UserError)) as wrong:
-            connect(url).runs()
+            connect(url).runs.all()
         sentences.append(str(wrong.value))
 
     assert all(PASSWORD not in sentence and "geheim" not in sentence for sentence in sentences)
@@ -266,7 +266,7 @@ def test_a_database_that_is_not_there_is_said(postgres: PostgresService, connect
     postgres.start()
 
     with pytest.raises(StoreUnavailableError, match='database "nowhere" does not exist'):
-        connect(postgres.url("nowhere")).runs()
+        connect(postgres.url("nowhere")).runs.all()
 
 
 def test_a_missing_driver_is_a_sentence_that_says_what_to_install(
@@ -285,9 +285,9 @@ def test_a_lock_that_is_held_too_long_is_said_after_the_time_allowed(
     impatient = connect(store_url, busy_seconds=0.1)
 
     with store.run_transaction("run-1"), pytest.raises(StoreUnavailableError, match="lock timeout"):
-        impatient.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli")
+        impatient.commands.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli")
 
-    assert impatient.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli").run_id == "run-1"
+    assert impatient.commands.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli").run_id == "run-1"
 
 
 def test_options_in_the_address_are_added_to_ours(store_url: str, connect: Callable[..., Store]) -> None:
@@ -304,9 +304,9 @@ def test_runs_do_not_wait_for_each_other(store: Store, store_url: str, connect: 
     impatient = connect(store_url, busy_seconds=0.1)
 
     with store.run_transaction("run-1"):
-        impatient.submit("run-2", Kind.PAUSE, {}, actor="eva", source="cli")
+        impatient.commands.submit("run-2", Kind.PAUSE, {}, actor="eva", source="cli")
 
-    assert len(store.commands("run-2")) == 1
+    assert len(store.commands.find("run-2")) == 1
 
 
 # New and old
@@ -323,17 +323,17 @@ def test_many_trainers_may_come_first_to_a_new_database(store_url: str, connect:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(begin, range(8)))
 
-    assert {run.id for run in connect(store_url).runs()} == {f"run-{number}" for number in range(8)}
+    assert {run.id for run in connect(store_url).runs.all()} == {f"run-{number}" for number in range(8)}
 
 
 def test_a_new_database_is_an_empty_store_for_who_looks_first(store_url: str, connect: Callable[..., Store]) -> None:
-    assert connect(store_url).runs() == []
+    assert connect(store_url).runs.all() == []
 
 
 def test_a_database_of_an_earlier_version_gets_what_it_lacks(
     store: Store, store_url: str, connect: Callable[..., Store]
 ) -> None:
-    command = store.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli")
+    command = store.commands.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli")
     execute(
         store_url,
         "ALTER TABLE runs DROP COLUMN facts, DROP COLUMN last_writing",
@@ -343,9 +343,11 @@ def test_a_database_of_an_earlier_version_gets_what_it_lacks(
     )
 
     later = connect(store_url)
-    assert later.command(command.id) == command
-    again = [later.submit("run-1", Kind.STOP, {}, actor="e", source="cli", idempotency_key="k") for _ in range(2)]
-    later.update_run("run-1", facts={"has_perceptual": True})
+    assert later.commands.get(command.id) == command
+    again = [
+        later.commands.submit("run-1", Kind.STOP, {}, actor="e", source="cli", idempotency_key="k") for _ in range(2)
+    ]
+    later.runs.update("run-1", facts={"has_perceptual": True})
 
     assert again[0].id == again[1].id
     with psycopg.connect(store_url) as connection:
@@ -357,13 +359,13 @@ def test_a_database_that_was_emptied_gets_its_tables_at_the_second_try(store: St
     execute(store_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
 
     with pytest.raises(StoreUnavailableError, match="does not exist"):
-        store.runs()
+        store.runs.all()
 
-    assert store.runs() == []
+    assert store.runs.all() == []
 
 
 def test_a_key_is_unique_in_the_database_itself(store: Store, store_url: str) -> None:
-    store.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli", idempotency_key="k")
+    store.commands.submit("run-1", Kind.PAUSE, {}, actor="eva", source="cli", idempotency_key="k")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
         execute(
@@ -378,5 +380,5 @@ def test_the_setting_chooses_the_database(store: Store, store_url: str) -> None:
 
     opened = open_store(config)
 
-    assert [run.id for run in opened.runs()] == ["run-1"]
+    assert [run.id for run in opened.runs.all()] == ["run-1"]
     opened.close()

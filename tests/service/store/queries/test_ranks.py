@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store.queries.ranks import RankRow, rank_rows, replace_ranks
+from service.store.queries.ranks import RankRow
 from service.store.store import Store, StoreUnavailableError
 from tests.service.harness.locked import locked
 
@@ -29,42 +29,42 @@ def store(path: Path) -> Iterator[Store]:
 
 
 def test_a_run_has_no_rows_before_the_first_report(store: Store) -> None:
-    assert rank_rows(store, "run-1") == []
+    assert store.ranks.rows("run-1") == []
 
 
 def test_rows_come_back_as_they_were_by_rank(store: Store) -> None:
-    replace_ranks(store, "run-1", [UNHEARD, SECOND, FIRST])
+    store.ranks.replace("run-1", [UNHEARD, SECOND, FIRST])
 
-    assert rank_rows(store, "run-1") == [FIRST, SECOND, UNHEARD]
+    assert store.ranks.rows("run-1") == [FIRST, SECOND, UNHEARD]
 
 
 def test_a_report_replaces_the_one_before_also_of_more_ranks(store: Store) -> None:
-    replace_ranks(store, "run-1", [FIRST, SECOND, UNHEARD])
+    store.ranks.replace("run-1", [FIRST, SECOND, UNHEARD])
     later = replace(FIRST, time=1001.5, stage="forward", stack=None, stacked_at=None)
 
-    replace_ranks(store, "run-1", [later])
+    store.ranks.replace("run-1", [later])
 
-    assert rank_rows(store, "run-1") == [later]
+    assert store.ranks.rows("run-1") == [later]
 
 
 def test_another_runs_rows_are_left_alone(store: Store) -> None:
-    replace_ranks(store, "run-1", [FIRST])
+    store.ranks.replace("run-1", [FIRST])
 
-    replace_ranks(store, "run-2", [SECOND])
-    replace_ranks(store, "run-2", [])
+    store.ranks.replace("run-2", [SECOND])
+    store.ranks.replace("run-2", [])
 
-    assert rank_rows(store, "run-1") == [FIRST]
-    assert rank_rows(store, "run-2") == []
+    assert store.ranks.rows("run-1") == [FIRST]
+    assert store.ranks.rows("run-2") == []
 
 
 def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, path: Path) -> None:
     old, new = [FIRST, SECOND], [replace(FIRST, step=513), replace(SECOND, step=513)]
-    replace_ranks(store, "run-1", old)
+    store.ranks.replace("run-1", old)
     ended = threading.Event()
 
     def write() -> None:
         for rows in [new, old] * 40:
-            replace_ranks(store, "run-1", rows)
+            store.ranks.replace("run-1", rows)
         ended.set()
 
     writer = threading.Thread(target=write)
@@ -72,7 +72,7 @@ def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, pat
     reader = Store(path)
     seen = []
     while not ended.is_set():
-        seen.append(rank_rows(reader, "run-1"))
+        seen.append(reader.ranks.rows("run-1"))
     writer.join()
 
     assert seen
@@ -82,19 +82,19 @@ def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, pat
 def test_rows_can_be_part_of_a_larger_transaction(store: Store) -> None:
     def fail_half_way() -> None:
         with store.transaction_scope():
-            replace_ranks(store, "run-1", [FIRST])
+            store.ranks.replace("run-1", [FIRST])
             raise KeyError
 
     with pytest.raises(KeyError):
         fail_half_way()
 
-    assert rank_rows(store, "run-1") == []
+    assert store.ranks.rows("run-1") == []
 
 
 def test_a_locked_store_is_said_and_keeps_what_it_has(store: Store, path: Path) -> None:
-    replace_ranks(store, "run-1", [FIRST])
+    store.ranks.replace("run-1", [FIRST])
 
     with locked(path), pytest.raises(StoreUnavailableError):
-        replace_ranks(store, "run-1", [SECOND])
+        store.ranks.replace("run-1", [SECOND])
 
-    assert rank_rows(store, "run-1") == [FIRST]
+    assert store.ranks.rows("run-1") == [FIRST]

@@ -32,7 +32,7 @@ def new_store() -> Iterator[Store]:
 def check(store: Store, run: str, model: Model, first: int, last: int, points: int) -> None:
     """Compare an answer of the store with the log points it should hold."""
     within = {step: values for step, values in model.items() if first <= step <= last}
-    found = store.envelope(run, NAMES, first, last, points)
+    found = store.series.envelope(run, NAMES, first, last, points)
     assert list(found) == list(NAMES)
     for name in NAMES:
         logged = {step: value for step, values in within.items() if (value := values.get(name)) is not None}
@@ -57,7 +57,7 @@ def check_stretches(buckets: list[Bucket], values: dict[int, float]) -> None:
 
 
 def write(store: Store, run: str, model: Model, new: Model) -> None:
-    store.add_series(run, [SeriesRow(step, float(step), values) for step, values in new.items()])
+    store.series.add(run, [SeriesRow(step, float(step), values) for step, values in new.items()])
     for step, values in new.items():
         model[step] = {**model.get(step, {}), **values}
 
@@ -95,7 +95,7 @@ def test_whatever_was_written_late_forgotten_or_branched_off_the_history_is_that
                 first, after = sorted((round(start * last), round(end * last)))
                 check(store, run, model, first, after, points)
             names = {name for values in model.values() for name in values}
-            assert set(store.series_names(run)) == names if run == "run" else set(store.series_names(run)) >= names
+            assert set(store.series.names(run)) == names if run == "run" else set(store.series.names(run)) >= names
 
 
 def carry_out(store: Store, models: dict[str, Model], act: tuple[object, ...]) -> None:
@@ -128,17 +128,17 @@ def long_run() -> Iterator[Store]:
     """A store with 20,000 log points, every one at a step of its own."""
     with new_store() as store:
         for start in range(0, 20_000, 500):
-            store.add_series("run", [SeriesRow(step, 1.0, wave(step)) for step in range(start, start + 500)])
+            store.series.add("run", [SeriesRow(step, 1.0, wave(step)) for step in range(start, start + 500)])
         yield store
 
 
 def test_a_long_history_is_told_without_reading_its_log_points(long_run: Store) -> None:
-    before = long_run.envelope("run", NAMES, 0, 20_000, 20)
+    before = long_run.series.envelope("run", NAMES, 0, 20_000, 20)
 
     with pytest.raises(KeyError), long_run.transaction_scope():  # noqa: PT012
         with long_run.transaction() as connection:
             connection.execute(sa.delete(tables.series).where(tables.series.c.step.between(1, 19_000)))
-        assert long_run.envelope("run", NAMES, 0, 20_000, 20) == before
+        assert long_run.series.envelope("run", NAMES, 0, 20_000, 20) == before
         raise KeyError  # nothing of this is kept
     assert 10 <= len(before["loss"]) <= 21
 
@@ -152,7 +152,7 @@ def test_every_stretch_of_a_long_history_holds(long_run: Store, first: int, last
 def test_about_as_many_stretches_come_as_were_asked_for(long_run: Store) -> None:
     for points in (10, 33, 100, 999, 1000, 2000):
         for last in (19_999, 12_345, 5000):
-            assert points / 2 <= len(long_run.envelope("run", NAMES, 0, last, points)["loss"]) <= points + 1
+            assert points / 2 <= len(long_run.series.envelope("run", NAMES, 0, last, points)["loss"]) <= points + 1
 
 
 def test_a_store_of_an_earlier_version_is_read_and_catches_up_little_by_little() -> None:
@@ -162,7 +162,7 @@ def test_a_store_of_an_earlier_version_is_read_and_catches_up_little_by_little()
         with store.transaction() as connection:
             connection.execute(sa.insert(tables.series), rows)
         check(store, "run", model, 5, 2990, 10)
-        assert store.series_names("run") == list(NAMES)
+        assert store.series.names("run") == list(NAMES)
 
         for step in range(3000, 3005):
             write(store, "run", model, {step: wave(step)})
@@ -176,41 +176,41 @@ def test_a_store_of_an_earlier_version_is_read_and_catches_up_little_by_little()
 
 def test_names_are_known_whether_summarised_or_not() -> None:
     with new_store() as store:
-        assert store.series_names("run") == []
-        store.add_series("run", [SeriesRow(0, 1.0, {"early": 1.0, "never": None})])
-        store.add_series("run", [SeriesRow(step, 1.0, {"loss": 1.0}) for step in range(1, 500)])
-        store.add_series("run", [SeriesRow(500, 1.0, {"new": 1.0})])
-        store.add_series("run", [SeriesRow(3, 1.0, {"late": 1.0})])
+        assert store.series.names("run") == []
+        store.series.add("run", [SeriesRow(0, 1.0, {"early": 1.0, "never": None})])
+        store.series.add("run", [SeriesRow(step, 1.0, {"loss": 1.0}) for step in range(1, 500)])
+        store.series.add("run", [SeriesRow(500, 1.0, {"new": 1.0})])
+        store.series.add("run", [SeriesRow(3, 1.0, {"late": 1.0})])
 
-        assert store.series_names("run") == ["early", "late", "loss", "never", "new"]
-        assert store.series_span("run") == (0, 500)
-        assert store.series_span("other") is None
+        assert store.series.names("run") == ["early", "late", "loss", "never", "new"]
+        assert store.series.span("run") == (0, 500)
+        assert store.series.span("other") is None
 
 
 @pytest.mark.parametrize("how", ["forget", "branch"])
 def test_a_name_that_only_later_steps_had_is_gone_with_them(how: str) -> None:
     with new_store() as store:
-        store.add_series("run", [SeriesRow(step, 1.0, {"loss": 1.0}) for step in range(300)])
-        store.add_series("run", [SeriesRow(step, 1.0, {"loss": 1.0, "new": 1.0}) for step in range(300, 600)])
+        store.series.add("run", [SeriesRow(step, 1.0, {"loss": 1.0}) for step in range(300)])
+        store.series.add("run", [SeriesRow(step, 1.0, {"loss": 1.0, "new": 1.0}) for step in range(300, 600)])
 
         if how == "forget":
             store.forget_after("run", 299)
         else:
             store.branch_off("run", 299, "old")
-            assert store.series_names("old") == ["loss", "new"]
+            assert store.series.names("old") == ["loss", "new"]
 
-        assert store.series_names("run") == ["loss"]
-        store.add_series("run", [SeriesRow(step, 1.0, {"newer": 1.0}) for step in range(300, 600)])
-        assert store.series_names("run") == ["loss", "newer"]
+        assert store.series.names("run") == ["loss"]
+        store.series.add("run", [SeriesRow(step, 1.0, {"newer": 1.0}) for step in range(300, 600)])
+        assert store.series.names("run") == ["loss", "newer"]
 
 
 def test_values_without_bounds_of_their_own_have_a_mean_within_them() -> None:
     with new_store() as store:
-        store.add_series("run", [SeriesRow(step, 1.0, {"loss": 1.7e308}) for step in range(200)])
+        store.series.add("run", [SeriesRow(step, 1.0, {"loss": 1.7e308}) for step in range(200)])
 
-        assert {bucket.mean for bucket in store.envelope("run", ["loss"], 0, 199, 10)["loss"]} == {1.7e308}
+        assert {bucket.mean for bucket in store.series.envelope("run", ["loss"], 0, 199, 10)["loss"]} == {1.7e308}
 
 
 def test_log_points_beyond_a_step_come_in_pages(long_run: Store) -> None:
-    assert [row.step for row in long_run.series_after("run", 19_990, 5)] == [19_991, 19_992, 19_993, 19_994, 19_995]
-    assert long_run.series_after("run", 19_999, 5) == []
+    assert [row.step for row in long_run.series.after("run", 19_990, 5)] == [19_991, 19_992, 19_993, 19_994, 19_995]
+    assert long_run.series.after("run", 19_999, 5) == []
