@@ -1,9 +1,10 @@
-"""The architecture's laws about imports, read from the source: who may know whom."""
+"""The architecture's laws about packages and imports, read from the source: who may know whom."""
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,49 @@ FORBIDDEN = {
 }
 """Top-level packages that no module of a folder may import, at the top or inside a function."""
 
+ORDER = {
+    "service": (
+        "service", "service.errors", "service.atomic_files", "service.api_types", "service.config", "service.commands",
+        "service.run", "service.store.tables", "service.store.schema_upgrade", "service.store.backends",
+        "service.store.database", "service.store.rollups", "service.store.queries", "service.store", "service.alerts",
+        "service.auth", "service.client", "service.launcher", "service.cli",
+    ),
+    "ddp": (
+        "ddp.workload", "ddp.vsr.prepare", "ddp.vsr", "ddp.adaptive", "ddp.distributed", "ddp.metrics", "ddp.watchdog",
+        "ddp.step", "ddp.validation", "ddp.checkpoint", "ddp.control", "ddp.recording.trackers", "ddp.recording",
+        "ddp.training", "ddp.__main__",
+    ),
+    "api": (
+        "api.http", "api.artifacts", "api.artifacts.records", "api.runs", "api.alerts", "api.events", "api.commands",
+        "api.metrics.http_stats", "api.metrics.definition", "api.metrics.families", "api.metrics", "api.openapi",
+        "api.routes.run", "api.routes", "api.app", "api.server",
+    ),
+}  # fmt: skip
+"""Packages, and modules beside them, from the lowest to the highest: each may import from itself and from those before.
+
+A name stands for everything below it that has no entry of its own.
+"""
+
+NEVER = {
+    "api.http": {"service.store.queries", "service.store.store", "service.run"},
+    "api.metrics.families": {"service.store.store", "sqlalchemy"},
+    "ddp.adaptive": {"torch", "numpy", "time", "random"},
+    "ddp.distributed": {"service.config", "service.store", "service.run", "service.commands"},
+    "service.alerts.rules": {"time", "sqlalchemy", "threading"},
+    "service.config": {"sqlalchemy", "requests"},
+    "service.run": {"sqlalchemy", "requests"},
+}
+"""What packages say of themselves: a module within may import none of these, nor anything below them."""
+
+MOST_ENTRIES = 14
+"""Files and folders in one folder, `__init__.py` left out: more are not taken in at a glance."""
+
 REGISTERING = {"service/cli/__init__.py", "api/routes/run/commands.py"}
 """Modules with a loop that adds commands or routes to a group of their own, as a decorator would."""
+
+
+HAND_ON = {"service/__init__.py", "service/client/__init__.py", "service/cli/__init__.py"}
+"""Packages that hold more than a docstring: the version, `Client` for scripts, the command line's entry."""
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -51,6 +93,74 @@ def test_imports_point_down(path: Path) -> None:
     forbidden = FORBIDDEN[path.relative_to(ROOT).parts[0]]
 
     assert not {module for module in imported(path) if module.partition(".")[0] in forbidden}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__")
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Our modules that a file imports: of `a.b.C` the module `a.b`, of `a.b` the package that hands it on."""
+    found = {module for module in imported(path) if module in NAMES}
+    return (
+        found - {module for module in found if any(other.startswith(f"{module}.") for other in found)} - {name_of(path)}
+    )
+
+
+def place_of(module: str) -> tuple[str, int]:
+    """The top-level package of a module, and its place in the package's order."""
+    top = module.partition(".")[0]
+    entries = [entry for entry in ORDER[top] if within(module, entry) and (entry != top or module == top)]
+    assert entries, f"{module} has no place in ORDER"
+    return top, ORDER[top].index(max(entries, key=len))
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in {"ddp", "api"}], ids=label)
+def test_imports_point_down_between_packages(path: Path) -> None:
+    top, own = place_of(name_of(path))
+    others = {module: place_of(module) for module in imported_modules(path) if within(module, top)}
+
+    assert {module for module, (_, place) in others.items() if place > own} == set()
+
+
+@pytest.mark.parametrize("package", NEVER)
+def test_a_package_keeps_its_word(package: str) -> None:
+    paths = [path for path in MODULES if within(name_of(path), package)]
+    assert paths
+
+    found = {(label(path), module) for path in paths for module in imported(path)}
+    assert {pair for pair in found if any(within(pair[1], never) for never in NEVER[package])} == set()
+
+
+def test_the_order_names_only_what_is_there() -> None:
+    assert [entry for entries in ORDER.values() for entry in entries if entry not in NAMES] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name_of(path): imported_modules(path) for path in MODULES}
+
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(MODULES)
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in MODULES}), ids=label)
+def test_a_folder_is_taken_in_at_a_glance(folder: Path) -> None:
+    entries = {entry.name for entry in folder.iterdir()} - {"__init__.py", "__pycache__"}
+
+    assert len(entries) <= MOST_ENTRIES
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=label)
+def test_a_package_says_what_lives_in_it_and_what_never_may(path: Path) -> None:
+    """And holds no code, but for the client that scripts import and the entry of the command line."""
+    tree = ast.parse(path.read_text())
+    text = ast.get_docstring(tree) or ""
+
+    assert "Never" in text or "never" in text
+    if label(path) not in HAND_ON:
+        assert len(tree.body) == 1
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from service.commands import Kind
 from service.errors import CommandError
-from service.store.store import StoreUnavailableError
+from service.store.database import StoreUnavailableError
 
 RETRY_SECONDS = 2
 POSTED = tuple(f"/{kind}" for kind in Kind if kind is not Kind.SET)

@@ -1,1 +1,4 @@
-"""Video super-resolution as a single-process workload: it knows no ranks."""
+"""The default workload, video super-resolution in one process: network, losses, image quality, patch sets.
+
+Never knows of ranks or of other processes.
+"""

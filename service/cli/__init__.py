@@ -1,4 +1,4 @@
-"""The command line `leitstand`: starts trainings, and watches and steers them over the API.
+"""The command line `leitstand`: starts trainings, watches and steers them. Never imports torch or flask.
 
 Exit codes: 0 done · 1 the command failed, was rejected or expired · 2 bad input · 3 no server, or no trainer ·
 124 the time given to --wait is over · 130 Ctrl-C. Errors are one sentence on stderr, with --json one object there:
