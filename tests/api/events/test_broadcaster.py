@@ -145,7 +145,7 @@ def test_a_defect_does_not_silence_the_streams(
             raise RuntimeError("a defect")
         return real(of, position)
 
-    monkeypatch.setattr(broadcaster, "read_happenings", read)
+    monkeypatch.setattr(broadcaster, "read_messages", read)
     box = watched.open()
     broken.set()
     store.events.add(RUN_ID, 1, "paused", {})

@@ -294,7 +294,7 @@ def test_a_stream_of_events_counts_as_open_until_it_is_closed(client: FlaskClien
 
 def test_a_defect_ends_a_request_too(client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("api.runs.state.state_answer", lambda *_: 1 / 0)
+        broken.setattr("api.routes.run.state.state_answer", lambda *_: 1 / 0)
         assert client.get("/state").status_code == 500
     values = scrape(client)
 

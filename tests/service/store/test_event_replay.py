@@ -219,7 +219,7 @@ def test_a_damaged_position_is_refused(text: str) -> None:
 
 
 def test_events_that_walk_steps_again_are_those_that_the_trainer_writes(repository: Path) -> None:
-    written = "".join((repository / "ddp" / name).read_text() for name in ("boundary.py", "assembly.py", "opening.py"))
+    written = "".join(path.read_text() for path in (repository / "ddp" / "training").glob("*.py"))
 
     for kind in event_replay.WALKS_AGAIN:
         assert f'event("{kind}"' in written

@@ -36,15 +36,15 @@ def test_a_command_is_queued_and_the_answer_says_where_to_look(
 def test_a_command_that_waits_for_its_turn_while_the_run_ends_is_refused_not_left_queued(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_turn = SqliteFile.lock_run
+    lock_run = SqliteFile.lock_run
 
-    def take_turn_after_the_end(file: SqliteFile, connection: sa.Connection, run_id: str) -> None:
-        monkeypatch.setattr(SqliteFile, "take_turn", take_turn)
+    def lock_run_after_the_end(file: SqliteFile, connection: sa.Connection, run_id: str) -> None:
+        monkeypatch.setattr(SqliteFile, "lock_run", lock_run)
         store.runs.update(RUN_ID, state=RunState.STOPPED)
         store.commands.reject_queued(RUN_ID, "the run ended (stopped)")
-        take_turn(file, connection, run_id)
+        lock_run(file, connection, run_id)
 
-    monkeypatch.setattr(SqliteFile, "take_turn", take_turn_after_the_end)
+    monkeypatch.setattr(SqliteFile, "lock_run", lock_run_after_the_end)
 
     assert client.post("/pause").get_json()["type"] == "/problems/run-ended"
     assert store.commands.find(RUN_ID, CommandState.QUEUED) == []

@@ -128,6 +128,6 @@ def test_a_log_that_cannot_be_read_is_a_problem_not_a_crash(
     def refuse(*_arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("api.artifacts.log_tail.last_lines", refuse)
+    monkeypatch.setattr("api.routes.run.logs.last_lines", refuse)
 
     assert client.get("/logs").get_json()["type"] == "/problems/storage-unavailable"
