@@ -126,7 +126,7 @@ class Trainer:
     def _go_back(self) -> None:
         """Take over the last state from before the bad steps, at a lower learning rate."""
         nonfinite_steps = self._parts.nonfinite_steps
-        began = nonfinite_steps.row_began or 1
+        began = nonfinite_steps.streak_start or 1
         reason = f"{nonfinite_steps.in_a_row} steps in a row, from step {began} on, were not finite"
         if nonfinite_steps.note_rollback(began) > ROLLBACKS_IN_VAIN:
             raise TrainingFailedError(
