@@ -25,7 +25,7 @@ from service.config.settings import RunConfig
 from service.errors import DatasetError, SettingError
 from service.run.record import KEYS
 from service.run.record_schema import record_schema
-from tests.ddp.launching import write_pair
+from tests.ddp.harness.launching import write_pair
 
 SMALL = {"N_FEATS": 8, "N_BLOCKS": 2, "PATCH_SIZE": 8, "VAL_STEP_EVERY": 30}
 
@@ -58,7 +58,7 @@ def page(repository: Path) -> str:
 def commands(page: str) -> list[list[str]]:
     """Every command line of a page, in order."""
     blocks = re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for block in blocks for line in block.replace("\\\n", "").splitlines()]
 
 
 def command(page: str, *beginning: str) -> list[str]:
@@ -78,7 +78,7 @@ def run(words: list[str], repository: Path, **values: object) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=140,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout
@@ -111,8 +111,7 @@ def test_the_commands_of_the_page_train_it_on_two_ranks_and_resume_it_on_one(
     assert (late["perceptual_loss_value"], late["perceptual_weight_current"]) == (0, 0)
     assert [image["name"] for image in late["validation_images"]] == ["val_0.png", "val_1.png", "val_2.png"]
 
-    resumed = command(page, "torchrun", "--nproc-per-node=1")
-    run(resumed, repository, MAX_STEPS=90, **places)
+    run(command(page, "torchrun", "--nproc-per-node=1"), repository, MAX_STEPS=90, **places)
 
     last = record(root, 90)
     assert (last["world_size"], last["samples_seen"]) == (1, 60 * 2 * 2 + 30 * 2)
