@@ -47,4 +47,4 @@ lock: setup
 # Only what can be made again in seconds: no environment, no data, no run.
 clean:
 	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
-	find api bench ddp deploy service tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find api bench ddp deploy examples service tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("service", "ddp", "api")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 
 FORBIDDEN = {
     "service": {"ddp", "api", "torch", "flask", "numpy", "PIL", "av", "gunicorn", "prometheus_client", "werkzeug"},
@@ -169,7 +170,7 @@ def test_only_world_knows_process_groups(path: Path) -> None:
         assert not [module for module in imported(path) if within(module, "torch.distributed")]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "ddp" / "vsr").rglob("*.py")), ids=label)
+@pytest.mark.parametrize("path", sorted([*(ROOT / "ddp" / "vsr").rglob("*.py"), *EXAMPLES]), ids=label)
 def test_the_workload_knows_nothing_of_the_trainer(path: Path) -> None:
     """But for the seam itself, `ddp.workload`: what a workload has to be, without behaviour."""
     ours = {module for module in imported(path) if within(module, "ddp")} - {"ddp", "ddp.vsr", "ddp.workload"}

@@ -24,7 +24,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_every_link_of_every_page_leads_somewhere(repository: Path) -> None:
-    for page in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+    pages = [repository / "README.md", repository / "examples" / "README.md", *(repository / "docs").glob("*.md")]
+    for page in pages:
         for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
             there = page.parent / target if target else page
             assert there.exists(), f"{page.name} points to {target}"
