@@ -281,7 +281,7 @@ def test_a_deep_stack_keeps_its_innermost_calls_within_the_limit() -> None:
     stack = dive(400)
 
     assert 1000 < len(stack.encode()) <= MAX_BYTES
-    assert "stack_of(threading.get_ident())" in stack.splitlines()[-3]  # only `thread_stack` itself is further in
+    assert "thread_stack(threading.get_ident())" in stack.splitlines()[-3]  # only `thread_stack` itself is further in
     assert stack.startswith("  File ")
 
 
@@ -504,11 +504,11 @@ def test_a_board_that_dies_is_said_once_and_the_watch_goes_on(
         is_gone = False
         asked = 0
 
-        def post(self, text: str) -> None:
+        def publish(self, text: str) -> None:
             self.asked += 1
             if self.is_gone:
                 raise StatusStoreGoneError("Broken pipe")
-            super().post(text)
+            super().publish(text)
 
     status_store = Mortal()
     with caplog.at_level(logging.WARNING), Watch(status_store, StageMarker()) as watch:
@@ -546,7 +546,7 @@ def test_ranks_other_than_0_only_post() -> None:
     status_store = LocalStatusStore()
 
     class Unread(LocalStatusStore):
-        def post(self, text: str) -> None:
+        def publish(self, text: str) -> None:
             status_store.publish(text)
 
         def read_all(self) -> list[str | None]:
