@@ -145,7 +145,7 @@ def test_a_clock_that_is_set_back_harms_nothing(
 def kill_whole(server: Server) -> None:
     """Kill gunicorn and its worker at once, as a power cut would."""
     master = psutil.Process(server.process.pid)
-    everything = [*master.children(recursive=True), master]
+    everything = [master, *master.children(recursive=True)]  # in this order: a living master starts another worker
     for process in everything:
         os.kill(process.pid, signal.SIGKILL)
     psutil.wait_procs(everything, timeout=10)
