@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TERM_COUNT = 4
+from service.loss_terms import TERM_COUNT
+
 LOSS_COUNT = 1 + TERM_COUNT
 """The weighted total and the unweighted terms."""
 REDUCED = LOSS_COUNT + 2
@@ -57,7 +58,7 @@ class StepMetrics:
 
     step: int
     total: float
-    terms: tuple[float, float, float, float]
+    terms: tuple[float, ...]
     sharpness: float
     grad_norm: float
     is_skipped: bool
@@ -133,6 +134,6 @@ def _on_host(block: Tensor) -> Tensor:
 
 
 def _unpack(step: int, row: list[float]) -> StepMetrics:
-    total, l1, ms, gradient, perceptual, detail, target_detail, norm, skipped = row
+    total, *terms, detail, target_detail, norm, skipped = row
     sharpness = detail / target_detail if target_detail else 1.0
-    return StepMetrics(step, total, (l1, ms, gradient, perceptual), sharpness, norm, skipped > 0)
+    return StepMetrics(step, total, tuple(terms), sharpness, norm, skipped > 0)

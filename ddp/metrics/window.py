@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from ddp.distributed.world import World
-from ddp.metrics.step_metrics import LOSS_COUNT, TERM_COUNT, is_skipped, losses
+from ddp.metrics.step_metrics import LOSS_COUNT, is_skipped, losses
 from ddp.metrics.step_timer import StepTimer, make_timer, median
 from ddp.workload import Batch
+from service.loss_terms import TERM_COUNT
 
 ROW = (
     "step_seconds", "own_seconds", "active_seconds", "wait_seconds", "steps", "memory_gib", "peak_gib", "skipped",
@@ -58,7 +59,7 @@ class RankRow:
 
 @dataclass(frozen=True)
 class WindowMetrics:
-    """A window, the same on every rank. `terms` are unweighted means: L1, MS, gradient, perceptual."""
+    """A window, the same on every rank. `terms` are unweighted means."""
 
     total_loss: float = float("nan")
     terms: tuple[float, ...] = (float("nan"),) * TERM_COUNT
