@@ -39,9 +39,9 @@ from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
 from ddp.workload import Share
 from service.config.settings import RunConfig
+from service.loss_terms import LOSS_TERMS, TERM_COUNT
 
 WARM_UP_BLOCKS = 2
-TERMS = ("l1", "ms", "gradient", "perceptual")
 
 
 class Bench:
@@ -90,7 +90,7 @@ class AccelerateLoop:
         optimizer = make_optimizer(bench.config, bench.workload, model)
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
         self._batches = bench.batches()
-        self._sums = torch.zeros(len(TERMS), device=bench.world.device)
+        self._sums = torch.zeros(TERM_COUNT, device=bench.world.device)
         self._step = 0
 
     def advance(self) -> None:
@@ -156,7 +156,7 @@ class LightningNetwork(lightning.LightningModule):  # type: ignore[misc]  # only
         super().__init__()
         self.network = bench.workload.build_model()
         self._bench, self._log_each, self._weights = bench, log_each, bench.bare.weights
-        self._sums = torch.zeros(len(TERMS), device=bench.world.device)
+        self._sums = torch.zeros(TERM_COUNT, device=bench.world.device)
 
     def training_step(self, batch: Pixels, index: int) -> Tensor:
         """The weighted loss of one batch."""
@@ -178,7 +178,7 @@ class LightningNetwork(lightning.LightningModule):  # type: ignore[misc]  # only
 
 
 def _named(values: Tensor) -> Mapping[str, Tensor]:
-    return dict(zip(TERMS, values, strict=True))
+    return {term.label: value for term, value in zip(LOSS_TERMS, values, strict=True)}
 
 
 class BlockCallback(lightning.Callback):  # type: ignore[misc]  # as above

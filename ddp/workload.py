@@ -69,7 +69,7 @@ class Workload(Protocol):
         """The network: (B, T, 3, h, w) → (B, 3, H, W), values 0…1."""
 
     def build_loss(self) -> nn.Module:
-        """(output, target) → the four unweighted terms, (4,)."""
+        """(output, target) → the unweighted terms, (4,), in the order of `service.loss_terms.LOSS_TERMS`."""
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """The optimizer's groups of `model`'s parameters, always in the same order; `lr_factor` multiplies the rate."""

@@ -31,6 +31,7 @@ from ddp.adaptive.state_reader import StateReader
 from ddp.adaptive.types import Change, Observation
 from ddp.adaptive.weights import Values, Weights
 from service.config.settings import RunConfig
+from service.loss_terms import LOSS_TERMS
 
 STATE_VERSION = 1
 
@@ -120,13 +121,9 @@ class Controller:
 
     def report(self) -> dict[str, Any]:
         """The record's keys that describe the controller, as of the last `advance`."""
-        l1, ms, gradient, perceptual = self.weights
         memory = self._memory
         return {
-            "l1_weight_current": l1,
-            "ms_weight_current": ms,
-            "gradient_weight_current": gradient,
-            "perceptual_weight_current": perceptual,
+            **{term.weight_key: weight for term, weight in zip(LOSS_TERMS, self.weights, strict=True)},
             "gradient_clip_val": self.grad_clip,
             "adaptive_mode": self._mode.value,
             "adaptive_is_cooldown": memory.cooldown_remaining > 0,
@@ -291,7 +288,7 @@ class Controller:
         self._changes.append(Change(kind, reason, {"step": self._memory.steps_done, **details}))
 
 
-def _weighted(weights: Values, terms: Values) -> float:
+def _weighted(weights: Values, terms: tuple[float, ...]) -> float:
     return weights[0] * terms[0] + weights[1] * terms[1] + weights[2] * terms[2] + weights[3] * terms[3]
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ddp.adaptive.weights import Values
+from service.loss_terms import LOSS_TERMS
 
-WEIGHT_NAMES = ("l1_weight", "ms_weight", "grad_weight", "perceptual_weight")
+WEIGHT_NAMES = tuple(term.setting.lower() for term in LOSS_TERMS)
 CLIP_NAME = "initial_grad_clip"
 GRADIENT, PERCEPTUAL = 2, 3
 NONE_HELD = (None, None, None, None)

@@ -9,13 +9,13 @@ from typing import Any
 class Observation:
     """One optimizer step, its values reduced over all ranks.
 
-    `step` counts steps from 1. `terms` are the unweighted L1, MS, gradient and perceptual terms, means over ranks and
-    micro-batches. `sharpness` is mean |neighbour difference| of the output over the target's, 1.0 where the target is
-    flat. `grad_norm` is the L2 norm before clipping.
+    `step` counts steps from 1. `terms` are the unweighted loss terms, means over ranks and micro-batches.
+    `sharpness` is mean |neighbour difference| of the output over the target's, 1.0 where the target is flat.
+    `grad_norm` is the L2 norm before clipping.
     """
 
     step: int
-    terms: tuple[float, float, float, float]
+    terms: tuple[float, ...]
     sharpness: float
     grad_norm: float
 

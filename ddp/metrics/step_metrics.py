@@ -1,4 +1,9 @@
-"""What every step measured, on its way from the device to the host without holding anybody up.
+"""What every step measured: the layout of a step's row of numbers, and its way from the device to the host.
+
+    reduced   total, one loss per term | detail of the output, of the target; averaged with the gradients
+    row       reduced | gradient norm before clipping | 1 where the step was skipped, else 0
+
+Only this module knows the places in a row; others call `pack_values`, `pack`, `losses`, `grad_norm` and `is_skipped`.
 
 Rows gather in a block on the device. Every ADAPT_EVERY steps the block is sent to the host, and the block sent the time
 before is read: its copy has had that many steps to arrive, so the host does not wait for the step it has just issued.
@@ -12,11 +17,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TERM_COUNT = 4
-CARRIED = 1 + TERM_COUNT + 2
-"""Values that travel with the gradients: total, l1, ms, gradient, perceptual | detail of the output, of the target."""
-ROW = CARRIED + 2
-"""Those, the gradient norm before clipping, and 1 where the step was skipped."""
+from service.loss_terms import TERM_COUNT
+
+LOSS_COUNT = 1 + TERM_COUNT
+"""The weighted total and the unweighted terms."""
+REDUCED = LOSS_COUNT + 2
+"""Length of what travels with the gradients."""
+ROW = REDUCED + 2
+"""Length of a step's row."""
+
+
+def pack_values(total: Tensor, terms: Tensor, variation: Tensor) -> Tensor:
+    """Join what a micro-batch measured: the weighted loss (), the terms (4,), the detail of output and target (2,)."""
+    return torch.cat([total.view(1), terms, variation])  # (REDUCED,)
+
+
+def pack(reduced: Tensor, norm: Tensor, skipped: Tensor) -> Tensor:
+    """Build the row (ROW,) of a step: the reduced values (REDUCED,), the gradient norm (), 1 for a skipped step ()."""
+    return torch.cat([reduced, norm.view(1), skipped.view(1)])
+
+
+def losses(row: Tensor) -> Tensor:
+    """Return the weighted total and the unweighted terms (LOSS_COUNT,) of a row."""
+    return row[:LOSS_COUNT]
+
+
+def grad_norm(row: Tensor) -> Tensor:
+    """Return the L2 norm of all gradients before clipping () of a row."""
+    return row[REDUCED]
+
+
+def is_skipped(row: Tensor) -> Tensor:
+    """Return whether the step of a row was skipped, a truth value () on the row's device."""
+    return row[REDUCED + 1] > 0
 
 
 @dataclass(frozen=True)
@@ -25,14 +58,14 @@ class StepMetrics:
 
     step: int
     total: float
-    terms: tuple[float, float, float, float]
+    terms: tuple[float, ...]
     sharpness: float
     grad_norm: float
     is_skipped: bool
 
 
 class StepMetricsBuffer:
-    """The rows of the latest steps. `add` belongs to every step, `turn` to every ADAPT_EVERY-th."""
+    """The rows of the latest steps: `append` one after every step, `exchange` blocks every ADAPT_EVERY steps."""
 
     def __init__(self, device: torch.device, block_steps: int) -> None:
         self._device = device
@@ -44,7 +77,7 @@ class StepMetricsBuffer:
         self._arrived: torch.cuda.Event | None = None
 
     def append(self, row: Tensor, step: int) -> None:
-        """Note a step's row (ROW,), on the device; `step` counts it."""
+        """Append the row (ROW,) of step number `step`, on the device."""
         if self._filled == 0:
             self._first_step = step
         if self._filled == len(self._block):  # resumed under a longer rhythm
@@ -67,7 +100,7 @@ class StepMetricsBuffer:
         if self._arrived is not None:
             self._arrived.synchronize()
             self._arrived = None
-        return [_as_row(self._sent_first_step + index, row) for index, row in enumerate(self._sent.tolist())]
+        return [_unpack(self._sent_first_step + index, row) for index, row in enumerate(self._sent.tolist())]
 
     def state(self) -> dict[str, Any]:
         """Everything not read yet, for a checkpoint."""
@@ -100,7 +133,7 @@ def _on_host(block: Tensor) -> Tensor:
     return target.copy_(block, non_blocking=True)
 
 
-def _as_row(step: int, values: list[float]) -> StepMetrics:
-    total, l1, ms, gradient, perceptual, detail, target_detail, grad_norm, skipped = values
+def _unpack(step: int, row: list[float]) -> StepMetrics:
+    total, *terms, detail, target_detail, norm, skipped = row
     sharpness = detail / target_detail if target_detail else 1.0
-    return StepMetrics(step, total, (l1, ms, gradient, perceptual), sharpness, grad_norm, skipped > 0)
+    return StepMetrics(step, total, tuple(terms), sharpness, norm, skipped > 0)

@@ -1,6 +1,6 @@
 """The window between two log points: sums on the device, and one row per rank, exchanged by one all_reduce.
 
-    sums   total, l1, ms, gradient, perceptual | steps that were not skipped     the same on every rank already
+    sums   total, one loss per term | steps that were not skipped     the same on every rank already
     packed = [ one row per rank ]                a rank fills only its own row, so that the sum is also the gathering
 
 `summarise` may be called at any step and changes nothing: only a log point begins a new window, so that watching leaves
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from ddp.distributed.world import World
-from ddp.metrics.step_metrics import TERM_COUNT
+from ddp.metrics.step_metrics import LOSS_COUNT, is_skipped, losses
 from ddp.metrics.step_timer import StepTimer, make_timer, median
 from ddp.workload import Batch
+from service.loss_terms import TERM_COUNT
 
-SUMS = 1 + TERM_COUNT
 ROW = (
     "step_seconds", "own_seconds", "active_seconds", "wait_seconds", "steps", "memory_gib", "peak_gib", "skipped",
 )  # fmt: skip
@@ -59,7 +59,7 @@ class RankRow:
 
 @dataclass(frozen=True)
 class WindowMetrics:
-    """A window, the same on every rank. `terms` are unweighted means: L1, MS, gradient, perceptual."""
+    """A window, the same on every rank. `terms` are unweighted means."""
 
     total_loss: float = float("nan")
     terms: tuple[float, ...] = (float("nan"),) * TERM_COUNT
@@ -106,9 +106,9 @@ class MetricsWindow:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._sums = torch.zeros(SUMS + 1, dtype=torch.float64, device=world.device)
+        self._sums = torch.zeros(LOSS_COUNT + 1, dtype=torch.float64, device=world.device)
         self._one = torch.ones(1, device=world.device)
-        self._nothing = torch.zeros(SUMS + 1, device=world.device)
+        self._nothing = torch.zeros(LOSS_COUNT + 1, device=world.device)
         self._steps = 0
         self._wait_seconds = 0.0
         self._skipped: list[str] = []
@@ -120,9 +120,9 @@ class MetricsWindow:
         return self._steps == 0
 
     def add(self, row: Tensor) -> None:
-        """Add a step's ledger row (ROW,), on the device; a skipped step counts in no mean."""
-        values = torch.cat([row[:SUMS], self._one])
-        self._sums += torch.where(row[-1] > 0, self._nothing, values)
+        """Add a step's row (ROW,), on the device; a skipped step counts in no mean."""
+        values = torch.cat([losses(row), self._one])
+        self._sums += torch.where(is_skipped(row), self._nothing, values)
         self._steps += 1
 
     def timed(self, batches: Iterator[Batch]) -> Batch:

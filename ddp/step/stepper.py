@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ddp.distributed.world import World
 from ddp.metrics.piggyback import PiggybackModule
-from ddp.metrics.step_metrics import CARRIED
+from ddp.metrics.step_metrics import REDUCED, pack, pack_values
 from ddp.metrics.total_variation import total_variation
 from ddp.metrics.window import MetricsWindow
 from ddp.step.ema import EmaModel
@@ -40,7 +40,7 @@ class Stepper:
         self.optimizer = _optimizer(workload.parameter_groups(self.model), config)
         # Compiled inside the wrapper, so that the plain model beside it keeps its names for checkpoints and hooks.
         network: Any = torch.compile(self.model) if config.compile_model else self.model
-        self._network = PiggybackModule(network, CARRIED, world.device)
+        self._network = PiggybackModule(network, REDUCED, world.device)
         self._wrapped = world.wrap(
             self._network, static_graph=config.static_graph, share_buckets=config.gradient_as_bucket_view
         )
@@ -55,7 +55,7 @@ class Stepper:
         window: MetricsWindow,
         before_update: Callable[[], None],
     ) -> Tensor:
-        """Walk all micro-batches and update the weights; returns the step's row (ROW,) for the ledger, on the device.
+        """Walk all micro-batches and update the weights; returns the step's row (ROW,), on the device.
 
         `before_update` is called once all gradients are under way. Raises `MemoryShortageError`.
         """
@@ -103,21 +103,21 @@ class Stepper:
         terms = self.loss(output, target)  # (4,) unweighted
         total = (terms * weights).sum()
         with torch.no_grad():
-            values = torch.cat([total.view(1), terms, total_variation(output.float(), target)])
+            values = pack_values(total, terms, total_variation(output.float(), target))
         return total + carrier.attach(values)
 
     def _update(self, learning_rate: float, grad_clip: float) -> Tensor:
         """Clip and update, unless loss or gradient are not finite; returns the step's row."""
-        carried = self._network.reduced()
+        reduced = self._network.reduced()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), grad_clip)
-        skipped = (~(norm.isfinite() & carried.isfinite().all())).float()
+        skipped = (~(norm.isfinite() & reduced.isfinite().all())).float()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_factor"]
         self._optimize_unless(skipped)
         if self.ema is not None:
             self.ema.update(skipped)
         self._network.zero_grad(set_to_none=True)
-        return torch.cat([carried, norm.view(1), skipped.view(1)])
+        return pack(reduced, norm, skipped)
 
     def _optimize_unless(self, skipped: Tensor) -> None:
         if self._config.fused_adamw:
@@ -130,7 +130,7 @@ class Stepper:
     def _explain_shortage(self, batch: Batch) -> str:
         """Try smaller batches on a copy, which DDP's hooks know nothing of; the other ranks hear of it by our end."""
         self._network.zero_grad(set_to_none=True)
-        trial = PiggybackModule(copy.deepcopy(self.model), CARRIED, self._world.device)
+        trial = PiggybackModule(copy.deepcopy(self.model), REDUCED, self._world.device)
 
         def attempt(batch_size: int) -> None:
             trial.zero_grad(set_to_none=True)

@@ -19,6 +19,7 @@ from ddp.watchdog.stages import Stage
 from service.commands import Command
 from service.config.live_settings import LiveSettings
 from service.errors import UserError
+from service.loss_terms import TOTAL_LOSS_KEY
 from service.run.record import Record, record_name
 from service.run.state import RunState
 
@@ -275,7 +276,7 @@ def _log_line(snapshot: Record) -> None:
         "step %d/%d  loss %.5f  lr %.2e  %.3f s/step  %.1f samples/s  ETA %s",
         snapshot["step_current"],
         snapshot["step_max"],
-        _or_nan(snapshot["total_loss_value"]),
+        _or_nan(snapshot[TOTAL_LOSS_KEY]),
         snapshot["learning_rate_value"],
         _or_nan(snapshot["iteration_duration"]),
         _or_nan(snapshot["samples_per_second"]),

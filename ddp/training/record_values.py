@@ -9,10 +9,10 @@ from ddp.distributed.world import World
 from ddp.metrics.window import WindowMetrics
 from ddp.step.progress import format_duration
 from service.config.settings import RunConfig
+from service.loss_terms import LOSS_TERMS, TOTAL_LOSS_KEY
 from service.run.record import SCHEMA_VERSION, Record
 from service.run.record_schema import FIELDS
 
-LOSS_KEYS = ("l1_loss_value", "ms_loss_value", "gradient_loss_value", "perceptual_loss_value")
 NOT_YET_VALIDATED: dict[str, Any] = {
     **dict.fromkeys(
         (
@@ -47,7 +47,8 @@ NOT_YET_VALIDATED: dict[str, Any] = {
 
 def losses_of(summary: WindowMetrics) -> dict[str, Any]:
     """The record's keys about losses."""
-    return {"total_loss_value": summary.total_loss, **dict(zip(LOSS_KEYS, summary.terms, strict=True))}
+    terms = {term.loss_key: value for term, value in zip(LOSS_TERMS, summary.terms, strict=True)}
+    return {TOTAL_LOSS_KEY: summary.total_loss, **terms}
 
 
 def speed_of(summary: WindowMetrics, config: RunConfig, position: Mapping[str, Any]) -> dict[str, Any]:

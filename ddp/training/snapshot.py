@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ddp.adaptive.controller import Controller
 from ddp.distributed.world import World
+from ddp.metrics.step_metrics import grad_norm
 from ddp.metrics.window import WindowMetrics
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.stepper import Stepper
@@ -48,9 +49,9 @@ class SnapshotBuilder:
         self._grad_norm: Tensor = torch.tensor(float("nan"))
 
     def note_step(self, learning_rate: float, phase: str, row: Tensor) -> None:
-        """A step was made, at this learning rate; `row` is its ledger row, on the device."""
+        """Keep what a step measured, made at this learning rate; `row` is its row (ROW,), on the device."""
         self._step = {"learning_rate_value": learning_rate, "lr_phase_name": phase}
-        self._grad_norm = row[-2]
+        self._grad_norm = grad_norm(row)
 
     def note_window(self, summary: WindowMetrics) -> None:
         """The window as it is now."""

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ddp.distributed.rng import preserved_rng
 from ddp.distributed.world import World
-from ddp.metrics.step_metrics import TERM_COUNT
 from ddp.metrics.window import memory_use
 from ddp.validation.layer_activity import ActivityProbe
 from ddp.validation.result import COLUMNS, SCORES, Preview, ValidationResult, column_of, first_term_of
 from ddp.workload import UnreadableImageError, Workload
+from service.loss_terms import TERM_COUNT
 
 
 @dataclass(frozen=True)

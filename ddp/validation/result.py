@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddp.metrics.step_metrics import TERM_COUNT
 from ddp.validation.layer_activity import activity_maps
+from service.loss_terms import TERM_COUNT
 
 PICTURES = ("lr", "ki", "ema")
 SCORES = ("psnr_db", "ssim", "psnr_y_db", "quality")

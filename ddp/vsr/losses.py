@@ -1,4 +1,4 @@
-"""The four terms of the training loss, unweighted: whoever holds the weights adds them up.
+"""The terms of the training loss, unweighted: whoever holds the weights adds them up.
 
 Never reads a value back from the device. Everything is float32 at least, whatever autocast says around it, because a
 difference of two nearly equal bfloat16 images is mostly rounding.
@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from ddp.vsr.perceptual import PerceptualFeatures
 
-TERM_NAMES = ("l1", "ms", "gradient", "perceptual")
-
 
 class HybridLoss(nn.Module):
-    """Output and target (B, 3, H, W) -> the terms (4,) in the order of TERM_NAMES, each a mean over all samples.
+    """Output and target (B, 3, H, W) -> the terms (4,) in the order of `LOSS_TERMS`, each a mean over all samples.
 
     Without `perceptual` the last term is a constant 0.
     """

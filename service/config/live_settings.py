@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 from service.config.loader import NAMES, canonical_name, convert
 from service.config.settings import RunConfig, Value, rule_of
 from service.errors import CommandError, SettingError
+from service.loss_terms import LOSS_TERMS
 
 ADAPTIVE = "adaptive"
 
@@ -23,7 +24,7 @@ CHANGEABLE: tuple[str, ...] = (
 )  # fmt: skip
 """Settings whose value at the start a run can replace."""
 
-WEIGHTS: tuple[str, ...] = ("L1_WEIGHT", "MS_WEIGHT", "GRAD_WEIGHT", "PERCEPTUAL_WEIGHT")
+WEIGHTS: tuple[str, ...] = tuple(term.setting for term in LOSS_TERMS)
 PINNABLE: tuple[str, ...] = (*WEIGHTS, "INITIAL_GRAD_CLIP")
 """Settings that the controller moves: a number holds one, `ADAPTIVE` gives it back."""
 

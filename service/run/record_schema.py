@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from service.loss_terms import LOSS_TERMS, TOTAL_LOSS_KEY, LossTerm
+
 
 @dataclass(frozen=True)
 class RecordField:
@@ -49,6 +51,10 @@ def _object(properties: dict[str, str]) -> dict[str, Any]:
     return {"type": "object", "properties": types, "required": list(properties), "additionalProperties": False}
 
 
+def _weight_meaning(term: LossTerm) -> str:
+    return f"weight of the {term.title} term in force{'; 0 when the term is off' if term.is_optional else ''}"
+
+
 _MAP_VALUE: dict[str, Any] = {"type": ["number", "null"], "minimum": 0}
 _RANK = _object(
     {
@@ -82,15 +88,9 @@ FIELDS: tuple[RecordField, ...] = (
     _integer("epoch_step_total", "optimizer steps per epoch", 1),
     _number("learning_rate_value", "learning rate used by this step"),
     _text("lr_phase_name", "phase of the schedule", "warmup", "cosine", "plateau_boost", "manual"),
-    _number("total_loss_value", f"the weighted total that was optimised; {_WINDOW}", None),
-    _number("l1_loss_value", f"unweighted L1 term; {_WINDOW}"),
-    _number("ms_loss_value", f"unweighted multi-scale term; {_WINDOW}"),
-    _number("gradient_loss_value", f"unweighted gradient term; {_WINDOW}"),
-    _number("perceptual_loss_value", f"unweighted perceptual term; {_WINDOW}"),
-    _number("l1_weight_current", "weight of the L1 term in force"),
-    _number("ms_weight_current", "weight of the multi-scale term in force"),
-    _number("gradient_weight_current", "weight of the gradient term in force"),
-    _number("perceptual_weight_current", "weight of the perceptual term in force; 0 when the term is off"),
+    _number(TOTAL_LOSS_KEY, f"the weighted total that was optimised; {_WINDOW}", None),
+    *(_number(term.loss_key, f"unweighted {term.title} term; {_WINDOW}") for term in LOSS_TERMS),
+    *(_number(term.weight_key, _weight_meaning(term)) for term in LOSS_TERMS),
     _number("gradient_clip_val", "gradient norm above which gradients are scaled down"),
     _text("adaptive_mode", "mode of the adaptive controller", "Warmup", "Settling", "Stable", "Aggressive"),
     _truth("adaptive_is_cooldown", "whether the controller waits after a change"),

@@ -10,11 +10,11 @@ from api.metrics.definition import (
     state_set,
     unlabelled,
 )
+from service.loss_terms import LOSS_TERMS, TOTAL_LOSS_KEY
 from service.run.record_schema import FIELDS
 
-_TERMS = ("l1", "ms", "gradient", "perceptual")
-_LOSSES = {term: f"{term}_loss_value" for term in _TERMS}
-_WEIGHTS = {term: f"{term}_weight_current" for term in _TERMS}
+_LOSSES = {term.label: term.loss_key for term in LOSS_TERMS}
+_WEIGHTS = {term.label: term.weight_key for term in LOSS_TERMS}
 _CHOICES = {field.name: field.choices for field in FIELDS if field.choices}
 
 
@@ -34,7 +34,7 @@ ROWS: tuple[MetricDefinition, ...] = (
     from_snapshot("leitstand_train_steps_max", "Optimizer steps of the whole run", "step_max"),
     unlabelled("leitstand_train_eta_seconds", "Time left at the present speed, validations not counted", _eta_seconds),
     from_snapshot("leitstand_train_branch", "0, and one more after every rollback", "branch_id"),
-    from_snapshot("leitstand_train_total_loss", "Weighted total loss since the last log point", "total_loss_value"),
+    from_snapshot("leitstand_train_total_loss", "Weighted total loss since the last log point", TOTAL_LOSS_KEY),
     labelled("leitstand_train_loss", "Unweighted loss terms since the last log point", "term", _LOSSES),
     labelled("leitstand_train_loss_weight", "Weights of the loss terms in force", "term", _WEIGHTS),
     from_snapshot("leitstand_train_learning_rate", "Learning rate used by the last step", "learning_rate_value"),

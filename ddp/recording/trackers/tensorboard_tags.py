@@ -3,16 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from service.loss_terms import LOSS_TERMS, TOTAL_LABEL, TOTAL_LOSS_KEY
+
 TRAINING_TAGS: Mapping[str, str] = {
-    "total_loss_value": "loss/total",
-    "l1_loss_value": "loss/l1",
-    "ms_loss_value": "loss/ms",
-    "gradient_loss_value": "loss/gradient",
-    "perceptual_loss_value": "loss/perceptual",
-    "l1_weight_current": "weight/l1",
-    "ms_weight_current": "weight/ms",
-    "gradient_weight_current": "weight/gradient",
-    "perceptual_weight_current": "weight/perceptual",
+    TOTAL_LOSS_KEY: f"loss/{TOTAL_LABEL}",
+    **{term.loss_key: f"loss/{term.label}" for term in LOSS_TERMS},
+    **{term.weight_key: f"weight/{term.label}" for term in LOSS_TERMS},
     "learning_rate_value": "train/learning_rate",
     "gradient_clip_val": "train/grad_clip",
     "grad_norm": "train/grad_norm",

@@ -1,4 +1,4 @@
-"""The ledger of steps: each row arrives once, in order, one block late; a checkpoint holds what has not arrived."""
+"""A step's row: its layout, and its way to the host, once, in order, one block late; a checkpoint holds the rest."""
 
 import copy
 from typing import Any
@@ -6,15 +6,25 @@ from typing import Any
 import pytest
 import torch
 
-from ddp.metrics.step_metrics import ROW, StepMetrics, StepMetricsBuffer
+from ddp.metrics.step_metrics import (
+    ROW,
+    StepMetrics,
+    StepMetricsBuffer,
+    grad_norm,
+    is_skipped,
+    losses,
+    pack,
+    pack_values,
+)
 
 CPU = torch.device("cpu")
 
 
-def row(step: int, skipped: bool = False) -> torch.Tensor:
-    values = [10.0 * step, 1.0, 2.0, 3.0, 4.0, 0.5, 0.25, 7.0, float(skipped)]
-    assert len(values) == ROW
-    return torch.tensor(values)
+def row(step: int, *, skipped: bool = False, target_detail: float = 0.25) -> torch.Tensor:
+    reduced = pack_values(
+        torch.tensor(10.0 * step), torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.5, target_detail])
+    )
+    return pack(reduced, torch.tensor(7.0), torch.tensor(float(skipped)))
 
 
 def walk(metrics_buffer: StepMetricsBuffer, first: int, last: int, every: int) -> list[StepMetrics]:
@@ -25,6 +35,15 @@ def walk(metrics_buffer: StepMetricsBuffer, first: int, last: int, every: int) -
             seen.extend(metrics_buffer.exchange())
         metrics_buffer.append(row(step), step)
     return seen
+
+
+def test_a_row_gives_back_what_was_packed_into_it() -> None:
+    assert row(3).tolist() == [30.0, 1.0, 2.0, 3.0, 4.0, 0.5, 0.25, 7.0, 0.0]  # the order of checkpoints
+    assert len(row(3)) == ROW
+
+    assert losses(row(3)).tolist() == [30.0, 1.0, 2.0, 3.0, 4.0]
+    assert float(grad_norm(row(3))) == 7.0
+    assert [bool(is_skipped(row(3, skipped=skipped))) for skipped in (False, True)] == [False, True]
 
 
 def test_rows_arrive_once_in_order_and_one_block_late() -> None:
@@ -38,9 +57,7 @@ def test_rows_arrive_once_in_order_and_one_block_late() -> None:
 
 def test_a_flat_target_counts_as_sharp_and_a_skipped_step_is_marked() -> None:
     metrics_buffer = StepMetricsBuffer(CPU, 2)
-    flat = row(1, skipped=True)
-    flat[6] = 0.0
-    metrics_buffer.append(flat, 1)
+    metrics_buffer.append(row(1, skipped=True, target_detail=0.0), 1)
     metrics_buffer.exchange()
 
     (seen,) = metrics_buffer.exchange()

@@ -8,6 +8,7 @@ import torch
 
 from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import World
+from ddp.metrics.step_metrics import pack, pack_values
 from ddp.metrics.window import MetricsWindow, RankRow, WindowMetrics
 
 
@@ -25,7 +26,8 @@ class Data:
 
 
 def row(total: float, terms: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0), skipped: bool = False) -> torch.Tensor:
-    return torch.tensor([total, *terms, 0.5, 0.5, 1.0, float(skipped)])
+    reduced = pack_values(torch.tensor(total), torch.tensor(terms), torch.tensor([0.5, 0.5]))
+    return pack(reduced, torch.tensor(1.0), torch.tensor(float(skipped)))
 
 
 def test_losses_are_means_over_the_steps_of_the_window_that_were_not_skipped() -> None:

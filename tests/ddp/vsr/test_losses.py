@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddp.vsr.losses import TERM_NAMES, HybridLoss
+from ddp.vsr.losses import HybridLoss
 from ddp.vsr.perceptual import PerceptualFeatures, build_perceptual
+from service.loss_terms import LOSS_TERMS, TERM_COUNT
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_the_terms_are_the_formulas_written_in_numpy(height: int, width: int) ->
     down = np.abs(edges(p, 2) - edges(t, 2)).mean()
     expected = [np.abs(p - t).mean(), np.abs(pooled(p) - pooled(t)).mean(), (across + down) / 2, 0.0]
 
-    assert TERM_NAMES == ("l1", "ms", "gradient", "perceptual")
+    assert [term.label for term in LOSS_TERMS] == ["l1", "ms", "gradient", "perceptual"]
     assert HybridLoss()(output, target).tolist() == pytest.approx(expected, rel=1e-5)
 
 
@@ -66,7 +67,7 @@ def test_the_direction_of_an_edge_does_not_count_but_its_strength_does() -> None
     assert HybridLoss()(0.5 * edge, edge)[2].item() == pytest.approx(0.5 * 0.5 / 3)
 
 
-@pytest.mark.parametrize("term", range(4), ids=TERM_NAMES)
+@pytest.mark.parametrize("term", range(TERM_COUNT), ids=[term.label for term in LOSS_TERMS])
 def test_following_the_gradient_of_a_term_lowers_it(term: int, perceptual: PerceptualFeatures) -> None:
     """The slope that autograd reports is the one found by trying: no term is disconnected, random or upside down."""
     loss = HybridLoss(copy.deepcopy(perceptual)).double()

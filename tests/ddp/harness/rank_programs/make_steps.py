@@ -18,6 +18,7 @@ import torch.distributed as dist
 from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
+from ddp.metrics.step_metrics import losses
 from ddp.training.builder import Start, build_components, open_workload
 from ddp.training.components import TrainerComponents
 from ddp.training.trainer import Trainer
@@ -61,15 +62,15 @@ class Counted:
 
 def watch_losses(parts: TrainerComponents) -> list[float]:
     """The total loss of each step from now on."""
-    losses: list[float] = []
+    totals: list[float] = []
     note = parts.metrics_buffer.append
 
     def add(row: torch.Tensor, step: int) -> None:
-        losses.append(float(row[0]))
+        totals.append(float(losses(row)[0]))
         note(row, step)
 
     parts.metrics_buffer.append = add  # type: ignore[method-assign]
-    return losses
+    return totals
 
 
 def main() -> None:
@@ -83,7 +84,7 @@ def main() -> None:
     counted = Counted()
     counted.watch(parts)
     trainer = Trainer(parts)
-    losses, began = watch_losses(parts), time.monotonic()
+    totals, began = watch_losses(parts), time.monotonic()
     parts.window.clock.restart()
     for step in range(1, int(steps) + 1):
         counted.step = step
@@ -96,7 +97,7 @@ def main() -> None:
         torch.save(
             {
                 "weights": weights,
-                "losses": losses,
+                "losses": totals,
                 "own": {step: dict(kinds) for step, kinds in counted.own.items()},
                 "gradients": dict(counted.gradients),
                 "seconds": seconds,
