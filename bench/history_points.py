@@ -54,16 +54,16 @@ def _values(step: int, count: int) -> dict[str, float]:
 def _measure_writing(store: Store, count: int, spacing: int) -> None:
     """One log point at a time, many in one transaction as when the recorder catches up."""
     rows = [SeriesRow(step * spacing, 1.0, _values(step, count)) for step in range(ONE_BY_ONE)]
-    note, of_summaries = writer.Summaries.note, 0.0
+    add, of_summaries = writer.RollupWriter.add, 0.0
 
-    def timed_note(self: writer.Summaries, points: Sequence[Point]) -> None:
+    def timed_add(self: writer.RollupWriter, points: Sequence[Point]) -> None:
         nonlocal of_summaries
         began = time.perf_counter()
-        note(self, points)
+        add(self, points)
         of_summaries += time.perf_counter() - began
 
     began = time.perf_counter()
-    with patch.object(writer.Summaries, "note", timed_note):
+    with patch.object(writer.RollupWriter, "add", timed_add):
         for start in range(0, ONE_BY_ONE, 100):
             with store.transaction_scope():
                 for row in rows[start : start + 100]:
@@ -79,7 +79,7 @@ def _fill(store: Store, points: int, count: int, spacing: int) -> None:
             new = [(number * spacing, _values(number, count)) for number in range(start, min(start + TOGETHER, points))]
             rows = [{"run_id": RUN, "step": step, "time": 1.0, "values": values} for step, values in new]
             connection.execute(sa.insert(series), rows)
-            writer.Summaries(connection, RUN).note(new)
+            writer.RollupWriter(connection, RUN).add(new)
 
 
 def _print_size(store: Store, file: Path) -> None:

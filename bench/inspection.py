@@ -45,7 +45,7 @@ class RunInspector:
         store = Store(self.root / "leitstand.db")
         try:
             run = store.runs.latest()
-            stored = {row.step for row in store.records.rows(run_id, limit=1_000_000)} if run_id else set()
+            stored = {row.step for row in store.records.find(run_id, limit=1_000_000)} if run_id else set()
         except StoreUnavailableError as error:
             return [f"the store cannot be read: {error}"]
         finally:

@@ -1,4 +1,4 @@
-"""What the trainer and the API share: configuration, the record, the store, commands, the command line.
+"""Code that the trainer and the API share: configuration, the record, the store, commands, the command line.
 
 Never imports torch, flask, `ddp` or `api`.
 """

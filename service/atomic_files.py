@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all: temporary name in the same folder, fsync, replace, fsync of the folder."""
+"""Atomic and durable file writes: temporary name in the same folder, fsync, rename, fsync of the folder."""
 
 import hashlib
 import os
@@ -6,17 +6,17 @@ from functools import partial
 from io import FileIO
 from pathlib import Path
 
-# Each read, write and update of a hash gives up the interpreter, and beside a busy Python loop every return costs up to
-# 5 ms. Larger pieces than this gain little and let torch hold the interpreter for longer at a time.
-PIECE_BYTES = 4 * 1024 * 1024
+# Each read, write and hash update releases the GIL; with a busy Python loop in another thread, taking it back costs up
+# to 5 ms. Chunks larger than this gain little and let torch hold the GIL for longer.
+CHUNK_BYTES = 4 * 1024 * 1024
 TEMPORARY_PREFIX = ".tmp-"
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> str:
-    """Replace `path` by `content` atomically and durably; returns the sha256 in hexadecimal.
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> str:
+    """Replace the file at `path` by `content` atomically and durably; returns the hexadecimal sha256 of `content`.
 
-    Readers see the old file or the new one, never a part. `mode` is who may use it, from its first moment on, as far
-    as the umask allows. Raises `OSError` and leaves no temporary file behind.
+    Readers see either the old or the new file, never a part. `mode` are the permission bits of the new file, limited by
+    the umask; they apply from its creation on. Raises `OSError` and then leaves no temporary file.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
     try:
@@ -33,7 +33,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable."""
+    """Flush the folder's directory entries to disk, so that renames in it are durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -41,8 +41,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def point_link(link: Path, target: str) -> None:
-    """Make `link` a symbolic link to `target` (relative), replacing an earlier link in one step."""
+def replace_link(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to the relative path `target`; replaces an existing link atomically."""
     temporary = link.with_name(f"{TEMPORARY_PREFIX}{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
@@ -51,8 +51,8 @@ def point_link(link: Path, target: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file in hexadecimal, read in pieces."""
-    sha256, buffer = hashlib.sha256(), memoryview(bytearray(min(PIECE_BYTES, max(1, path.stat().st_size))))
+    """Return the hexadecimal sha256 of a file, which is read in chunks. Raises `OSError`."""
+    sha256, buffer = hashlib.sha256(), memoryview(bytearray(min(CHUNK_BYTES, max(1, path.stat().st_size))))
     with FileIO(path) as file:
         while count := file.readinto(buffer):
             sha256.update(buffer[:count])

@@ -1,9 +1,9 @@
-"""What a person can ask of a running training, and the life of such a command.
+"""The commands that a user can send to a running training, and their states.
 
     queued → running → done | failed | rejected          queued → expired | cancelled
 
-A command is a row of the store from before it is acknowledged until for ever. The control word carries kinds as bits,
-because all ranks must act alike; ids, people and results stay with rank 0.
+A command is stored before it is acknowledged and is never deleted. The control word carries kinds as bits, because all
+ranks must act alike; only rank 0 knows ids, actors and results.
 """
 
 import re
@@ -21,7 +21,7 @@ _CHECKPOINT = re.compile(r"latest|best|[0-9]{1,18}|step_[0-9]{7,18}")
 
 
 class Kind(StrEnum):
-    """The commands of this version, in the order in which one boundary carries them out."""
+    """The kinds of command, in the order in which they are executed at one step boundary."""
 
     ROLLBACK = "rollback"
     SET = "set"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 class CommandBits(IntFlag):
-    """The bits of the control word: every kind, and the wish of any rank to leave because of a signal."""
+    """The bits of the control word: one for each kind, and one for a rank that received a termination signal."""
 
     NONE = 0
     RESUME = 1
@@ -47,7 +47,7 @@ class CommandBits(IntFlag):
 
     @classmethod
     def of(cls, kind: Kind) -> "CommandBits":
-        """The bit of a kind of command."""
+        """Return the bit of a kind of command."""
         return cls[kind.name]
 
 
@@ -64,16 +64,17 @@ class CommandState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can change any more."""
+        """True if the state cannot change any more."""
         return self not in {CommandState.QUEUED, CommandState.RUNNING}
 
 
 @dataclass(frozen=True)
 class Command:
-    """One row of the audit: what, who, when, at which step, with which outcome. Times are Unix seconds.
+    """One command with its actor, times (Unix seconds), step and outcome: one row of the audit trail.
 
-    It is carried out at the end of `apply_at_step`, rejected when that is over, and not begun after `expires_at`.
-    Who asked twice under one `idempotency_key` gets the same command; `fingerprint` tells whether it was the same wish.
+    It is executed at the end of step `apply_at_step`, rejected if that step has passed, and not started after
+    `expires_at`. A second request with the same `idempotency_key` returns the same command; `fingerprint` shows whether
+    both requests were the same.
     """
 
     id: str
@@ -95,7 +96,7 @@ class Command:
     fingerprint: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The command as plain JSON values, as the API shows it."""
+        """Return the command as plain JSON values, as the API answers it."""
         return {
             "id": self.id,
             "run_id": self.run_id,
@@ -116,10 +117,10 @@ class Command:
 
 
 def check_arguments(kind: Kind, arguments: Any) -> dict[str, Any]:
-    """The arguments of a command, names and types put right; raises `CommandError` when it does not take them.
+    """Return the arguments of a command with canonical names and types; raises `CommandError` if they are invalid.
 
     `set`: {"KEY": value, ...}, at least one. `rollback`: {"checkpoint": "latest", "best", "500" or "step_0000500"},
-    by default the latest. The others take none.
+    by default the latest. The other commands take none.
     """
     if not isinstance(arguments, dict):
         raise CommandError(f"The body of {kind} must be a JSON object, but is {type(arguments).__name__}.")
@@ -139,7 +140,7 @@ def _changes(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checkpoint(arguments: Mapping[str, Any]) -> str:
-    """The checkpoint's name as it was given; a whole number is a step, which JSON may also write as 500.0."""
+    """Return the checkpoint's name as given; a whole number is a step, which JSON may also write as 500.0."""
     if others := sorted(arguments.keys() - {"checkpoint"}):
         raise CommandError(f"rollback takes only `checkpoint`, but got: {', '.join(others)}.")
     given = arguments.get("checkpoint", LATEST)
@@ -156,20 +157,20 @@ def _checkpoint(arguments: Mapping[str, Any]) -> str:
 def outcome_sentence(
     kind: str, state: str, step: int | None, result: Mapping[str, Any] | None, reason: str | None
 ) -> str:
-    """For example `validate done at step 120: record Statistik_120.json`, or `validate failed: <reason>`."""
-    place = "" if step is None else f" at step {step}"
-    found = ", ".join(f"{name} {_short(value)}" for name, value in (result or {}).items() if _is_told(value))
-    details = found if state == CommandState.DONE else reason or ""
-    return f"{kind} {state}{place}{': ' if details else ''}{details}"
+    """Return for example `validate done at step 120: record Statistik_120.json` or `validate failed: <reason>`."""
+    at_step = "" if step is None else f" at step {step}"
+    values = ", ".join(f"{name} {_short(value)}" for name, value in (result or {}).items() if _is_shown(value))
+    details = values if state == CommandState.DONE else reason or ""
+    return f"{kind} {state}{at_step}{': ' if details else ''}{details}"
 
 
 def acceptance_sentence(kind: str, apply_at_step: int | None) -> str:
-    """What a dry run found: `set would be accepted`."""
+    """Return the sentence for a successful dry run, for example `set would be accepted`."""
     return f"{kind} would be accepted{'' if apply_at_step is None else f' for step {apply_at_step}'}"
 
 
-def _is_told(value: Any) -> bool:
-    """Texts and numbers; flags and what each rank did are for --json."""
+def _is_shown(value: Any) -> bool:
+    """Return True for text and numbers; flags and the results of each rank are shown with --json only."""
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 

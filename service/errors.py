@@ -1,31 +1,31 @@
-"""The errors that people see: one sentence each, with the value that was wrong and what to do about it."""
+"""Errors shown to the user: one sentence each, which names the wrong value and a remedy."""
 
 
 class UserError(Exception):
-    """Something a person can put right. Every entry point prints its text alone and exits with `exit_code`."""
+    """An error that the user can correct. Every entry point prints its text alone and exits with `exit_code`."""
 
     exit_code = 2
 
 
 class SettingError(UserError):
-    """A setting is unknown, of the wrong type, or out of its range."""
+    """A setting that is unknown, of the wrong type, or out of range."""
 
 
 class RunDirectoryError(UserError):
-    """The run directory cannot be used as asked: it is not writable, or it already holds a run."""
+    """A run directory that cannot be used as requested: it is not writable, or it already holds a run."""
 
 
 class DatasetError(UserError):
-    """The data are missing, empty, or unusable as a whole."""
+    """A data set that is missing, empty, or entirely unusable."""
 
 
 class CommandError(UserError):
-    """A command cannot be accepted: unknown kind, bad arguments, or the run's state forbids it."""
+    """A command that cannot be accepted: unknown kind, invalid arguments, or not allowed in the run's state."""
 
 
 class MemoryShortageError(UserError):
-    """One rank's memory does not hold a step. Only that rank knows, so it prints the sentence itself."""
+    """A training step that does not fit into one rank's memory; only that rank detects it, so it prints the text."""
 
 
 class TrainingFailedError(UserError):
-    """The training cannot go on as it is set up; all ranks know."""
+    """A training that cannot continue with its present settings; raised on all ranks."""

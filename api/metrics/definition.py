@@ -9,7 +9,7 @@ from api.metrics.http_stats import HttpCounts
 from service.commands import CommandState, Kind
 from service.store.queries.commands import CommandDelays
 from service.store.queries.ranks import RankRow
-from service.store.queries.records import RecordMark
+from service.store.queries.records import RecordVersion
 from service.store.store import RunRow
 
 BYTES_PER_GIB = 2**30
@@ -38,7 +38,7 @@ class Scrape:
     commands: Mapping[tuple[Kind, CommandState], int] = field(default_factory=dict)
     delays: CommandDelays | None = None
     record_count: int | None = None
-    last_record: RecordMark | None = None
+    last_record: RecordVersion | None = None
     disk: Disk | None = None
     alerts: Mapping[str, bool] = field(default_factory=dict)
 

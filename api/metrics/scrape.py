@@ -24,11 +24,11 @@ def scrape_run(context: RunContext, traffic: HttpCounts | None) -> Scrape:
 
 def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
     store = context.store
-    marks = store.records.marks(run.id, newest_first=True, limit=1)
-    alerts = current_alerts(alert_logs_of(current_app), context, run, scrape.now).on
+    marks = store.records.find_versions(run.id, newest_first=True, limit=1)
+    alerts = current_alerts(alert_logs_of(current_app), context, run, scrape.now).firing
     return replace(
         scrape,
-        ranks=store.ranks.rows(run.id),
+        ranks=store.ranks.find(run.id),
         commands=store.commands.counts(run.id),
         delays=store.commands.delays(run.id),
         record_count=store.records.count(run.id) if scrape.record_count is None else scrape.record_count,

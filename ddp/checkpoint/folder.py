@@ -28,7 +28,7 @@ from ddp.checkpoint.format import (
     verify,
     write_state,
 )
-from service.atomic_files import TEMPORARY_PREFIX, point_link, sync_folder
+from service.atomic_files import TEMPORARY_PREFIX, replace_link, sync_folder
 from service.errors import RunDirectoryError
 
 __all__ = [
@@ -74,9 +74,9 @@ class CheckpointFolder:
                 is_or_was_best = is_best or earlier.get("is_best") is True
                 write_state(temporary, step, state, reason=kept_reason, is_best=is_or_was_best)
                 self._put_in_place(temporary, final)
-                point_link(self._root / "latest", final.name)
+                replace_link(self._root / "latest", final.name)
                 if is_best:
-                    point_link(self._root / "best", final.name)
+                    replace_link(self._root / "best", final.name)
             except BaseException:
                 self._tidy()
                 raise
@@ -238,6 +238,6 @@ class CheckpointFolder:
     def _point(self, link: str, steps: list[int]) -> None:
         """To the newest of these states, or nowhere."""
         if steps:
-            point_link(self._root / link, checkpoint_name(steps[0]))
+            replace_link(self._root / link, checkpoint_name(steps[0]))
         else:
             (self._root / link).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 import torch
 
 from service import __version__
-from service.atomic_files import PIECE_BYTES, sha256_of, write_whole
+from service.atomic_files import CHUNK_BYTES, sha256_of, write_atomically
 from service.errors import RunDirectoryError
 
 FORMAT_VERSION = 2
@@ -99,7 +99,7 @@ def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reaso
         "size_bytes": size,
         "sha256": sha256,
     }
-    write_whole(folder / MANIFEST_FILE, json.dumps(manifest, indent=2).encode() + b"\n")
+    write_atomically(folder / MANIFEST_FILE, json.dumps(manifest, indent=2).encode() + b"\n")
 
 
 class _Sink:
@@ -113,12 +113,12 @@ class _Sink:
         self.problem: OSError | None = None
 
     def write(self, content: bytes | memoryview) -> int:
-        if len(content) >= PIECE_BYTES:
+        if len(content) >= CHUNK_BYTES:
             self.flush()
             self._put(content)
         else:
             self._gathered += content
-            if len(self._gathered) >= PIECE_BYTES:
+            if len(self._gathered) >= CHUNK_BYTES:
                 self.flush()
         return len(content)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddp.validation.result import Preview
-from service.atomic_files import write_whole
+from service.atomic_files import write_atomically
 from service.commands import Command
 from service.run.directory import RunDirectory
 from service.run.record import Record, encode_record, record_name
@@ -110,7 +110,7 @@ class RecordWriter:
         folder = unsaved.folder or self._directory.root
         if unsaved.folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        sha256 = write_whole(folder / unsaved.name, encode_record(unsaved.record))
+        sha256 = write_atomically(folder / unsaved.name, encode_record(unsaved.record))
         logger.info("📊 Statistics saved: %s", unsaved.name)
         try:
             write_previews(folder / self._directory.previews.name, unsaved.step, unsaved.previews)
@@ -126,7 +126,7 @@ def write_previews(folder: Path, step: int, previews: Sequence[tuple[str, Tensor
     target = folder / f"step_{step}"
     target.mkdir(parents=True, exist_ok=True)
     for name, picture in previews:
-        write_whole(target / f"{Path(name).stem}.webp", _encode(picture))
+        write_atomically(target / f"{Path(name).stem}.webp", _encode(picture))
 
 
 def _encode(picture: Tensor) -> bytes:

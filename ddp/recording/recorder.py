@@ -192,7 +192,7 @@ class Recorder:
             self._directory.archive_records_after(last_recorded_step, archive)
         except OSError as error:
             logger.warning("What lies beyond step %d could not be moved to %s: %s", step, archive, error)
-        self._writings.add(lambda store: store.branch_off(self._run_id, step, archive.name))
+        self._writings.add(lambda store: store.move_to_branch(self._run_id, step, archive.name))
         self._tracker.resume_from(step)
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:

@@ -30,7 +30,7 @@ class RunRegistration:
         with store.transaction_scope():
             before = previous_stats(store, self.run_id)
             store.open_run(self.run_id, self.settings, self.time)
-            store.forget_after(self.run_id, self.step)
+            store.delete_after(self.run_id, self.step)
         return before
 
 
@@ -51,7 +51,7 @@ def _opened(store: Store, registration: RunRegistration) -> TrainerStats | None:
     try:
         return registration.in_store(store)
     except StoreUnavailableError as error:
-        if error.will_pass or not store.is_permanent_failure():
+        if error.is_transient or not store.is_permanent_failure():
             logger.warning("The store cannot be reached (%s); training starts, unseen until it is back.", error)
             return None
     return registration.in_store(store)  # it may just have come back

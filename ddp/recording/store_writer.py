@@ -78,7 +78,7 @@ class StoreWriter:
         """Write the first so many, or what may have been written before the connection to the store was lost."""
         batch = self._unconfirmed or _Batch(self._first())
         with self._store.transaction_scope():
-            if batch is not self._unconfirmed or not self._store.runs.has_written(self._run_id, batch.mark):
+            if batch is not self._unconfirmed or not self._store.runs.has_write_marker(self._run_id, batch.mark):
                 self._unconfirmed = batch
                 self._apply(batch)
         self._unconfirmed = None
@@ -92,7 +92,7 @@ class StoreWriter:
                 raise
             except Exception as error:  # a defect in one must not keep back all others for ever
                 raise _NotStorableError(writing) from error
-        self._store.runs.note_written(self._run_id, batch.mark)
+        self._store.runs.set_write_marker(self._run_id, batch.mark)
 
     def _first(self) -> list[_PendingWrite]:
         """By their places: others may append meanwhile, which an iterator would not bear."""

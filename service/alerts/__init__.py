@@ -1,4 +1,4 @@
-"""Alert rules as pure functions, the log of what turned on and off, the outbox of webhooks.
+"""Alert rules as pure functions, the log of alert changes, the outbox of webhook deliveries.
 
 Never delivers: the API process does.
 """

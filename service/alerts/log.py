@@ -1,4 +1,4 @@
-"""The alerts of one run as its journal has them: what is on, and every beginning and end written down exactly once."""
+"""The alerts of one run according to its event log, to which every start and end of an alert is appended once."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -7,42 +7,51 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.alerts.rules import NAMES, Alert, AlertInput, AlertVerdict, Limits, RunEvents, evaluate, over_sentence
+from service.alerts.rules import (
+    NAMES,
+    Alert,
+    AlertInput,
+    AlertThresholds,
+    AlertVerdict,
+    RunEvents,
+    evaluate,
+    resolved_sentence,
+)
 from service.config.live_settings import LiveSettings
 from service.errors import CommandError
 from service.store.queries.events import Event, append_event
 from service.store.store import RunRow, Store
 from service.store.tables import events
 
-NEWS = ("record", "not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed")
-"""What of the journal matters for alerts, beside those themselves: of each kind only the last entry."""
+RELEVANT_KINDS = ("record", "not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed")
+"""Kinds of event that the rules use, besides `alert`; only the latest event of each kind matters."""
 
 
 class AlertLog:
-    """One run's alerts; safe to use from several threads. Methods raise `StoreUnavailableError`."""
+    """The alerts of one run; safe to use from several threads. Methods raise `StoreUnavailableError`."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store = store
         self.run_id = run_id
         self._lock = threading.Lock()
-        self._read_to = 0
+        self._last_event_id = 0
         self._run_events = RunEvents()
-        self._on: dict[str, Alert] = {}
-        self._looming: Mapping[str, float] = {}
+        self._firing: dict[str, Alert] = {}
+        self._pending: Mapping[str, float] = {}
         self.last_change_id = 0
-        """The number of the last event that told of an alert."""
+        """The id of the latest event of kind `alert`."""
 
     def current(self, run: RunRow, free_bytes: int | None, now: float) -> AlertVerdict:
-        """The alerts that are on at the Unix time `now`, whether or not the journal tells of them yet."""
+        """Return the alerts at the Unix time `now`, including those that are not in the event log yet."""
         with self._lock:
             self._read()
             return self._verdict(alert_input_of(run, free_bytes, now))
 
     def record_changes(self, run: RunRow, free_bytes: int | None, now: float, *, only_ends: bool = False) -> None:
-        """Write into the journal which alerts have begun and ended since it was written to last.
+        """Append an event for every alert that has started or ended since the last event about it.
 
-        Whoever else does so at the same time, in this process or another, writes none of it again. With `only_ends`
-        nothing begins.
+        Concurrent calls, also from other processes, append no event twice. With `only_ends`, no alert starts. `now` is
+        Unix seconds.
         """
         with self._lock:
             self._read()
@@ -51,15 +60,15 @@ class AlertLog:
             if any(self._changes(verdict, only_ends=only_ends)):
                 self._write(alert_input, only_ends=only_ends)
                 self._read()
-            self._looming = verdict.looming  # only now: what could not be written is to be found again
+            self._pending = verdict.pending  # assigned last, so that an alert that was not written is found again
 
     def _verdict(self, alert_input: AlertInput) -> AlertVerdict:
-        return evaluate(replace(alert_input, run_events=self._run_events), AlertVerdict(self._on, self._looming))
+        return evaluate(replace(alert_input, run_events=self._run_events), AlertVerdict(self._firing, self._pending))
 
     def _changes(self, verdict: AlertVerdict, *, only_ends: bool) -> Iterator[Alert]:
-        """The alerts that have begun, and those that are over."""
+        """Yield the alerts that have started or ended compared to the event log."""
         for name in NAMES:
-            before, after = self._on.get(name), verdict.on.get(name)
+            before, after = self._firing.get(name), verdict.firing.get(name)
             if before is None and after is not None and not only_ends:
                 yield after
             elif before is not None and after is None:
@@ -68,73 +77,75 @@ class AlertLog:
     def _write(self, alert_input: AlertInput, *, only_ends: bool) -> None:
         now = alert_input.now
         with self.store.run_transaction(self.run_id) as connection:
-            self._read_on(connection)  # others may have been quicker
+            self._read_new(connection)  # another process may have appended in the meantime
             for alert in list(self._changes(self._verdict(alert_input), only_ends=only_ends)):
-                is_over = alert.name in self._on
-                sentence = over_sentence(alert, now) if is_over else alert.sentence
-                details = {"name": alert.name, "is_on": not is_over, "since": now if is_over else alert.since}
+                has_ended = alert.name in self._firing
+                sentence = resolved_sentence(alert, now) if has_ended else alert.sentence
+                details = {"name": alert.name, "is_on": not has_ended, "since": now if has_ended else alert.since}
                 append_event(connection, self.run_id, None, "alert", {**details, "sentence": sentence})
 
     def _read(self) -> None:
-        is_new = self._read_to == 0
+        is_first = self._last_event_id == 0
         with self.store.transaction() as connection:
-            self._read_on(connection)
-        if is_new and self._run_events.record_at is None:  # of a version whose journal did not tell of records
-            marks = self.store.records.marks(self.run_id, newest_first=True, limit=1)
-            self._run_events = replace(self._run_events, record_at=marks[0].time if marks else None)
+            self._read_new(connection)
+        if is_first and self._run_events.record_at is None:  # an earlier version logged no events for records
+            versions = self.store.records.find_versions(self.run_id, newest_first=True, limit=1)
+            self._run_events = replace(self._run_events, record_at=versions[0].time if versions else None)
 
-    def _read_on(self, connection: sa.Connection) -> None:
-        chosen = _later(self.run_id, self._read_to) if self._read_to else _last_ones(self.run_id)
-        # Put in order here: to have them in order, PostgreSQL would walk through the later entries of all other runs.
-        for row in sorted(connection.execute(sa.select(events).where(chosen)), key=lambda row: row.id):
-            self._take(Event(**row._asdict()))
+    def _read_new(self, connection: sa.Connection) -> None:
+        condition = _after(self.run_id, self._last_event_id) if self._last_event_id else _latest(self.run_id)
+        # Sorted here, because for ORDER BY PostgreSQL would scan the later events of all other runs.
+        for row in sorted(connection.execute(sa.select(events).where(condition)), key=lambda row: row.id):
+            self._apply(Event(**row._asdict()))
 
-    def _take(self, event: Event) -> None:
-        self._read_to = event.id
+    def _apply(self, event: Event) -> None:
+        self._last_event_id = event.id
         if event.kind == "alert":
             self.last_change_id = event.id
-            self._take_change(event)
+            self._apply_alert(event)
         else:
-            self._run_events = replace(self._run_events, **_changed_news(event))
+            self._run_events = replace(self._run_events, **_changed_fields(event))
 
-    def _take_change(self, event: Event) -> None:
+    def _apply_alert(self, event: Event) -> None:
         name = event.details["name"]
         if event.details["is_on"]:
-            self._on[name] = Alert(name, event.details["since"], event.details["sentence"], event.time)
+            self._firing[name] = Alert(name, event.details["since"], event.details["sentence"], event.time)
         else:
-            self._on.pop(name, None)
+            self._firing.pop(name, None)
 
 
-def _later(run_id: str, read_to: int) -> sa.ColumnElement[bool]:
-    return (events.c.run_id == run_id) & events.c.kind.in_(("alert", *NEWS)) & (events.c.id > read_to)
+def _after(run_id: str, event_id: int) -> sa.ColumnElement[bool]:
+    return (events.c.run_id == run_id) & events.c.kind.in_(("alert", *RELEVANT_KINDS)) & (events.c.id > event_id)
 
 
-def _last_ones(run_id: str) -> sa.ColumnElement[bool]:
-    """The last entry of every kind and about every alert: whoever takes these in order knows what the journal says.
+def _latest(run_id: str) -> sa.ColumnElement[bool]:
+    """Return a condition for the latest event of every kind and about every alert.
 
-    The index by kind tells; of a long journal only what it says of alerts is read.
+    Applied in order, these events give the same result as the whole log. The index by kind finds them; of a long log
+    only the alert events are read.
     """
     last_id, of_run = sa.select(sa.func.max(events.c.id)), events.c.run_id == run_id
-    of_kinds = last_id.where(of_run & events.c.kind.in_(NEWS)).group_by(events.c.kind)
+    of_kinds = last_id.where(of_run & events.c.kind.in_(RELEVANT_KINDS)).group_by(events.c.kind)
     of_alerts = last_id.where(of_run & (events.c.kind == "alert")).group_by(events.c.details["name"].as_string())
     return events.c.id.in_(of_kinds.union_all(of_alerts))
 
 
 def alert_input_of(run: RunRow, free_bytes: int | None, now: float) -> AlertInput:
-    """What is known of a run but for its journal; the limits are those that it was started with.
+    """Return the input of the rules without events.
 
-    Everybody who watches a run must judge it by the same limits, so these are not the watching process's own.
+    The thresholds are those of the run's own settings, so that all processes that watch the run evaluate it alike.
     """
     try:
         settings = LiveSettings.of_run(run.config, run.live).config
-    except CommandError:  # of another version
+    except CommandError:  # written by another version
         return AlertInput(run, now, free_bytes=free_bytes)
-    limits = Limits(settings.alert_record_seconds, settings.alert_disk_gib)
+    thresholds = AlertThresholds(settings.alert_record_seconds, settings.alert_disk_gib)
     patience = settings.plateau_patience
-    return AlertInput(run, now, free_bytes=free_bytes, plateau_patience=patience, limits=limits)
+    return AlertInput(run, now, free_bytes=free_bytes, plateau_patience=patience, thresholds=thresholds)
 
 
-def _changed_news(event: Event) -> dict[str, Any]:
+def _changed_fields(event: Event) -> dict[str, Any]:
+    """Return the fields of `RunEvents` that this event changes."""
     match event.kind:
         case "record":
             return {"record_at": event.time}
@@ -148,5 +159,5 @@ def _changed_news(event: Event) -> dict[str, Any]:
             return {"checkpoint_problem": None}
         case "resumed":
             return {"resumed_at": event.time}
-        case _:  # started: what an earlier trainer found is over
+        case _:  # started: problems of an earlier trainer no longer apply
             return {"non_finite_at": None, "slow_rank": None, "checkpoint_problem": None}

@@ -1,7 +1,7 @@
-"""What deserves a person's attention in a run, judged from what is known of it: pure functions, no store, no clock.
+"""Alert rules of a run as pure functions of its state: no store, no clock.
 
-The names and meanings are those of deploy/prometheus/alerts.yml. Whether an alert goes on depends on the run's row and
-journal alone, so that a process that starts anew, and two that watch the same run, judge alike.
+Names and meanings are those of deploy/prometheus/alerts.yml. Whether a firing alert persists depends only on the run's
+row and events, so that a restarted process, and two processes that watch the same run, evaluate it alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,32 +12,32 @@ from service.run.state import RunState, stall_seconds_of
 from service.run.trainer_stats import TrainerStats
 from service.store.store import RunRow
 
-SHORTEST_SECONDS = 30.0
-"""An alert stays on for so long, unless the run ends, so that it does not flap."""
+MIN_FIRING_SECONDS = 30.0
+"""Minimum duration of an alert, unless the run ends, so that it does not flap."""
 LOST_SECONDS = 30.0
-"""Without a sign of life: a start after a crash is quicker."""
+"""Time without a heartbeat before the alert fires; a restart after a crash takes less."""
 NON_FINITE_SECONDS = 600.0
-"""How long skipped steps are news."""
+"""Duration of the alert after the last skipped step."""
 SLOW_SECONDS = 600.0
-"""A rank is slow for so long before anybody is called."""
-DISK_MARGIN = 1.1
-"""The alert about the disk ends only with a tenth more room than the one at which it begins."""
+"""How long a rank must be slow before the alert fires."""
+DISK_HYSTERESIS = 1.1
+"""The disk alert ends only once the free space exceeds its threshold by this factor."""
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One that is on: since when, a sentence with the values, and when that was said. Times are Unix seconds."""
+    """A firing alert: start of the condition, a sentence with the values, time of the alert. Times are Unix seconds."""
 
     name: str
     since: float
     sentence: str
-    said_at: float
+    fired_at: float
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Seconds without a record (0: never an alert), and free GiB in the run directory."""
+class AlertThresholds:
+    """Maximum seconds without a record (0 disables the alert), and minimum free GiB in the run directory."""
 
     record_seconds: float = 86400.0
     disk_gib: float = 2.0
@@ -45,10 +45,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class RunEvents:
-    """What the journal told last, Unix seconds each; None where it told nothing of the kind since the trainer's start.
+    """The latest relevant events of a run, as Unix seconds; None if there was none since the trainer's start.
 
-    `record_at` and `resumed_at`, the end of a pause, are of any start. `checkpoint_problem` is None once a later
-    checkpoint was written.
+    `record_at` and `resumed_at` (the end of a pause) are kept across starts. `checkpoint_problem` is None again once a
+    later checkpoint was written.
     """
 
     record_at: float | None = None
@@ -62,102 +62,102 @@ class RunEvents:
 
 @dataclass(frozen=True)
 class AlertInput:
-    """Everything that is known of a run at the Unix time `now`. `plateau_patience` is in steps."""
+    """Input of the rules: the state of a run at the Unix time `now`. `plateau_patience` is in steps."""
 
     run: RunRow
     now: float
     run_events: RunEvents = field(default_factory=RunEvents)
     free_bytes: int | None = None
     plateau_patience: int | None = None
-    limits: Limits = field(default_factory=Limits)
+    thresholds: AlertThresholds = field(default_factory=AlertThresholds)
 
     @property
     def state(self) -> RunState:
-        """What the run is doing."""
+        """The run's state at `now`."""
         return self.run.reported_state(self.now)
 
     @property
     def is_running(self) -> bool:
-        """Whether steps are to be expected."""
+        """True if the run should make steps."""
         return self.state is RunState.RUNNING
 
     @property
-    def facts(self) -> TrainerStats:
-        """What the trainer tells of its parts."""
+    def trainer_stats(self) -> TrainerStats:
+        """The statistics that the trainer reports with its heartbeat."""
         return cast(TrainerStats, self.run.facts or {})
 
 
 Finding = tuple[float, str] | None
-"""Since when it is so, and a sentence; None if it is not so."""
+"""Start of a condition (Unix seconds) and a sentence, or None if the condition does not hold."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When an alert begins, and as long as `lasts` finds something it goes on.
+    """One alert rule.
 
-    `begins` must find something for `patience_seconds` without a break.
+    The alert fires once `fires` has returned a finding for `pending_seconds` without interruption, and ends when
+    `persists` returns None. `resolution` is the sentence for its end.
     """
 
     name: str
-    begins: Callable[[AlertInput], Finding]
-    lasts: Callable[[AlertInput], Finding]
-    over: str
-    patience_seconds: float = 0.0
+    fires: Callable[[AlertInput], Finding]
+    persists: Callable[[AlertInput], Finding]
+    resolution: str
+    pending_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class AlertVerdict:
-    """The alerts that are on, and since when those are looming that are not on yet, both by name."""
+    """Result of an evaluation: firing alerts, and the start (Unix seconds) of pending ones, both by name."""
 
-    on: Mapping[str, Alert] = field(default_factory=dict)
-    looming: Mapping[str, float] = field(default_factory=dict)
+    firing: Mapping[str, Alert] = field(default_factory=dict)
+    pending: Mapping[str, float] = field(default_factory=dict)
 
 
-def evaluate(alert_input: AlertInput, before: AlertVerdict) -> AlertVerdict:
-    """Which alerts are on now, given those that were on before."""
-    on: dict[str, Alert] = {}
-    looming: dict[str, float] = {}
+def evaluate(alert_input: AlertInput, previous: AlertVerdict) -> AlertVerdict:
+    """Return the firing and pending alerts, given those of the previous evaluation."""
+    firing: dict[str, Alert] = {}
+    pending: dict[str, float] = {}
+    now = alert_input.now
     for rule in RULES:
-        earlier = before.on.get(rule.name)
+        earlier = previous.firing.get(rule.name)
         if earlier is not None:
-            if (alert := _lasting(rule, alert_input, earlier)) is not None:
-                on[rule.name] = alert
-        elif (found := rule.begins(alert_input)) is not None:
-            looms_since = min(
-                before.looming.get(rule.name, alert_input.now), alert_input.now
-            )  # a clock may be set back
-            if alert_input.now - looms_since >= rule.patience_seconds:
-                on[rule.name] = Alert(rule.name, min(found[0], alert_input.now), found[1], alert_input.now)
+            if (alert := _persisting(rule, alert_input, earlier)) is not None:
+                firing[rule.name] = alert
+        elif (finding := rule.fires(alert_input)) is not None:
+            pending_since = min(previous.pending.get(rule.name, now), now)  # the clock may have been set back
+            if now - pending_since >= rule.pending_seconds:
+                firing[rule.name] = Alert(rule.name, min(finding[0], now), finding[1], now)
             else:
-                looming[rule.name] = looms_since
-    return AlertVerdict(on, looming)
+                pending[rule.name] = pending_since
+    return AlertVerdict(firing, pending)
 
 
-def over_sentence(alert: Alert, now: float) -> str:
-    """What to say of an alert that is over."""
-    return f"{_OVER[alert.name]} It took {_duration(max(0.0, now - alert.since))}."
+def resolved_sentence(alert: Alert, now: float) -> str:
+    """Return the sentence for an alert that ended at the Unix time `now`."""
+    return f"{_RESOLUTIONS[alert.name]} It took {_duration(max(0.0, now - alert.since))}."
 
 
-def _lasting(rule: Rule, alert_input: AlertInput, earlier: Alert) -> Alert | None:
-    """The alert with the values of now, or None if it is over."""
-    found = rule.lasts(alert_input)
-    if found is not None:
-        return Alert(rule.name, earlier.since, found[1], earlier.said_at)
-    is_young = 0 <= alert_input.now - earlier.said_at < SHORTEST_SECONDS
-    return earlier if is_young and not alert_input.state.has_ended else None
+def _persisting(rule: Rule, alert_input: AlertInput, earlier: Alert) -> Alert | None:
+    """Return the alert with its present values, or None if it has ended."""
+    finding = rule.persists(alert_input)
+    if finding is not None:
+        return Alert(rule.name, earlier.since, finding[1], earlier.fired_at)
+    is_recent = 0 <= alert_input.now - earlier.fired_at < MIN_FIRING_SECONDS
+    return earlier if is_recent and not alert_input.state.has_ended else None
 
 
-# What each looks at
+# Conditions
 
 
 def _stalled(alert_input: AlertInput) -> Finding:
     if alert_input.state is not RunState.STALLED:
         return None
     run = alert_input.run
-    why = run.reason or "`leitstand ranks` shows which rank the others wait for."
-    moved_seconds = alert_input.now - run.progress_at
+    reason = run.reason or "`leitstand ranks` shows which rank the others wait for."
+    stalled_seconds = alert_input.now - run.progress_at
     stall_seconds = stall_seconds_of(run.config, run.live)
-    return run.progress_at + stall_seconds, f"No progress for {_duration(moved_seconds)} at step {run.step}: {why}"
+    return run.progress_at + stall_seconds, f"No progress for {_duration(stalled_seconds)} at step {run.step}: {reason}"
 
 
 def _lost(alert_input: AlertInput) -> Finding:
@@ -207,19 +207,20 @@ def _slow_rank(alert_input: AlertInput) -> Finding:
 
 
 def _no_record(alert_input: AlertInput) -> Finding:
-    limit = alert_input.limits.record_seconds
+    max_seconds = alert_input.thresholds.record_seconds
     run_events = alert_input.run_events
     last = max(alert_input.run.started_at, run_events.record_at or 0.0, run_events.resumed_at or 0.0)
-    if limit <= 0 or alert_input.state.has_ended or alert_input.now - last <= limit:
+    if max_seconds <= 0 or alert_input.state.has_ended or alert_input.now - last <= max_seconds:
         return None
-    return last + limit, f"No record was saved for {_duration(alert_input.now - last)}, at step {alert_input.run.step}."
+    sentence = f"No record was saved for {_duration(alert_input.now - last)}, at step {alert_input.run.step}."
+    return last + max_seconds, sentence
 
 
 def _records_unsaved(alert_input: AlertInput) -> Finding:
-    count = alert_input.facts.get("unsaved_records", 0)
+    count = alert_input.trainer_stats.get("unsaved_records", 0)
     if alert_input.state.has_ended or not count:
         return None
-    return alert_input.now, f"{_counted(count, 'record')} cannot be written and would be lost with the trainer."
+    return alert_input.now, f"{_count_of(count, 'record')} cannot be written and would be lost with the trainer."
 
 
 def _checkpoint_failed(alert_input: AlertInput) -> Finding:
@@ -230,27 +231,27 @@ def _checkpoint_failed(alert_input: AlertInput) -> Finding:
 
 
 def _data_lost(alert_input: AlertInput) -> Finding:
-    count = alert_input.facts.get("log_points_dropped", 0)
+    count = alert_input.trainer_stats.get("log_points_dropped", 0)
     if alert_input.state.has_ended or not count:
         return None
     return (
         alert_input.now,
-        f"{_counted(count, 'log point')} of this run will never be in its curves: its store was away.",
+        f"{_count_of(count, 'log point')} of this run will never be in its curves: its store was away.",
     )
 
 
 def _disk_below(factor: float) -> Callable[[AlertInput], Finding]:
     def find(alert_input: AlertInput) -> Finding:
-        limit, free = alert_input.limits.disk_gib * GIB * factor, alert_input.free_bytes
-        if alert_input.state.has_ended or free is None or limit <= 0 or free >= limit:
+        min_bytes, free_bytes = alert_input.thresholds.disk_gib * GIB * factor, alert_input.free_bytes
+        if alert_input.state.has_ended or free_bytes is None or min_bytes <= 0 or free_bytes >= min_bytes:
             return None
-        return alert_input.now, f"Only {free / GIB:.1f} GiB are free on the disk of the run directory."
+        return alert_input.now, f"Only {free_bytes / GIB:.1f} GiB are free on the disk of the run directory."
 
     return find
 
 
 def _while_running(find: Callable[[AlertInput], Finding]) -> Callable[[AlertInput], Finding]:
-    """What a pause or a trainer that is gone explains is no reason to begin."""
+    """Restrict a condition to running runs, because a pause or a missing trainer would explain it."""
     return lambda alert_input: find(alert_input) if alert_input.is_running else None
 
 
@@ -259,28 +260,28 @@ RULES: Sequence[Rule] = (
     Rule("failed", _failed, _failed, "The run goes on."),
     Rule("stalled", _stalled, _stalled, "The training moves again, or has ended."),
     Rule("non_finite", _non_finite, _non_finite, "No more steps are skipped."),
-    Rule("plateau", _while_running(_on_plateau), _on_plateau, "The plateau is over.", patience_seconds=60.0),
+    Rule("plateau", _while_running(_on_plateau), _on_plateau, "The plateau is over.", pending_seconds=60.0),
     Rule(
         "slow_rank", _while_running(_slow_rank), _slow_rank, "The ranks are equally fast again, or the run has ended."
     ),
     Rule("no_record", _while_running(_no_record), _no_record, "A record was saved, or the run has ended."),
-    Rule("records_unsaved", _records_unsaved, _records_unsaved, "No record waits any more.", patience_seconds=120.0),
+    Rule("records_unsaved", _records_unsaved, _records_unsaved, "No record waits any more.", pending_seconds=120.0),
     Rule(
         "checkpoint_failed", _checkpoint_failed, _checkpoint_failed, "A checkpoint was written, or the run has ended."
     ),
     Rule("data_lost", _data_lost, _data_lost, "The trainer was started again, or has ended."),
-    Rule("disk", _disk_below(1.0), _disk_below(DISK_MARGIN), "There is room on the disk.", patience_seconds=60.0),
+    Rule("disk", _disk_below(1.0), _disk_below(DISK_HYSTERESIS), "There is room on the disk.", pending_seconds=60.0),
 )
 NAMES = tuple(rule.name for rule in RULES)
-_OVER = {rule.name: rule.over for rule in RULES}
+_RESOLUTIONS = {rule.name: rule.resolution for rule in RULES}
 
 
-def _counted(count: int, noun: str) -> str:
+def _count_of(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    """Return for example `45 s`, `12 min`, `3.5 h` or `2.1 days`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 2 * 3600:

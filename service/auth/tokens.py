@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from service.atomic_files import write_whole
+from service.atomic_files import write_atomically
 from service.config.settings import RunConfig
 from service.errors import UserError
 
@@ -223,7 +223,7 @@ def _write(path: Path, tokens: Sequence[Token]) -> None:
     """Replace the file as a whole, readable by its owner only from its first moment on."""
     content = json.dumps({"version": VERSION, "tokens": [asdict(token) for token in tokens]}, indent=2) + "\n"
     try:
-        write_whole(path, content.encode(), mode=0o600)
+        write_atomically(path, content.encode(), mode=0o600)
     except OSError as error:
         raise TokenFileError(f"The file of tokens {path} cannot be written: {error.strerror}.") from None
 

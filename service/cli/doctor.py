@@ -20,7 +20,7 @@ from service.errors import UserError
 from service.launcher.ports import require_free_port
 from service.launcher.programs import SettingsSource, require_patches, usable_devices
 from service.run.directory import require_writable
-from service.store.schema_upgrade import is_incomplete
+from service.store.schema_upgrade import needs_upgrade
 from service.store.store import StoreUnavailableError, open_store
 
 LITTLE_SPACE_GIB = 2.0
@@ -93,7 +93,7 @@ def _store(config: RunConfig) -> str:
         store = open_store(config, busy_seconds=BUSY_SECONDS)
         try:
             run = store.runs.latest() if store.exists() else None
-            return f"{store.place}, {f'run {run.id}' if run else 'no run yet'}"
+            return f"{store.location}, {f'run {run.id}' if run else 'no run yet'}"
         finally:
             store.close()
     except StoreUnavailableError as error:
@@ -109,9 +109,9 @@ def _has_tables(store_url: str) -> bool:
     server = PostgresServer(store_url, keep_open=True, busy_seconds=BUSY_SECONDS)
     try:
         with server.engine.connect() as connection:
-            return not is_incomplete(connection)
+            return not needs_upgrade(connection)
     except DBAPIError as error:
-        raise server.explain(error) from None
+        raise server.translate_error(error) from None
     finally:
         server.close()
 

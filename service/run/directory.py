@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from service.atomic_files import sync_folder, write_whole
+from service.atomic_files import sync_folder, write_atomically
 from service.config.loader import LoadedConfig, as_text
 from service.errors import RunDirectoryError
 from service.run.record import list_records, record_step
@@ -184,7 +184,7 @@ def _possessed_run(directory: RunDirectory, *, resume: bool, fresh: bool) -> str
     run_id = directory.run_id()
     if run_id is None:
         run_id = uuid.uuid4().hex[:12]
-        write_whole(directory.identity, json.dumps({"run_id": run_id}).encode() + b"\n")
+        write_atomically(directory.identity, json.dumps({"run_id": run_id}).encode() + b"\n")
     return run_id
 
 
@@ -215,7 +215,7 @@ def write_config(directory: RunDirectory, loaded: LoadedConfig) -> dict[str, Any
     """Write the effective settings to `config.json`; returns them."""
     settings = as_text(loaded.config)
     content = {"settings": settings, "origins": dict(loaded.origins)}
-    write_whole(directory.config, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_atomically(directory.config, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
     return settings
 
 

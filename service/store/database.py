@@ -1,7 +1,7 @@
-"""The store's transactions, whichever database holds it.
+"""Transactions on the store, independent of the kind of database.
 
-Every method of the store is one short transaction; a locked, lost or unreachable database raises
-`StoreUnavailableError`, and callers decide what waits.
+Every method of the store runs one short transaction. A locked, missing or unreachable database raises
+`StoreUnavailableError`; the caller decides whether to retry.
 """
 
 import threading
@@ -25,7 +25,8 @@ BUSY_SECONDS = 5.0
 class Database:
     """Transactions on one database; safe to use from several threads.
 
-    Values that JSON cannot hold raise `ValueError`, everything else that goes wrong `StoreUnavailableError`.
+    Every transaction raises `ValueError` for values that JSON cannot hold, and `StoreUnavailableError` for any other
+    failure of the database.
     """
 
     def __init__(
@@ -36,40 +37,43 @@ class Database:
         keep_open: bool = False,
         busy_seconds: float = BUSY_SECONDS,
     ) -> None:
-        """Connect to the SQLite file at a path, or to the PostgreSQL server of a `postgresql://` text.
+        """Use the SQLite file at a path, or the PostgreSQL database at a `postgresql://` URL.
 
-        With `create`, make file and tables; raises `StoreUnavailableError`. A server is first asked at the first
-        transaction, and tables are made there by whoever comes first. `keep_open` keeps the connection to a file
-        between transactions (the trainer); otherwise each one opens the file that lies there now, also after a fresh
-        start replaced it (the API, the command line). Raises `UserError` for a text that names no server, or when
-        the driver is not installed.
+        With `create`, the file and its tables are created; raises `StoreUnavailableError`. A server is contacted at the
+        first transaction, which also creates missing tables. With `keep_open`, the connection to a file stays open
+        between transactions (the trainer); otherwise each transaction opens the file that is at the path then, even if
+        a fresh start has replaced it (the API, the command line). `busy_seconds` is how long to wait for a lock. Raises
+        `UserError` if the URL is invalid or the driver is not installed.
         """
-        self._held = threading.local()
+        self._local = threading.local()
         self._backend = _backend(location, keep_open, busy_seconds)
         if create:
-            with self._explained():
+            with self._translated_errors():
                 self._backend.create()
 
     @property
-    def place(self) -> str:
-        """Where the store is, for sentences; never with a password."""
-        return self._backend.place
+    def location(self) -> str:
+        """The path or URL of the store, without credentials, for messages."""
+        return self._backend.location
 
     def exists(self) -> bool:
-        """Whether there is a store to ask; false only of a file that is not there."""
+        """Return False if the store is a file that does not exist, otherwise True."""
         return self._backend.exists()
 
     def is_permanent_failure(self) -> bool:
-        """Whether waiting would not help where the store cannot be used: a server is there, or it is a file."""
+        """Return True if retrying a failed transaction is pointless: the store is a file, or its server responds."""
         return self._backend.is_permanent_failure()
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """A connection for one transaction: all of it is kept, or nothing. Within `together`, a part of that one."""
-        held: sa.Connection | None = getattr(self._held, "connection", None)
-        with self._explained():
-            if held is not None:
-                yield held
+        """Open a transaction, which commits at the end or rolls back on an error; yields its connection.
+
+        Inside `transaction_scope`, the scope's transaction is used.
+        """
+        scoped: sa.Connection | None = getattr(self._local, "connection", None)
+        with self._translated_errors():
+            if scoped is not None:
+                yield scoped
             else:
                 self._backend.prepare()
                 with self._backend.engine.begin() as connection:
@@ -77,16 +81,16 @@ class Database:
 
     @contextmanager
     def change(self, run_id: str) -> Iterator[sa.Connection]:
-        """A transaction of whose end those are told who watch this run."""
+        """Open a transaction whose commit is announced to the readers of this run."""
         with self.transaction() as connection:
             self._backend.notify(connection, run_id)
             yield connection
 
     @contextmanager
     def run_transaction(self, run_id: str) -> Iterator[sa.Connection]:
-        """A change that nobody else's turn on the same run overlaps, from its first statement to its end.
+        """Open a write transaction that holds the run's lock; its commit is announced like that of `change`.
 
-        What reads before it writes, and the journal, is written in turns.
+        Required for transactions that read before they write, and for all that append to the event log.
         """
         with self.transaction() as connection:
             self._backend.lock_run(connection, run_id)
@@ -94,56 +98,56 @@ class Database:
 
     @contextmanager
     def read_snapshot(self) -> Iterator[sa.Connection]:
-        """A transaction for reading, all of it as of one moment. Within `together`, a part of that one."""
-        is_alone = getattr(self._held, "connection", None) is None
+        """Open a read transaction that sees one snapshot; inside `transaction_scope`, that transaction is used."""
+        is_outermost = getattr(self._local, "connection", None) is None
         with self.transaction() as connection:
-            if is_alone:
+            if is_outermost:
                 self._backend.begin_snapshot(connection)
             yield connection
 
     @contextmanager
     def transaction_scope(self) -> Iterator[None]:
-        """Make one transaction of everything this thread does within: all of it is kept, or nothing."""
-        outer = getattr(self._held, "connection", None)
+        """Run all transactions that this thread opens inside as one, which is committed or rolled back as a whole."""
+        outer = getattr(self._local, "connection", None)
         with self.transaction() as connection:
-            self._held.connection = connection
+            self._local.connection = connection
             try:
                 yield
             finally:
-                self._held.connection = outer
+                self._local.connection = outer
 
     def close(self) -> None:
-        """Give back kept connections."""
+        """Close all open connections."""
         self._backend.close()
 
     @property
     def shows_writes_early(self) -> bool:
-        """Whether `change_stamp` differs a little before what was written can be read."""
+        """True if `change_stamp` may change shortly before the written data become visible."""
         return self._backend.shows_writes_early
 
     def change_stamp(self, run_id: str) -> tuple[int, int]:
-        """A value that differs once any process writes to this run, and perhaps to others."""
+        """Return a value that changes whenever a process writes to this run, and possibly to other runs."""
         return self._backend.change_stamp(run_id)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except DBAPIError as error:
-            raise self._backend.explain(error) from error
-        except StatementError as error:  # the values are at fault, not the store
+            raise self._backend.translate_error(error) from error
+        except StatementError as error:  # caused by the values, not by the store
             raise ValueError(str(error.orig)) from error
-        except OverflowError as error:  # from SQLite's driver, of a number beyond 64 bits
+        except OverflowError as error:  # raised by SQLite's driver for an integer beyond 64 bits
             raise ValueError(f"not storable: {error}") from error
         except PoolTimeoutError as error:
-            raise StoreUnavailableError(f"store {self.place}: all connections are busy") from error
+            raise StoreUnavailableError(f"store {self.location}: all connections are busy") from error
 
 
 def _backend(location: Path | str, keep_open: bool, busy_seconds: float) -> Backend:
     if isinstance(location, Path):
         return SqliteFile(location, keep_open=keep_open, busy_seconds=busy_seconds)
     try:
-        from service.store.backends.postgres import PostgresServer  # only who has such a store needs its driver
+        from service.store.backends.postgres import PostgresServer  # its driver is optional
     except ModuleNotFoundError as error:
         raise UserError(
             f"STORE_URL names a PostgreSQL store, but {error.name} is not installed; "

@@ -1,7 +1,7 @@
-"""Following a run: what happened to it and what was logged, from where somebody was the last time.
+"""Replays a run's events and log points from a cursor on, so that a reader can continue where it stopped.
 
-A position says how far the journal and the log points have been seen. After a rollback or a resume, the log points of
-the steps that are walked again are read again, as the run now has them.
+After a rollback or a resume, the run repeats steps; the log points of these steps are then read again with their new
+values.
 """
 
 import re
@@ -20,14 +20,14 @@ from service.store.queries.series import SeriesQueries, SeriesRow
 from service.store.tables import events, series
 
 CURSOR_PATTERN = r"[0-9]{1,18}-(?:[0-9]{1,18}|10{18})-[0-9A-Za-z._~%-]{1,1000}"
-"""What a position looks like as text."""
-WALKS_AGAIN = frozenset({"rollback", "started"})
-"""Events after which the steps beyond theirs are walked again."""
+"""Regular expression of a cursor's text form."""
+REWINDING_KINDS = frozenset({"rollback", "started"})
+"""Kinds of event after which the run repeats the steps after the event's step."""
 
 
 @dataclass(frozen=True)
 class EventCursor:
-    """How far a run has been seen: the journal up to an event's id, log points of all steps below `next_step`."""
+    """A read position in a run: events up to `event_id` and log points below `next_step` have been read."""
 
     run_id: str
     event_id: int
@@ -38,26 +38,26 @@ class EventCursor:
 
     @classmethod
     def parse(cls, text: str) -> "EventCursor":
-        """The position that was written as this text; raises `ValueError`."""
+        """Return the cursor whose text form this is; raises `ValueError` for any other text."""
         if not re.fullmatch(CURSOR_PATTERN, text):
             raise ValueError(f"{text!r} is no position")
         event_id, next_step, run_id = text.split("-", 2)
         return cls(unquote(run_id), int(event_id), int(next_step))
 
-    def after(self, what: Event | SeriesRow) -> "EventCursor":
-        """The position of who has seen this too, and all before it."""
-        if isinstance(what, SeriesRow):
-            return replace(self, next_step=max(self.next_step, what.step + 1))
-        next_step = min(self.next_step, what.step + 1) if what.kind in WALKS_AGAIN else self.next_step
-        return replace(self, event_id=what.id, next_step=next_step)
+    def after(self, entry: Event | SeriesRow) -> "EventCursor":
+        """Return the cursor of a reader that has also read this entry."""
+        if isinstance(entry, SeriesRow):
+            return replace(self, next_step=max(self.next_step, entry.step + 1))
+        next_step = min(self.next_step, entry.step + 1) if entry.kind in REWINDING_KINDS else self.next_step
+        return replace(self, event_id=entry.id, next_step=next_step)
 
 
-Passed = tuple[Event | SeriesRow, EventCursor]
-"""One thing, and the position of who has seen it."""
+ReplayedEntry = tuple[Event | SeriesRow, EventCursor]
+"""An event or log point, and the cursor after it."""
 
 
 class EventReplay:
-    """Reads what happened to a run and what was logged, from a cursor on, in one order."""
+    """Reads a run's events and log points after a cursor, merged by time. Methods raise `StoreUnavailableError`."""
 
     def __init__(self, database: Database, events: EventQueries, series: SeriesQueries) -> None:
         self._database = database
@@ -65,13 +65,13 @@ class EventReplay:
         self._series = series
 
     def latest_cursor(self, run_id: str) -> EventCursor:
-        """Of who has seen everything."""
-        event_id = self._events.last_id(run_id)  # first: a rollback in between is then still to be seen
+        """Return the cursor after the newest event and log point of the run."""
+        event_id = self._events.last_id(run_id)  # read first, so that a rollback in between is not skipped
         span = self._series.span(run_id)
         return EventCursor(run_id, event_id, 0 if span is None else span[1] + 1)
 
     def start_cursor(self, run: RunRow) -> EventCursor:
-        """Of who has seen everything before the run's latest start."""
+        """Return the cursor after all events and log points before the run's latest start."""
         earlier = (events.c.run_id == run.id) & (events.c.time < run.started_at)
         logged = (series.c.run_id == run.id) & (series.c.time < run.started_at)
         with self._database.transaction() as connection:
@@ -79,55 +79,56 @@ class EventReplay:
             step = connection.execute(sa.select(sa.func.max(series.c.step)).where(logged)).scalar()
         return EventCursor(run.id, event_id or 0, 0 if step is None else step + 1)
 
-    def has_more_points(self, position: EventCursor, most: int) -> bool:
-        """Whether more than `most` log points have not been seen yet."""
-        unseen = (series.c.run_id == position.run_id) & (series.c.step >= position.next_step)
-        query = sa.select(series.c.step).where(unseen).order_by(series.c.step).limit(1).offset(most)
+    def has_more_points(self, cursor: EventCursor, count: int) -> bool:
+        """Return True if there are more than `count` log points after the cursor."""
+        unread = (series.c.run_id == cursor.run_id) & (series.c.step >= cursor.next_step)
+        query = sa.select(series.c.step).where(unread).order_by(series.c.step).limit(1).offset(count)
         with self._database.transaction() as connection:
             return connection.execute(query).first() is not None
 
     def read_after(
-        self, position: EventCursor, limit: int, target: EventCursor | None = None
-    ) -> tuple[list[Passed], bool]:
-        """What has not been seen, in the order of its times, and whether that was all.
+        self, cursor: EventCursor, limit: int, target: EventCursor | None = None
+    ) -> tuple[list[ReplayedEntry], bool]:
+        """Return the entries after the cursor in time order, and True if there are no more.
 
-        Of journal and log points at most `limit` each; points only once the journal is through. With `target`, nothing
-        that somebody at that position has not seen either.
+        Reads at most `limit` events and at most `limit` log points; log points are read only once all events have been.
+        With `target`, entries after that cursor are left out.
         """
         with self._database.transaction_scope():  # over one connection
-            happened = self._events.after(position.run_id, position.event_id, limit)
+            new_events = self._events.find(cursor.run_id, cursor.event_id, limit)
             if target is not None:
-                happened = [event for event in happened if event.id <= target.event_id]
-            is_through = len(happened) < limit
-            first_step = min([position.next_step, *(event.step + 1 for event in happened if event.kind in WALKS_AGAIN)])
-            points = self._series.after(position.run_id, first_step - 1, limit) if is_through else []
+                new_events = [event for event in new_events if event.id <= target.event_id]
+            has_all_events = len(new_events) < limit
+            rewound = [event.step + 1 for event in new_events if event.kind in REWINDING_KINDS]
+            first_step = min([cursor.next_step, *rewound])
+            points = self._series.find_after(cursor.run_id, first_step - 1, limit) if has_all_events else []
             if target is not None:
                 points = [point for point in points if point.step < target.next_step]
-            recorded = {event.step for event in happened if event.kind == "record" and event.step < first_step}
-            completed = self._points_at(position.run_id, recorded) if recorded else {}
-        return list(_passed(position, happened, points, completed)), is_through and len(points) < limit
+            recorded = {event.step for event in new_events if event.kind == "record" and event.step < first_step}
+            completed = self._points_at(cursor.run_id, recorded) if recorded else {}
+        return list(_merged(cursor, new_events, points, completed)), has_all_events and len(points) < limit
 
     def _points_at(self, run_id: str, steps: Iterable[int]) -> dict[int, SeriesRow]:
-        """The log points of these steps."""
+        """Return the log points of these steps, by step."""
         query = sa.select(series.c.step, series.c.time, series.c["values"]).where(series.c.run_id == run_id)
         with self._database.transaction() as connection:
             return {row.step: SeriesRow(*row) for row in connection.execute(query.where(series.c.step.in_(steps)))}
 
 
-def _passed(
-    position: EventCursor,
-    happened: Sequence[Event],
+def _merged(
+    cursor: EventCursor,
+    new_events: Sequence[Event],
     points: Sequence[SeriesRow],
     completed: Mapping[int, SeriesRow],
-) -> Iterator[Passed]:
-    """Both in one order, each with its position.
+) -> Iterator[ReplayedEntry]:
+    """Merge events and log points by time, each with the cursor after it.
 
-    `completed` are log points by step that were seen before they were whole: what a validation measures joins the log
-    point of its step together with its record.
+    `completed` are log points, by step, that were read before they were complete: a validation adds its values to the
+    log point of its step when it saves the record.
     """
-    both: Iterator[Event | SeriesRow] = merge(happened, points, key=attrgetter("time"))
-    for what in both:
-        position = position.after(what)
-        yield what, position
-        if isinstance(what, Event) and what.kind == "record" and what.step in completed:
-            yield completed[what.step], position
+    entries: Iterator[Event | SeriesRow] = merge(new_events, points, key=attrgetter("time"))
+    for entry in entries:
+        cursor = cursor.after(entry)
+        yield entry, cursor
+        if isinstance(entry, Event) and entry.kind == "record" and entry.step in completed:
+            yield completed[entry.step], cursor

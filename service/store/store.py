@@ -1,7 +1,8 @@
-"""The store: the database that the trainer writes and the API reads.
+"""The store: one database together with the queries on each of its tables.
 
-One SQLite file in the run directory, or with STORE_URL one PostgreSQL database for many runs. SQLAlchemy Core:
-`service/store/database.py` has its transactions, `service/store/queries/` one module per table. Times are Unix seconds.
+It is an SQLite file in the run directory, or with STORE_URL a PostgreSQL database for many runs.
+`service/store/database.py` defines the transactions, `service/store/queries/` has one module per table. Times are Unix
+seconds.
 """
 
 import time
@@ -38,8 +39,8 @@ class Store(Database):
     """One database and the queries on each of its tables; safe to use from several threads.
 
     `runs`, `records`, `series`, `commands`, `events` and `ranks` are named after their tables; `replay` reads events
-    and log points in one order. Values that JSON cannot hold raise `ValueError`, everything else that goes wrong
-    `StoreUnavailableError`.
+    and log points merged in time order. Every query raises `ValueError` for values that JSON cannot hold, and
+    `StoreUnavailableError` for any other failure.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Store(Database):
         keep_open: bool = False,
         busy_seconds: float = BUSY_SECONDS,
     ) -> None:
-        """Connect; see `Database`."""
+        """Open the store; see `Database`."""
         super().__init__(location, create=create, keep_open=keep_open, busy_seconds=busy_seconds)
         self.runs = RunQueries(self)
         self.records = RecordQueries(self)
@@ -61,39 +62,39 @@ class Store(Database):
         self.replay = EventReplay(self, self.events, self.series)
 
     def open_run(self, run_id: str, config: Mapping[str, Any], now: float | None = None) -> None:
-        """Begin or continue a run, now or at a Unix time that has passed.
+        """Start or resume a run as of the Unix time `now`, by default the present.
 
-        Commands that a crash left half done become `failed (interrupted)`; those that waited for a trainer too long
-        become `expired`: a `stop` of yesterday must not end today's resume.
+        Commands that a crash interrupted become `failed`. Those that waited too long for a trainer become `expired`, so
+        that an old `stop` does not end a run that is resumed much later.
         """
         now = time.time() if now is None else now
         with self.transaction_scope():
             self.runs.start(run_id, config, now)
-            self.commands.settle(run_id, now)
+            self.commands.recover(run_id, now)
 
-    def forget_after(self, run_id: str, step: int) -> None:
-        """Delete log points and copies of records beyond `step`: a resume walks those steps again."""
+    def delete_after(self, run_id: str, step: int) -> None:
+        """Delete log points and record copies after `step`, because a resumed run repeats those steps."""
         with self.transaction_scope():
-            self.series.forget_after(run_id, step)
-            self.records.forget_after(run_id, step)
+            self.series.delete_after(run_id, step)
+            self.records.delete_after(run_id, step)
 
-    def branch_off(self, run_id: str, step: int, name: str) -> None:
-        """Keep log points and records beyond `step` under the run id `name`: the run continues another way.
+    def move_to_branch(self, run_id: str, step: int, branch_id: str) -> None:
+        """Move log points and record copies after `step` to the run id `branch_id`, because the run is rolled back.
 
-        What is there under that name is replaced: a crash right after a rollback may let a run leave a branch twice.
+        Existing rows of `branch_id` are replaced: after a crash during a rollback, the same branch is moved again.
         """
         with self.transaction_scope():
-            self.series.branch_off(run_id, step, name)
-            self.records.branch_off(run_id, step, name)
+            self.series.move_to_branch(run_id, step, branch_id)
+            self.records.move_to_branch(run_id, step, branch_id)
 
 
 def store_location(config: RunConfig) -> Path | str:
-    """Where a run with these settings keeps its store: the server of STORE_URL, else the file in DATA_ROOT."""
+    """Return STORE_URL, or if it is empty, the path of the store's file in DATA_ROOT."""
     return config.store_url or RunDirectory(config.data_root).store
 
 
 def open_store(
     config: RunConfig, *, create: bool = False, keep_open: bool = False, busy_seconds: float = BUSY_SECONDS
 ) -> Store:
-    """The store of a run with these settings; see `Store`."""
+    """Open the store of a run with these settings; see `Store`."""
     return Store(store_location(config), create=create, keep_open=keep_open, busy_seconds=busy_seconds)

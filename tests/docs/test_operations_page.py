@@ -146,7 +146,7 @@ def test_refusals_that_are_explained_are_those_of_the_code(page: str) -> None:
 
 
 def test_connections_to_a_shared_store_are_those_of_the_code(page: str) -> None:
-    pool = postgres.POOL_OF_MANY
+    pool = postgres.MULTI_THREAD_POOL
 
     assert f"an API up to {pool['pool_size'] + pool['max_overflow']}" in page
 

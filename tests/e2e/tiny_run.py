@@ -75,7 +75,7 @@ class TinyRun:
         return Store(self.root / "leitstand.db")
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        journal = self.store().events.after(self._run_id(), 0, limit=100_000)
+        journal = self.store().events.find(self._run_id(), 0, limit=100_000)
         return [{"step": event.step, "details": event.details} for event in journal if event.kind == kind]
 
     def command_ids(self) -> set[str]:

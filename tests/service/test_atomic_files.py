@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.atomic_files import TEMPORARY_PREFIX, point_link, sha256_of, sync_folder, write_whole
+from service.atomic_files import TEMPORARY_PREFIX, replace_link, sha256_of, sync_folder, write_atomically
 
 BIG = b"x" * 200_000
 
@@ -23,7 +23,7 @@ def failing(code: int) -> Callable[..., Any]:
 
 
 def test_a_file_is_written_with_its_sha256(tmp_path: Path) -> None:
-    digest = write_whole(tmp_path / "a.json", BIG)
+    digest = write_atomically(tmp_path / "a.json", BIG)
 
     assert (tmp_path / "a.json").read_bytes() == BIG
     assert digest == hashlib.sha256(BIG).hexdigest() == sha256_of(tmp_path / "a.json")
@@ -35,7 +35,7 @@ def test_others_never_see_a_file_that_is_not_theirs(tmp_path: Path, monkeypatch:
     sync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (modes.append(os.fstat(file).st_mode & 0o777), sync(file)))
 
-    write_whole(tmp_path / "a.json", b"secret", mode=0o600)
+    write_atomically(tmp_path / "a.json", b"secret", mode=0o600)
 
     assert modes[0] == (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
 
@@ -44,11 +44,11 @@ def test_others_never_see_a_file_that_is_not_theirs(tmp_path: Path, monkeypatch:
 def test_a_failure_keeps_the_old_file_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
 ) -> None:
-    write_whole(tmp_path / "a.json", b"old")
+    write_atomically(tmp_path / "a.json", b"old")
     monkeypatch.setattr(function, failing(code))
 
     with pytest.raises(OSError, match=os.strerror(code)):
-        write_whole(tmp_path / "a.json", BIG)
+        write_atomically(tmp_path / "a.json", BIG)
 
     assert (tmp_path / "a.json").read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [tmp_path / "a.json"]
@@ -63,20 +63,20 @@ def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     temporary.symlink_to(full)  # every write to it meets a real ENOSPC
 
     with pytest.raises(OSError, match="No space left on device"):
-        write_whole(tmp_path / "a.json", BIG)
+        write_atomically(tmp_path / "a.json", BIG)
 
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_whole(tmp_path / "missing" / "a.json", b"x")
+        write_atomically(tmp_path / "missing" / "a.json", b"x")
 
 
 def test_readers_never_see_a_part(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     contents = [bytes([number]) * 50_000 for number in (1, 2)]
-    write_whole(path, contents[0])
+    write_atomically(path, contents[0])
     seen: set[bytes] = set()
     is_over = threading.Event()
 
@@ -88,7 +88,7 @@ def test_readers_never_see_a_part(tmp_path: Path) -> None:
     reader.start()
     for _ in range(30):
         for content in contents:
-            write_whole(path, content)
+            write_atomically(path, content)
     is_over.set()
     reader.join()
 
@@ -99,7 +99,7 @@ def test_readers_never_see_a_part(tmp_path: Path) -> None:
 def test_a_link_is_made_and_replaced_in_one_step(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        point_link(tmp_path / "latest", name)
+        replace_link(tmp_path / "latest", name)
         assert os.readlink(tmp_path / "latest") == name
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]
@@ -108,7 +108,7 @@ def test_a_link_is_made_and_replaced_in_one_step(tmp_path: Path) -> None:
 def test_a_link_that_a_crash_left_half_made_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / f"{TEMPORARY_PREFIX}latest.{os.getpid()}").symlink_to("nowhere")
 
-    point_link(tmp_path / "latest", "one")
+    replace_link(tmp_path / "latest", "one")
 
     assert [path.name for path in tmp_path.iterdir()] == ["latest"]
 

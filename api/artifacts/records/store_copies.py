@@ -12,13 +12,13 @@ from api.artifacts.records.entries import MOST_KEPT, EntryOrReason, NoRecordErro
 from api.artifacts.records.source import LATEST, RecordFile, RecordPage, RecordPosition
 from service.api_types import RecordEntry, UnreadableFile
 from service.run.record import Record, encode_record, record_name, record_step
-from service.store.queries.records import RecordMark, RecordRow
+from service.store.queries.records import RecordRow, RecordVersion
 from service.store.store import Store
 
 BATCH = 100
 """Copies read at a time where all are."""
 
-_outcomes: LruCache[tuple[str, RecordMark], EntryOrReason] = LruCache(MOST_KEPT)
+_outcomes: LruCache[tuple[str, RecordVersion], EntryOrReason] = LruCache(MOST_KEPT)
 """By run and mark: a copy with the same sha256 is the same, and need not be read again."""
 
 
@@ -64,16 +64,16 @@ class StoredRecordCopies:
         first = list(islice(rows, 1))
         return (record for _, record in _read(chain(first, rows)))
 
-    def _marks(self, beyond: int | None, limit: int, *, newest_first: bool) -> list[RecordMark]:
-        return self._store.records.marks(self._run_id, beyond=beyond, newest_first=newest_first, limit=limit)
+    def _marks(self, beyond: int | None, limit: int, *, newest_first: bool) -> list[RecordVersion]:
+        return self._store.records.find_versions(self._run_id, beyond=beyond, newest_first=newest_first, limit=limit)
 
-    def _judged(self, marks: Sequence[RecordMark]) -> Iterator[tuple[RecordMark, EntryOrReason]]:
+    def _judged(self, marks: Sequence[RecordVersion]) -> Iterator[tuple[RecordVersion, EntryOrReason]]:
         """The list's entry for each copy, or why there is none. Copies are read only where one is not known yet."""
         known = {mark.step: _outcomes.get((self._run_id, mark)) for mark in marks}
         if None in known.values():
             for row in self._copies(marks):
                 known[row.step] = outcome = _outcome(row)
-                _outcomes.put((self._run_id, RecordMark(row.step, row.time, row.sha256)), outcome)
+                _outcomes.put((self._run_id, RecordVersion(row.step, row.time, row.sha256)), outcome)
         for mark in marks:
             found = known[mark.step]
             if found is not None:  # else it was archived meanwhile
@@ -86,10 +86,10 @@ class StoredRecordCopies:
             yield from reversed(rows) if newest_first else rows
             beyond = marks[-1].step
 
-    def _copies(self, marks: Sequence[RecordMark]) -> list[RecordRow]:
+    def _copies(self, marks: Sequence[RecordVersion]) -> list[RecordRow]:
         """The copies with these marks, which follow each other, in step order."""
         lowest = min(mark.step for mark in marks)
-        return self._store.records.rows(self._run_id, after_step=lowest - 1, limit=len(marks))
+        return self._store.records.find(self._run_id, after_step=lowest - 1, limit=len(marks))
 
 
 def _read(rows: Iterator[RecordRow]) -> Iterator[tuple[RecordFile, Record]]:

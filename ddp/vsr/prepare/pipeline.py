@@ -23,7 +23,7 @@ from ddp.vsr.prepare.scenes import Survey, survey
 from ddp.vsr.prepare.split import Split, split_scenes
 from ddp.vsr.prepare.video import DamagedVideoError, Source, find_sources
 from ddp.vsr.prepare.windows import CutOut, Window, training_windows, validation_windows
-from service.atomic_files import TEMPORARY_PREFIX, sync_folder, write_whole
+from service.atomic_files import TEMPORARY_PREFIX, sync_folder, write_atomically
 from service.errors import UserError
 
 SMALL_COUNTS = {"patch_count": 480, "val_count": 8}  # of the small clips: more would be repetition
@@ -108,7 +108,7 @@ def _build(material: Material, folder: Path, settings: PatchSettings, progress: 
     _check_written(writer, findings)
     facts = {name: {"sha256": sha256, **_rights_of(material, name)} for name, sha256 in hashes.items()}
     content = manifest_of(material.request, settings, surveys, split, facts, writer.written, findings)
-    write_whole(folder / MANIFEST_FILE, content)
+    write_atomically(folder / MANIFEST_FILE, content)
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(writer.rejected.items())) or "none"
     progress(f"{writer.written['Patches']} patches, {writer.written['Val']} validation images; rejected: {rejected}")
 

@@ -1,4 +1,4 @@
-"""What differs between SQLite and PostgreSQL: locks, snapshots, change notification.
+"""Differences between SQLite and PostgreSQL: locks, snapshots, change notification.
 
 Never knows a table.
 """

@@ -1,4 +1,4 @@
-"""What a database of the store must offer: one file on this machine (SQLite), or one server for many (PostgreSQL)."""
+"""Interface of a database of the store: a file on this machine (SQLite), or a server for many runs (PostgreSQL)."""
 
 import json
 from abc import ABC, abstractmethod
@@ -9,18 +9,18 @@ from sqlalchemy.exc import DBAPIError
 
 
 class StoreUnavailableError(Exception):
-    """The store cannot be used now: absent, locked too long, damaged, out of reach, or the disk is full.
+    """A store that cannot be used now: missing, locked for too long, damaged, unreachable, or its disk is full.
 
-    `will_pass` is true where a server that can be used otherwise has said so: others are in the way.
+    `is_transient` is True if a reachable server reported a condition that ends by itself, such as a lock conflict.
     """
 
-    def __init__(self, sentence: str, *, will_pass: bool = False) -> None:
-        super().__init__(sentence)
-        self.will_pass = will_pass
+    def __init__(self, message: str, *, is_transient: bool = False) -> None:
+        super().__init__(message)
+        self.is_transient = is_transient
 
 
 def encode_json(value: Any) -> str:
-    """The text of a JSON column. Raises `ValueError` for what strict JSON cannot hold."""
+    """Return `value` as the text of a JSON column; raises `ValueError` for values that strict JSON cannot hold."""
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -28,53 +28,58 @@ def encode_json(value: Any) -> str:
 
 
 class Backend(ABC):
-    """One database and what is peculiar to its kind; safe to use from several threads."""
+    """One database, accessed in the way that its kind requires; safe to use from several threads."""
 
     engine: sa.Engine
     shows_writes_early: bool
-    """Whether `change_stamp` differs a little before what was written can be read."""
+    """True if `change_stamp` may change shortly before the written data become visible."""
 
     @property
     @abstractmethod
-    def place(self) -> str:
-        """Where it is, for sentences; never with a password."""
+    def location(self) -> str:
+        """The path or URL of the database, without credentials, for messages."""
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether there is anything to open; says nothing about whether it can be opened."""
+        """Return True if there is a database to open, whether or not opening succeeds."""
 
     @abstractmethod
     def is_permanent_failure(self) -> bool:
-        """Whether waiting would not help where it cannot be used: it is there, and something else is wrong."""
+        """Return True if retrying a failed transaction is pointless: the database is reachable, but cannot be used."""
 
     @abstractmethod
     def create(self) -> None:
-        """Make the database ready for use, or leave that to the first transaction where it lies elsewhere."""
+        """Create the database, or leave that to the first transaction if it is on a server.
+
+        Raises `StoreUnavailableError` or `DBAPIError`.
+        """
 
     @abstractmethod
     def prepare(self) -> None:
-        """What comes before a transaction. Raises `StoreUnavailableError` when there is no store."""
+        """Check and upgrade the database before a transaction; raises `StoreUnavailableError` if it does not exist."""
 
     @abstractmethod
-    def explain(self, error: DBAPIError) -> Exception:
-        """What to raise for an error of the driver: `StoreUnavailableError`, or `ValueError` when values are wrong."""
+    def translate_error(self, error: DBAPIError) -> Exception:
+        """Return the exception to raise for a driver error: `ValueError` if values are invalid, else
+        `StoreUnavailableError`.
+        """
 
     @abstractmethod
     def lock_run(self, connection: sa.Connection, run_id: str) -> None:
-        """Let nobody else take a turn on this run until the transaction ends, and announce it."""
+        """Take the run's lock until the transaction ends, and announce its commit to the readers of the run."""
 
     @abstractmethod
     def begin_snapshot(self, connection: sa.Connection) -> None:
-        """Let all that is read in this transaction be of one moment; it is the first that happens there."""
+        """Make the transaction read from one snapshot; must be its first statement."""
 
     @abstractmethod
     def notify(self, connection: sa.Connection, run_id: str) -> None:
-        """Tell who watches the store, once the transaction is kept, that something of this run has changed."""
+        """Announce to the readers of this run, once the transaction commits, that the run has changed."""
 
     @abstractmethod
     def change_stamp(self, run_id: str) -> tuple[int, int]:
-        """A value that differs once any process wrote to this run, and perhaps to others."""
+        """Return a value that changes whenever a process writes to this run, and possibly to other runs."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is kept open."""
+        """Close all open connections."""

@@ -1,6 +1,6 @@
-"""The store as a database of a PostgreSQL server, into which trainers on many machines report.
+"""The store as a database on a PostgreSQL server, to which trainers on many machines report.
 
-The password never gets into a sentence. A connection that broke is replaced at the next transaction.
+Messages never contain the password. A broken connection is replaced at the next transaction.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from service.errors import SettingError
 from service.store.backends.base import Backend, StoreUnavailableError, encode_json
 from service.store.backends.postgres_connection import CONNECT_SECONDS, PostgresConnection
 from service.store.backends.postgres_listener import CHANNEL, NotifyListener
-from service.store.schema_upgrade import complete, is_incomplete
+from service.store.schema_upgrade import needs_upgrade, upgrade
 
-LONGEST_STATEMENT = 10
-"""How many times longer a statement may take than one may wait for a lock."""
-LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
-PASSING = ("40", "53", "55", "57")
-"""Classes of SQLSTATE: rolled back for others, no room, locked, cancelled or shutting down."""
-POOL_OF_ONE = {"pool_size": 1, "max_overflow": 4}
-POOL_OF_MANY = {"pool_size": 4, "max_overflow": 16}
-"""Connections that are kept, and that may come on top: a server has about a hundred for everybody."""
+STATEMENT_TIMEOUT_FACTOR = 10
+"""Maximum duration of a statement, as a multiple of the lock timeout."""
+STATEMENT_TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout")
+TRANSIENT_SQLSTATES = ("40", "53", "55", "57")
+"""SQLSTATE classes: transaction rollback, insufficient resources, object in use, operator intervention."""
+SINGLE_THREAD_POOL = {"pool_size": 1, "max_overflow": 4}
+MULTI_THREAD_POOL = {"pool_size": 4, "max_overflow": 16}
+"""Connections kept open, and additional ones under load: a server usually allows about a hundred in total."""
 
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _NOTIFY = sa.text(f"SELECT pg_notify('{CHANNEL}', :name)")
@@ -33,14 +33,17 @@ _LOCK_AND_NOTIFY = sa.text(f"SELECT pg_advisory_xact_lock(hashtextextended(:name
 
 
 class PostgresServer(Backend):
-    """One database of one server."""
+    """One database on a PostgreSQL server."""
 
     shows_writes_early = False
 
     def __init__(self, url: str, *, keep_open: bool, busy_seconds: float) -> None:
-        """`keep_open`: one thread uses it most of the time (the trainer). Raises `SettingError` for a wrong `url`."""
+        """Prepare the connection pool; raises `SettingError` for an invalid `url`.
+
+        With `keep_open`, the pool is sized for one thread (the trainer). `busy_seconds` is how long to wait for a lock.
+        """
         self._url = _parsed(url)
-        self._is_complete = False
+        self._is_upgraded = False
         arguments = _connect_arguments(self._url, busy_seconds)
         self.engine = sa.create_engine(
             self._url,
@@ -49,71 +52,72 @@ class PostgresServer(Backend):
             pool_timeout=busy_seconds,
             connect_args=arguments,
             json_serializer=encode_json,
-            **(POOL_OF_ONE if keep_open else POOL_OF_MANY),
+            **(SINGLE_THREAD_POOL if keep_open else MULTI_THREAD_POOL),
         )
         sa.event.listen(self.engine, "do_connect", _connect)
-        _, of_url = self.engine.dialect.create_connect_args(self._url)
-        of_url.pop("context", None)  # of SQLAlchemy's own
-        self._arguments: dict[str, Any] = {**of_url, **arguments}
-        self._notices = NotifyListener(partial(PostgresConnection.connect, autocommit=True, **self._arguments))
+        _, url_arguments = self.engine.dialect.create_connect_args(self._url)
+        url_arguments.pop("context", None)  # added by SQLAlchemy, unknown to psycopg
+        self._arguments: dict[str, Any] = {**url_arguments, **arguments}
+        self._listener = NotifyListener(partial(PostgresConnection.connect, autocommit=True, **self._arguments))
 
     @property
-    def place(self) -> str:
-        """Its URL without user, password and options."""
+    def location(self) -> str:
+        """The URL without user, password and options."""
         url = self._url
         return sa.URL.create("postgresql", host=url.host, port=url.port, database=url.database).render_as_string()
 
     def exists(self) -> bool:
-        """There is a server to ask, as far as anybody knows before asking."""
+        """Return True: only a connection could show that there is no such database."""
         return True
 
     def is_permanent_failure(self) -> bool:
-        """Whether a server is there and takes connections, if perhaps not this one."""
+        """Return True if the server accepts connections in general."""
         conninfo = psycopg.conninfo.make_conninfo(**self._arguments)
         return psycopg.pq.PGconn.ping(conninfo.encode()) == psycopg.pq.Ping.OK
 
     def create(self) -> None:
-        """The first transaction does it: a trainer may start while the server is away."""
+        """Do nothing: the first transaction creates the tables, since a trainer may start while the server is down."""
 
     def prepare(self) -> None:
-        """Make or complete the tables, once: whoever comes first to a new database does it, others wait."""
-        if self._is_complete:
+        """Create or upgrade the tables at the first transaction; a lock makes other processes wait for that."""
+        if self._is_upgraded:
             return
         with self.engine.begin() as connection:
-            if is_incomplete(connection):
+            if needs_upgrade(connection):
                 connection.execute(_LOCK, {"name": "the tables of leitstand"})
-                complete(connection)
-        self._is_complete = True
+                upgrade(connection)
+        self._is_upgraded = True
 
-    def explain(self, error: DBAPIError) -> Exception:
-        """Tell wrong values from a store that cannot be used."""
+    def translate_error(self, error: DBAPIError) -> Exception:
+        """Return `ValueError` for a data error, otherwise `StoreUnavailableError`, without the password."""
         text = self._without_password(" ".join(str(error.orig).split()))
         if isinstance(error, DataError):
             return ValueError(f"not storable: {text}")
         if isinstance(error.orig, psycopg.errors.UndefinedTable):
-            self._is_complete = False  # somebody has put an empty database in this one's place
-        state = getattr(error.orig, "sqlstate", None) or ""
-        return StoreUnavailableError(f"store {self.place}: {text}", will_pass=state.startswith(PASSING))
+            self._is_upgraded = False  # the database was replaced by an empty one
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        is_transient = sqlstate.startswith(TRANSIENT_SQLSTATES)
+        return StoreUnavailableError(f"store {self.location}: {text}", is_transient=is_transient)
 
     def lock_run(self, connection: sa.Connection, run_id: str) -> None:
-        """One lock for each run, so the numbers in its journal become visible in their order."""
+        """Take the run's advisory lock, so that event ids of the run become visible in ascending order."""
         connection.execute(_LOCK_AND_NOTIFY, {"name": run_id})
 
     def notify(self, connection: sa.Connection, run_id: str) -> None:
-        """Who listens hears the run's id."""
+        """Send the run's id on the channel."""
         connection.execute(_NOTIFY, {"name": run_id})
 
     def begin_snapshot(self, connection: sa.Connection) -> None:
-        """Read one snapshot."""
+        """Set the isolation level to repeatable read."""
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def change_stamp(self, run_id: str) -> tuple[int, int]:
-        """How often there was a notice of this run."""
-        return self._notices.stamp(run_id)
+        """Return the listener's counts of connections and of notifications for this run."""
+        return self._listener.stamp(run_id)
 
     def close(self) -> None:
-        """Give back kept connections."""
-        self._notices.close()
+        """Stop the listener and close all connections."""
+        self._listener.close()
         self.engine.dispose()
 
     def _without_password(self, text: str) -> str:
@@ -140,12 +144,13 @@ def _parsed(url: str) -> sa.URL:
 
 
 def _connect_arguments(url: sa.URL, busy_seconds: float) -> dict[str, Any]:
-    """How to connect, where the URL does not say otherwise: neither may wait without end for the other that vanished.
+    """Return connection arguments that the URL does not set: timeouts after which either side drops a dead peer.
 
-    What a trainer held when its machine lost power must not keep the next one from the run.
+    Without them, a lock held by a trainer whose machine lost power would block the next trainer of the run.
     """
     milliseconds = max(1, round(busy_seconds * 1000))
-    limits = {"lock_timeout": milliseconds, **dict.fromkeys(LIMITS, LONGEST_STATEMENT * milliseconds)}
+    statement_timeouts = dict.fromkeys(STATEMENT_TIMEOUTS, STATEMENT_TIMEOUT_FACTOR * milliseconds)
+    timeouts = {"lock_timeout": milliseconds, **statement_timeouts}
     arguments = {
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "leitstand",
@@ -154,6 +159,6 @@ def _connect_arguments(url: sa.URL, busy_seconds: float) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
-    options = [f"-c {name}={value}" for name, value in limits.items()]
-    options += url.normalized_query.get("options", ())  # of two that contradict each other the later one counts
+    options = [f"-c {name}={value}" for name, value in timeouts.items()]
+    options += url.normalized_query.get("options", ())  # the later of two contradicting options applies
     return {"options": " ".join(options), **{name: arguments[name] for name in arguments.keys() - url.query.keys()}}

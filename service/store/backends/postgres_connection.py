@@ -1,7 +1,7 @@
-"""A connection to a PostgreSQL server that does not wait without end for an answer.
+"""A connection to a PostgreSQL server with a time limit on every wait for a response.
 
-A server that is frozen, not dead, keeps its connections open: the system goes on confirming what it is sent, so neither
-the server's own time limits nor those of TCP end a wait.
+A frozen server process keeps its connections open while its operating system still acknowledges packets. Neither the
+server's own timeouts nor those of TCP end a wait for such a server.
 """
 
 import time
@@ -12,42 +12,42 @@ import psycopg
 from psycopg.waiting import Ready
 
 CONNECT_SECONDS = 3
-SILENCE_SECONDS = 3.0
-"""After so long without a word it is asked over a connection of its own whether the server answers at all."""
-LONGEST_SILENCE_SECONDS = 60.0
-"""More than any statement may take: a server that answers others, but not this connection, is given up too."""
+PING_AFTER_SECONDS = 3.0
+"""After so long without data, a ping over a separate connection checks whether the server responds at all."""
+RESPONSE_TIMEOUT_SECONDS = 60.0
+"""Longer than any statement may take: ends the wait even if the server responds to pings."""
 
 T = TypeVar("T")
 
 
 class PostgresConnection(psycopg.Connection[Any]):
-    """A connection that closes itself and raises `psycopg.OperationalError` once no answer is to be expected."""
+    """A connection that closes itself and raises `psycopg.OperationalError` if the server does not respond."""
 
     def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **options: Any) -> T:
-        """Carry out one exchange with the server; see `psycopg.Connection.wait`."""
-        return super().wait(self._limited(gen), *arguments, **options)
+        """Run one exchange with the server; see `psycopg.Connection.wait`."""
+        return super().wait(self._with_timeout(gen), *arguments, **options)
 
-    def _limited(self, exchange: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        heard_at = asked_at = time.monotonic()
+    def _with_timeout(self, exchange: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        received_at = checked_at = time.monotonic()
         try:
             wanted = next(exchange)
             while True:
                 ready = yield wanted
                 now = time.monotonic()
                 if ready != Ready.NONE:
-                    heard_at = asked_at = now
-                elif now > asked_at + SILENCE_SECONDS:
-                    if now > heard_at + LONGEST_SILENCE_SECONDS or not says_anything(self.info.dsn):
+                    received_at = checked_at = now
+                elif now > checked_at + PING_AFTER_SECONDS:
+                    if now > received_at + RESPONSE_TIMEOUT_SECONDS or not responds(self.info.dsn):
                         self.pgconn.finish()
-                        raise psycopg.OperationalError(f"no answer for {time.monotonic() - heard_at:.0f} s")
-                    asked_at = time.monotonic()
+                        raise psycopg.OperationalError(f"no answer for {time.monotonic() - received_at:.0f} s")
+                    checked_at = time.monotonic()
                 wanted = exchange.send(ready)
         except StopIteration as end:
             result: T = end.value
             return result
 
 
-def says_anything(dsn: str) -> bool:
-    """Whether a server says anything at all at this address, if only that it lets nobody in yet."""
-    patient_once = psycopg.conninfo.make_conninfo(dsn, connect_timeout=CONNECT_SECONDS)
-    return psycopg.pq.PGconn.ping(patient_once.encode()) != psycopg.pq.Ping.NO_RESPONSE
+def responds(dsn: str) -> bool:
+    """Return True if a server at this address responds in any way, even by refusing the connection."""
+    ping_dsn = psycopg.conninfo.make_conninfo(dsn, connect_timeout=CONNECT_SECONDS)
+    return psycopg.pq.PGconn.ping(ping_dsn.encode()) != psycopg.pq.Ping.NO_RESPONSE

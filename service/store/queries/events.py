@@ -1,7 +1,7 @@
-"""The journal of a run: everything that happened to it, numbered, for whoever follows it and goes on where he was.
+"""The table `events`: the append-only log of everything that happens to a run.
 
-Events are only ever appended, each in the transaction that made it true. The numbers of one run's events become visible
-in their order: who has read up to one number has missed none before it.
+An event is appended in the transaction of the change that it reports. The ids of a run's events become visible in
+ascending order, so a reader can continue after the last id that it has read without missing an event.
 """
 
 import time
@@ -17,7 +17,7 @@ from service.store.tables import events, runs
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened: its number in the store, when (Unix seconds) and at which step."""
+    """One event of a run: its id in the store, its time (Unix seconds) and its step."""
 
     id: int
     run_id: str
@@ -34,24 +34,24 @@ class EventQueries:
         self._database = database
 
     def add(self, run_id: str, step: int | None, kind: str, details: Mapping[str, Any]) -> None:
-        """Append one event; without `step`, at the step that the run has reached as far as the store knows."""
+        """Append one event; without `step`, at the run's step in the store."""
         with self._database.run_transaction(run_id) as connection:
             append_event(connection, run_id, step, kind, details)
 
-    def after(self, run_id: str, after_id: int, limit: int) -> list[Event]:
-        """The first `limit` events with numbers above `after_id`, in order."""
+    def find(self, run_id: str, after_id: int, limit: int) -> list[Event]:
+        """Return the first `limit` events of a run with ids above `after_id`, in order."""
         query = sa.select(events).where((events.c.run_id == run_id) & (events.c.id > after_id))
         with self._database.transaction() as connection:
             return [Event(**row._asdict()) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
 
     def last_id(self, run_id: str) -> int:
-        """The number of the latest event, 0 where there is none."""
+        """Return the id of the run's latest event, or 0 if there is none."""
         with self._database.transaction() as connection:
             query = sa.select(sa.func.max(events.c.id)).where(events.c.run_id == run_id)
             return connection.execute(query).scalar() or 0
 
     def counts(self, run_id: str) -> dict[str, int]:
-        """How many events there are of each kind."""
+        """Return the number of the run's events by kind."""
         query = sa.select(events.c.kind, sa.func.count()).where(events.c.run_id == run_id).group_by(events.c.kind)
         with self._database.transaction() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
@@ -60,12 +60,12 @@ class EventQueries:
 def append_event(
     connection: sa.Connection, run_id: str, step: int | None, kind: str, details: Mapping[str, Any]
 ) -> None:
-    """Append an event as a part of a turn on the run; see `EventQueries.add`."""
-    reached = sa.select(runs.c.step).where(runs.c.id == run_id).scalar_subquery()
+    """Append an event inside a transaction that holds the run's lock; see `EventQueries.add`."""
+    run_step = sa.select(runs.c.step).where(runs.c.id == run_id).scalar_subquery()
     row = {
         "run_id": run_id,
         "time": time.time(),
-        "step": sa.func.coalesce(reached, 0) if step is None else step,
+        "step": sa.func.coalesce(run_step, 0) if step is None else step,
         "kind": kind,
         "details": dict(details),
     }

@@ -1,4 +1,4 @@
-"""The table `ranks`: what every rank of a run is doing, replaced as a whole by rank 0, read by the API."""
+"""The table `ranks`: the present activity of every rank of a run, written by rank 0 and read by the API."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -11,9 +11,10 @@ from service.store.tables import ranks
 
 @dataclass(frozen=True)
 class RankRow:
-    """One rank. `time` and `stacked_at` are Unix seconds: its last sign of life, and when `stack` was taken.
+    """The activity of one rank.
 
-    `stage` and `stage_seconds` are as of `time`; host, pid and device are None of a rank that was never heard of.
+    `time` is when it last reported and `stacked_at` when `stack` was taken (Unix seconds). `stage` and `stage_seconds`
+    are those at `time`. `host`, `pid` and `device` are None if the rank has never reported.
     """
 
     rank: int
@@ -38,15 +39,15 @@ class RankQueries:
         self._database = database
 
     def replace(self, run_id: str, rows: Iterable[RankRow]) -> None:
-        """Replace all rows of the run. Raises `StoreUnavailableError`, and then changes nothing."""
+        """Replace all rows of the run; on `StoreUnavailableError` nothing is changed."""
         values = [{"run_id": run_id, **asdict(row)} for row in rows]
         with self._database.transaction() as connection:
             connection.execute(sa.delete(ranks).where(ranks.c.run_id == run_id))
             if values:
                 connection.execute(sa.insert(ranks), values)
 
-    def rows(self, run_id: str) -> list[RankRow]:
-        """The run's ranks, by rank; empty before the first report. Raises `StoreUnavailableError`."""
+    def find(self, run_id: str) -> list[RankRow]:
+        """Return the ranks of a run, ordered by rank; none before the first report. Raises `StoreUnavailableError`."""
         query = sa.select(*_COLUMNS).where(ranks.c.run_id == run_id).order_by(ranks.c.rank)
         with self._database.transaction() as connection:
             return [RankRow(*row) for row in connection.execute(query)]

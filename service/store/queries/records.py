@@ -18,7 +18,7 @@ from service.store.tables import records
 
 @dataclass(frozen=True)
 class RecordRow:
-    """The copy of a record that the store keeps: `sha256` is of the bytes of its file."""
+    """The stored copy of a record; `sha256` is that of its file."""
 
     step: int
     time: float
@@ -28,12 +28,12 @@ class RecordRow:
 
 _RECORD_COLUMNS = (records.c.step, records.c.time, records.c.sha256, records.c.record)
 
-RECORD_HEADLINES = ("trigger", "quality_ki_value", "quality_lr_value", "psnr_ki_db", "validation_loss_value")
-"""What the journal tells of a record."""
+EVENT_KEYS = ("trigger", "quality_ki_value", "quality_lr_value", "psnr_ki_db", "validation_loss_value")
+"""Keys of a record whose values are copied into its event."""
 
 
-class RecordMark(NamedTuple):
-    """One copy: its step, when it was put into the store (Unix seconds), and the sha256 of the file's bytes."""
+class RecordVersion(NamedTuple):
+    """Identifies one version of a copy by step, time of storage (Unix seconds) and sha256 of the record's file."""
 
     step: int
     time: float
@@ -47,60 +47,60 @@ class RecordQueries:
         self._database = database
 
     def add(self, run_id: str, step: int, record: Mapping[str, Any], sha256: str) -> None:
-        """Keep a copy of a record beside its file, and tell of it; a later one of the same step replaces it."""
+        """Store the copy of a record and append an event; replaces an earlier copy of the same step."""
         row = {"run_id": run_id, "step": step, "time": time.time(), "record": dict(record), "sha256": sha256}
-        headlines = {name: record.get(name) for name in RECORD_HEADLINES}
-        details = {"step": step, "name": record_name(step), "sha256": sha256, **headlines}
+        values = {name: record.get(name) for name in EVENT_KEYS}
+        details = {"step": step, "name": record_name(step), "sha256": sha256, **values}
         with self._database.run_transaction(run_id) as connection:
             connection.execute(sa.delete(records).where((records.c.run_id == run_id) & (records.c.step == step)))
             connection.execute(sa.insert(records).values(row))
             append_event(connection, run_id, step, "record", details)
 
-    def rows(self, run_id: str, *, after_step: int = -1, limit: int) -> list[RecordRow]:
-        """The first `limit` records beyond `after_step`, in step order."""
+    def find(self, run_id: str, *, after_step: int = -1, limit: int) -> list[RecordRow]:
+        """Return the first `limit` records of a run after `after_step`, in step order."""
         chosen = (records.c.run_id == run_id) & (records.c.step > after_step)
         query = sa.select(*_RECORD_COLUMNS).where(chosen).order_by(records.c.step).limit(limit)
         with self._database.transaction() as connection:
             return [RecordRow(*row) for row in connection.execute(query)]
 
     def get(self, run_id: str, step: int) -> RecordRow | None:
-        """The record of one step, or None."""
+        """Return the record of one step, or None."""
         chosen = (records.c.run_id == run_id) & (records.c.step == step)
         return self._one_record(sa.select(*_RECORD_COLUMNS).where(chosen))
 
-    def last(self, run_id: str) -> RecordRow | None:
-        """The record of the highest step, or None."""
+    def latest(self, run_id: str) -> RecordRow | None:
+        """Return the record of the highest step, or None."""
         query = sa.select(*_RECORD_COLUMNS).where(records.c.run_id == run_id)
         return self._one_record(query.order_by(records.c.step.desc()).limit(1))
 
     def count(self, run_id: str) -> int:
-        """How many records there are."""
+        """Return the number of records of a run."""
         query = sa.select(sa.func.count()).select_from(records).where(records.c.run_id == run_id)
         with self._database.transaction() as connection:
             return connection.execute(query).scalar_one()
 
-    def forget_after(self, run_id: str, step: int) -> None:
-        """Delete the copies of records beyond `step`: a resume writes those records again."""
+    def delete_after(self, run_id: str, step: int) -> None:
+        """Delete the copies after `step`, because a resumed run writes those records again."""
         with self._database.transaction() as connection:
-            connection.execute(sa.delete(records).where(_beyond(run_id, step)))
+            connection.execute(sa.delete(records).where(_after(run_id, step)))
 
-    def branch_off(self, run_id: str, step: int, name: str) -> None:
-        """Keep the copies beyond `step` under the run id `name`; one of the same step that is there is replaced."""
-        beyond = _beyond(run_id, step)
-        replaced = (records.c.run_id == name) & records.c.step.in_(sa.select(records.c.step).where(beyond))
+    def move_to_branch(self, run_id: str, step: int, branch_id: str) -> None:
+        """Move the copies after `step` to the run id `branch_id`; replaces its copies of the same steps."""
+        moved = _after(run_id, step)
+        replaced = (records.c.run_id == branch_id) & records.c.step.in_(sa.select(records.c.step).where(moved))
         with self._database.transaction() as connection:
             connection.execute(sa.delete(records).where(replaced))
-            connection.execute(sa.update(records).where(beyond).values(run_id=name))
+            connection.execute(sa.update(records).where(moved).values(run_id=branch_id))
 
     def _one_record(self, query: sa.Select[Any]) -> RecordRow | None:
         with self._database.transaction() as connection:
             row = connection.execute(query).first()
         return None if row is None else RecordRow(*row)
 
-    def marks(
+    def find_versions(
         self, run_id: str, *, beyond: int | None = None, newest_first: bool = False, limit: int
-    ) -> list[RecordMark]:
-        """The first `limit` copies of a run's records beyond a step, upwards or from the newest down.
+    ) -> list[RecordVersion]:
+        """Return the versions of the first `limit` copies after the step `beyond`, in ascending or descending order.
 
         Raises `StoreUnavailableError`.
         """
@@ -110,8 +110,8 @@ class RecordQueries:
         order = records.c.step.desc() if newest_first else records.c.step
         query = sa.select(records.c.step, records.c.time, records.c.sha256).where(chosen).order_by(order).limit(limit)
         with self._database.transaction() as connection:
-            return [RecordMark(*row) for row in connection.execute(query)]
+            return [RecordVersion(*row) for row in connection.execute(query)]
 
 
-def _beyond(run_id: str, step: int) -> sa.ColumnElement[bool]:
+def _after(run_id: str, step: int) -> sa.ColumnElement[bool]:
     return (records.c.run_id == run_id) & (records.c.step > step)

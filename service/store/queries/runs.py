@@ -1,4 +1,4 @@
-"""The table `runs`: one row per run, as its trainer last described it. Times are Unix seconds."""
+"""The table `runs`: one row per run, written by its trainer. Times are Unix seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,10 +13,10 @@ from service.store.tables import runs
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run as the trainer last described it.
+    """One run as last written by its trainer.
 
-    `config` is what it was started with, `live` the state of its `LiveSettings`, `facts` small plain facts that nothing
-    else tells, such as `has_perceptual`. The last two are None until they are known.
+    `config` holds the settings at the start, `live` the state of its `LiveSettings`, `facts` its `TrainerStats`; `live`
+    and `facts` are None until the trainer has written them.
     """
 
     id: str
@@ -32,7 +32,7 @@ class RunRow:
     facts: Mapping[str, Any] | None = None
 
     def reported_state(self, now: float) -> RunState:
-        """The state to show at the Unix time `now`."""
+        """Return the run's state at the Unix time `now`, which may be `stalled` or `lost`."""
         stall_seconds = stall_seconds_of(self.config, self.live)
         return derive_state(self.state, now - self.heartbeat_at, now - self.progress_at, stall_seconds)
 
@@ -44,7 +44,7 @@ class RunQueries:
         self._database = database
 
     def start(self, run_id: str, config: Mapping[str, Any], now: float) -> None:
-        """Insert the run's row, or set it back to `starting`, as of the Unix time `now`."""
+        """Insert the run's row, or reset it to the state `starting`; `now` is Unix seconds."""
         row = {
             "config": dict(config),
             "started_at": now,
@@ -58,38 +58,41 @@ class RunQueries:
                 connection.execute(sa.insert(runs).values(id=run_id, step=0, **row))
 
     def update(self, run_id: str, **values: Any) -> None:
-        """Write some of a run's columns: state, step, heartbeat_at, progress_at, snapshot, reason, live, facts..."""
+        """Update columns of a run: state, step, heartbeat_at, progress_at, snapshot, reason, live, facts..."""
         with self._database.change(run_id) as connection:
             connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))
 
     def latest(self) -> RunRow | None:
-        """The run that started last, or None in an empty store."""
+        """Return the most recently started run, or None in an empty store."""
         with self._database.transaction() as connection:
             row = connection.execute(sa.select(*_RUN_COLUMNS).order_by(runs.c.started_at.desc()).limit(1)).first()
         return None if row is None else _as_run(row)
 
     def get(self, run_id: str) -> RunRow | None:
-        """One run, or None."""
+        """Return one run, or None."""
         with self._database.transaction() as connection:
             row = connection.execute(sa.select(*_RUN_COLUMNS).where(runs.c.id == run_id)).first()
         return None if row is None else _as_run(row)
 
     def all(self) -> list[RunRow]:
-        """All runs, the one that started last first."""
+        """Return all runs, most recently started first."""
         query = sa.select(*_RUN_COLUMNS).order_by(runs.c.started_at.desc())
         with self._database.transaction() as connection:
             return [_as_run(row) for row in connection.execute(query)]
 
-    def note_written(self, run_id: str, mark: str) -> None:
-        """Leave a mark in a transaction by which it can be known again."""
+    def set_write_marker(self, run_id: str, marker: str) -> None:
+        """Store a marker that identifies the present transaction, for `has_write_marker`."""
         with self._database.transaction() as connection:
-            connection.execute(sa.update(runs).where(runs.c.id == run_id).values(last_writing=mark))
+            connection.execute(sa.update(runs).where(runs.c.id == run_id).values(last_writing=marker))
 
-    def has_written(self, run_id: str, mark: str) -> bool:
-        """Whether the last transaction that left a mark has left this one; waits for one that is still to be kept."""
+    def has_write_marker(self, run_id: str, marker: str) -> bool:
+        """Return True if the transaction with this marker was committed and is the last one with any.
+
+        Waits for a transaction that is still being committed.
+        """
         query = sa.select(runs.c.last_writing).where(runs.c.id == run_id).with_for_update()
         with self._database.transaction() as connection:
-            return bool(connection.execute(query).scalar() == mark)
+            return bool(connection.execute(query).scalar() == marker)
 
 
 _RUN_COLUMNS = [runs.c[column.name] for column in fields(RunRow)]

@@ -1,4 +1,4 @@
-"""What the store keeps of a run's values over its steps: the log points, and their history in short."""
+"""The table `series`: log points, that is a run's values by step, and their rollups."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from service.store.database import Database
 from service.store.rollups.buckets import POINTS, Bucket
-from service.store.rollups.reader import AT_A_TIME, History
-from service.store.rollups.writer import Summaries
+from service.store.rollups.reader import FETCH_SIZE, RollupReader
+from service.store.rollups.writer import RollupWriter
 from service.store.tables import series, series_progress, series_summaries
 
-BEYOND_ALL_STEPS = 2**62
+MAX_STEP = 2**62
 
 
 @dataclass(frozen=True)
@@ -25,88 +25,88 @@ class SeriesRow:
 
 
 class SeriesQueries:
-    """Queries on `series`, `series_progress` and `series_summaries`; one process at a time writes those of a run."""
+    """Queries on `series`, `series_progress` and `series_summaries`; only one process may write those of a run."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, run_id: str, rows: Iterable[SeriesRow]) -> None:
-        """Append log points; a point of the same step is merged into the one that is there."""
+        """Add log points; a point is merged into an existing point of the same step."""
         points = []
         with self._database.transaction() as connection:
             for row in rows:
-                key = {"of_run": run_id, "of_step": row.step}
-                earlier = connection.execute(_EARLIER, key).scalar()
-                merged = {"new_time": row.time, "new_values": {**(earlier or {}), **row.values}}
-                connection.execute(_INSERT if earlier is None else _UPDATE, {**key, **merged})
+                key = {"key_run": run_id, "key_step": row.step}
+                existing = connection.execute(_SELECT_VALUES, key).scalar()
+                merged = {"new_time": row.time, "new_values": {**(existing or {}), **row.values}}
+                connection.execute(_INSERT if existing is None else _UPDATE, {**key, **merged})
                 points.append((row.step, row.values))
-            Summaries(connection, run_id).note(points)
+            RollupWriter(connection, run_id).add(points)
 
-    def between(self, run_id: str, first_step: int = 0, last_step: int | None = None) -> list[SeriesRow]:
-        """Log points of a run in step order, both ends included."""
-        last_step = BEYOND_ALL_STEPS if last_step is None else last_step
-        return self._rows((series.c.run_id == run_id) & series.c.step.between(first_step, last_step), None)
+    def find(self, run_id: str, first_step: int = 0, last_step: int | None = None) -> list[SeriesRow]:
+        """Return the log points of a run from `first_step` to `last_step`, both included, in step order."""
+        last_step = MAX_STEP if last_step is None else last_step
+        return self._select((series.c.run_id == run_id) & series.c.step.between(first_step, last_step), None)
 
-    def after(self, run_id: str, after_step: int, limit: int) -> list[SeriesRow]:
-        """The first `limit` log points beyond a step, in step order."""
-        return self._rows((series.c.run_id == run_id) & (series.c.step > after_step), limit)
+    def find_after(self, run_id: str, after_step: int, limit: int) -> list[SeriesRow]:
+        """Return the first `limit` log points of a run after `after_step`, in step order."""
+        return self._select((series.c.run_id == run_id) & (series.c.step > after_step), limit)
 
     def span(self, run_id: str) -> tuple[int, int] | None:
-        """The first and the last step with a log point; None without any."""
+        """Return the first and the last step with a log point, or None if there is none."""
         with self._database.transaction() as connection:
-            return History(connection, run_id).span(0, BEYOND_ALL_STEPS)
+            return RollupReader(connection, run_id).span(0, MAX_STEP)
 
     def names(self, run_id: str) -> list[str]:
-        """The names of all values that were logged, sorted."""
+        """Return the names of all logged values of a run, sorted."""
         progress = sa.select(series_progress.c.summarised_to, series_progress.c.names)
         with self._database.read_snapshot() as connection:
             row = connection.execute(progress.where(series_progress.c.run_id == run_id)).first()
-            summarised_to, names = row or (0, [])
-            later = (series.c.run_id == run_id) & (series.c.step >= summarised_to)
+            rollup_end, names = row or (0, [])
+            later = (series.c.run_id == run_id) & (series.c.step >= rollup_end)
             query = sa.select(series.c["values"]).where(later)
-            values = connection.execute(query, execution_options={"yield_per": AT_A_TIME}).scalars()
-            return sorted({*names, *(name for some in values for name in some)})
+            points = connection.execute(query, execution_options={"yield_per": FETCH_SIZE}).scalars()
+            return sorted({*names, *(name for values in points for name in values)})
 
     def envelope(
         self, run_id: str, names: Sequence[str], first_step: int, last_step: int, points: int
     ) -> dict[str, list[Bucket]]:
-        """Each value's history between two steps, both included, in at most about `points` buckets.
+        """Return the history of each value between two steps, both included, as at most about `points` buckets.
 
-        The buckets lie on the same grid for all names, and one without a value is left out. They tell of nothing
-        outside the two steps; where there are no more than `points` log points, each is a bucket of its own.
+        The buckets are aligned to one grid for all names and aggregate only steps in the range; empty buckets are left
+        out. If there are at most `points` log points, each one is a bucket of its own.
         """
         with self._database.read_snapshot() as connection:
-            history = History(connection, run_id, names)
-            span = history.span(first_step, last_step)
+            reader = RollupReader(connection, run_id, names)
+            span = reader.span(first_step, last_step)
             if span is None:
                 return {name: [] for name in names}
-            found = history.buckets(*span, points)
-        return {name: found.of(name) if name != POINTS else [] for name in names}
+            buckets = reader.read(*span, points)
+        return {name: buckets.get(name) if name != POINTS else [] for name in names}
 
-    def forget_after(self, run_id: str, step: int) -> None:
-        """Delete log points beyond `step`: a resume walks those steps again."""
+    def delete_after(self, run_id: str, step: int) -> None:
+        """Delete the log points after `step`, because a resumed run repeats those steps."""
         with self._database.transaction() as connection:
             connection.execute(sa.delete(series).where((series.c.run_id == run_id) & (series.c.step > step)))
-            Summaries(connection, run_id).forget_after(step)
+            RollupWriter(connection, run_id).delete_after(step)
 
-    def branch_off(self, run_id: str, step: int, name: str) -> None:
-        """Keep log points beyond `step` under the run id `name`, in the place of what is there under that name."""
+    def move_to_branch(self, run_id: str, step: int, branch_id: str) -> None:
+        """Move the log points after `step` to the run id `branch_id`; replaces all existing log points there."""
         with self._database.transaction() as connection:
             for table in (series, series_summaries):
-                connection.execute(sa.delete(table).where(table.c.run_id == name))
-            beyond = (series.c.run_id == run_id) & (series.c.step > step)
-            connection.execute(sa.update(series).where(beyond).values(run_id=name))
-            Summaries(connection, run_id).hand_over_after(step, Summaries(connection, name))
+                connection.execute(sa.delete(table).where(table.c.run_id == branch_id))
+            moved = (series.c.run_id == run_id) & (series.c.step > step)
+            connection.execute(sa.update(series).where(moved).values(run_id=branch_id))
+            RollupWriter(connection, run_id).move_after(step, RollupWriter(connection, branch_id))
 
-    def _rows(self, chosen: sa.ColumnElement[bool], limit: int | None) -> list[SeriesRow]:
-        query = sa.select(series.c.step, series.c.time, series.c["values"]).where(chosen).order_by(series.c.step)
+    def _select(self, condition: sa.ColumnElement[bool], limit: int | None) -> list[SeriesRow]:
+        query = sa.select(series.c.step, series.c.time, series.c["values"]).where(condition).order_by(series.c.step)
         with self._database.transaction() as connection:
             return [SeriesRow(*row) for row in connection.execute(query.limit(limit))]
 
 
-# Carried out for every log point, so they are built only once.
-_KEY = (series.c.run_id == sa.bindparam("of_run")) & (series.c.step == sa.bindparam("of_step"))
+# Executed for every log point, so they are built only once.
+_KEY = (series.c.run_id == sa.bindparam("key_run")) & (series.c.step == sa.bindparam("key_step"))
 _NEW: dict[str, Any] = {"time": sa.bindparam("new_time"), "values": sa.bindparam("new_values")}
-_EARLIER = sa.select(series.c["values"]).where(_KEY)
+_SELECT_VALUES = sa.select(series.c["values"]).where(_KEY)
 _UPDATE = sa.update(series).where(_KEY).values(_NEW)
-_INSERT = sa.insert(series).values(run_id=sa.bindparam("of_run"), step=sa.bindparam("of_step"), **_NEW)
+_INSERT = sa.insert(series).values(run_id=sa.bindparam("key_run"), step=sa.bindparam("key_step"), **_NEW)

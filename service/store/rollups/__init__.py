@@ -1,4 +1,4 @@
-"""Series aggregated in buckets of 16, 32, 64 … steps, so that a long curve reads few rows.
+"""Rollups: series aggregated in buckets of 16, 32, 64 … steps, so that few rows are read for a long curve.
 
-Never answers anything that the log points alone would not.
+Never returns a result that differs from the one computed from all log points.
 """

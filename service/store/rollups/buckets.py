@@ -1,4 +1,4 @@
-"""Stretches of a value's history: how they are told in few numbers, and how several become one."""
+"""Aggregates (count, sum, minimum, maximum) of a value over ranges of steps, and merging them."""
 
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -6,21 +6,22 @@ from itertools import groupby
 from typing import NamedTuple
 
 POINTS = ""
-"""The name under which the log points themselves are counted; no value is called so."""
+"""The name under which log points themselves are counted; no value has this name."""
 
 Point = tuple[int, Mapping[str, float | None]]
-"""A step and the values logged there; None is no value."""
+"""A step and the values logged at it; None is a missing value."""
 
 
 class Bucket(NamedTuple):
-    """What one value did over some steps: `low` and `high` were logged at `low_step` and `high_step`.
+    """The aggregate of one value over a range of steps.
 
-    `first_step` and `last_step` are the first and the last with this value, `count` is how many there are.
+    `first_step` and `last_step` are the first and the last step with a value, `count` is the number of values. The
+    minimum `low` was logged at `low_step`, the maximum `high` at `high_step`; `total` is the sum.
     """
 
     first_step: int
     last_step: int
-    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks
+    count: int  # type: ignore[assignment]  # hides tuple.count, which is not used
     low: float
     low_step: int
     high: float
@@ -29,12 +30,12 @@ class Bucket(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """The mean, which rounding must not carry out of the bounds."""
+        """The mean, limited to `low` and `high` because of rounding."""
         mean = self.total / self.count
         return self.low if mean < self.low else self.high if mean > self.high else mean
 
-    def with_other(self, other: "Bucket") -> "Bucket":
-        """Both together, in whichever order; neither begins within the other. Of equal extremes the earlier counts."""
+    def merged_with(self, other: "Bucket") -> "Bucket":
+        """Return the aggregate of both buckets, which must not overlap; of equal extremes the earlier one is kept."""
         early, late = (self, other) if self.first_step < other.first_step else (other, self)
         low = late if late.low < early.low else early
         high = late if late.high > early.high else early
@@ -53,59 +54,57 @@ class Bucket(NamedTuple):
 _FIELDS = struct.Struct("<qqqdqdqd")
 
 
-def packed(buckets: Iterable[Bucket]) -> bytes:
-    """The buckets as the store keeps them: to read a million numbers out of columns or JSON takes seconds."""
+def pack(buckets: Iterable[Bucket]) -> bytes:
+    """Encode buckets for the store; reading a million numbers from columns or JSON would take seconds."""
     return b"".join(_FIELDS.pack(*bucket) for bucket in buckets)
 
 
-def unpacked(
-    names: Sequence[str], content: bytes, wanted: Collection[str] | None = None
-) -> Iterator[tuple[str, Bucket]]:
-    """The buckets of these names as they were packed, or only those that are `wanted`."""
+def unpack(names: Sequence[str], content: bytes, wanted: Collection[str] | None = None) -> Iterator[tuple[str, Bucket]]:
+    """Decode packed buckets, whose names are `names`; with `wanted`, only the buckets of these names."""
     for name, fields in zip(names, _FIELDS.iter_unpack(content), strict=True):
         if wanted is None or name in wanted:
             yield name, Bucket._make(fields)
 
 
 class Buckets:
-    """Gathers what several values did into buckets of a given width in steps; without a width, into one each."""
+    """Buckets of several values, aligned to a grid of `width` steps; without a width, one bucket for each value."""
 
     def __init__(self, width: int | None = None) -> None:
         self._width = width
-        self._found: dict[str, dict[int, Bucket]] = {}
+        self._buckets: dict[str, dict[int, Bucket]] = {}
 
     def add(self, name: str, bucket: Bucket) -> None:
-        """Add a bucket that lies within one of the width."""
-        of_name = self._found.setdefault(name, {})
-        place = self._place(bucket.first_step)
-        earlier = of_name.get(place)
-        of_name[place] = bucket if earlier is None else earlier.with_other(bucket)
+        """Merge in a bucket that does not cross a boundary of the grid."""
+        by_index = self._buckets.setdefault(name, {})
+        index = self._index(bucket.first_step)
+        existing = by_index.get(index)
+        by_index[index] = bucket if existing is None else existing.merged_with(bucket)
 
     def add_points(self, points: Iterable[Point]) -> None:
-        """Add log points in step order."""
-        for _, group in groupby(points, key=lambda point: self._place(point[0])):
-            for name, bucket in _summed_up(group):
+        """Merge in log points, which must be in step order."""
+        for _, group in groupby(points, key=lambda point: self._index(point[0])):
+            for name, bucket in _aggregated(group):
                 self.add(name, bucket)
 
     def count(self, name: str) -> int:
-        """How many values there are in all buckets."""
-        return sum(bucket.count for bucket in self._found.get(name, {}).values())
+        """Return the number of values with this name in all buckets."""
+        return sum(bucket.count for bucket in self._buckets.get(name, {}).values())
 
-    def of(self, name: str) -> list[Bucket]:
-        """The buckets of one value in step order."""
-        return [bucket for _, bucket in sorted(self._found.get(name, {}).items())]
+    def get(self, name: str) -> list[Bucket]:
+        """Return the buckets of one value in step order."""
+        return [bucket for _, bucket in sorted(self._buckets.get(name, {}).items())]
 
     def __iter__(self) -> Iterator[tuple[str, Bucket]]:
-        for name, of_name in self._found.items():
-            for bucket in of_name.values():
+        for name, by_index in self._buckets.items():
+            for bucket in by_index.values():
                 yield name, bucket
 
-    def _place(self, step: int) -> int:
+    def _index(self, step: int) -> int:
         return step // self._width if self._width else 0
 
 
-def _summed_up(points: Iterable[Point]) -> Iterator[tuple[str, Bucket]]:
-    """Each value over all points, and the points themselves under their own name."""
+def _aggregated(points: Iterable[Point]) -> Iterator[tuple[str, Bucket]]:
+    """Yield one bucket for each value over all points, and one for the points themselves under `POINTS`."""
     columns: dict[str, tuple[list[int], list[float]]] = {POINTS: ([], [])}
     for step, values in points:
         for name, value in ((POINTS, 0.0), *values.items()):

@@ -1,8 +1,8 @@
-"""The history of a run's values, reduced to few buckets without reading every log point.
+"""Reads the history of a run's values as few buckets without reading every log point.
 
-Summaries of 16, 32, 64 … steps lie beside the log points (`service/store/rollups/writer.py` makes them). Steps with few
-log points have none: these are read themselves, as are those too new to be summarised, so that what comes out is always
-what one would compute from the log points alone.
+The store holds rollups of 16, 32, 64 … steps beside the log points (`service/store/rollups/writer.py` writes them).
+Ranges with few log points have no rollup, and the newest log points have none yet; there the log points are read, so
+the result always equals the one computed from all log points.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,149 +10,149 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.store.rollups.buckets import POINTS, Buckets, Point, unpacked
+from service.store.rollups.buckets import POINTS, Buckets, Point, unpack
 from service.store.tables import series, series_progress, series_summaries
 
 LEVEL_SIZES = tuple(16 * 2**power for power in range(56))
-"""How many steps a summary of level 1, 2, 3 … covers; so fine a choice that no two need be joined for an answer."""
-FEWEST_POINTS = 8
-"""As many steps with fewer log points have no summary."""
-BRIDGED_POINTS = 64
-"""Two gaps with no more summarised log points than this between them are read at once."""
-LONGEST_NAME = 63
-"""Bytes of a value's name; PostgreSQL has no longer ones."""
-AT_A_TIME = 1000
-"""Log points that are in memory at a time."""
+"""Number of steps that a rollup of level 1, 2, 3 … covers."""
+MIN_POINTS = 8
+"""A range of steps with fewer log points has no rollup."""
+MAX_BRIDGED_POINTS = 64
+"""Two gaps between rollups are read in one query if the rollups between them cover at most so many log points."""
+MAX_NAME_BYTES = 63
+"""Maximum length of the name of a value, because of PostgreSQL's limit for identifiers."""
+FETCH_SIZE = 1000
+"""Log points that are fetched into memory at a time."""
 
 
-class History:
-    """One run's history as a transaction sees it; `names` are the values to read, None stands for all."""
+class RollupReader:
+    """Reads one run's history inside a transaction; `names` are the values to read, None means all."""
 
     def __init__(self, connection: sa.Connection, run_id: str, names: Sequence[str] | None = None) -> None:
         self._connection = connection
         self._run_id = run_id
-        self._names = None if names is None else [name for name in names if _can_be_picked(name)]
+        self._names = None if names is None else [name for name in names if _is_selectable(name)]
 
     def span(self, first: int, last: int) -> tuple[int, int] | None:
-        """The first and the last step with a log point from `first` to `last`, both included; None without any."""
+        """Return the first and the last step with a log point in `first` to `last`, both included, or None."""
         within = sa.select(series.c.step).where(self._between(first, last)).limit(1)
         low = self._connection.execute(within.order_by(series.c.step)).scalar()
         high = self._connection.execute(within.order_by(series.c.step.desc())).scalar()
         return None if low is None or high is None else (low, high)
 
-    def buckets(self, first: int, last: int, points: int) -> Buckets:
-        """What was logged between two steps, both included: each point alone, or about `points` buckets.
+    def read(self, first: int, last: int, points: int) -> Buckets:
+        """Return the values between two steps, both included, as one bucket per log point or about `points` buckets.
 
-        All buckets have the same width and lie on a grid of it; they tell exactly what lies within the two steps.
+        All buckets have the same width and are aligned to a grid; they aggregate only steps in the range.
         """
         level, width = 0, 1
         if self._has_more_points(first, last, points):
             level, width = _grid(last - first + 1, points)
-        found = Buckets(width)
+        buckets = Buckets(width)
         progress = sa.select(series_progress.c.summarised_to).where(series_progress.c.run_id == self._run_id)
-        self.add_to(found, first, last, level, self._connection.execute(progress).scalar() or 0)
-        return found
+        self.read_into(buckets, first, last, level, self._connection.execute(progress).scalar() or 0)
+        return buckets
 
-    def add_to(self, found: Buckets, first: int, last: int, level: int, summarised_to: int) -> None:
-        """Add what lies between two steps: told by summaries of this level where they are, by finer ones at the ends.
+    def read_into(self, buckets: Buckets, first: int, last: int, level: int, rollup_end: int) -> None:
+        """Add the values between two steps to `buckets`, from rollups of this level and of finer ones at the ends.
 
-        Before the step `summarised_to` everything is summarised that has enough points.
+        Before the step `rollup_end`, every range with enough log points has a rollup.
         """
-        whole = _whole(first, last, level, summarised_to)
+        indices = _complete_indices(first, last, level, rollup_end)
         if level == 0:
-            found.add_points(self._points(first, last))
-        elif not whole:
-            self.add_to(found, first, last, level - 1, summarised_to)
+            buckets.add_points(self._points(first, last))
+        elif not indices:
+            self.read_into(buckets, first, last, level - 1, rollup_end)
         else:
             size = LEVEL_SIZES[level - 1]
-            if first < whole.start * size:
-                self.add_to(found, first, whole.start * size - 1, level - 1, summarised_to)
-            self._add_whole(found, whole, level)
-            if whole.stop * size <= last:
-                self.add_to(found, whole.stop * size, last, level - 1, summarised_to)
+            if first < indices.start * size:
+                self.read_into(buckets, first, indices.start * size - 1, level - 1, rollup_end)
+            self._read_rollups(buckets, indices, level)
+            if indices.stop * size <= last:
+                self.read_into(buckets, indices.stop * size, last, level - 1, rollup_end)
 
-    def _add_whole(self, found: Buckets, whole: range, level: int) -> None:
-        """Add the summaries of these numbers, and the log points where there is none."""
+    def _read_rollups(self, buckets: Buckets, indices: range, level: int) -> None:
+        """Add the rollups with these indices, and the log points of ranges without a rollup."""
         size, counts = LEVEL_SIZES[level - 1], {}
         wanted = None if self._names is None else {POINTS, *self._names}
-        key = {"run": self._run_id, "of_level": level, "start": whole.start, "stop": whole.stop}
-        for index, names, content in self._connection.execute(_SUMMARIES, key):
-            for name, bucket in unpacked(names, content, wanted):
-                found.add(name, bucket)
+        key = {"run": self._run_id, "of_level": level, "start": indices.start, "stop": indices.stop}
+        for index, names, content in self._connection.execute(_SELECT_ROLLUPS, key):
+            for name, bucket in unpack(names, content, wanted):
+                buckets.add(name, bucket)
                 if name == POINTS:
                     counts[index] = bucket.count
-        for gap in _gaps(whole, counts):
+        for gap in _gaps(indices, counts):
             points = self._points(gap.start * size, gap.stop * size - 1)
-            found.add_points(point for point in points if point[0] // size not in counts)
+            buckets.add_points(point for point in points if point[0] // size not in counts)
 
     def _points(self, first: int, last: int) -> Iterator[Point]:
-        """The log points between two steps, both included, in order."""
+        """Yield the log points between two steps, both included, in order."""
         if self._names is None:
             for step, values in self._rows(sa.select(series.c.step, series.c["values"]), first, last):
                 yield step, values
-        else:  # to pick out few values is quicker in the database
-            for step, *picked in self._rows(_picking(self._names, self._connection.dialect.name), first, last):
-                yield step, dict(zip(self._names, picked, strict=True))
+        else:  # the database extracts few values faster
+            for step, *values in self._rows(_select_values(self._names, self._connection.dialect.name), first, last):
+                yield step, dict(zip(self._names, values, strict=True))
 
     def _rows(self, query: sa.Select[Any], first: int, last: int) -> Iterator[Any]:
-        within = query.where(self._between(first, last)).order_by(series.c.step)
-        return iter(self._connection.execute(within, execution_options={"yield_per": AT_A_TIME}))
+        rows = query.where(self._between(first, last)).order_by(series.c.step)
+        return iter(self._connection.execute(rows, execution_options={"yield_per": FETCH_SIZE}))
 
     def _has_more_points(self, first: int, last: int, points: int) -> bool:
-        some = sa.select(series.c.step).where(self._between(first, last)).order_by(series.c.step)
-        return self._connection.execute(some.limit(1).offset(points)).first() is not None
+        steps = sa.select(series.c.step).where(self._between(first, last)).order_by(series.c.step)
+        return self._connection.execute(steps.limit(1).offset(points)).first() is not None
 
     def _between(self, first: int, last: int) -> sa.ColumnElement[bool]:
         return (series.c.run_id == self._run_id) & (series.c.step >= first) & (series.c.step <= last)
 
 
-# Asked for many times in one answer, so it is built only once.
-_within = (series_summaries.c.bucket >= sa.bindparam("start")) & (series_summaries.c.bucket < sa.bindparam("stop"))
+# Executed many times per request, so it is built only once.
+_in_range = (series_summaries.c.bucket >= sa.bindparam("start")) & (series_summaries.c.bucket < sa.bindparam("stop"))
 _of_level = (series_summaries.c.run_id == sa.bindparam("run")) & (series_summaries.c.level == sa.bindparam("of_level"))
-_SUMMARIES = (
+_SELECT_ROLLUPS = (
     sa.select(series_summaries.c.bucket, series_summaries.c.names, series_summaries.c.stretches)
-    .where(_of_level & _within)
+    .where(_of_level & _in_range)
     .order_by(series_summaries.c.bucket)
 )
 
 
-def _can_be_picked(name: str) -> bool:
-    """Whether a database can be asked for it; nobody calls a value otherwise."""
-    return not {'"', "\\"} & set(name) and 0 < len(name.encode()) <= LONGEST_NAME
+def _is_selectable(name: str) -> bool:
+    """Return True if both databases can select a value of this name; the trainer logs no other names."""
+    return not {'"', "\\"} & set(name) and 0 < len(name.encode()) <= MAX_NAME_BYTES
 
 
-def _picking(names: Sequence[str], dialect: str) -> sa.Select[Any]:
-    """The query for step and these values, so that the database reads each log point only once."""
+def _select_values(names: Sequence[str], dialect: str) -> sa.Select[Any]:
+    """Return the query for step and these values, in which the database parses each log point only once."""
     column = series.c["values"]
     if dialect != "postgresql" or not names:
         return sa.select(series.c.step, *(column[name].as_float() for name in names))
     fields = (sa.column(name, sa.Double) for name in names)
-    picked = sa.func.json_to_record(column).table_valued(*fields).render_derived(with_types=True)
-    return sa.select(series.c.step, *picked.c).select_from(series.join(picked, sa.true()))
+    record = sa.func.json_to_record(column).table_valued(*fields).render_derived(with_types=True)
+    return sa.select(series.c.step, *record.c).select_from(series.join(record, sa.true()))
 
 
 def _grid(steps: int, points: int) -> tuple[int, int]:
-    """The level to read and the width of buckets that make about `points` of so many steps, and at least half."""
+    """Return the level to read and the bucket width in steps for about `points` buckets, and at least half as many."""
     level = sum(size * points <= 2 * steps for size in LEVEL_SIZES)
     size = LEVEL_SIZES[level - 1] if level else 1
     return level, size * -(-steps // (size * points))
 
 
-def _whole(first: int, last: int, level: int, summarised_to: int) -> range:
-    """The numbers of the summaries of a level that lie between two steps."""
+def _complete_indices(first: int, last: int, level: int, rollup_end: int) -> range:
+    """Return the indices of a level's rollups that lie entirely between two steps and before `rollup_end`."""
     size = LEVEL_SIZES[level - 1]
-    return range(-(-first // size), min(last + 1, summarised_to) // size)
+    return range(-(-first // size), min(last + 1, rollup_end) // size)
 
 
-def _gaps(whole: range, counts: dict[int, int]) -> Iterator[range]:
-    """The runs of numbers without a summary; those with few points between them are one."""
-    gap, between, before = range(0), 0, whole.start - 1
-    for index, count in [*counts.items(), (whole.stop, 0)]:
-        if index - before > 1:
-            if gap and between > BRIDGED_POINTS:
+def _gaps(indices: range, counts: dict[int, int]) -> Iterator[range]:
+    """Yield ranges of indices without a rollup; gaps with few log points between them are joined."""
+    gap, points_between, previous = range(0), 0, indices.start - 1
+    for index, count in [*counts.items(), (indices.stop, 0)]:
+        if index - previous > 1:
+            if gap and points_between > MAX_BRIDGED_POINTS:
                 yield gap
                 gap = range(0)
-            gap, between = range(gap.start if gap else before + 1, index), 0
-        between, before = between + count, index
+            gap, points_between = range(gap.start if gap else previous + 1, index), 0
+        points_between, previous = points_between + count, index
     if gap:
         yield gap

@@ -1,7 +1,7 @@
-"""Makes the summaries that `service/store/rollups/reader.py` reads, while the log points come in.
+"""Writes the rollups that `service/store/rollups/reader.py` reads, as log points are added.
 
-Log points mostly come in step order. Once some have come, those beyond the last summarised step are summed up as far as
-no more are expected; each level is made from the one below. Where a log point comes late, its summaries are made anew.
+Log points usually arrive in step order. Once enough have arrived, the complete buckets among them are written; each
+level is computed from the one below. If a log point arrives late, the rollups that cover its step are recomputed.
 """
 
 from bisect import bisect_left
@@ -11,158 +11,158 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.store.rollups.buckets import POINTS, Buckets, Point, packed
-from service.store.rollups.reader import FEWEST_POINTS, LEVEL_SIZES, History
+from service.store.rollups.buckets import POINTS, Buckets, Point, pack
+from service.store.rollups.reader import LEVEL_SIZES, MIN_POINTS, RollupReader
 from service.store.tables import series, series_progress, series_summaries
 
-POINTS_TOGETHER = 64
-"""Log points that wait for each other to be summarised."""
-MOST_AT_ONCE = 1024
-"""Of the log points in an earlier version's store this many are caught up on with every new one."""
+BATCH_POINTS = 64
+"""Number of new log points after which rollups are written."""
+MAX_BACKLOG_POINTS = 1024
+"""Number of old log points that each call of `add` processes in a store of an earlier version without rollups."""
 
 
-class Summaries:
-    """The summaries of one run, within a transaction of its only writer."""
+class RollupWriter:
+    """Writes the rollups of one run, inside a transaction of the run's only writer."""
 
     def __init__(self, connection: sa.Connection, run_id: str) -> None:
         self._connection = connection
         self._run_id = run_id
 
-    def note(self, points: Sequence[Point]) -> None:
-        """These log points have been written: new ones, or values beside those that were there."""
-        summarised_to, is_due = self._progress()
-        if late := [point for point in points if point[0] < summarised_to]:
-            self._update_progress(late, summarised_to)
-            self._renew([step for step, _ in late], summarised_to)
+    def add(self, points: Sequence[Point]) -> None:
+        """Update the rollups after these log points were added or got further values."""
+        rollup_end, is_due = self._progress()
+        if late := [point for point in points if point[0] < rollup_end]:
+            self._update_progress(late, rollup_end)
+            self._rewrite([step for step, _ in late], rollup_end)
         if is_due:
-            self._advance(summarised_to, MOST_AT_ONCE + len(points))
+            self._advance(rollup_end, MAX_BACKLOG_POINTS + len(points))
 
-    def forget_after(self, step: int) -> None:
-        """Drop what tells of steps beyond this one, because their log points are dropped."""
-        self._for_all_beyond(step, sa.delete(series_summaries))
-        self._set_back(step)
+    def delete_after(self, step: int) -> None:
+        """Delete the rollups that cover steps after this one, because their log points were deleted."""
+        self._execute_after(step, sa.delete(series_summaries))
+        self._rewind_progress(step)
 
-    def hand_over_after(self, step: int, other: "Summaries") -> None:
-        """Give another run what tells of steps beyond this one, because it has been given their log points."""
-        summarised_to, _ = self._progress()
-        self._for_all_beyond(step, sa.update(series_summaries).values(run_id=other._run_id))
-        other._start(summarised_to, {name: max(first, step + 1) for name, first in self._names().items()})
-        other._renew([step + 1], summarised_to)  # summaries that told of steps up to here, too
-        self._set_back(step)
+    def move_after(self, step: int, other: "RollupWriter") -> None:
+        """Move the rollups of steps after this one to another run, because their log points were moved there."""
+        rollup_end, _ = self._progress()
+        self._execute_after(step, sa.update(series_summaries).values(run_id=other._run_id))
+        other._insert_progress(rollup_end, {name: max(first, step + 1) for name, first in self._names().items()})
+        other._rewrite([step + 1], rollup_end)  # the rollups that also covered earlier steps
+        self._rewind_progress(step)
 
-    # How far it has come
+    # Progress
 
     def _progress(self) -> tuple[int, bool]:
-        """Before which step everything is summarised, and whether enough log points have come since."""
+        """Return the step before which rollups are complete, and True if enough log points have been added since."""
         row = self._connection.execute(_PROGRESS, {"run": self._run_id}).first()
         if row is None:
-            self._start(0, {})
+            self._insert_progress(0, {})
             return 0, True
         return row[0], row[1] is not None
 
-    def _start(self, summarised_to: int, names: Mapping[str, int]) -> None:
-        self._connection.execute(sa.delete(series_progress).where(self._is_mine(series_progress)))
-        row = {"run_id": self._run_id, "summarised_to": summarised_to, "names": names}
+    def _insert_progress(self, rollup_end: int, names: Mapping[str, int]) -> None:
+        self._connection.execute(sa.delete(series_progress).where(self._is_own(series_progress)))
+        row = {"run_id": self._run_id, "summarised_to": rollup_end, "names": names}
         self._connection.execute(sa.insert(series_progress).values(row))
 
-    def _set_back(self, step: int) -> None:
-        """Everything is summarised only up to this step, or less, and what had no value by then has no name."""
+    def _rewind_progress(self, step: int) -> None:
+        """Set the progress back to `step` at most, and remove the names of values that were first logged later."""
         table, end = series_progress, (step + 1) // LEVEL_SIZES[0] * LEVEL_SIZES[0]
         names = {name: first for name, first in self._names().items() if first <= step}
-        self._connection.execute(sa.update(table).where(self._is_mine(table)).values(names=names))
-        beyond = self._is_mine(table) & (table.c.summarised_to > end)
-        self._connection.execute(sa.update(table).where(beyond).values(summarised_to=end))
+        self._connection.execute(sa.update(table).where(self._is_own(table)).values(names=names))
+        is_later = self._is_own(table) & (table.c.summarised_to > end)
+        self._connection.execute(sa.update(table).where(is_later).values(summarised_to=end))
 
-    def _update_progress(self, points: Sequence[Point], summarised_to: int) -> None:
-        """Everything before this step is summarised; these points are among it, and their names become known."""
+    def _update_progress(self, points: Sequence[Point], rollup_end: int) -> None:
+        """Set the step before which rollups are complete, and add the names of the values in these points."""
         known = self._names()
         names = dict(known)
         for step, values in points:
             for name in values:
                 names[name] = min(step, names.get(name, step))
-        changes: dict[str, Any] = {"summarised_to": summarised_to} | ({} if names == known else {"names": names})
-        self._connection.execute(sa.update(series_progress).where(self._is_mine(series_progress)).values(changes))
+        changes: dict[str, Any] = {"summarised_to": rollup_end} | ({} if names == known else {"names": names})
+        self._connection.execute(sa.update(series_progress).where(self._is_own(series_progress)).values(changes))
 
     def _names(self) -> dict[str, int]:
-        """The first step of each name that is known."""
-        query = sa.select(series_progress.c.names).where(self._is_mine(series_progress))
+        """Return the first step of each known value, by name."""
+        query = sa.select(series_progress.c.names).where(self._is_own(series_progress))
         return dict(self._connection.execute(query).scalar() or {})
 
-    # Making them
+    # Rollups
 
-    def _advance(self, summarised_to: int, most: int) -> None:
-        """Summarise what is waiting, but no more log points than `most`; the last bucket may get more, so it waits."""
-        waiting = self._points_from(summarised_to, most)
-        end = waiting[-1][0] // LEVEL_SIZES[0] * LEVEL_SIZES[0] if waiting else 0
-        points = [point for point in waiting if point[0] < end]
-        recent = deque(self._last_steps_before(summarised_to), maxlen=FEWEST_POINTS)
+    def _advance(self, rollup_end: int, limit: int) -> None:
+        """Write the complete buckets of the next `limit` log points; the last bucket may still get log points."""
+        pending = self._points_from(rollup_end, limit)
+        end = pending[-1][0] // LEVEL_SIZES[0] * LEVEL_SIZES[0] if pending else 0
+        points = [point for point in pending if point[0] < end]
+        recent = deque(self._last_steps_before(rollup_end), maxlen=MIN_POINTS)
         for step in [*(step for step, _ in points), end]:
-            for level, index in _ended(recent[-1] if recent else step, step, summarised_to):
+            for level, index in _completed(recent[-1] if recent else step, step, rollup_end):
                 first = index * LEVEL_SIZES[level - 1]
-                if len(recent) == FEWEST_POINTS and recent[0] >= first:
-                    self._make(level, index, _within(points, first, step) if first >= summarised_to else None)
+                if len(recent) == MIN_POINTS and recent[0] >= first:
+                    self._write(level, index, _between(points, first, step) if first >= rollup_end else None)
             recent.append(step)
         if points:
             self._update_progress(points, end)
 
-    def _renew(self, steps: Sequence[int], summarised_to: int) -> None:
-        """Make those summaries anew that tell of these steps."""
+    def _rewrite(self, steps: Sequence[int], rollup_end: int) -> None:
+        """Recompute the rollups that cover these steps."""
         for level, size in enumerate(LEVEL_SIZES, 1):
             for index in {step // size for step in steps}:
-                if (index + 1) * size <= summarised_to:
+                if (index + 1) * size <= rollup_end:
                     table = series_summaries.c
-                    chosen = self._is_mine(series_summaries) & (table.level == level) & (table.bucket == index)
-                    self._connection.execute(sa.delete(series_summaries).where(chosen))
-                    self._make(level, index, None)
+                    is_stale = self._is_own(series_summaries) & (table.level == level) & (table.bucket == index)
+                    self._connection.execute(sa.delete(series_summaries).where(is_stale))
+                    self._write(level, index, None)
 
-    def _make(self, level: int, index: int, points: Sequence[Point] | None) -> None:
-        """Write one summary: of its log points, where they are at hand, else of what the store has.
+    def _write(self, level: int, index: int, points: Sequence[Point] | None) -> None:
+        """Write one rollup from its log points if they are given and few, else from the store.
 
-        More than a few points have been summed up by the level below.
+        Many log points have already been aggregated by the level below, which is faster to read.
         """
-        found = Buckets()
-        if points is not None and len(points) <= 2 * FEWEST_POINTS:
-            found.add_points(points)
+        buckets = Buckets()
+        if points is not None and len(points) <= 2 * MIN_POINTS:
+            buckets.add_points(points)
         else:
             first, last = index * LEVEL_SIZES[level - 1], (index + 1) * LEVEL_SIZES[level - 1] - 1
-            History(self._connection, self._run_id).add_to(found, first, last, level - 1, last + 1)
-        if found.count(POINTS) >= FEWEST_POINTS:
-            names, buckets = zip(*found, strict=True)
-            values = {"names": names, "stretches": packed(buckets)}
+            RollupReader(self._connection, self._run_id).read_into(buckets, first, last, level - 1, last + 1)
+        if buckets.count(POINTS) >= MIN_POINTS:
+            names, contents = zip(*buckets, strict=True)
+            values = {"names": names, "stretches": pack(contents)}
             self._connection.execute(_INSERT, {"run_id": self._run_id, "level": level, "bucket": index, **values})
 
-    def _points_from(self, step: int, most: int) -> list[Point]:
-        chosen = self._is_mine(series) & (series.c.step >= step)
-        query = sa.select(series.c.step, series.c["values"]).where(chosen).order_by(series.c.step).limit(most)
+    def _points_from(self, step: int, limit: int) -> list[Point]:
+        condition = self._is_own(series) & (series.c.step >= step)
+        query = sa.select(series.c.step, series.c["values"]).where(condition).order_by(series.c.step).limit(limit)
         return [(row[0], row[1]) for row in self._connection.execute(query)]
 
     def _last_steps_before(self, step: int) -> list[int]:
-        chosen = self._is_mine(series) & (series.c.step < step)
-        query = sa.select(series.c.step).where(chosen).order_by(series.c.step.desc()).limit(FEWEST_POINTS)
+        condition = self._is_own(series) & (series.c.step < step)
+        query = sa.select(series.c.step).where(condition).order_by(series.c.step.desc()).limit(MIN_POINTS)
         return [*reversed(self._connection.execute(query).scalars().all())]
 
-    def _for_all_beyond(self, step: int, statement: Any) -> None:
-        """Carry out a statement on the summaries that tell of steps beyond this one."""
+    def _execute_after(self, step: int, statement: Any) -> None:
+        """Execute a statement on the rollups that cover steps after this one."""
         table = series_summaries.c
-        which = (table.level == sa.bindparam("of_level")) & (table.bucket >= sa.bindparam("from_bucket"))
+        condition = (table.level == sa.bindparam("of_level")) & (table.bucket >= sa.bindparam("from_bucket"))
         levels = [{"of_level": level, "from_bucket": (step + 1) // size} for level, size in enumerate(LEVEL_SIZES, 1)]
-        self._connection.execute(statement.where(self._is_mine(series_summaries) & which), levels)
+        self._connection.execute(statement.where(self._is_own(series_summaries) & condition), levels)
 
-    def _is_mine(self, table: sa.Table) -> sa.ColumnElement[bool]:
+    def _is_own(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return table.c.run_id == self._run_id
 
 
-# Used so often that they are built only once.
+# Executed for every log point, so they are built only once.
 _INSERT = sa.insert(series_summaries)
 _since = (series.c.run_id == series_progress.c.run_id) & (series.c.step >= series_progress.c.summarised_to)
-_last_of_enough = sa.select(series.c.step).where(_since).order_by(series.c.step).limit(1).offset(POINTS_TOGETHER)
-_PROGRESS = sa.select(series_progress.c.summarised_to, _last_of_enough.scalar_subquery()).where(
+_last_of_batch = sa.select(series.c.step).where(_since).order_by(series.c.step).limit(1).offset(BATCH_POINTS)
+_PROGRESS = sa.select(series_progress.c.summarised_to, _last_of_batch.scalar_subquery()).where(
     series_progress.c.run_id == sa.bindparam("run")
 )
 
 
-def _within(points: Sequence[Point], first: int, end: int) -> Sequence[Point]:
-    """Those of the points, which are in step order, from step `first` to before `end`."""
+def _between(points: Sequence[Point], first: int, end: int) -> Sequence[Point]:
+    """Return the points from step `first` to before `end`; `points` must be in step order."""
     return points[bisect_left(points, first, key=_step_of) : bisect_left(points, end, key=_step_of)]
 
 
@@ -170,15 +170,15 @@ def _step_of(point: Point) -> int:
     return point[0]
 
 
-def _ended(before: int, step: int, summarised_to: int) -> Iterator[tuple[int, int]]:
-    """The level and number of the summaries that hold the step `before` and, as now `step` comes, nothing more.
+def _completed(previous: int, step: int, rollup_end: int) -> Iterator[tuple[int, int]]:
+    """Yield level and index of the buckets with the step `previous` that are complete because `step` follows it.
 
-    Those that had ended before `summarised_to` are left out.
+    Buckets that end at or before `rollup_end` are left out.
     """
     for level, size in enumerate(LEVEL_SIZES, 1):
-        index = before // size
+        index = previous // size
         end = (index + 1) * size
         if end > step:
             return
-        if end > summarised_to:
+        if end > rollup_end:
             yield level, index

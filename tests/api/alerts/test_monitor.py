@@ -30,7 +30,7 @@ DAY = 86400.0
 
 
 def changes(store: Store, run_id: str = RUN_ID) -> list[tuple[str, bool]]:
-    events = store.events.after(run_id, 0, 1000)
+    events = store.events.find(run_id, 0, 1000)
     return [(event.details["name"], event.details["is_on"]) for event in events if event.kind == "alert"]
 
 

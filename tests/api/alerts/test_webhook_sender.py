@@ -14,7 +14,7 @@ import pytest
 from api.alerts import webhook_sender
 from api.alerts.webhook import WebhookTarget
 from api.alerts.webhook_sender import WebhookSender
-from service.alerts.webhook_outbox import HOLD_SECONDS, WebhookOutbox
+from service.alerts.webhook_outbox import LEASE_SECONDS, WebhookOutbox
 from service.store.store import Store, StoreUnavailableError
 from tests.api.harness.example_run import RUN_ID, write_run
 from tests.service.harness.locked import locked
@@ -239,8 +239,8 @@ def test_who_delivers_holds_the_box_until_he_is_through_or_gone(store: Store) ->
     assert mine.lease(1000.0)
     assert mine.lease(1001.0)
     assert not other.lease(1001.0)
-    assert other.lease(1001.0 + HOLD_SECONDS), "he has died"
-    assert not mine.lease(1002.0 + HOLD_SECONDS)
+    assert other.lease(1001.0 + LEASE_SECONDS), "he has died"
+    assert not mine.lease(1002.0 + LEASE_SECONDS)
     other.release()
     assert mine.lease(1003.0)
     assert other.lease(1003.0 - 86400), "the clock was set back"
@@ -250,10 +250,10 @@ def test_who_was_too_slow_does_not_take_back_what_another_has_delivered(store: S
     mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
     first, second = alert(store, "a"), alert(store, "b")
     mine.lease(1000.0)
-    other.lease(1001.0 + HOLD_SECONDS)
-    assert other.mark_delivered(second, 1002.0 + HOLD_SECONDS)
+    other.lease(1001.0 + LEASE_SECONDS)
+    assert other.mark_delivered(second, 1002.0 + LEASE_SECONDS)
 
-    assert not mine.mark_delivered(first, 1003.0 + HOLD_SECONDS)
+    assert not mine.mark_delivered(first, 1003.0 + LEASE_SECONDS)
     assert mine.next(0.0) is None
 
 

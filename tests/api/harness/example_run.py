@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.atomic_files import write_whole
+from service.atomic_files import write_atomically
 from service.run.record import Record, build_record, encode_record, record_name
 from service.run.state import RunState
 from service.store.store import SeriesRow, Store
@@ -50,7 +50,7 @@ def write_run(
 def save_record(root: Path, store: Store, record: Record) -> str:
     """Write a record's file and its copy in the store; returns the sha256."""
     step = record["step_current"]
-    sha256 = write_whole(root / record_name(step), encode_record(record))
+    sha256 = write_atomically(root / record_name(step), encode_record(record))
     store.records.add(RUN_ID, step, record, sha256)
     return sha256
 

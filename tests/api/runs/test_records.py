@@ -12,7 +12,7 @@ from api.app import create_app
 from api.artifacts.lru_cache import LruCache
 from api.artifacts.records.entries import MOST_KEPT
 from api.artifacts.records.index import IndexReader
-from service.atomic_files import write_whole
+from service.atomic_files import write_atomically
 from service.config.settings import RunConfig
 from service.run.record import encode_record
 from service.store.store import Store
@@ -179,7 +179,7 @@ def test_only_a_changed_file_is_opened_again(client: FlaskClient, root: Path, ca
     write_many_records(root, range(6))
     client.get("/statistics")
     changed = root / "Statistik_4.json"
-    write_whole(changed, encode_record(example_record(4, 1.0, quality_ki_value=0.9)))
+    write_atomically(changed, encode_record(example_record(4, 1.0, quality_ki_value=0.9)))
     calls.opened.clear()
 
     answer = client.get("/statistics").get_json()

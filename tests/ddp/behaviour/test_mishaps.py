@@ -145,7 +145,7 @@ def test_a_rank_that_hangs_is_named_with_its_stage_and_its_stack(
     row = run.run()
     assert row is not None
     assert row.reason == stall["details"]["reason"]
-    waiting, hanging = run.store.ranks.rows(row.id)
+    waiting, hanging = run.store.ranks.find(row.id)
     assert (waiting.stage, hanging.stage) == ("all-reduce", "data")
     assert hanging.stack is not None
     assert "hang_until_released" in hanging.stack

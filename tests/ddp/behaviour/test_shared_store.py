@@ -80,8 +80,8 @@ def test_a_server_killed_twice_and_started_again_loses_nothing_and_doubles_nothi
         return store.records.count(RUN) == 1 and store.series.span(RUN) == (1, 300)
 
     eventually(is_complete, what="all that was written")
-    assert [row.step for row in store.series.between(RUN)] == list(steps)
-    happened = [event for event in store.events.after(RUN, 0, 1000) if event.kind == "something"]
+    assert [row.step for row in store.series.find(RUN)] == list(steps)
+    happened = [event for event in store.events.find(RUN, 0, 1000) if event.kind == "something"]
     assert [event.details["step"] for event in happened] == list(steps)
     eventually(lambda: (run := store.runs.get(RUN)) and run.step == 300, what="the heartbeat")
     assert PASSWORD not in caplog.text
@@ -96,7 +96,7 @@ def test_a_server_that_stands_still_keeps_no_record_from_its_file_and_doubles_no
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("service.store.backends.postgres_connection.PING_AFTER_SECONDS", 0.1)
     caplog.set_level("INFO")
     steps = range(1, 201)
     for step in steps:
@@ -114,7 +114,7 @@ def test_a_server_that_stands_still_keeps_no_record_from_its_file_and_doubles_no
     eventually(lambda: "The store is back" in caplog.text, what="the all-clear")
 
     eventually(lambda: store.records.count(RUN) == 1, what="the copy of the record")
-    happened = [event for event in store.events.after(RUN, 0, 1000) if event.kind == "something"]
+    happened = [event for event in store.events.find(RUN, 0, 1000) if event.kind == "something"]
     assert [event.details["step"] for event in happened] == list(steps)
 
 
@@ -153,7 +153,7 @@ def test_what_may_have_been_written_is_not_written_twice(tmp_path: Path) -> None
     queue.add(lambda store: store.events.add(RUN, 2, "second", {}))
     queue.write()
 
-    assert [event.kind for event in store.events.after(RUN, 0, 9)] == ["first", "second"]
+    assert [event.kind for event in store.events.find(RUN, 0, 9)] == ["first", "second"]
     assert len(queue) == 0
 
 
@@ -173,7 +173,7 @@ def test_what_failed_to_be_written_is_written_at_the_next_try(tmp_path: Path) ->
         queue.write()
     queue.write()
 
-    assert [event.kind for event in store.events.after(RUN, 0, 9)] == ["half"]
+    assert [event.kind for event in store.events.find(RUN, 0, 9)] == ["half"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), "a text where a number belongs"])
@@ -191,7 +191,7 @@ def test_a_writing_that_is_not_storable_leaves_nothing_half_done(tmp_path: Path,
     queue.add(lambda store: store.events.add(RUN, 1, "after", {}))
     queue.write()
 
-    assert [event.kind for event in store.events.after(RUN, 0, 9)] == ["before", "after"]
+    assert [event.kind for event in store.events.find(RUN, 0, 9)] == ["before", "after"]
 
 
 # Starts

@@ -76,7 +76,7 @@ class Training:
         """The events of the run."""
         run = self.run()
         assert run is not None
-        return [asdict(event) for event in self.store.events.after(run.id, 0, 10_000)]
+        return [asdict(event) for event in self.store.events.find(run.id, 0, 10_000)]
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The events of one kind."""

@@ -135,10 +135,10 @@ def test_a_locked_store_delays_writing_but_loses_nothing(
     eventually(lambda: "The store cannot be reached" in caplog.text, what="the warning")
     locker.execute("ROLLBACK")
     locker.close()
-    eventually(lambda: len(bench.store.series.between(RUN)) == 50, what="the log points")
+    eventually(lambda: len(bench.store.series.find(RUN)) == 50, what="the log points")
 
     assert caplog.text.count("The store cannot be reached") == 1
-    assert [row.step for row in bench.store.series.between(RUN)] == list(range(1, 51))
+    assert [row.step for row in bench.store.series.find(RUN)] == list(range(1, 51))
 
 
 def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
@@ -159,8 +159,8 @@ def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     assert run is not None
     assert run.facts is not None
     assert run.facts["log_points_dropped"] == 15
-    assert len(store.series.between(RUN)) == 10
-    assert len(store.events.after(RUN, 0, 100)) == 25
+    assert len(store.series.find(RUN)) == 10
+    assert len(store.events.find(RUN, 0, 100)) == 25
 
 
 def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
@@ -200,9 +200,9 @@ def test_what_cannot_be_stored_is_dropped_and_named_and_what_follows_is_written(
     bench.recorder.event("before", {})
     bench.recorder.event("bad", {"a set": {1, 2}})
     bench.recorder.event("after", {})
-    eventually(lambda: len(bench.store.events.after(RUN, 0, 100)) == 2, what="both good events")
+    eventually(lambda: len(bench.store.events.find(RUN, 0, 100)) == 2, what="both good events")
 
-    assert [event.kind for event in bench.store.events.after(RUN, 0, 100)] == ["before", "after"]
+    assert [event.kind for event in bench.store.events.find(RUN, 0, 100)] == ["before", "after"]
     assert "is not storable and was dropped" in caplog.text
 
 
@@ -240,9 +240,9 @@ def test_nothing_is_lost_or_doubled_while_several_threads_tell_at_once(bench: Be
             bench.recorder.log_point(step, {"total_loss_value": 1.0}, record(step))
         for done in told:
             done.result(60)
-    eventually(lambda: len(bench.store.events.after(RUN, 0, 1000)) == 900, what="all events")
-    eventually(lambda: len(bench.store.series.between(RUN)) == 300, what="all log points")
+    eventually(lambda: len(bench.store.events.find(RUN, 0, 1000)) == 900, what="all events")
+    eventually(lambda: len(bench.store.series.find(RUN)) == 300, what="all log points")
 
-    found = [event.details for event in bench.store.events.after(RUN, 0, 1000)]
+    found = [event.details for event in bench.store.events.find(RUN, 0, 1000)]
     for teller in range(3):
         assert [it["number"] for it in found if it["teller"] == teller] == list(range(300))

@@ -50,7 +50,7 @@ def changes(store: Store) -> list[tuple[str, bool]]:
 
 
 def alert_events(store: Store) -> list[Event]:
-    return [event for event in store.events.after(RUN, 0, 1000) if event.kind == "alert"]
+    return [event for event in store.events.find(RUN, 0, 1000) if event.kind == "alert"]
 
 
 def test_beginning_and_end_are_written_once(store: Store) -> None:
@@ -135,7 +135,7 @@ def test_in_an_old_run_alerts_only_end(store: Store) -> None:
 
     run = store.runs.get(RUN)
     assert run is not None
-    assert list(alert_log.current(run, None, time.time()).on) == ["lost"], "it is on all the same"
+    assert list(alert_log.current(run, None, time.time()).firing) == ["lost"], "it is on all the same"
 
 
 def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
@@ -144,7 +144,7 @@ def test_the_journal_tells_of_ranks_steps_and_checkpoints(store: Store) -> None:
     def present() -> list[str]:
         run = store.runs.get(RUN)
         assert run is not None
-        return list(alert_log.current(run, None, time.time()).on)
+        return list(alert_log.current(run, None, time.time()).firing)
 
     store.events.add(RUN, 1, "not finite", {"steps": [1], "in_a_row": 1})
     store.events.add(RUN, 1, "checkpoint failed", {"checkpoint": "step_0000001", "reason": "no space"})
@@ -164,9 +164,9 @@ def test_a_rank_that_was_named_and_is_so_no_more_is_forgotten(store: Store) -> N
     later = time.time() + 700
     late = replace(run, heartbeat_at=later, progress_at=later)
 
-    assert list(alert_log.current(late, None, later).on) == ["slow_rank"]
+    assert list(alert_log.current(late, None, later).firing) == ["slow_rank"]
     store.events.add(RUN, 1, "slow rank", {"rank": None, "own_seconds": [0.1, 0.1]})
-    assert list(alert_log.current(late, None, later).on) == []
+    assert list(alert_log.current(late, None, later).firing) == []
 
 
 def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> None:
@@ -177,8 +177,8 @@ def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> 
     assert run is not None
     late = replace(run, heartbeat_at=later, progress_at=later, started_at=run.started_at - 9 * DAY)
 
-    assert list(AlertLog(store, RUN).current(late, None, later - 9).on) == []
-    assert list(AlertLog(store, RUN).current(late, None, later + 9).on) == ["no_record"]
+    assert list(AlertLog(store, RUN).current(late, None, later - 9).firing) == []
+    assert list(AlertLog(store, RUN).current(late, None, later + 9).firing) == ["no_record"]
 
 
 KINDS = ["not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed", "weights", "alert"]
@@ -208,7 +208,7 @@ def test_a_book_that_is_opened_late_knows_what_one_knows_that_has_followed(store
         fresh = AlertLog(store, RUN)
         fresh.current(run, None, time.time())
 
-        assert (fresh._run_events, fresh._on) == (followed._run_events, followed._on)
+        assert (fresh._run_events, fresh._firing) == (followed._run_events, followed._firing)
         assert fresh.last_change_id == followed.last_change_id
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from service.alerts.log import alert_input_of
-from service.alerts.rules import NAMES, Alert, AlertInput, AlertVerdict, RunEvents, evaluate, over_sentence
+from service.alerts.rules import NAMES, Alert, AlertInput, AlertVerdict, RunEvents, evaluate, resolved_sentence
 from service.run.state import RunState
 from service.store.store import RunRow
 
@@ -36,12 +36,12 @@ def alert_input(
 
 
 def verdict(now: AlertInput, before: AlertVerdict | None = None) -> list[str]:
-    return list(evaluate(now, before or AlertVerdict()).on)
+    return list(evaluate(now, before or AlertVerdict()).firing)
 
 
 def persisting(now: AlertInput) -> AlertVerdict:
     """The judgement once the situation has lasted for five minutes."""
-    return evaluate(now, AlertVerdict(looming=dict.fromkeys(NAMES, NOW - 300)))
+    return evaluate(now, AlertVerdict(pending=dict.fromkeys(NAMES, NOW - 300)))
 
 
 def later(now: AlertInput, seconds: float) -> AlertInput:
@@ -95,8 +95,8 @@ def test_a_run_that_is_in_order_has_no_alert() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_alert_begins_at_its_bound(name: str) -> None:
-    assert list(persisting(BAD[name]).on) == [name]
-    assert list(persisting(GOOD[name]).on) == []
+    assert list(persisting(BAD[name]).firing) == [name]
+    assert list(persisting(GOOD[name]).firing) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,16 +107,16 @@ def test_every_alert_ends_with_its_reason(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_sentence_holds_the_values_and_time_of_the_beginning(name: str) -> None:
-    alert = persisting(BAD[name]).on[name]
+    alert = persisting(BAD[name]).firing[name]
 
     assert alert.sentence.endswith((".", "no space", "no space left"))
     assert not alert.sentence[0].islower()
     assert alert.since <= NOW
-    assert "min." in over_sentence(alert, alert.since + 600)
+    assert "min." in resolved_sentence(alert, alert.since + 600)
 
 
 def test_sentences_name_what_helps() -> None:
-    said = {name: persisting(BAD[name]).on[name].sentence for name in NAMES}
+    said = {name: persisting(BAD[name]).firing[name].sentence for name in NAMES}
 
     assert said["stalled"] == "No progress for 61 s at step 4200: Rank 1 hangs in data."
     assert said["failed"] == "The training failed at step 4200: no space left"
@@ -128,12 +128,12 @@ def test_sentences_name_what_helps() -> None:
 @pytest.mark.parametrize("name", sorted(PATIENT))
 def test_what_often_passes_by_itself_must_last_before_anybody_is_called(name: str) -> None:
     first = evaluate(BAD[name], AlertVerdict())
-    assert first == AlertVerdict(looming={name: NOW})
+    assert first == AlertVerdict(pending={name: NOW})
 
     almost = evaluate(later(BAD[name], PATIENT[name] - 1), first)
-    assert not almost.on
-    assert not evaluate(later(GOOD[name], 1), first).looming, "a break begins the time anew"
-    assert list(evaluate(later(BAD[name], PATIENT[name]), almost).on) == [name]
+    assert not almost.firing
+    assert not evaluate(later(GOOD[name], 1), first).pending, "a break begins the time anew"
+    assert list(evaluate(later(BAD[name], PATIENT[name]), almost).firing) == [name]
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"failed"}))
@@ -155,9 +155,9 @@ def test_an_alert_ends_after_the_clock_was_set_back() -> None:
 
 @pytest.mark.parametrize("name", sorted(PATIENT))
 def test_a_clock_that_was_set_back_delays_no_alert(name: str) -> None:
-    ahead = evaluate(BAD[name], AlertVerdict(looming={name: NOW + DAY}))
+    ahead = evaluate(BAD[name], AlertVerdict(pending={name: NOW + DAY}))
 
-    assert ahead.looming == {name: NOW}
+    assert ahead.pending == {name: NOW}
 
 
 def test_only_failure_is_of_concern_once_a_run_has_ended() -> None:
@@ -165,16 +165,16 @@ def test_only_failure_is_of_concern_once_a_run_has_ended() -> None:
         ended = replace(BAD[name], run=replace(BAD[name].run, state=RunState.FINISHED))
         failed = replace(BAD[name], run=replace(BAD[name].run, state=RunState.FAILED))
 
-        assert list(persisting(ended).on) == []
+        assert list(persisting(ended).firing) == []
         assert verdict(ended, on(name)) == []
-        assert list(persisting(failed).on) == ["failed"]
+        assert list(persisting(failed).firing) == ["failed"]
 
 
 @pytest.mark.parametrize("name", ["plateau", "slow_rank", "no_record"])
 def test_a_pause_begins_no_alert_and_ends_none(name: str) -> None:
     paused = replace(BAD[name], run=replace(BAD[name].run, state=RunState.PAUSED))
 
-    assert list(persisting(paused).on) == []
+    assert list(persisting(paused).firing) == []
     assert verdict(paused, on(name)) == [name]
 
 
@@ -187,14 +187,14 @@ def test_after_a_pause_of_days_the_time_without_a_record_begins_anew() -> None:
 
 def test_the_disk_has_to_have_a_tenth_more_room_before_its_alert_ends() -> None:
     assert verdict(alert_input(free_bytes=int(2.1 * GIB)), on("disk")) == ["disk"]
-    assert list(persisting(alert_input(free_bytes=int(2.1 * GIB))).on) == []
+    assert list(persisting(alert_input(free_bytes=int(2.1 * GIB))).firing) == []
 
 
 def test_limits_are_those_that_the_run_was_started_with() -> None:
     config = {"ALERT_DISK_GIB": 60.0, "ALERT_RECORD_SECONDS": 30.0, "PLATEAU_PATIENCE": 10, "STALL_SECONDS": 5.0}
     strict = row(config=config, started_at=NOW - 100, snapshot={"adaptive_plateau_counter": 10})
 
-    assert list(persisting(alert_input(strict)).on) == ["plateau", "no_record", "disk"]
+    assert list(persisting(alert_input(strict)).firing) == ["plateau", "no_record", "disk"]
     assert verdict(alert_input(replace(strict, progress_at=NOW - 6)), on("stalled")) == ["stalled"]
 
 
@@ -202,13 +202,15 @@ def test_limits_of_zero_switch_alerts_off() -> None:
     config = {"ALERT_DISK_GIB": 0.0, "ALERT_RECORD_SECONDS": 0.0}
     run = row(config=config, started_at=NOW - 9 * DAY)
 
-    assert list(persisting(alert_input(run, run_events=RunEvents(), free_bytes=0)).on) == []
+    assert list(persisting(alert_input(run, run_events=RunEvents(), free_bytes=0)).firing) == []
 
 
 def test_a_patience_that_was_set_since_counts() -> None:
     live = {"changes": {"PLATEAU_PATIENCE": 100}}
 
-    assert list(persisting(alert_input(row(live=live, snapshot={"adaptive_plateau_counter": 100}))).on) == ["plateau"]
+    assert list(persisting(alert_input(row(live=live, snapshot={"adaptive_plateau_counter": 100}))).firing) == [
+        "plateau"
+    ]
 
 
 def test_settings_of_another_version_hide_no_alert() -> None:
@@ -220,8 +222,8 @@ def test_settings_of_another_version_hide_no_alert() -> None:
 def test_a_run_without_a_record_gets_its_time_from_the_start() -> None:
     fresh, old = row(started_at=NOW - DAY), row(started_at=NOW - DAY - 1)
 
-    assert list(persisting(alert_input(fresh, run_events=RunEvents())).on) == []
-    assert persisting(alert_input(old, run_events=RunEvents())).on["no_record"].since == NOW - 1
+    assert list(persisting(alert_input(fresh, run_events=RunEvents())).firing) == []
+    assert persisting(alert_input(old, run_events=RunEvents())).firing["no_record"].since == NOW - 1
 
 
 def test_the_names_are_those_of_the_rules_for_prometheus(repository: Path) -> None:

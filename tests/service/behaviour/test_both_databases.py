@@ -189,7 +189,7 @@ def test_every_state_of_a_command_is_an_event(store: Store) -> None:
     store.commands.expire(RUN, 2.0)
     store.commands.reject_queued(RUN, "the run ended")
 
-    events = store.events.after(RUN, 0, 100)
+    events = store.events.find(RUN, 0, 100)
     told = [(event.details["id"], event.details["state"]) for event in events]
     assert told == [
         *((command.id, "queued") for command in (done, cancelled, expired, rejected)),
@@ -210,7 +210,7 @@ def test_what_a_start_settles_is_told_in_the_order_of_acceptance(store: Store) -
 
     store.open_run(RUN, {})
 
-    settled = [(event.details["id"], event.details["state"]) for event in store.events.after(RUN, before, 9)]
+    settled = [(event.details["id"], event.details["state"]) for event in store.events.find(RUN, before, 9)]
     assert settled == [(command.id, "failed") for command in running]
 
 
@@ -218,7 +218,7 @@ def test_a_record_is_an_event_with_its_headlines(store: Store) -> None:
     record = {"step_current": 500, "trigger": "manual", "quality_ki_value": 0.5, "psnr_ki_db": None, "other": 1}
     store.records.add(RUN, 500, record, "aa")
 
-    (event,) = store.events.after(RUN, 0, 9)
+    (event,) = store.events.find(RUN, 0, 9)
     assert (event.kind, event.step) == ("record", 500)
     assert event.details == {
         "step": 500, "name": "Statistik_500.json", "sha256": "aa", "trigger": "manual", "quality_ki_value": 0.5,
@@ -232,14 +232,14 @@ def test_events_are_read_from_where_one_was(store: Store) -> None:
         store.events.add(RUN, number, "some" if number % 2 else "other", {"number": number})
     store.events.add("run-2", None, "elsewhere", {})
 
-    first = store.events.after(RUN, 0, 2)
-    rest = store.events.after(RUN, first[-1].id, 100)
+    first = store.events.find(RUN, 0, 2)
+    rest = store.events.find(RUN, first[-1].id, 100)
 
     assert [event.details["number"] for event in [*first, *rest]] == list(range(5))
     assert [event.step for event in rest] == [2, 3, 4]
     assert store.events.last_id(RUN) == rest[-1].id
     assert store.events.counts(RUN) == {"some": 2, "other": 3}
-    assert [event.step for event in store.events.after("run-2", 0, 9)] == [0]
+    assert [event.step for event in store.events.find("run-2", 0, 9)] == [0]
 
 
 def test_an_event_is_kept_with_the_change_it_tells_of_or_not_at_all(store: Store) -> None:
@@ -273,7 +273,7 @@ def test_a_reader_who_goes_on_where_he_was_misses_no_event_of_many_writers(locat
             pool.submit(write, number)
         while True:
             ended += remaining.acquire(blocking=False)
-            found = store.events.after(RUN, seen[-1] if seen else 0, 7)
+            found = store.events.find(RUN, seen[-1] if seen else 0, 7)
             seen += [event.id for event in found]
             if not found and ended == writers:
                 break
@@ -303,14 +303,14 @@ def test_a_record_comes_back_with_the_bytes_of_its_file(store: Store) -> None:
 
 
 def test_records_are_paged_by_step_and_counted(store: Store) -> None:
-    assert (store.records.last(RUN), store.records.count(RUN)) == (None, 0)
+    assert (store.records.latest(RUN), store.records.count(RUN)) == (None, 0)
     for step in (200, 0, 100):
         store.records.add(RUN, step, {"step_current": step}, str(step))
     store.records.add("run-2", 300, {}, "x")
 
-    assert [row.step for row in store.records.rows(RUN, limit=2)] == [0, 100]
-    assert [row.step for row in store.records.rows(RUN, after_step=100, limit=2)] == [200]
-    assert (last := store.records.last(RUN)) is not None
+    assert [row.step for row in store.records.find(RUN, limit=2)] == [0, 100]
+    assert [row.step for row in store.records.find(RUN, after_step=100, limit=2)] == [200]
+    assert (last := store.records.latest(RUN)) is not None
     assert (last.step, last.record) == (200, {"step_current": 200})
     assert store.records.count(RUN) == 3
     assert store.records.get(RUN, 50) is None
@@ -322,14 +322,14 @@ def test_what_is_no_json_is_the_callers_fault_and_harms_nothing_else(store: Stor
         store.events.add(RUN, 1, "bad", {"value": value})
 
     store.events.add(RUN, 1, "good", {})
-    assert [event.kind for event in store.events.after(RUN, 0, 9)] == ["good"]
+    assert [event.kind for event in store.events.find(RUN, 0, 9)] == ["good"]
 
 
 def test_log_points_of_one_step_are_merged(store: Store) -> None:
     store.series.add(RUN, [SeriesRow(20, 2.0, {"a": 2.0}), SeriesRow(LARGE_STEP, 1.0, {"a": 1.0, "b": None})])
     store.series.add(RUN, [SeriesRow(LARGE_STEP, 3.0, {"b": 5.0})])
 
-    assert store.series.between(RUN) == [
+    assert store.series.find(RUN) == [
         SeriesRow(20, 2.0, {"a": 2.0}),
         SeriesRow(LARGE_STEP, 3.0, {"a": 1.0, "b": 5.0}),
     ]
@@ -357,13 +357,13 @@ def test_a_branch_takes_its_steps_with_it(store: Store) -> None:
     store.series.add(RUN, [SeriesRow(step, 1.0, {"loss": float(step)}) for step in range(1000)])
     store.records.add(RUN, 700, {}, "aa")
 
-    store.branch_off(RUN, 500, "old")
-    store.forget_after(RUN, 400)
+    store.move_to_branch(RUN, 500, "old")
+    store.delete_after(RUN, 400)
 
     assert (store.series.span(RUN), store.series.span("old")) == ((0, 400), (501, 999))
     assert store.series.envelope("old", ["loss"], 0, 999, 10)["loss"][0].low == 501.0
     assert store.series.envelope(RUN, ["loss"], 0, 999, 10)["loss"][-1].high == 400.0
-    assert [row.step for row in store.records.rows("old", limit=9)] == [700]
+    assert [row.step for row in store.records.find("old", limit=9)] == [700]
 
 
 def test_a_branch_may_be_left_twice_under_one_name(store: Store) -> None:
@@ -371,11 +371,11 @@ def test_a_branch_may_be_left_twice_under_one_name(store: Store) -> None:
     for loss in (1.0, 2.0):
         store.series.add(RUN, [SeriesRow(step, 1.0, {"loss": loss}) for step in range(1000)])
         store.records.add(RUN, 700, {"loss": loss}, "aa")
-        store.branch_off(RUN, 500, "old")
+        store.move_to_branch(RUN, 500, "old")
 
     assert store.series.span("old") == (501, 999)
     assert {stretch.low for stretch in store.series.envelope("old", ["loss"], 0, 999, 10)["loss"]} == {2.0}
-    assert [row.record for row in store.records.rows("old", limit=9)] == [{"loss": 2.0}]
+    assert [row.record for row in store.records.find("old", limit=9)] == [{"loss": 2.0}]
 
 
 def test_a_number_that_no_database_can_hold_is_the_callers_fault(store: Store) -> None:
@@ -389,7 +389,7 @@ def test_ranks_are_kept(store: Store) -> None:
     rows = [RankRow(0, 1000.5, "gpu-07", 2**40, "cuda:0", "all-reduce", LARGE_STEP, 61.5, "  File …\n", 1000.25)]
     store.ranks.replace(RUN, rows)
 
-    assert store.ranks.rows(RUN) == rows
+    assert store.ranks.find(RUN) == rows
 
 
 # Who watches
@@ -412,11 +412,11 @@ def test_a_watcher_is_told_of_a_change(store: Store, location: Path | str, event
 
 
 def test_what_a_transaction_marked_is_known_afterwards(store: Store) -> None:
-    assert not store.runs.has_written(RUN, "abc")
-    store.runs.note_written(RUN, "abc")
+    assert not store.runs.has_write_marker(RUN, "abc")
+    store.runs.set_write_marker(RUN, "abc")
 
-    assert store.runs.has_written(RUN, "abc")
-    assert not store.runs.has_written(RUN, "abd")
+    assert store.runs.has_write_marker(RUN, "abc")
+    assert not store.runs.has_write_marker(RUN, "abd")
 
 
 def test_json_keeps_the_order_of_its_keys(store: Store) -> None:

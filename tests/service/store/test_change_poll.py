@@ -55,7 +55,7 @@ def test_a_store_that_tells_of_what_can_be_read_is_looked_into_once_and_then_rar
     class Told(Store):
         shows_writes_early = False
 
-    told = Told(Path(store.place))
+    told = Told(Path(store.location))
     watch = ChangePoller(told, "run-1")
 
     assert looks(watch, 0, 400) == [0, 100, 200, 300]

@@ -80,7 +80,7 @@ def test_pages_bring_everything_once(store: Store) -> None:
 def test_after_a_rollback_the_steps_are_read_again(store: Store) -> None:
     log(store, 100, 200, 300, 400)
     before = store.replay.latest_cursor(RUN)
-    store.branch_off(RUN, 200, f"{RUN}-branch-0")
+    store.move_to_branch(RUN, 200, f"{RUN}-branch-0")
     tell(store, 200, "rollback")
     log(store, 300, 400)
 
@@ -90,7 +90,7 @@ def test_after_a_rollback_the_steps_are_read_again(store: Store) -> None:
 def test_after_a_resume_the_steps_are_read_again(store: Store) -> None:
     log(store, 100, 200, 300)
     before = store.replay.latest_cursor(RUN)
-    store.forget_after(RUN, 100)
+    store.delete_after(RUN, 100)
     tell(store, 100, "started")
     log(store, 200)
 
@@ -104,7 +104,7 @@ def test_a_rollback_on_a_later_page_is_obeyed_too(store: Store) -> None:
     before = store.replay.latest_cursor(RUN)
     for _ in range(3):
         tell(store, 300, "set")
-    store.branch_off(RUN, 100, f"{RUN}-branch-0")
+    store.move_to_branch(RUN, 100, f"{RUN}-branch-0")
     tell(store, 100, "rollback")
     log(store, 200)
 
@@ -161,7 +161,7 @@ def test_a_rollback_while_somebody_looks_for_the_present_is_still_to_be_seen(
     def roll_back() -> None:
         asked.append(1)
         if len(asked) == 2:
-            store.branch_off(RUN, 100, f"{RUN}-branch-0")
+            store.move_to_branch(RUN, 100, f"{RUN}-branch-0")
             tell(store, 100, "rollback")
             log(store, 200)
 
@@ -221,5 +221,5 @@ def test_a_damaged_position_is_refused(text: str) -> None:
 def test_events_that_walk_steps_again_are_those_that_the_trainer_writes(repository: Path) -> None:
     written = "".join(path.read_text() for path in (repository / "ddp" / "training").glob("*.py"))
 
-    for kind in event_replay.WALKS_AGAIN:
+    for kind in event_replay.REWINDING_KINDS:
         assert f'event("{kind}"' in written

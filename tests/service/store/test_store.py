@@ -146,19 +146,19 @@ def test_log_points_of_one_step_are_merged_and_read_in_step_order(store: Store) 
     store.series.add("run-1", [SeriesRow(20, 2.0, {"a": 2.0}), SeriesRow(10, 1.0, {"a": 1.0, "b": None})])
     store.series.add("run-1", [SeriesRow(10, 3.0, {"b": 5.0}), SeriesRow(100, 4.0, {"a": 9.0})])
 
-    assert store.series.between("run-1") == [
+    assert store.series.find("run-1") == [
         SeriesRow(10, 3.0, {"a": 1.0, "b": 5.0}), SeriesRow(20, 2.0, {"a": 2.0}), SeriesRow(100, 4.0, {"a": 9.0}),
     ]  # fmt: skip
-    assert [row.step for row in store.series.between("run-1", 20, 99)] == [20]
-    assert [row.step for row in store.series.between("run-1", 20)] == [20, 100]
-    assert store.series.between("run-2") == []
+    assert [row.step for row in store.series.find("run-1", 20, 99)] == [20]
+    assert [row.step for row in store.series.find("run-1", 20)] == [20, 100]
+    assert store.series.find("run-2") == []
 
 
 def test_a_log_point_without_values_is_kept(store: Store) -> None:
     store.series.add("run-1", [SeriesRow(10, 1.0, {})])
     store.series.add("run-1", [SeriesRow(10, 2.0, {"a": 1.0})])
 
-    assert store.series.between("run-1") == [SeriesRow(10, 2.0, {"a": 1.0})]
+    assert store.series.find("run-1") == [SeriesRow(10, 2.0, {"a": 1.0})]
 
 
 def test_a_later_record_of_a_step_replaces_the_earlier_one(store: Store) -> None:
@@ -166,7 +166,7 @@ def test_a_later_record_of_a_step_replaces_the_earlier_one(store: Store) -> None
     store.records.add("run-1", 50, {"step_current": 50}, "bb")
     store.records.add("run-1", 500, {"step_current": 500, "x": 1}, "cc")
 
-    rows = [(row.step, row.sha256, row.record) for row in store.records.rows("run-1", limit=10)]
+    rows = [(row.step, row.sha256, row.record) for row in store.records.find("run-1", limit=10)]
     assert rows == [(50, "bb", {"step_current": 50}), (500, "cc", {"step_current": 500, "x": 1})]
 
 
@@ -176,11 +176,11 @@ def test_a_resume_forgets_what_it_will_walk_again(store: Store) -> None:
         store.records.add("run-1", step, {}, "aa")
     store.series.add("run-2", [SeriesRow(200, 1.0, {})])
 
-    store.forget_after("run-1", 100)
+    store.delete_after("run-1", 100)
 
-    assert [row.step for row in store.series.between("run-1")] == [100]
-    assert [row.step for row in store.records.rows("run-1", limit=10)] == [100]
-    assert [row.step for row in store.series.between("run-2")] == [200]
+    assert [row.step for row in store.series.find("run-1")] == [100]
+    assert [row.step for row in store.records.find("run-1", limit=10)] == [100]
+    assert [row.step for row in store.series.find("run-2")] == [200]
 
 
 @pytest.mark.parametrize("keep_open", [False, True])
@@ -204,7 +204,7 @@ def test_eight_threads_lose_nothing(path: Path, store: Store, keep_open: bool) -
     commands = store.commands.find("run-1")
     assert {command.id for command in commands} == set(ids)
     assert {command.state for command in commands} == {CommandState.DONE}
-    assert len(store.series.between("run-1")) == 80
+    assert len(store.series.find("run-1")) == 80
 
 
 def test_of_eight_threads_exactly_one_begins_a_command(path: Path, store: Store) -> None:
@@ -384,7 +384,7 @@ def test_what_is_written_together_is_kept_together_or_not_at_all(store: Store) -
         store.events.add("run", 2, "one", {})
         store.events.add("run", 2, "two", {})
 
-    assert [event.kind for event in store.events.after("run", 0, 10)] == ["one", "two"]
+    assert [event.kind for event in store.events.find("run", 0, 10)] == ["one", "two"]
 
 
 def test_values_that_json_cannot_hold_are_the_callers_fault_not_the_stores(store: Store) -> None:
@@ -497,7 +497,7 @@ def test_a_transaction_within_together_is_a_part_of_it(store: Store) -> None:
 
     assert (run := store.runs.latest()) is not None
     assert run.id == "run-1"
-    assert store.events.after("run-2", 0, 10) == []
+    assert store.events.find("run-2", 0, 10) == []
 
 
 @pytest.mark.parametrize("create", [True, False])

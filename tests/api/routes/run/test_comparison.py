@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.routes.run.comparison import MOST_RUNS
-from service.atomic_files import write_whole
+from service.atomic_files import write_atomically
 from service.config.settings import RunConfig
 from service.run.record import encode_record, record_name
 from service.store.store import Store
@@ -27,7 +27,7 @@ def write_other_run(root: Path, steps: range, *, run_id: str = OTHER, quality: f
     store.close()
     for step in steps:
         record = example_record(step, 1.0, quality_ki_value=quality, run_id=run_id)
-        write_whole(root / record_name(step), encode_record(record))
+        write_atomically(root / record_name(step), encode_record(record))
 
 
 @pytest.fixture

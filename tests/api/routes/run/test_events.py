@@ -208,7 +208,7 @@ def test_a_gap_is_nothing_to_who_wants_no_log_points(follow: Follow, store: Stor
 def test_a_rollback_brings_the_log_points_of_the_new_branch(follow: Follow, store: Store) -> None:
     with follow() as follower:
         follower.await_kind("state")
-        store.branch_off(RUN_ID, 4000, f"{RUN_ID}-branch-0")
+        store.move_to_branch(RUN_ID, 4000, f"{RUN_ID}-branch-0")
         store.events.add(RUN_ID, 4000, "rollback", {})
         log(store, 4100)
         follower.await_kind("log")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from service.atomic_files import write_whole
+from service.atomic_files import write_atomically
 from service.run.record import encode_record
 from service.store.store import Store
 from tests.api.harness.example_run import RECORD_STEPS, example_record, save_record
@@ -155,7 +155,7 @@ def test_symbolic_links_folders_and_pipes_are_no_records(
     client: FlaskClient, store: Store, root: Path, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret.json"
-    write_whole(secret, encode_record(example_record(9000, 1.0)))
+    write_atomically(secret, encode_record(example_record(9000, 1.0)))
     (root / "Statistik_9000.json").symlink_to(secret)
     (root / "Statistik_9001.json").mkdir()
     os.mkfifo(root / "Statistik_9002.json")

@@ -131,7 +131,7 @@ def test_nobody_listens_for_whom_nobody_asks(
 @pytest.fixture
 def frozen(postgres: PostgresService, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store whose server has stood still since, and confirms what it is sent all the same."""
-    monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("service.store.backends.postgres_connection.PING_AFTER_SECONDS", 0.1)
     monkeypatch.setattr("service.store.backends.postgres_connection.CONNECT_SECONDS", 2)
     postgres.freeze()
     yield store
@@ -155,7 +155,7 @@ def test_a_server_that_stands_still_is_said_and_is_used_again_once_it_goes_on(
 def test_a_server_that_stands_still_amid_a_transaction_is_said_and_keeps_nothing_of_it(
     postgres: PostgresService, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("service.store.backends.postgres_connection.PING_AFTER_SECONDS", 0.1)
 
     def freeze_amid() -> None:
         with store.transaction_scope():
@@ -167,18 +167,18 @@ def test_a_server_that_stands_still_amid_a_transaction_is_said_and_keeps_nothing
         freeze_amid()
     postgres.thaw()
 
-    assert store.events.after("run-1", 0, 9) == []
+    assert store.events.find("run-1", 0, 9) == []
     store.events.add("run-1", 3, "whole", {})
 
 
 def test_a_server_that_answers_others_is_waited_for_longer_and_given_up_too(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.store.backends.postgres_connection.SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr("service.store.backends.postgres_connection.PING_AFTER_SECONDS", 0.05)
     with store.transaction() as connection:
         connection.execute(sa.text("SELECT pg_sleep(0.5)"))  # slow, and no more than that
         pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
-    monkeypatch.setattr("service.store.backends.postgres_connection.LONGEST_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("service.store.backends.postgres_connection.RESPONSE_TIMEOUT_SECONDS", 0.5)
     freeze_process(pid)
     try:
         assert store.runs.get("run-1") is not None  # over another connection
@@ -192,7 +192,7 @@ def test_what_the_server_is_still_keeping_is_waited_for_before_it_counts_as_lost
     """A trainer that lost its connection at the end of a transaction must not write all of it twice."""
     with psycopg.connect(store_url) as connection, ThreadPoolExecutor(1) as pool:
         connection.execute("UPDATE runs SET last_writing = 'abc'")
-        asked = pool.submit(store.runs.has_written, "run-1", "abc")
+        asked = pool.submit(store.runs.has_write_marker, "run-1", "abc")
         eventually(lambda: asked.done() or waits_for_lock(store_url), what="the question")
         connection.commit()
 
@@ -246,14 +246,14 @@ def test_a_wrong_password_is_said_without_it_and_the_server_answers(
 
     assert store.is_permanent_failure()
     assert "falsch" not in str(wrong.value)
-    assert f"127.0.0.1:{postgres.port}" in store.place
-    assert "leitstand:" not in store.place
+    assert f"127.0.0.1:{postgres.port}" in store.location
+    assert "leitstand:" not in store.location
 
 
 def test_no_sentence_has_the_password(
     postgres: PostgresService, stopped: Store, store_url: str, connect: Callable[..., Store]
 ) -> None:
-    sentences = [stopped.place]
+    sentences = [stopped.location]
     for url in (store_url, f"{store_url}?sslmode={PASSWORD}", f"{store_url}?password={PASSWORD}&sslmode={PASSWORD}"):
         with pytest.raises((StoreUnavailableError, UserError)) as wrong:
             connect(url).runs.all()

@@ -29,13 +29,13 @@ def store(path: Path) -> Iterator[Store]:
 
 
 def test_a_run_has_no_rows_before_the_first_report(store: Store) -> None:
-    assert store.ranks.rows("run-1") == []
+    assert store.ranks.find("run-1") == []
 
 
 def test_rows_come_back_as_they_were_by_rank(store: Store) -> None:
     store.ranks.replace("run-1", [UNHEARD, SECOND, FIRST])
 
-    assert store.ranks.rows("run-1") == [FIRST, SECOND, UNHEARD]
+    assert store.ranks.find("run-1") == [FIRST, SECOND, UNHEARD]
 
 
 def test_a_report_replaces_the_one_before_also_of_more_ranks(store: Store) -> None:
@@ -44,7 +44,7 @@ def test_a_report_replaces_the_one_before_also_of_more_ranks(store: Store) -> No
 
     store.ranks.replace("run-1", [later])
 
-    assert store.ranks.rows("run-1") == [later]
+    assert store.ranks.find("run-1") == [later]
 
 
 def test_another_runs_rows_are_left_alone(store: Store) -> None:
@@ -53,8 +53,8 @@ def test_another_runs_rows_are_left_alone(store: Store) -> None:
     store.ranks.replace("run-2", [SECOND])
     store.ranks.replace("run-2", [])
 
-    assert store.ranks.rows("run-1") == [FIRST]
-    assert store.ranks.rows("run-2") == []
+    assert store.ranks.find("run-1") == [FIRST]
+    assert store.ranks.find("run-2") == []
 
 
 def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, pat
     reader = Store(path)
     seen = []
     while not ended.is_set():
-        seen.append(reader.ranks.rows("run-1"))
+        seen.append(reader.ranks.find("run-1"))
     writer.join()
 
     assert seen
@@ -88,7 +88,7 @@ def test_rows_can_be_part_of_a_larger_transaction(store: Store) -> None:
     with pytest.raises(KeyError):
         fail_half_way()
 
-    assert store.ranks.rows("run-1") == []
+    assert store.ranks.find("run-1") == []
 
 
 def test_a_locked_store_is_said_and_keeps_what_it_has(store: Store, path: Path) -> None:
@@ -97,4 +97,4 @@ def test_a_locked_store_is_said_and_keeps_what_it_has(store: Store, path: Path) 
     with locked(path), pytest.raises(StoreUnavailableError):
         store.ranks.replace("run-1", [SECOND])
 
-    assert store.ranks.rows("run-1") == [FIRST]
+    assert store.ranks.find("run-1") == [FIRST]

@@ -110,11 +110,11 @@ def carry_out(store: Store, models: dict[str, Model], act: tuple[object, ...]) -
             write(store, "run", model, {round(where * last): values})
         case ("forget", float(where)):
             step = round(where * last)
-            store.forget_after("run", step)
+            store.delete_after("run", step)
             models["run"] = {at: values for at, values in model.items() if at <= step}
         case ("branch", float(where)):
             step, name = round(where * last), f"branch-{len(models)}"
-            store.branch_off("run", step, name)
+            store.move_to_branch("run", step, name)
             models[name] = {at: values for at, values in model.items() if at > step}
             models["run"] = {at: values for at, values in model.items() if at <= step}
 
@@ -194,9 +194,9 @@ def test_a_name_that_only_later_steps_had_is_gone_with_them(how: str) -> None:
         store.series.add("run", [SeriesRow(step, 1.0, {"loss": 1.0, "new": 1.0}) for step in range(300, 600)])
 
         if how == "forget":
-            store.forget_after("run", 299)
+            store.delete_after("run", 299)
         else:
-            store.branch_off("run", 299, "old")
+            store.move_to_branch("run", 299, "old")
             assert store.series.names("old") == ["loss", "new"]
 
         assert store.series.names("run") == ["loss"]
@@ -212,5 +212,11 @@ def test_values_without_bounds_of_their_own_have_a_mean_within_them() -> None:
 
 
 def test_log_points_beyond_a_step_come_in_pages(long_run: Store) -> None:
-    assert [row.step for row in long_run.series.after("run", 19_990, 5)] == [19_991, 19_992, 19_993, 19_994, 19_995]
-    assert long_run.series.after("run", 19_999, 5) == []
+    assert [row.step for row in long_run.series.find_after("run", 19_990, 5)] == [
+        19_991,
+        19_992,
+        19_993,
+        19_994,
+        19_995,
+    ]
+    assert long_run.series.find_after("run", 19_999, 5) == []
