@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from service.atomic_files import sync_folder, write_atomically
-from service.config.loader import LoadedConfig, as_text
+from service.config.loader import LoadedConfig, plain_values
 from service.errors import RunDirectoryError
 from service.run.record import list_records, record_step
 
@@ -213,7 +213,7 @@ def _is_taken(lock: IO[str]) -> bool:
 
 def write_config(directory: RunDirectory, loaded: LoadedConfig) -> dict[str, Any]:
     """Write the effective settings to `config.json`; returns them."""
-    settings = as_text(loaded.config)
+    settings = plain_values(loaded.config)
     content = {"settings": settings, "origins": dict(loaded.origins)}
     write_atomically(directory.config, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
     return settings
