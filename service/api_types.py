@@ -1,15 +1,15 @@
-"""The shapes of the API's answers, as the client hands them on; the OpenAPI document is made from them.
+"""Types of the API's answers, which the client returns; the OpenAPI document is generated from them.
 
 Times are Unix seconds, `url`s are paths on the same server.
 """
 
 from typing import Any, NotRequired
 
-from typing_extensions import TypedDict  # pydantic reads these before Python 3.12
+from typing_extensions import TypedDict  # required by pydantic before Python 3.12
 
 
 class CommandAnswer(TypedDict):
-    """A command as the API shows it. Times are Unix seconds."""
+    """A command. Times are Unix seconds."""
 
     id: str
     run_id: str
@@ -29,7 +29,7 @@ class CommandAnswer(TypedDict):
 
 
 class Acceptance(TypedDict):
-    """What a dry run answers: this would be queued, with the run at `step`. `expires_in` is seconds."""
+    """The answer to a dry run: the command that would be queued, and the run's `step`. `expires_in` is in seconds."""
 
     accepted: bool
     run_id: str
@@ -41,7 +41,7 @@ class Acceptance(TypedDict):
 
 
 class ChangeableSetting(TypedDict):
-    """One setting that can change while a run goes on."""
+    """A setting that can be changed during a run."""
 
     name: str
     value: int | float | bool | str
@@ -51,7 +51,7 @@ class ChangeableSetting(TypedDict):
 
 
 class PendingChange(TypedDict):
-    """A change of settings that is accepted and not carried out yet."""
+    """A change of settings that is accepted, but not executed yet."""
 
     command_id: str
     changes: dict[str, int | float | bool | str]
@@ -59,8 +59,8 @@ class PendingChange(TypedDict):
 
 
 class SettingsAnswer(TypedDict):
-    """The settings in force, what was changed since the start, what is held against the controller, what is about to
-    change, and what can be changed.
+    """The effective settings, the changes since the start, the values pinned against the controller, the pending
+    changes, and the settings that can be changed.
     """
 
     settings: dict[str, int | float | bool | str]
@@ -71,17 +71,17 @@ class SettingsAnswer(TypedDict):
 
 
 class CommandList(TypedDict):
-    """A page of commands, newest first; `next_cursor` leads to the next page, None on the last."""
+    """A page of commands, newest first; `next_cursor` is the cursor of the next page, None on the last page."""
 
     commands: list[CommandAnswer]
     next_cursor: str | None
 
 
 class RunEntry(TypedDict):
-    """One run of the control room. `directory` is None where it is not on the server's machine.
+    """One run. `directory` is None if it is not on the server's machine.
 
-    Routes without `/runs/<run>` speak of the one that `is_default`: the run in DATA_ROOT, or where that does not exist
-    or is a folder of run directories, the one that started last.
+    Routes without `/runs/<run>` use the run with `is_default`: the run in DATA_ROOT, or if DATA_ROOT does not exist or
+    is a folder of run directories, the most recently started run.
     """
 
     run_id: str
@@ -98,21 +98,21 @@ class RunEntry(TypedDict):
 
 
 class SkippedDirectory(TypedDict):
-    """A run directory whose run is not in the list, and why: it is damaged, or a copy of another."""
+    """A run directory whose run is not listed, and the reason: it is damaged, or a copy of another one."""
 
     directory: str
     reason: str
 
 
 class RunList(TypedDict):
-    """The runs, the one that started last first, and the run directories that show none."""
+    """The runs, most recently started first, and the run directories that were skipped."""
 
     runs: list[RunEntry]
     skipped: list[SkippedDirectory]
 
 
 class RecordEntry(TypedDict):
-    """One saved record in the list; values are None where the record holds `null`."""
+    """The list entry of one saved record; values are None where the record has `null`."""
 
     name: str
     step: int
@@ -129,16 +129,16 @@ class RecordEntry(TypedDict):
 
 
 class UnreadableFile(TypedDict):
-    """A file that is named like a record and is none, and why."""
+    """A file or folder that is not what its name says, and the reason."""
 
     name: str
     reason: str
 
 
 class RecordList(TypedDict):
-    """A page of the saved records by step as a number; `count` is how many files are named as records in all.
+    """A page of the saved records in order of step; `count` is the total number of files with a record's name.
 
-    `unreadable` are the files of this page's stretch of steps that are no records, or are not named as one.
+    `unreadable` lists files in this page's range of steps that are not valid records.
     """
 
     records: list[RecordEntry]
@@ -148,7 +148,7 @@ class RecordList(TypedDict):
 
 
 class Series(TypedDict):
-    """Log points of a run: one value per name and step; None where a point has no such value."""
+    """Log points of a run: one value for each name and step, None if the log point has no such value."""
 
     run_id: str
     names: list[str]
@@ -158,7 +158,7 @@ class Series(TypedDict):
 
 
 class EnvelopeSeries(TypedDict):
-    """One value's history in stretches of steps: the means, the lowest and highest values with their steps."""
+    """One value's history in buckets of steps: means, and lowest and highest values with their steps."""
 
     steps: list[int]
     last_steps: list[int]
@@ -171,10 +171,10 @@ class EnvelopeSeries(TypedDict):
 
 
 class Envelope(TypedDict):
-    """The history of values reduced to about `points` stretches of equal width, on the same grid for all values.
+    """The history of values as about `points` buckets of equal width, on the same grid for all values.
 
-    `first_step` and `last_step` are the first and the last with a value, `stretch_steps` how many steps a stretch has
-    at most from its first value to its last: 1 where each is one log point.
+    `first_step` and `last_step` are the first and the last step with a value. `stretch_steps` is the maximum number of
+    steps from a bucket's first value to its last; it is 1 if each bucket is one log point.
     """
 
     run_id: str
@@ -186,7 +186,7 @@ class Envelope(TypedDict):
 
 
 class ComparedRecord(TypedDict):
-    """One run's column of a comparison: the record at `step`, by name of value."""
+    """The values of one run's record at `step`, by name."""
 
     run_id: str
     step: int
@@ -194,7 +194,7 @@ class ComparedRecord(TypedDict):
 
 
 class Comparison(TypedDict):
-    """The same values of several runs, side by side; a run without a record at a step has no entry for it."""
+    """The same values of the records of several runs; a run without a record at a step has no entry for it."""
 
     names: list[str]
     runs: list[str]
@@ -202,7 +202,7 @@ class Comparison(TypedDict):
 
 
 class PreviewEntry(TypedDict):
-    """One preview picture."""
+    """One preview image."""
 
     step: int
     name: str
@@ -211,14 +211,14 @@ class PreviewEntry(TypedDict):
 
 
 class PreviewList(TypedDict):
-    """The preview pictures, newest step first."""
+    """The preview images, newest step first."""
 
     previews: list[PreviewEntry]
     next_cursor: str | None
 
 
 class CheckpointEntry(TypedDict):
-    """One saved state. `links` holds `latest` and `best` where they point to it."""
+    """One checkpoint. `links` contains `latest` and `best` if they point to it."""
 
     name: str
     step: int
@@ -229,14 +229,14 @@ class CheckpointEntry(TypedDict):
 
 
 class CheckpointList(TypedDict):
-    """The saved states by step, and the folders that are none."""
+    """The checkpoints in order of step, and the folders that are not valid checkpoints."""
 
     checkpoints: list[CheckpointEntry]
     unreadable: list[UnreadableFile]
 
 
 class RankEntry(TypedDict):
-    """What one rank is doing, as rank 0's watchdog last heard."""
+    """The activity of one rank as last reported to rank 0's watchdog."""
 
     rank: int
     host: str | None
@@ -250,14 +250,14 @@ class RankEntry(TypedDict):
 
 
 class RankList(TypedDict):
-    """All ranks of a run."""
+    """The ranks of a run."""
 
     run_id: str
     ranks: list[RankEntry]
 
 
 class AlertEntry(TypedDict):
-    """One alert that is on: its name, since when, and a sentence with the values."""
+    """A firing alert: its name, its start, and a sentence with the values."""
 
     name: str
     since: float
@@ -265,29 +265,29 @@ class AlertEntry(TypedDict):
 
 
 class AlertList(TypedDict):
-    """The alerts that are on now."""
+    """The alerts that are firing now."""
 
     run_id: str
     alerts: list[AlertEntry]
 
 
 class Problem(TypedDict):
-    """A refusal: `application/problem+json` (RFC 9457)."""
+    """An error: `application/problem+json` (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
-    instance: NotRequired[str]  # none where the request could not be read
+    instance: NotRequired[str]  # missing if the request could not be parsed
 
 
 class Alive(TypedDict):
-    """The process answers."""
+    """The answer of a live process."""
 
     alive: bool
 
 
 class Ready(TypedDict):
-    """Commands can be obeyed."""
+    """The answer of a server whose run can execute commands."""
 
     ready: bool

@@ -16,8 +16,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api.http.operation import Operation, Scope, operation_of
 from api.http.problems import ProblemError
 from api.http.rate_limit import RateLimits, client_network
-from service.auth.hosts import host_names, is_loopback, plain_name
-from service.auth.tokens import Token, TokenFileError, TokenReader, TokenScope, file_of
+from service.auth.hosts import host_names, is_loopback, normalized_name
+from service.auth.tokens import Token, TokenFileError, TokenReader, TokenScope, token_file_path
 from service.config.settings import RunConfig
 
 ANONYMOUS = "anonymous"
@@ -77,7 +77,7 @@ class Guard:
 
     def __init__(self, config: RunConfig) -> None:
         self._names = host_names(config)
-        self._alert_log = TokenReader(config.api_token, file_of(config))
+        self._alert_log = TokenReader(config.api_token, token_file_path(config))
         self._rates = RateLimits(config)
         self._serves = lru_cache(maxsize=256)(self._serves_name)
 
@@ -90,7 +90,7 @@ class Guard:
         wanted = operation_of(current_app, request.endpoint)
         scope = _scope_of(wanted)
         address = client_network(request.remote_addr or "")
-        if self._alert_log.is_needed and scope is not Scope.OPEN:
+        if self._alert_log.is_required and scope is not Scope.OPEN:
             token = self._authenticate(address)
             g.token_name = request.environ[CLIENT_KEY] = token.name
             self._count(scope, wanted, f"token {token.name}")
@@ -107,12 +107,12 @@ class Guard:
             raise ProblemError("wrong-host", f"The Host header is {host!r}, but {why}: ask {served}.")
 
     def _serves_name(self, host: str) -> bool:
-        if not self._names and self._alert_log.is_needed:
+        if not self._names and self._alert_log.is_required:
             return True  # a page that rebinds its name has no token
         match = _HOST.fullmatch(host)
         if match is None:
             return False
-        name = plain_name(match.group(1))
+        name = normalized_name(match.group(1))
         return name in self._names if self._names else is_loopback(name)
 
     def _authenticate(self, address: str) -> Token:
@@ -129,7 +129,7 @@ class Guard:
         try:
             # WSGI hands header bytes on as Latin-1.
             text = given.strip().encode("latin-1", "replace")
-            token = self._alert_log.find(text, with_chosen=wrong_tokens.has_room(address))
+            token = self._alert_log.find(text, include_configured=wrong_tokens.has_room(address))
         except TokenFileError:
             raise ProblemError(
                 "tokens-unavailable", "The server's file of tokens cannot be used; its log says why."

@@ -10,7 +10,7 @@ from api.http.problems import ProblemError
 from service.api_types import ChangeableSetting, PendingChange, SettingsAnswer
 from service.commands import CommandState, Kind
 from service.config.live_settings import CHANGEABLE, PINNABLE, LiveSettings, allowed_text
-from service.config.loader import as_text
+from service.config.loader import plain_values
 from service.config.settings import rule_of
 from service.store.store import RunRow, Store
 
@@ -42,7 +42,7 @@ def settings_representation(store: Store, run_id: str) -> Representation:
 def _answer(run: RunRow, pending: list[PendingChange]) -> SettingsAnswer:
     live = settings_of(run)
     pins = {name: live.pins[name.lower()] for name in PINNABLE if name.lower() in live.pins}
-    settings, start = {**as_text(live.config), **pins}, as_text(live.start)
+    settings, start = {**plain_values(live.config), **pins}, plain_values(live.start)
     return {
         "settings": settings,
         "changes": {name: settings[name] for name in live.changes},

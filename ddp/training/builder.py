@@ -69,7 +69,7 @@ def claimed_run_directory(world: World, start: Start, listener: QueueListener) -
                 directory,
                 resume=start.resume or is_restart,
                 fresh=start.fresh and not is_restart,
-                patience_seconds=RESTART_PATIENCE_SECONDS if is_restart else 0.0,
+                timeout_seconds=RESTART_PATIENCE_SECONDS if is_restart else 0.0,
             )
         except UserError as error:
             problem = error

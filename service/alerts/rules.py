@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from service.run.state import RunState, stall_seconds_of
+from service.run.state import RunState, effective_stall_seconds
 from service.run.trainer_stats import TrainerStats
 from service.store.store import RunRow
 
@@ -156,7 +156,7 @@ def _stalled(alert_input: AlertInput) -> Finding:
     run = alert_input.run
     reason = run.reason or "`leitstand ranks` shows which rank the others wait for."
     stalled_seconds = alert_input.now - run.progress_at
-    stall_seconds = stall_seconds_of(run.config, run.live)
+    stall_seconds = effective_stall_seconds(run.config, run.live)
     return run.progress_at + stall_seconds, f"No progress for {_duration(stalled_seconds)} at step {run.step}: {reason}"
 
 

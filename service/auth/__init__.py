@@ -1,4 +1,4 @@
-"""Tokens with scopes, and the hosts and addresses that a server may answer.
+"""Tokens with scopes, and the host names and addresses under which a server may answer.
 
-Never a request: `api/http/auth.py` applies them.
+Never reads a request: `api/http/auth.py` applies the rules.
 """

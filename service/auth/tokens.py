@@ -1,7 +1,7 @@
-"""Bearer tokens of the API: a file of their hashes, made and revoked by `leitstand token`, read by the server.
+"""Bearer tokens of the API: a file of their hashes, written by `leitstand token` and read by the server.
 
-The file (API_TOKENS) is JSON and never holds a token, only its sha256. That is enough here: a token is 256 random
-bits, so nobody finds it by trying, and a slow, salted hash as passwords need would only cost every request time.
+The JSON file (API_TOKENS) never contains a token, only its sha256. A fast hash is enough: a token has 256 random bits,
+so it cannot be found by trial, and a slow, salted hash as for passwords would only delay every request.
 """
 
 import fcntl
@@ -28,15 +28,15 @@ from service.config.settings import RunConfig
 from service.errors import UserError
 
 PREFIX = "lst_"
-"""How every token begins, so that one in a log or a repository is recognised for what it is."""
+"""Prefix of every token, by which secret scanners recognise a token in a log or a repository."""
 TOKEN_BYTES = 32
-CHOSEN = "API_TOKEN"
-"""The name of the token that people choose themselves, by this setting."""
+CONFIGURED = "API_TOKEN"
+"""Name of the token that is set by this setting."""
 VERSION = 1
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_RESERVED = {CHOSEN.lower(), "anonymous"}
+_RESERVED = {CONFIGURED.lower(), "anonymous"}
 
 logger = logging.getLogger(__name__)
 
@@ -44,20 +44,20 @@ Stamp = tuple[int, ...]
 
 
 class TokenFileError(UserError):
-    """The file of tokens is missing, damaged, or others could have written it."""
+    """A token file that is missing, damaged, or writable by other users."""
 
 
 class TokenScope(StrEnum):
-    """What a token allows."""
+    """The requests that a token allows."""
 
     READ = "read"
     CONTROL = "control"
-    """Commands and settings too."""
+    """Also allows commands and changes of settings."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """What is known of a token: everything but the token itself. Times are Unix seconds."""
+    """An entry of the token file: everything but the token itself. Times are Unix seconds."""
 
     name: str
     scope: TokenScope
@@ -66,41 +66,42 @@ class Token:
     expires_at: float | None = None
 
     def has_expired(self, now: float) -> bool:
-        """Whether its time is over."""
+        """Return True if the token has expired at the Unix time `now`."""
         return self.expires_at is not None and now >= self.expires_at
 
 
-def file_of(config: RunConfig) -> Path | None:
-    """The file of tokens that API_TOKENS names, or None."""
+def token_file_path(config: RunConfig) -> Path | None:
+    """Return the path in API_TOKENS, or None if it is empty."""
     return Path(config.api_tokens).expanduser() if config.api_tokens else None
 
 
 def create_token(path: Path, name: str, scope: TokenScope, *, lifetime_seconds: float | None = None) -> str:
-    """Add a token to the file, which is made if need be; returns the token, which nothing else will ever show.
+    """Add a token to the file, which is created if missing; returns the token, which is stored nowhere.
 
-    Raises `TokenFileError` for a file that cannot be used, `UserError` for a name that is taken or not allowed.
+    The token expires after `lifetime_seconds`, or never. Raises `TokenFileError` if the file cannot be used, and
+    `UserError` if the name is taken or invalid.
     """
     if not _NAME.fullmatch(name) or name.lower() in _RESERVED:
         raise UserError(
             f"The token's name is {name!r}, but must be at most 64 letters, digits, '.', '_' or '-', "
-            f"and neither {CHOSEN} nor anonymous."
+            f"and neither {CONFIGURED} nor anonymous."
         )
     now, text = time.time(), PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     expires_at = None if lifetime_seconds is None else now + lifetime_seconds
-    with _alone(path):
+    with _locked_folder(path):
         tokens = read_tokens(path) if path.exists() else ()
         if any(token.name.lower() == name.lower() for token in tokens):
             raise UserError(f"There is a token {name!r} already: choose another name, or revoke that one first.")
-        _write(path, [*tokens, Token(name, scope, digest_of(text.encode()), now, expires_at)])
+        _write(path, [*tokens, Token(name, scope, token_digest(text.encode()), now, expires_at)])
     return text
 
 
 def revoke_token(path: Path, name: str) -> None:
-    """Take a token out of the file; a server that runs refuses it from its next request on.
+    """Remove a token from the file; a running server refuses it from the next request on.
 
-    Raises `TokenFileError` for a file that cannot be used, `UserError` when it holds no token of this name.
+    Raises `TokenFileError` if the file cannot be used, and `UserError` if it has no token of this name.
     """
-    with _alone(path):
+    with _locked_folder(path):
         tokens = read_tokens(path)
         kept = [token for token in tokens if token.name != name]
         if len(kept) == len(tokens):
@@ -110,72 +111,77 @@ def revoke_token(path: Path, name: str) -> None:
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
-    """All tokens of the file, in the order in which they were made; raises `TokenFileError`."""
+    """Return all tokens of the file in order of creation; raises `TokenFileError`."""
     return _read(path)[1]
 
 
-def digest_of(text: bytes) -> str:
-    """The sha256 in hexadecimal by which a token is known."""
+def token_digest(text: bytes) -> str:
+    """Return the hexadecimal sha256 that identifies a token."""
     return hashlib.sha256(text).hexdigest()
 
 
 class TokenReader:
-    """The tokens that a server knows: the chosen one, and those of a file that is read anew whenever it changes.
+    """The tokens that a server accepts: the one in API_TOKEN, and those of a file, which is reread after a change.
 
-    While the file cannot be used, none of its tokens is known. Safe to use from several threads.
+    While the file cannot be used, none of its tokens is accepted. Safe to use from several threads.
     """
 
-    def __init__(self, chosen: str = "", path: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        """`chosen` is API_TOKEN, `path` the file; without both, no request needs a token."""
+    def __init__(self, configured: str = "", path: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+        """Use the token `configured` (API_TOKEN) and the file at `path`; without both, no request needs a token.
+
+        `clock` returns Unix seconds.
+        """
         self._path = path
         self._clock = clock
-        self._chosen = Token(CHOSEN, TokenScope.CONTROL, digest_of(chosen.encode()), 0.0) if chosen else None
+        self._configured = (
+            Token(CONFIGURED, TokenScope.CONTROL, token_digest(configured.encode()), 0.0) if configured else None
+        )
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
-        self._filed: tuple[Token, ...] | TokenFileError = ()
+        self._file_tokens: tuple[Token, ...] | TokenFileError = ()
 
     @property
-    def is_needed(self) -> bool:
-        """Whether requests must bear a token at all."""
-        return self._chosen is not None or self._path is not None
+    def is_required(self) -> bool:
+        """True if requests must have a token."""
+        return self._configured is not None or self._path is not None
 
-    def find(self, given: bytes, *, with_chosen: bool = True) -> Token | None:
-        """The token that was given, or None when it is unknown or has expired.
+    def find(self, text: bytes, *, include_configured: bool = True) -> Token | None:
+        """Return the entry of the token `text`, or None if it is unknown or has expired.
 
-        Raises `TokenFileError` when it is not the chosen one and the file cannot be used.
+        Raises `TokenFileError` if the file cannot be used and `text` is not the configured token.
         """
-        digest, filed = digest_of(given), self._tokens()
-        known = filed if isinstance(filed, tuple) else ()
-        if with_chosen and self._chosen is not None:
-            known = (*known, self._chosen)
+        digest, file_tokens = token_digest(text), self._read_file_tokens()
+        known = file_tokens if isinstance(file_tokens, tuple) else ()
+        if include_configured and self._configured is not None:
+            known = (*known, self._configured)
         found = None
-        for token in known:  # to the end, whichever it is: the time taken tells nothing
+        for token in known:  # no early exit: the duration must not reveal which token matches
             if hmac.compare_digest(token.sha256, digest):
                 found = token
-        if found is None and isinstance(filed, TokenFileError):
-            raise filed
+        if found is None and isinstance(file_tokens, TokenFileError):
+            raise file_tokens
         return None if found is None or found.has_expired(self._clock()) else found
 
-    def _tokens(self) -> tuple[Token, ...] | TokenFileError:
+    def _read_file_tokens(self) -> tuple[Token, ...] | TokenFileError:
         if self._path is None:
             return ()
         with self._lock:
             stamp = _stamp(self._path)
             if stamp is None or stamp != self._stamp:
-                self._stamp, self._filed = self._reread(self._path, stamp)
-            return self._filed
+                self._stamp, self._file_tokens = self._reread(self._path, stamp)
+            return self._file_tokens
 
     def _reread(self, path: Path, stamp: Stamp | None) -> tuple[Stamp | None, tuple[Token, ...] | TokenFileError]:
         try:
             return _read(path)
         except TokenFileError as error:
-            if str(error) != str(self._filed):  # a file that stays away is said once
-                logger.error("No token of the file is accepted: %s", error)  # noqa: TRY400  # a person's matter
+            if str(error) != str(self._file_tokens):  # a lasting problem is logged once
+                logger.error("No token of the file is accepted: %s", error)  # noqa: TRY400  # an error of the user
             return stamp, error
 
 
 def _read(path: Path) -> tuple[Stamp, tuple[Token, ...]]:
-    """Stamp and tokens of one and the same file, even while it is being replaced."""
+    """Return stamp and tokens of the same version of the file, even while it is being replaced."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -197,7 +203,7 @@ def _read(path: Path) -> tuple[Stamp, tuple[Token, ...]]:
 
 
 def _decode(content: bytes) -> tuple[Token, ...]:
-    """The tokens in a file's content; raises one of several errors when it is anything else."""
+    """Return the tokens in a file's content; raises `ValueError`, `TypeError`, `KeyError` or `AttributeError`."""
     document = json.loads(content)
     if document["version"] != VERSION:
         raise ValueError(f"version {document['version']!r}, but only {VERSION} is known")
@@ -213,14 +219,14 @@ def _token(entry: dict[str, Any]) -> Token:
         raise ValueError(f"name {token.name!r}")
     if not _SHA256.fullmatch(token.sha256):
         raise ValueError(f"sha256 of {token.name}")
-    for moment in (token.created_at, token.expires_at or 0.0):
-        if isinstance(moment, bool) or not math.isfinite(moment):
+    for time_value in (token.created_at, token.expires_at or 0.0):
+        if isinstance(time_value, bool) or not math.isfinite(time_value):
             raise ValueError(f"times of {token.name}")
     return token
 
 
 def _write(path: Path, tokens: Sequence[Token]) -> None:
-    """Replace the file as a whole, readable by its owner only from its first moment on."""
+    """Replace the file atomically; the new file is readable only by its owner from its creation on."""
     content = json.dumps({"version": VERSION, "tokens": [asdict(token) for token in tokens]}, indent=2) + "\n"
     try:
         write_atomically(path, content.encode(), mode=0o600)
@@ -229,8 +235,8 @@ def _write(path: Path, tokens: Sequence[Token]) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Two changes at once must not lose one: whoever changes a file locks its folder."""
+def _locked_folder(path: Path) -> Iterator[None]:
+    """Lock the folder of the file, so that concurrent changes do not overwrite each other."""
     try:
         descriptor = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
@@ -250,5 +256,5 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 def _stamp_of(status: os.stat_result) -> Stamp:
-    """What differs between two states of a file; the time of change counts permissions in."""
+    """Return values that differ between two versions of a file; ctime also changes with its permissions."""
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -12,7 +12,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from service.auth.hosts import require_safe_address
-from service.auth.tokens import file_of, read_tokens
+from service.auth.tokens import read_tokens, token_file_path
 from service.cli.options import as_json_text, json_option, settings_options
 from service.cli.tables import table
 from service.config.settings import RunConfig
@@ -117,7 +117,7 @@ def _has_tables(store_url: str) -> bool:
 
 
 def _tokens(config: RunConfig) -> str:
-    file = file_of(config)
+    file = token_file_path(config)
     found = [f"{len(read_tokens(file))} in {file}"] if file else []
     found += ["API_TOKEN"] if config.api_token else []
     return ", ".join(found) or "none: only this machine is served"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from service.auth.tokens import Token, TokenScope, create_token, file_of, read_tokens, revoke_token
+from service.auth.tokens import Token, TokenScope, create_token, read_tokens, revoke_token, token_file_path
 from service.cli.options import as_json_text, json_option, settings_options
 from service.cli.tables import moment, table
 from service.errors import SettingError
@@ -67,7 +67,7 @@ def revoke(source: SettingsSource, name: str) -> None:
 
 def _file(source: SettingsSource) -> Path:
     """The file of tokens; raises `SettingError` when none is named."""
-    file = file_of(source.load(os.environ).config)
+    file = token_file_path(source.load(os.environ).config)
     if file is None:
         raise SettingError(
             "API_TOKENS names no file of tokens: give one, the same as the server's, "

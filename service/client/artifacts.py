@@ -1,4 +1,4 @@
-"""The part of the client that reads what a run leaves behind: records, curves, pictures, saved states."""
+"""The part of the client that reads a run's artifacts: records, curves, preview images, checkpoints, the log."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,36 +8,39 @@ import requests
 
 from service.api_types import CheckpointList, Comparison, Envelope, PreviewEntry, RecordEntry, RecordList, Series
 from service.client.connection import ApiConnection, path_part
-from service.client.downloads import Ask, pieces, save_record, whole_file
+from service.client.downloads import SendRequest, atomic_file, iter_body, save_record
 from service.run.record import record_name
 
 PAGE_SIZE = 1000
-"""Entries asked for at a time: as many as the server gives."""
+"""Entries requested per page: the server's maximum."""
 
 Format = Literal["csv", "jsonl"]
 
 
 class ArtifactClient(ApiConnection):
-    """Reads records and curves; `Client` adds the present and the commands."""
+    """Reads records, curves and files; `Client` adds live state and commands.
+
+    Every method raises `ApiError`, `ServerUnreachableError`, `UntrustedServerError` or `BadAnswerError`.
+    """
 
     def record_pages(self, *, newest_first: bool = False, page_size: int = PAGE_SIZE) -> Iterator[RecordList]:
-        """The list of saved records page by page, in the order of their steps or against it."""
+        """Yield the list of saved records page by page, in ascending or descending order of step."""
         query = {"order": "desc" if newest_first else "asc", "limit": page_size}
         return cast(Iterator[RecordList], self._pages("/statistics", query))
 
     def records(self, *, newest_first: bool = False) -> Iterator[RecordEntry]:
-        """The entries of all saved records, fetched as they are needed."""
+        """Yield the entries of all saved records; pages are requested as needed."""
         for page in self.record_pages(newest_first=newest_first):
             yield from page["records"]
 
     def statistics(self, newest: int | None = None) -> RecordList:
-        """The list of all saved records at once, or of so many of the newest, in the order of their steps."""
+        """Return the list of all saved records, or of the `newest` ones, in order of step."""
         pages: list[RecordList] = []
-        missing = newest
+        remaining = newest
         page_size = PAGE_SIZE if newest is None else min(newest, PAGE_SIZE)
         for page in self.record_pages(newest_first=newest is not None, page_size=page_size):
             pages.append(page)
-            if missing is not None and (missing := missing - len(page["records"])) <= 0:
+            if remaining is not None and (remaining := remaining - len(page["records"])) <= 0:
                 break
         records = [entry for page in pages for entry in page["records"]]
         unreadable = [file for page in pages for file in page["unreadable"]]
@@ -49,25 +52,25 @@ class ArtifactClient(ApiConnection):
         return {"records": records, "unreadable": unreadable, "count": pages[-1]["count"], "next_cursor": None}
 
     def record(self, name: str | int = "latest") -> dict[str, Any]:
-        """One record: a file's name, a step, or `latest`. Raises `ApiError` (404: there is none)."""
+        """Return one record, given by file name, step, or `latest`. Raises `ApiError` (404: not found)."""
         return self._get_object(_record_path(name))
 
     def download(self, name: str | int, folder: Path) -> Path:
-        """Save a record (its file's name, a step, or `latest`) in `folder`, byte for byte; returns its path.
+        """Save a record (given by file name, step, or `latest`) unchanged in `folder`; returns its path.
 
-        What breaks off is resumed; the bytes are checked against the server's sha256. Raises `UserError` or `OSError`,
-        and then leaves no file.
+        An interrupted download is resumed, and the bytes are checked against the server's sha256. Raises `UserError` or
+        `OSError`, and then leaves no file.
         """
-        return save_record(self._asking(_record_path(name)), _name_of(name), folder)
+        return save_record(self._request_sender(_record_path(name)), _name_of(name), folder)
 
     def export(self, file_format: Format) -> Iterator[bytes]:
-        """All records in one table, piece by piece: `csv` with a heading, or `jsonl`, a record a line."""
+        """Yield all records as one table in chunks: `csv` with a header line, or `jsonl` with one record per line."""
         accept = _MEDIA_TYPES[file_format]
-        return pieces(self._send("GET", "/statistics", {"format": file_format}, accept=accept, stream=True))
+        return iter_body(self._send("GET", "/statistics", {"format": file_format}, accept=accept, stream=True))
 
     def save_export(self, file_format: Format, path: Path) -> None:
-        """Save all records in one file, whole or not at all. Raises `UserError` or `OSError`."""
-        with whole_file(path) as file:
+        """Save all records as one file, atomically. Raises `UserError` or `OSError`."""
+        with atomic_file(path) as file:
             file.writelines(self.export(file_format))
 
     def compare(
@@ -77,19 +80,19 @@ class ArtifactClient(ApiConnection):
         step: int | Literal["latest"] | None = None,
         limit: int | None = None,
     ) -> Comparison:
-        """The same values of the records of several runs: those of one step, each run's latest, or `limit` of each.
+        """Return the same values of several runs' records: those of one step, the latest, or `limit` for each run.
 
-        Without `runs` all that there are, without `names` the headline values.
+        Without `runs`, all runs are compared; without `names`, the values of the record list.
         """
-        asked = {"runs": ",".join(runs) or None, "names": ",".join(names) or None, "step": step, "limit": limit}
-        return cast(Comparison, self._get_object("/statistics/compare", asked))
+        query = {"runs": ",".join(runs) or None, "names": ",".join(names) or None, "step": step, "limit": limit}
+        return cast(Comparison, self._get_object("/statistics/compare", query))
 
     def series(self, names: Sequence[str] = (), first_step: int | None = None, last_step: int | None = None) -> Series:
-        """Log points between two steps, both included; without names, of all values there are.
+        """Return the log points between two steps, both included; without names, with all values.
 
-        Raises `ApiError` (422) where there are more than the server gives at once; `envelope` is for those.
+        Raises `ApiError` (422) if there are more log points than the server returns at once; then use `envelope`.
         """
-        return cast(Series, self._get_object("/series", _bucket(names, first_step, last_step)))
+        return cast(Series, self._get_object("/series", _series_query(names, first_step, last_step)))
 
     def envelope(
         self,
@@ -98,25 +101,25 @@ class ArtifactClient(ApiConnection):
         first_step: int | None = None,
         last_step: int | None = None,
     ) -> Envelope:
-        """The same history in about `points` stretches, each with its mean, lowest and highest value."""
-        asked = {**_bucket(names, first_step, last_step), "points": points}
-        return cast(Envelope, self._get_object("/series", asked))
+        """Return the same history as about `points` buckets, each with mean, lowest and highest value."""
+        query = {**_series_query(names, first_step, last_step), "points": points}
+        return cast(Envelope, self._get_object("/series", query))
 
     def previews(self, step: int | None = None) -> Iterator[PreviewEntry]:
-        """The preview pictures, newest step first, or those of one step; fetched as they are needed."""
+        """Yield the preview images, newest step first, or those of one step; pages are requested as needed."""
         for page in self._pages("/previews", {"step": step}):
             yield from page["previews"]
 
     def preview(self, step: int, name: str) -> bytes:
-        """One preview picture. Raises `ApiError` (404: there is none)."""
+        """Return one preview image. Raises `ApiError` (404: not found)."""
         return self._send("GET", f"/previews/{step}/{path_part(name)}", accept="image/*").content
 
     def checkpoints(self) -> CheckpointList:
-        """The saved states by step, with the links that point to them, and folders that are none."""
+        """Return the checkpoints in order of step with the links to them, and folders that are not checkpoints."""
         return cast(CheckpointList, self._get_object("/checkpoints"))
 
     def log(self, lines: int = 200) -> str:
-        """The last lines of the run's log."""
+        """Return the last lines of the run's log."""
         return self._get_text("/logs", {"tail": lines})
 
     def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -128,15 +131,15 @@ class ArtifactClient(ApiConnection):
             if not cursor:
                 return
 
-    def _asking(
-        self, path: str, query: Mapping[str, Any] | None = None, accept: str = "", silence_seconds: float = 0.0
-    ) -> Ask:
-        def ask(headers: Mapping[str, str]) -> requests.Response:
+    def _request_sender(
+        self, path: str, query: Mapping[str, Any] | None = None, accept: str = "", extra_seconds: float = 0.0
+    ) -> SendRequest:
+        def send(headers: Mapping[str, str]) -> requests.Response:
             return self._send(
-                "GET", path, query, accept=accept, headers=headers, stream=True, silence_seconds=silence_seconds
+                "GET", path, query, accept=accept, headers=headers, stream=True, extra_seconds=extra_seconds
             )
 
-        return ask
+        return send
 
 
 _MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv", "jsonl": "application/jsonl"}
@@ -151,5 +154,5 @@ def _record_path(name: str | int) -> str:
     return f"/statistics/{path_part(_name_of(name))}"
 
 
-def _bucket(names: Sequence[str], first_step: int | None, last_step: int | None) -> dict[str, Any]:
+def _series_query(names: Sequence[str], first_step: int | None, last_step: int | None) -> dict[str, Any]:
     return {"names": ",".join(names) or None, "from": first_step, "to": last_step}

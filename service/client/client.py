@@ -1,11 +1,11 @@
-"""The Python client of the API: what a script, a notebook or the command line needs to watch and steer a run.
+"""The Python client of the API, with which scripts, notebooks and the command line monitor and control a run.
 
     with Client("http://127.0.0.1:5050") as client:
         command = client.carry_out("validate", timeout_seconds=600)
         print(command["state"], client.record("latest")["quality_ki_value"])
 
-It never imports the server. A request whose answer is lost is sent again under the same key, so that one call never
-makes two commands; a downloaded file is written whole or not at all.
+It never imports the server. If the answer to a command is lost, the request is repeated with the same idempotency key,
+so that one call never creates two commands. Downloaded files are written atomically.
 """
 
 import time
@@ -23,8 +23,8 @@ from service.client.errors import (
     UntrustedServerError,
     WaitTimeoutError,
 )
-from service.client.retry import ABSENCE_SECONDS
-from service.client.sse import HEARTBEAT_SECONDS, LiveEvent, follow
+from service.client.retry import MAX_OUTAGE_SECONDS
+from service.client.sse import STREAM_TIMEOUT_SECONDS, LiveEvent, follow
 from service.commands import CommandState, Kind
 
 __all__ = [
@@ -33,20 +33,23 @@ __all__ = [
 ]  # fmt: skip
 
 POLL_SECONDS = (0.05, 1.0)
-"""First and longest pause between two looks at a command."""
-LONGEST_WAIT_SECONDS = 30.0
-"""How long the server is asked to wait with its answer: less than a usual proxy's patience."""
+"""First and longest pause between two requests for a command's state."""
+MAX_WAIT_SECONDS = 30.0
+"""Maximum time that the server is asked to delay its answer: shorter than the timeout of common proxies."""
 
 
 class Client(ArtifactClient):
-    """One connection to a control room; use it as a context manager. Not for use from several threads."""
+    """One connection to an API server; use it as a context manager. Not safe to use from several threads.
+
+    Every method raises `ApiError`, `ServerUnreachableError`, `UntrustedServerError` or `BadAnswerError`.
+    """
 
     def runs(self) -> RunList:
-        """The runs of this control room, the one that started last first."""
-        return cast(RunList, self._get_object("/runs", room_wide=True))
+        """Return the runs of this server, most recently started first."""
+        return cast(RunList, self._get_object("/runs", server_wide=True))
 
     def state(self) -> dict[str, Any]:
-        """The live snapshot: the record's keys, `run_state`, `age_seconds`... Raises `ApiError` (503: no run)."""
+        """Return the live snapshot: a record's keys, `run_state`, `age_seconds`... Raises `ApiError` (503: no run)."""
         return self._get_object("/state")
 
     @overload
@@ -85,16 +88,17 @@ class Client(ArtifactClient):
         idempotency_key: str | None = None,
         if_match: str | None = None,
     ) -> CommandAnswer | Acceptance:
-        """Ask for `validate`, `pause`, `set`... (`service.commands.Kind`); returns the queued command.
+        """Submit a command such as `validate`, `pause` or `set` (`service.commands.Kind`); returns the queued command.
 
-        It is carried out at `apply_at_step` rather than at once, and expires unless it begins within `expires_in`
-        seconds. With `dry_run` all is checked and nothing queued. `idempotency_key` names this very command: another
-        call with the same one, also from another process, returns the command of the first; without it each call has
-        its own. Raises `ApiError` (422: an argument is not allowed, 409: the run has ended, 503: no trainer).
+        It is executed at `apply_at_step` instead of at once, and expires unless it starts within `expires_in` seconds.
+        With `dry_run`, the request is checked, but nothing is queued. A later call with the same `idempotency_key`,
+        even from another process, returns the command of the first call; without a key, every call creates a new
+        command. With `if_match`, the settings must still have this ETag. Raises `ApiError` (422: invalid argument, 409:
+        the run has ended, 412: the settings have changed, 503: no trainer).
         """
         query = {"apply_at_step": apply_at_step, "expires_in": expires_in, "dry_run": "true" if dry_run else None}
         key = "" if dry_run else idempotency_key or str(uuid4())
-        answer = self._ask_for(kind, arguments, query, key, if_match)
+        answer = self._submit(kind, arguments, query, key, if_match)
         return cast(Acceptance, answer) if dry_run else cast(CommandAnswer, answer)
 
     def carry_out(
@@ -108,27 +112,33 @@ class Client(ArtifactClient):
         idempotency_key: str | None = None,
         if_match: str | None = None,
     ) -> CommandAnswer:
-        """As `submit`, and wait for its end: the command once it is final. Raises `WaitTimeoutError` too."""
+        """Submit a command like `submit` and wait for its end; returns it in its final state.
+
+        Raises `WaitTimeoutError` if it has not ended after `timeout_seconds`, and the errors of `submit`.
+        """
         started_at = time.monotonic()
-        wait_seconds = min(timeout_seconds, LONGEST_WAIT_SECONDS)
+        wait_seconds = min(timeout_seconds, MAX_WAIT_SECONDS)
         query = {"apply_at_step": apply_at_step, "expires_in": expires_in, "wait": f"{wait_seconds:.3f}"}
-        answer = self._ask_for(kind, arguments, query, idempotency_key or str(uuid4()), if_match, wait_seconds)
+        answer = self._submit(kind, arguments, query, idempotency_key or str(uuid4()), if_match, wait_seconds)
         command = cast(CommandAnswer, answer)
-        return command if is_final(command) else self._await_end(command["id"], timeout_seconds, started_at)
+        return command if is_final(command) else self._wait_until_final(command["id"], timeout_seconds, started_at)
 
     def settings(self) -> SettingsAnswer:
-        """The settings in force, what was changed while running, and what can be. Raises `ApiError` (503: no run)."""
+        """Return the effective settings, the changes during the run, and the settings that can be changed.
+
+        Raises `ApiError` (503: no run).
+        """
         return self.tagged_settings()[0]
 
     def tagged_settings(self) -> tuple[SettingsAnswer, str]:
-        """The settings, and their ETag for `change_settings(..., if_match=...)`."""
+        """Return the settings and their ETag, which `change_settings` takes as `if_match`."""
         response = self._send("GET", "/settings")
         return cast(SettingsAnswer, self._json_object(response)), response.headers.get("ETag", "")
 
     def change_settings(self, changes: Mapping[str, Any], *, if_match: str | None = None) -> CommandAnswer:
-        """Ask for other values, such as {"LR_SCALE": 0.5}; returns the queued command.
+        """Submit a change of settings, such as {"LR_SCALE": 0.5}; returns the queued command.
 
-        With `if_match` only where the settings are still those with this ETag. Raises `ApiError` (412: they are not).
+        With `if_match`, the settings must still have this ETag. Raises `ApiError` (412: they have changed).
         """
         return self.submit(Kind.SET, changes, if_match=if_match)
 
@@ -140,92 +150,95 @@ class Client(ArtifactClient):
         actor: str | None = None,
         page_size: int = PAGE_SIZE,
     ) -> Iterator[CommandAnswer]:
-        """The run's commands, newest first, fetched as they are needed; of one kind, in one state, of one person."""
+        """Yield the run's commands, newest first, or those of one kind, state or actor; requests pages as needed."""
         for page in self._pages("/commands", {"kind": kind, "state": state, "actor": actor, "limit": page_size}):
             yield from page["commands"]
 
     def command(self, command_id: str) -> CommandAnswer:
-        """The present state of a command. Raises `ApiError` (404: there is no such command)."""
+        """Return a command in its present state. Raises `ApiError` (404: not found)."""
         return cast(CommandAnswer, self._get_object(f"/commands/{path_part(command_id)}"))
 
     def cancel(self, command_id: str) -> CommandAnswer:
-        """Take back a command that is queued. Raises `ApiError` (409: it has begun or ended, 404: there is none)."""
+        """Cancel a queued command and return it. Raises `ApiError` (409: it has started or ended, 404: not found)."""
         answer = self._json_object(self._send("DELETE", f"/commands/{path_part(command_id)}"))
         return cast(CommandAnswer, answer)
 
     def wait(self, command_id: str, timeout_seconds: float) -> CommandAnswer:
-        """The command once it is final. Raises `WaitTimeoutError`; survives a restart of the server."""
-        return self._await_end(command_id, timeout_seconds, time.monotonic())
+        """Wait until a command has ended and return it; tolerates a restart of the server.
+
+        Raises `WaitTimeoutError` if it has not ended after `timeout_seconds`.
+        """
+        return self._wait_until_final(command_id, timeout_seconds, time.monotonic())
 
     def ranks(self) -> RankList:
-        """What every rank is doing: `ranks`, each with its stage, step and ages. Raises `ApiError` (503: no run)."""
+        """Return the activity of every rank: stage, step and ages in seconds. Raises `ApiError` (503: no run)."""
         return cast(RankList, self._get_object("/ranks"))
 
     def stack(self, rank: int) -> str:
-        """Where in the program a rank is, as text. Raises `ApiError` (404: no such rank, or no stack yet)."""
+        """Return the stack trace of a rank as text. Raises `ApiError` (404: no such rank, or no stack yet)."""
         return self._get_text(f"/ranks/{rank}/stack")
 
     def alerts(self) -> AlertList:
-        """The alerts that are on now."""
+        """Return the alerts that are firing now."""
         return cast(AlertList, self._get_object("/alerts"))
 
     def events(self, kinds: Sequence[str] = (), *, last_event_id: str = "") -> Iterator[LiveEvent]:
-        """What happens, as it happens, for ever: `state`, `log`, `record`, `command`, `alert`, `event`, or only some.
+        """Yield events as they happen, without end: `state`, `log`, `record`, `command`, `alert`, `event`, or `kinds`.
 
-        Whatever is asked for, a `run` says that another run is followed from here on, a `gap` that log points are left
-        out. Begins after the event `last_event_id`, without it now. Goes on where it was when the connection breaks off
-        or falls silent. Raises `UserError` when the server refuses, or stays away for minutes.
+        In addition, a `run` event reports that the stream continues with another run, and a `gap` event that log points
+        were skipped. The stream starts after the event `last_event_id`, or now. It is resumed without loss when the
+        connection breaks or times out. Raises `UserError` if the server refuses or is unreachable for minutes.
         """
-        silence_seconds = max(0.0, HEARTBEAT_SECONDS - self._timeout_seconds)
-        asked = {"kinds": ",".join(kinds) or None}
-        return follow(self._asking("/events", asked, "text/event-stream", silence_seconds), last_event_id)
+        extra_seconds = max(0.0, STREAM_TIMEOUT_SECONDS - self._timeout_seconds)
+        query = {"kinds": ",".join(kinds) or None}
+        return follow(self._request_sender("/events", query, "text/event-stream", extra_seconds), last_event_id)
 
     def metrics(self) -> str:
-        """The metrics in Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return self._get_text("/metrics")
 
     def is_alive(self) -> bool:
-        """Whether the server's process answers."""
-        return bool(self._get_object("/livez", room_wide=True).get("alive"))
+        """Return True if the server's process answers."""
+        return bool(self._get_object("/livez", server_wide=True).get("alive"))
 
     def is_ready(self) -> bool:
-        """Whether a command could be obeyed now."""
+        """Return True if a command could be executed now."""
         try:
-            return bool(self._get_object("/readyz", room_wide=True).get("ready"))
+            return bool(self._get_object("/readyz", server_wide=True).get("ready"))
         except ApiError as error:
             if error.status != 503:
                 raise
             return False
 
     def openapi(self) -> dict[str, Any]:
-        """The server's OpenAPI document."""
-        return self._get_object("/openapi.json", room_wide=True)
+        """Return the server's OpenAPI document."""
+        return self._get_object("/openapi.json", server_wide=True)
 
     def schema(self, name: str = "statistik") -> dict[str, Any]:
-        """The JSON Schema of a record, or of an answer by its name in the OpenAPI document, such as `RecordList`."""
-        return self._get_object(f"/schema/{path_part(name)}.json", room_wide=True)
+        """Return the JSON Schema of a record, or of an answer by its name in the OpenAPI document (`RecordList`)."""
+        return self._get_object(f"/schema/{path_part(name)}.json", server_wide=True)
 
-    def _ask_for(
+    def _submit(
         self,
         kind: str,
         arguments: Mapping[str, Any] | None,
         query: Mapping[str, Any],
         key: str,
         if_match: str | None,
-        silence_seconds: float = 0.0,
+        extra_seconds: float = 0.0,
     ) -> dict[str, Any]:
-        """The answer to one request for a command; sent again under its key where an answer is lost."""
+        """Send one command and return the answer; repeats the request with the same key if an answer is lost."""
         method, path = ("PATCH", "/settings") if kind == Kind.SET else ("POST", f"/{path_part(kind)}")
-        given = {KEY_HEADER: key, "If-Match": if_match or ""}
+        headers = {KEY_HEADER: key, "If-Match": if_match or ""}
         response = self._send(
-            method, path, query, arguments, headers={name: value for name, value in given.items() if value},
-            silence_seconds=silence_seconds, has_no_effect=not key,
+            method, path, query, arguments, headers={name: value for name, value in headers.items() if value},
+            extra_seconds=extra_seconds, has_no_effect=not key,
         )  # fmt: skip
         return self._json_object(response)
 
-    def _await_end(self, command_id: str, timeout_seconds: float, started_at: float) -> CommandAnswer:
+    def _wait_until_final(self, command_id: str, timeout_seconds: float, started_at: float) -> CommandAnswer:
         answered_at = time.monotonic()
-        pause_seconds, longest = POLL_SECONDS
+        pause_seconds, max_pause_seconds = POLL_SECONDS
         while True:
             try:
                 command = self.command(command_id)
@@ -233,7 +246,7 @@ class Client(ArtifactClient):
                 if is_final(command):
                     return command
             except (ServerUnreachableError, ApiError) as error:
-                if not error.is_passing or time.monotonic() - answered_at > ABSENCE_SECONDS:
+                if not error.is_transient or time.monotonic() - answered_at > MAX_OUTAGE_SECONDS:
                     raise
             remaining_seconds = started_at + timeout_seconds - time.monotonic()
             if remaining_seconds <= 0:
@@ -241,9 +254,9 @@ class Client(ArtifactClient):
                     f"Command {command_id} has not ended within {timeout_seconds:g} s; it goes on, wait longer for it."
                 )
             time.sleep(min(pause_seconds, remaining_seconds))
-            pause_seconds = min(2 * pause_seconds, longest)
+            pause_seconds = min(2 * pause_seconds, max_pause_seconds)
 
 
 def is_final(command: CommandAnswer) -> bool:
-    """Whether nothing can change any more. A state that this client does not know counts as final."""
+    """Return True if the command's state cannot change any more; an unknown state counts as final."""
     return command["state"] not in {CommandState.QUEUED, CommandState.RUNNING}

@@ -1,4 +1,4 @@
-"""One connection to the API: requests and answers, what is sent again, the token, TLS; knows no routes."""
+"""One connection to the API: requests, retries, token, TLS. Knows no routes."""
 
 import time
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ TIMEOUT_SECONDS = 10.0
 KEY_HEADER = "Idempotency-Key"
 
 _SAFE = frozenset({"GET", "HEAD", "DELETE"})
-"""Methods that can be sent twice: the second time changes nothing more."""
+"""Methods whose repetition has no further effect."""
 
 
 class ApiConnection:
-    """A session with one server; use it as a context manager. Not for use from several threads.
+    """A session with one server; use it as a context manager. Not safe to use from several threads.
 
-    `run` is the id of the run that is meant, None the server's default run. `ca_file` holds the certificates that a
-    server with TLS is checked against, None those of this machine. `timeout_seconds` is how long an answer may be
-    silent. `actor` and `source` (`api`, `cli` or `web`) are what the audit of commands shows beside the address.
+    `run` is the id of the run to use, None means the server's default run. `ca_file` contains the certificates by which
+    a TLS server is verified, None means those of this machine. `timeout_seconds` limits the time without data from the
+    server. `actor` and `source` (`api`, `cli` or `web`) are shown in the list of commands.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class ApiConnection:
         actor: str | None = None,
         source: str = "api",
     ) -> None:
-        """Connects only when asked something. Raises `UserError` when an argument cannot be used."""
+        """Prepare the session without connecting; raises `UserError` for an invalid argument."""
         self._url = _checked_url(url)
         self._prefix = f"/runs/{path_part(run)}" if run else ""
         self._verify = _checked_ca_file(ca_file) if ca_file else True
         self._timeout_seconds = timeout_seconds
         self._session = requests.Session()
-        # A proxy from the environment cannot reach this machine's loopback.
+        # A proxy from the environment cannot reach the loopback interface of this machine.
         self._session.trust_env = urlsplit(self._url).hostname not in {"127.0.0.1", "localhost", "::1"}
         self._session.auth = _Bearer(token)
         self._session.headers.update(
@@ -68,13 +68,13 @@ class ApiConnection:
         self.close()
 
     def close(self) -> None:
-        """Give back the connection."""
+        """Close the connection."""
         self._session.close()
 
     def _get_object(
-        self, path: str, query: Mapping[str, Any] | None = None, *, room_wide: bool = False
+        self, path: str, query: Mapping[str, Any] | None = None, *, server_wide: bool = False
     ) -> dict[str, Any]:
-        return self._json_object(self._send("GET", path, query, room_wide=room_wide))
+        return self._json_object(self._send("GET", path, query, server_wide=server_wide))
 
     def _get_text(self, path: str, query: Mapping[str, Any] | None = None) -> str:
         return self._send("GET", path, query, accept="text/plain").content.decode(errors="replace")
@@ -97,35 +97,36 @@ class ApiConnection:
         *,
         accept: str = "",
         headers: Mapping[str, str] | None = None,
-        silence_seconds: float = 0.0,
+        extra_seconds: float = 0.0,
         stream: bool = False,
-        room_wide: bool = False,
+        server_wide: bool = False,
         has_no_effect: bool = False,
     ) -> requests.Response:
-        """The answer to one request; sent again only where that is safe: without an effect, or under a key.
+        """Send a request and return the answer; retries only if the request has no effect or an idempotency key.
 
-        With `accept` the answer must be of this media type: a router's page is none. The server may be silent
-        `silence_seconds` longer than usual. Raises `ApiError`, `ServerUnreachableError`, `UntrustedServerError` or
-        `BadAnswerError`, and `UserError` for a header or body that cannot be sent.
+        With `accept`, the answer must have this media type, which excludes for example a router's login page.
+        `extra_seconds` is added to the timeout. `server_wide` routes do not depend on the run. Raises `ApiError`,
+        `ServerUnreachableError`, `UntrustedServerError` or `BadAnswerError`, and `UserError` for a header or body that
+        cannot be sent.
         """
         sent_headers = _checked_headers({**(headers or {}), **({"Accept": accept} if accept else {})})
-        read_seconds = self._timeout_seconds + silence_seconds
+        read_seconds = self._timeout_seconds + extra_seconds
         exchange = partial(
-            self._session.request, method, self._url + ("" if room_wide else self._prefix) + path, params=query,
+            self._session.request, method, self._url + ("" if server_wide else self._prefix) + path, params=query,
             json=body or None, headers=sent_headers, timeout=(min(CONNECT_SECONDS, read_seconds), read_seconds),
             verify=self._verify, stream=stream, allow_redirects=False,
         )  # fmt: skip
         has_effect = method not in _SAFE and not has_no_effect
         retry_policy = RetryPolicy(may_repeat=not has_effect or KEY_HEADER in sent_headers)
-        final: UserError
+        last_error: UserError
         while True:
             try:
                 return self._checked(exchange(), accept)
             except ApiError as refused:
-                pause, final = retry_policy.after_refusal(refused), refused
+                pause, last_error = retry_policy.after_refusal(refused), refused
             except FAILURES as failure:
                 pause = retry_policy.after_failure(failure)
-                final = error_for_failure(
+                last_error = error_for_failure(
                     self._url, failure, read_seconds, retry_policy.was_reached, has_effect=has_effect
                 )
             except requests.exceptions.InvalidJSONError:
@@ -133,7 +134,7 @@ class ApiConnection:
             except requests.RequestException as error:
                 raise BadAnswerError(f"The answer of {self._url} cannot be read ({error}).") from None
             if pause is None:
-                raise final from None
+                raise last_error from None
             time.sleep(pause)
 
     def _checked(self, response: requests.Response, accept: str) -> requests.Response:
@@ -145,7 +146,7 @@ class ApiConnection:
 
 
 class _Bearer(AuthBase):
-    """Sets the token itself, or nothing: otherwise a `.netrc` entry would replace it."""
+    """Authentication by token; also used without a token, because otherwise `requests` would apply a `.netrc` entry."""
 
     def __init__(self, token: str | None) -> None:
         if token and not _can_be_sent(token):
@@ -159,7 +160,7 @@ class _Bearer(AuthBase):
 
 
 def path_part(text: str) -> str:
-    """`text` as one part of a path; raises `UserError` for `.` and `..`, which would lead to another one."""
+    """Quote `text` as one segment of a path; raises `UserError` for `.` and `..`, which would change the path."""
     if text in {".", ".."}:
         raise UserError(f"Nothing is named {text!r}; give a name or an id.")
     return quote(text, safe="")
@@ -177,33 +178,33 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _checked_url(url: str) -> str:
-    """`url` without a trailing slash; raises `UserError` when it is not an HTTP address and nothing more."""
+    """Return `url` without trailing slashes; raises `UserError` if it is not a plain HTTP address."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        # A password would show in every error, and a query would swallow the paths.
-        usable = usable and not (parts.username or parts.password or parts.query or parts.fragment)
-        requests.Request("GET", url).prepare()  # whether `requests` would take it, too
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        # A password would appear in every error message, and paths would be appended to a query.
+        is_valid = is_valid and not (parts.username or parts.password or parts.query or parts.fragment)
+        requests.Request("GET", url).prepare()  # checks that `requests` accepts it
     except (ValueError, requests.RequestException):
-        usable = False
-    if not usable:
-        raise UserError(f"The server's address is {_shown(url)!r}, but must look like {DEFAULT_URL}.")
+        is_valid = False
+    if not is_valid:
+        raise UserError(f"The server's address is {_without_credentials(url)!r}, but must look like {DEFAULT_URL}.")
     return url.rstrip("/")
 
 
-def _shown(url: str) -> str:
-    """`url` without what may be a password."""
-    scheme, found, rest = url.rpartition("//")
-    return scheme + found + rest.rpartition("@")[2]
+def _without_credentials(url: str) -> str:
+    """Return `url` without user name and password, even if it is not a valid URL."""
+    scheme, slashes, rest = url.rpartition("//")
+    return scheme + slashes + rest.rpartition("@")[2]
 
 
 def _checked_ca_file(ca_file: Path | str) -> str:
-    """The file's path; raises `UserError` when there is none: `requests` would complain only when asked."""
+    """Return the file's path; raises `UserError` if it does not exist, which `requests` would report only later."""
     if not Path(ca_file).is_file():
         raise UserError(f"There is no file {ca_file} of certificates; give an existing one (--ca, LEITSTAND_CA).")
     return str(ca_file)
 
 
 def _sendable(actor: str) -> str:
-    """A name as the server takes it: at most 64 printable ASCII characters."""
-    return "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in actor)[:64]
+    """Return a name that the server accepts: at most 64 printable ASCII characters."""
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in actor)[:64]

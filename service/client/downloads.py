@@ -1,4 +1,4 @@
-"""Bytes from the API into a file: whole or not at all, resumed where the connection broke off, checked by sha256."""
+"""Downloads from the API into files: atomic, resumed after an interruption, checked by sha256."""
 
 import hashlib
 import os
@@ -15,23 +15,23 @@ from service.client.errors import BadAnswerError, ServerUnreachableError
 from service.client.retry import FAILURES
 from service.run.record import record_step
 
-PIECE_BYTES = 64 * 1024
-RESUMABLE_BYTES = 4 * 1024
-"""Pieces of a download that can be resumed: where it breaks off, the piece on its way is lost."""
-MOST_BREAKS = 5
-"""How often a download may break off without getting farther."""
-PLAIN = {"Accept-Encoding": "identity"}
-"""Compression on the way would count other bytes than the file's, and weaken its ETag."""
+CHUNK_BYTES = 64 * 1024
+RESUMABLE_CHUNK_BYTES = 4 * 1024
+"""Chunk size of a resumable download: an interruption loses the chunk in transit."""
+MAX_INTERRUPTIONS = 5
+"""Maximum number of interruptions of a download without progress."""
+UNCOMPRESSED = {"Accept-Encoding": "identity"}
+"""Compression would change the byte positions for resuming and make the ETag a weak one."""
 
-Ask = Callable[[Mapping[str, str]], requests.Response]
-"""Sends the request with these headers; the answer's body is not read yet."""
+SendRequest = Callable[[Mapping[str, str]], requests.Response]
+"""Sends a request with these headers and returns the answer before its body is read."""
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` at the end, durably; after an error nothing is left of it.
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file for writing that durably replaces `path` at the end; it is deleted after an error.
 
-    A link keeps its place, what it leads to is replaced. A device or a pipe is written as it is.
+    If `path` is a symbolic link, its target is replaced. A device or a pipe is written directly.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as special:
@@ -50,76 +50,77 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def pieces(response: requests.Response) -> Iterator[bytes]:
-    """The body piece by piece; raises `ServerUnreachableError` where it breaks off."""
+def iter_body(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body in chunks; raises `ServerUnreachableError` if the connection breaks."""
     with response:
         try:
-            yield from response.iter_content(PIECE_BYTES)
+            yield from response.iter_content(CHUNK_BYTES)
         except FAILURES:
             raise ServerUnreachableError("The answer broke off before its end; try again.") from None
 
 
-def save_record(ask: Ask, name: str, folder: Path) -> Path:
-    """Save the record that `ask` asks for in `folder` under its own name; returns its path.
+def save_record(send: SendRequest, name: str, folder: Path) -> Path:
+    """Save the record that `send` requests in `folder` under its own name; returns its path.
 
-    Where the connection breaks off, the rest is asked for. The bytes are checked against the ETag, which is their
-    sha256. Raises `BadAnswerError`, what `ask` raises, or `OSError`, and then leaves no file.
+    After an interruption, the rest is requested. The bytes are checked against the ETag, which is their sha256. Raises
+    `BadAnswerError`, the errors of `send`, or `OSError`, and then leaves no file.
     """
-    response = ask(PLAIN)
+    response = send(UNCOMPRESSED)
     saved_name = _saved_name(name, response)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / saved_name
-    with whole_file(path) as file:
-        found = _receive(ask, response, file)
-        if found.tag != f'"{found.sha256}"':
-            raise BadAnswerError(f"{saved_name} arrived damaged (its sha256 is not {found.tag!r}); try again.")
+    with atomic_file(path) as file:
+        received = _receive(send, response, file)
+        if received.tag != f'"{received.sha256}"':
+            raise BadAnswerError(f"{saved_name} arrived damaged (its sha256 is not {received.tag!r}); try again.")
     return path
 
 
-class _Received:
-    """What has arrived of a file so far."""
+class _ReceivedBytes:
+    """Count and hash of the bytes of a file received so far, and the file's ETag."""
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
         self.size = 0
         self._hash = hashlib.sha256()
 
-    def add(self, piece: bytes) -> None:
-        self.size += len(piece)
-        self._hash.update(piece)
+    def add(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        self._hash.update(chunk)
 
     @property
     def sha256(self) -> str:
         return self._hash.hexdigest()
 
 
-def _receive(ask: Ask, response: requests.Response, file: IO[bytes]) -> _Received:
-    """Write the body to `file`, asking for the rest where it breaks off; a file that changed begins anew."""
-    received = _Received(response.headers.get("ETag", ""))
-    breaks, farthest = 0, 0
+def _receive(send: SendRequest, response: requests.Response, file: IO[bytes]) -> _ReceivedBytes:
+    """Write the body to `file`; requests the rest after an interruption, or the whole file again if it has changed."""
+    received = _ReceivedBytes(response.headers.get("ETag", ""))
+    interruptions, max_size = 0, 0
     while True:
         with response:
             try:
-                for piece in response.iter_content(RESUMABLE_BYTES):
-                    file.write(piece)
-                    received.add(piece)
+                for chunk in response.iter_content(RESUMABLE_CHUNK_BYTES):
+                    file.write(chunk)
+                    received.add(chunk)
             except FAILURES:
-                breaks, farthest = (1, received.size) if received.size > farthest else (breaks + 1, farthest)
+                has_progress = received.size > max_size
+                interruptions, max_size = (1, received.size) if has_progress else (interruptions + 1, max_size)
             else:
                 return received
-        if breaks > MOST_BREAKS:
+        if interruptions > MAX_INTERRUPTIONS:
             raise ServerUnreachableError("The download broke off several times at the same place; try again later.")
-        response = ask({**PLAIN, "Range": f"bytes={received.size}-", "If-Range": received.tag})
+        response = send({**UNCOMPRESSED, "Range": f"bytes={received.size}-", "If-Range": received.tag})
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
-            received = _Received(response.headers.get("ETag", ""))
+            received = _ReceivedBytes(response.headers.get("ETag", ""))
             file.seek(0)
             file.truncate()
 
 
 def _saved_name(name: str, response: requests.Response) -> str:
-    """The file name to save under: `name`, or for `latest` the one that the server gives; never a path."""
-    _, found, offered = response.headers.get("Content-Disposition", "").partition("filename=")
-    for candidate in (name, offered.split(";")[0].strip('" ') if found else ""):
+    """Return the file name to save under: `name`, or for `latest` the one sent by the server; never a path."""
+    _, separator, sent_name = response.headers.get("Content-Disposition", "").partition("filename=")
+    for candidate in (name, sent_name.split(";")[0].strip('" ') if separator else ""):
         if record_step(candidate) is not None:
             return candidate
     raise BadAnswerError(f"The server sent no name of a record for {name!r}; check its version.")

@@ -1,4 +1,4 @@
-"""Every way in which asking the API can fail, as one sentence with a stable name and an exit code."""
+"""Errors of requests to the API; each has a one-sentence text, a stable name and an exit code."""
 
 import time
 from email.utils import parsedate_to_datetime
@@ -9,7 +9,7 @@ import requests
 from service.errors import UserError
 
 FINAL_REFUSALS = frozenset({"no-run", "no-trainer"})
-"""Refusals with status 503 that asking again in a moment does not change."""
+"""Problem types with status 503 that a retry after a short time does not change."""
 
 _EXIT_CODES = {
     int(HTTPStatus.REQUEST_TIMEOUT): 1,
@@ -20,7 +20,7 @@ _EXIT_CODES = {
     int(HTTPStatus.SERVICE_UNAVAILABLE): 3,
     int(HTTPStatus.GATEWAY_TIMEOUT): 3,
 }
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -32,10 +32,10 @@ _PASSING = frozenset(
 
 
 class ApiError(UserError):
-    """The server refused; its sentence is the text.
+    """An error status of the server; the text is the server's sentence.
 
-    `status` is the HTTP status, `slug` the problem's stable type (`no-trainer`), empty where something else answered,
-    and `retry_after_seconds` the pause that the server asked for, or None.
+    `status` is the HTTP status, `slug` the problem's stable type (`no-trainer`), which is empty if something other than
+    the API answered. `retry_after_seconds` is the pause that the server requested, or None.
     """
 
     def __init__(self, text: str, status: int, slug: str = "", retry_after_seconds: float | None = None) -> None:
@@ -46,63 +46,66 @@ class ApiError(UserError):
         self.exit_code = _EXIT_CODES.get(status, 2 if status < 500 else 1)
 
     @property
-    def is_passing(self) -> bool:
-        """Whether the same request may be accepted in a moment: too many requests, a store that is locked."""
-        return self.status in _PASSING and self.slug not in FINAL_REFUSALS
+    def is_transient(self) -> bool:
+        """True if a retry after a short time may succeed, for example after too many requests or for a locked store."""
+        return self.status in _TRANSIENT and self.slug not in FINAL_REFUSALS
 
 
 class ServerUnreachableError(UserError):
-    """Nothing answers at the server's address, or not to the end."""
+    """No answer, or an incomplete one, from the server's address."""
 
     exit_code = 3
     slug = "server-unreachable"
-    is_passing = True
+    is_transient = True
 
 
 class UntrustedServerError(UserError):
-    """No TLS connection to this server can be trusted: another certificate, or none."""
+    """A TLS connection that cannot be trusted: the certificate is invalid or missing."""
 
     slug = "untrusted-server"
 
 
 class BadAnswerError(UserError):
-    """The server's answer is not one of this API, or arrived damaged."""
+    """An answer that is not one of this API, or was damaged in transit."""
 
     exit_code = 1
     slug = "bad-answer"
 
 
 class WaitTimeoutError(UserError):
-    """A command did not end within the time allowed; it goes on."""
+    """A command that did not end within the given time; it is not cancelled."""
 
     exit_code = 124
     slug = "wait-timeout"
 
 
 def error_for_response(url: str, response: requests.Response) -> ApiError:
-    """The error for an answer of 300 or above: the server's own sentence, or what it answered instead of one."""
+    """Return the error for a status of 300 or above, with the server's sentence or else its status as text."""
     try:
         problem = response.json()
     except (requests.JSONDecodeError, requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
         problem = None
-    found = problem if isinstance(problem, dict) else {}
-    text, kind = found.get("detail") or found.get("title"), found.get("type")
+    fields = problem if isinstance(problem, dict) else {}
+    text, kind = fields.get("detail") or fields.get("title"), fields.get("type")
     slug = kind.rpartition("/")[2] if isinstance(kind, str) else ""
     if not isinstance(text, str):
         answer = f"{response.status_code} {response.reason}"
         text, slug = f"{url} answered {answer}; check that this is the address of Leitstand's API.", ""
-    return ApiError(text, response.status_code, slug, _pause_asked_for(response.headers.get("Retry-After")))
+    return ApiError(text, response.status_code, slug, _retry_after_seconds(response.headers.get("Retry-After")))
 
 
 def not_our_api(url: str) -> BadAnswerError:
-    """The error for an answer that is no refusal and not what was asked for."""
+    """Return the error for an answer that has a success status, but does not come from this API."""
     return BadAnswerError(f"{url} does not answer as Leitstand's API does; check the address.")
 
 
 def error_for_failure(
     url: str, failure: requests.RequestException, read_seconds: float, was_reached: bool, *, has_effect: bool
 ) -> UserError:
-    """The error for a connection that failed for good."""
+    """Return the error for a connection that failed and is not retried.
+
+    `was_reached`: the server may have received a request; `has_effect`: the request may have changed something.
+    """
     if isinstance(failure, requests.exceptions.SSLError):
         return UntrustedServerError(
             f"No trusted TLS connection to {url} ({_tls_reason(failure)}): check the address, or name the file of its "
@@ -117,16 +120,16 @@ def error_for_failure(
             f"Nothing answers at {url}: start it with `leitstand up` or `leitstand serve`, or give its address (--url, "
             "LEITSTAND_URL)."
         )
-    doubt = " and may or may not have taken the command" if has_effect else ""
+    uncertainty = " and may or may not have taken the command" if has_effect else ""
     if isinstance(failure, requests.ReadTimeout):
         return ServerUnreachableError(
-            f"{url} did not answer within {read_seconds:g} s{doubt}; look at the server's output."
+            f"{url} did not answer within {read_seconds:g} s{uncertainty}; look at the server's output."
         )
-    return ServerUnreachableError(f"{url} was reached, but broke off{doubt}; look at the server's output.")
+    return ServerUnreachableError(f"{url} was reached, but broke off{uncertainty}; look at the server's output.")
 
 
-def _pause_asked_for(retry_after: str | None) -> float | None:
-    """Seconds of a header `Retry-After`, which is a number or a date; None where it says nothing."""
+def _retry_after_seconds(retry_after: str | None) -> float | None:
+    """Return the seconds in a `Retry-After` header, which is a number or a date; None if it is missing or invalid."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
@@ -137,6 +140,6 @@ def _pause_asked_for(retry_after: str | None) -> float | None:
 
 
 def _tls_reason(failure: requests.exceptions.SSLError) -> str:
-    """OpenSSL's own words, such as `certificate verify failed: self-signed certificate`."""
+    """Return OpenSSL's message, such as `certificate verify failed: self-signed certificate`."""
     text = str(failure)
     return text.rpartition("] ")[2].partition(" (_ssl")[0]

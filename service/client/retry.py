@@ -1,4 +1,4 @@
-"""When one request is sent again, and after which pause; only for requests that may be sent twice."""
+"""Retry policy of one request; only requests that may be sent twice are repeated."""
 
 import time
 
@@ -8,22 +8,22 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from service.client.errors import ApiError
 
 UNREACHED_PAUSES_SECONDS = (0.1, 0.4)
-"""Pauses before asking again where nothing was ever reached: most likely nobody serves there."""
-ABSENCE_SECONDS = 15.0
-"""How long a server may stay away that was reached and broke off: the launcher restarts an API that died."""
-MOST_REFUSALS = 4
-"""How often a request that is refused for the moment is sent again."""
-USUAL_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
-"""The pause after a refusal that names none; a server that asks for a longer one is not waited for."""
+"""Pauses before retries if no connection was ever established: most likely there is no server."""
+MAX_OUTAGE_SECONDS = 15.0
+"""Duration of retries after an established connection broke: the launcher restarts an API that died."""
+MAX_REFUSAL_RETRIES = 4
+"""Maximum number of retries after answers with a transient error status."""
+DEFAULT_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
+"""Pause after an error status without `Retry-After`; there is no retry if the server requests a longer pause."""
 
 FAILURES = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-"""What a connection that breaks raises, `requests.exceptions.SSLError` included."""
+"""Exceptions of a broken connection; they include `requests.exceptions.SSLError`."""
 
-_FIRST_PAUSE_SECONDS, _LONGEST_STEP_SECONDS = 0.1, 2.0
+_FIRST_PAUSE_SECONDS, _MAX_BACKOFF_SECONDS = 0.1, 2.0
 
 
 class RetryPolicy:
-    """The attempts at one request. Each method says how long to pause before the next, None when there is none."""
+    """The retry state of one request. Methods return the pause in seconds before the next attempt, or None for none."""
 
     def __init__(self, *, may_repeat: bool) -> None:
         self._may_repeat = may_repeat
@@ -33,34 +33,34 @@ class RetryPolicy:
 
     @property
     def was_reached(self) -> bool:
-        """Whether the server may have seen the request in one of them."""
+        """True if the server may have received the request in one of the attempts."""
         return self._lost_at is not None
 
     def after_failure(self, failure: requests.RequestException) -> float | None:
-        """The pause after a connection that failed."""
+        """Return the pause after a failed connection."""
         now = time.monotonic()
         self._failures += 1
-        if self._lost_at is None and not _was_never_reached(failure):
+        if self._lost_at is None and not _never_connected(failure):
             self._lost_at = now
         if not self._may_repeat or isinstance(failure, requests.exceptions.SSLError):
             return None
         if self._lost_at is None:
-            left = UNREACHED_PAUSES_SECONDS[self._failures - 1 :]
-            return left[0] if left else None
-        pause = min(_FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), _LONGEST_STEP_SECONDS)
-        return pause if now + pause < self._lost_at + ABSENCE_SECONDS else None
+            remaining = UNREACHED_PAUSES_SECONDS[self._failures - 1 :]
+            return remaining[0] if remaining else None
+        pause = min(_FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), _MAX_BACKOFF_SECONDS)
+        return pause if now + pause < self._lost_at + MAX_OUTAGE_SECONDS else None
 
     def after_refusal(self, refused: ApiError) -> float | None:
-        """The pause after an answer of 300 or above."""
+        """Return the pause after an answer with a status of 300 or above."""
         self._refusals += 1
-        if not self._may_repeat or not refused.is_passing or self._refusals > MOST_REFUSALS:
+        if not self._may_repeat or not refused.is_transient or self._refusals > MAX_REFUSAL_RETRIES:
             return None
-        pause = USUAL_PAUSE_SECONDS if refused.retry_after_seconds is None else refused.retry_after_seconds
-        return pause if pause <= LONGEST_PAUSE_SECONDS else None
+        pause = DEFAULT_PAUSE_SECONDS if refused.retry_after_seconds is None else refused.retry_after_seconds
+        return pause if pause <= MAX_PAUSE_SECONDS else None
 
 
-def _was_never_reached(failure: requests.RequestException) -> bool:
-    """Whether no connection came about: the server cannot have seen the request."""
+def _never_connected(failure: requests.RequestException) -> bool:
+    """Return True if no connection was established, so the server cannot have received the request."""
     if isinstance(failure, requests.ConnectTimeout | requests.exceptions.ProxyError):
         return True
     cause = failure.args[0] if failure.args else None

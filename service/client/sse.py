@@ -1,4 +1,4 @@
-"""Following the API's server-sent events: parsed, and taken up again where the connection broke off."""
+"""Reads the API's server-sent events; resumes the stream after the connection breaks."""
 
 import json
 import time
@@ -9,21 +9,21 @@ from typing import Any
 
 import requests
 
-from service.client.downloads import PLAIN, Ask
+from service.client.downloads import UNCOMPRESSED, SendRequest
 from service.client.errors import ApiError, BadAnswerError, ServerUnreachableError
 from service.client.retry import FAILURES
 
-HEARTBEAT_SECONDS = 45.0
-"""A stream that is silent for longer is dead: three of the server's signs of life are missing."""
-ABSENCE_SECONDS = 300.0
-"""How long the server of a stream may stay away."""
-SHORTEST_PAUSE_SECONDS, USUAL_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0, 15.0
-"""Pauses before a stream is taken up again; the server may name another than the usual one."""
+STREAM_TIMEOUT_SECONDS = 45.0
+"""Time without data after which a stream counts as dead: three heartbeats of the server are missing."""
+MAX_OUTAGE_SECONDS = 300.0
+"""Duration of the attempts to resume a stream."""
+MIN_PAUSE_SECONDS, DEFAULT_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 1.0, 15.0
+"""Pauses before a stream is resumed; the server may send another value than the default."""
 
 
 @dataclass(frozen=True)
 class LiveEvent:
-    """One event. `id` names its place in the run's journal, and is empty where the event is not kept there."""
+    """One event. `id` is a cursor into the run's event log, and empty if the event has none."""
 
     id: str
     kind: str
@@ -31,15 +31,15 @@ class LiveEvent:
 
 
 class EventParser:
-    """Makes events of lines (WHATWG HTML, 9.2.6); remembers where the stream is, over several connections."""
+    """Parses lines into events (WHATWG HTML, 9.2.6); keeps the position in the stream over several connections."""
 
     def __init__(self, last_event_id: str = "") -> None:
         self.last_event_id = last_event_id
-        self.pause_seconds = USUAL_PAUSE_SECONDS
-        """How long the server wants a client to wait before it comes back."""
+        self.pause_seconds = DEFAULT_PAUSE_SECONDS
+        """Pause before reconnecting; the server may set it."""
 
     def events(self, lines: Iterable[str]) -> Iterator[LiveEvent]:
-        """The events of one connection; one that is not whole is dropped. Raises `BadAnswerError`."""
+        """Yield the events of one connection; an incomplete event at its end is discarded. Raises `BadAnswerError`."""
         kind, event_id = "message", ""
         data: list[str] = []
         for line in lines:
@@ -61,41 +61,46 @@ class EventParser:
                 self.pause_seconds = int(value) / 1000
 
 
-def follow(ask: Ask, last_event_id: str = "", absence_seconds: float = ABSENCE_SECONDS) -> Iterator[LiveEvent]:
-    """All events, for ever. Raises what `ask` raises at the start, and later when the server stays away or refuses."""
+def follow(
+    send: SendRequest, last_event_id: str = "", max_outage_seconds: float = MAX_OUTAGE_SECONDS
+) -> Iterator[LiveEvent]:
+    """Yield all events without end.
+
+    Raises the errors of `send` for the first request, and later if the server refuses or is unreachable for too long.
+    """
     parser = EventParser(last_event_id)
-    response = ask(_headers(parser))
+    response = send(_headers(parser))
     while True:
-        # An accident is like an orderly end: the rest is asked for.
+        # A broken connection is handled like a regular end: the stream is resumed.
         with response, suppress(*FAILURES):
             yield from parser.events(_lines(response))
-        response = _again(ask, parser, absence_seconds)
+        response = _reconnect(send, parser, max_outage_seconds)
 
 
-def _again(ask: Ask, parser: EventParser, absence_seconds: float) -> requests.Response:
-    lost_at, pause_seconds = time.monotonic(), max(parser.pause_seconds, SHORTEST_PAUSE_SECONDS)
+def _reconnect(send: SendRequest, parser: EventParser, max_outage_seconds: float) -> requests.Response:
+    lost_at, pause_seconds = time.monotonic(), max(parser.pause_seconds, MIN_PAUSE_SECONDS)
     while True:
         time.sleep(pause_seconds)
-        pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+        pause_seconds = min(2 * pause_seconds, MAX_PAUSE_SECONDS)
         try:
-            return ask(_headers(parser))
+            return send(_headers(parser))
         except (ServerUnreachableError, ApiError) as error:
-            if not error.is_passing or time.monotonic() - lost_at > absence_seconds:
+            if not error.is_transient or time.monotonic() - lost_at > max_outage_seconds:
                 raise
 
 
 def _headers(parser: EventParser) -> dict[str, str]:
-    place = {"Last-Event-ID": parser.last_event_id} if parser.last_event_id else {}
-    return {**PLAIN, **place}
+    position = {"Last-Event-ID": parser.last_event_id} if parser.last_event_id else {}
+    return {**UNCOMPRESSED, **position}
 
 
 def _lines(response: requests.Response) -> Iterator[str]:
-    """The lines as they arrive; the line that the connection breaks off in is left out."""
-    # Chunks come as they are sent. Of a body without any, asking for more than a byte would wait for the end.
+    """Yield the lines as they arrive; an incomplete last line is left out."""
+    # Chunks arrive as they are sent. Without chunked encoding, reading more than one byte would block until the end.
     is_chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
     rest = b""
-    for piece in response.iter_content(None if is_chunked else 1):
-        *lines, rest = (rest + piece).split(b"\n")
+    for chunk in response.iter_content(None if is_chunked else 1):
+        *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             yield line.removesuffix(b"\r").decode(errors="replace")
 

@@ -1,4 +1,4 @@
-"""Every setting: its table, its loading from file, environment and command line, and what may change during a run.
+"""Every setting: its definition, loading from file, environment and command line, and changes during a run.
 
-Never knows who reads a setting.
+Never depends on the code that uses a setting.
 """

@@ -1,6 +1,6 @@
-"""Renders the tables of `docs/configuration.md` from the settings themselves: `python -m service.config.docs`.
+"""Generates the tables of `docs/configuration.md` from the settings: `python -m service.config.docs`.
 
-Only what stands between the page's markers is replaced; every other line of it is written by hand.
+Only the text between the page's markers is replaced; all other lines are written by hand.
 """
 
 import inspect
@@ -27,7 +27,7 @@ _TYPES = {int: "whole number", float: "number", bool: "`true` or `false`", str: 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Bring the page, or the one given as the only argument, up to date; returns the exit code."""
+    """Update the page, or the page given as the only argument; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     page = Path(given[0]) if given else PAGE
     try:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def updated(page: str) -> str:
-    """The page's text with its tables made anew; raises `UserError` when its markers are missing."""
+    """Return the page's text with regenerated tables; raises `UserError` if its markers are missing."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -49,9 +49,9 @@ def updated(page: str) -> str:
 
 
 def render_tables() -> str:
-    """All settings, grouped as in `service/config/settings.py`, then the names of the original trainer."""
-    known = {item.name: item for item in fields(RunConfig)}
-    blocks = [_section(group, [_row(known[name]) for name in names]) for group, names in groups().items()]
+    """Return the tables of all settings, grouped as in `service/config/settings.py`, and of the original names."""
+    by_name = {item.name: item for item in fields(RunConfig)}
+    blocks = [_section(group, [_row(by_name[name]) for name in names]) for group, names in groups().items()]
     renamed = [(f"`{old}`", f"`{new}`") for old, new in RENAMED.items()]
     retired = [(f"`{name}`", reason) for name, reason in WITHOUT_EFFECT.items()]
     blocks.append(f"### Other names that are understood\n\n{_table(('original name', 'setting'), renamed)}")
@@ -60,7 +60,7 @@ def render_tables() -> str:
 
 
 def groups() -> dict[str, list[str]]:
-    """{heading: settings}, both as the comments and fields of `RunConfig` have them."""
+    """Return {heading: settings} from the comments and fields in the source of `RunConfig`."""
     found: dict[str, list[str]] = {}
     for match in _GROUP_OR_SETTING.finditer(inspect.getsource(RunConfig)):
         if match["group"]:
@@ -97,7 +97,7 @@ def _allowed(kind: type, rule: SettingRule) -> str:
 
 
 def _bound(value: float) -> str:
-    """A bound in full: 2147483647 rather than 2.14748e+09."""
+    """Return a bound with all digits: 2147483647 rather than 2.14748e+09."""
     return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 

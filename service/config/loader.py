@@ -1,7 +1,7 @@
-"""Reading settings: defaults < TOML file < environment < `--set KEY=VALUE`, each value checked, its origin kept.
+"""Loads settings: defaults < TOML file < environment < `--set KEY=VALUE`; checks each value and records its origin.
 
-The environment is read as `LEITSTAND_<KEY>` or as the plain `<KEY>`; the former wins, and an unknown
-`LEITSTAND_<KEY>` is an error, which a plain name cannot be. This is the only module that reads settings there.
+Environment variables are `LEITSTAND_<KEY>` or plain `<KEY>`; the former take precedence. An unknown `LEITSTAND_<KEY>`
+is an error, unknown plain names are ignored. No other module reads settings from the environment.
 """
 
 import difflib
@@ -15,10 +15,10 @@ from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig, Value
 from service.errors import SettingError
 
 PREFIX = "LEITSTAND_"
-FOR_OTHERS = frozenset(
+NOT_SETTINGS = frozenset(
     {"LEITSTAND_URL", "LEITSTAND_TOKEN", "LEITSTAND_RUN", "LEITSTAND_CA", "LEITSTAND_CONFIG", "LEITSTAND_METRIC_IMAGES"}
 )
-"""Variables with our prefix that are not settings of a run: the client's, the launcher's and the tests'."""
+"""Variables with our prefix that are not settings of a run, but are used by the client, the launcher and the tests."""
 
 SECRET = frozenset({"api_token", "store_url", "webhook_secret", "webhook_url"})
 NAMES = tuple(item.name.upper() for item in fields(RunConfig))
@@ -26,7 +26,7 @@ NAMES = tuple(item.name.upper() for item in fields(RunConfig))
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A checked configuration together with the origin of every value that is not a default."""
+    """A checked configuration, and the origin of every value that is not a default."""
 
     config: RunConfig
     origins: Mapping[str, str]
@@ -35,8 +35,8 @@ class LoadedConfig:
 def load_config(path: Path | None, overrides: Iterable[str], environment: Mapping[str, str]) -> LoadedConfig:
     """Merge all sources into one checked `RunConfig`.
 
-    `overrides` are `KEY=VALUE` texts. Raises `SettingError` for an unknown key (naming the nearest right one), a value
-    of the wrong type or out of range, and for a file that is missing or is not TOML.
+    `overrides` are `KEY=VALUE` texts. Raises `SettingError` for an unknown key (and suggests the most similar one), a
+    value of the wrong type or out of range, and a file that is missing or not valid TOML.
     """
     values: dict[str, Value] = {}
     origins: dict[str, str] = {}
@@ -49,7 +49,7 @@ def load_config(path: Path | None, overrides: Iterable[str], environment: Mappin
 
 
 def canonical_name(key: str) -> str:
-    """The setting's name in capitals; raises `SettingError` naming the nearest right one when there is none."""
+    """Return the setting's upper-case name; raises `SettingError` that suggests the most similar one if unknown."""
     name = key.strip().upper()
     if name in WITHOUT_EFFECT:
         raise SettingError(f"{name} has no effect here ({WITHOUT_EFFECT[name]}); remove it.")
@@ -62,7 +62,7 @@ def canonical_name(key: str) -> str:
 
 
 def convert(name: str, raw: Any) -> Value:
-    """`raw` (a TOML value or a text) as the setting's type; raises `SettingError` when it is not one."""
+    """Convert `raw` (a TOML value or a text) to the setting's type; raises `SettingError` if that is impossible."""
     target = RunConfig.__annotations__[name.lower()]
     try:
         return _convert_to(target, raw)
@@ -71,8 +71,8 @@ def convert(name: str, raw: Any) -> Value:
         raise SettingError(f"{name} is {raw!r}, but must be {wanted}.") from None
 
 
-def as_text(config: RunConfig) -> dict[str, int | float | bool | str]:
-    """The settings as plain JSON values under their capital names, secrets masked."""
+def plain_values(config: RunConfig) -> dict[str, int | float | bool | str]:
+    """Return the settings as plain JSON values by upper-case names, secrets masked."""
     plain: dict[str, int | float | bool | str] = {}
     for item in fields(config):
         value = getattr(config, item.name)
@@ -131,7 +131,7 @@ def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, dict[st
     prefixed = {
         key.removeprefix(PREFIX): value
         for key, value in environment.items()
-        if key.startswith(PREFIX) and key not in FOR_OTHERS and value  # empty means unset
+        if key.startswith(PREFIX) and key not in NOT_SETTINGS and value  # empty means unset
     }
     return [("environment", plain), ("environment", prefixed)]
 

@@ -1,7 +1,7 @@
-"""Every setting of a run, in one frozen table: name, default, unit, range, meaning.
+"""Definition of every setting of a run: name, default, unit, range, meaning.
 
-A setting is written in capitals (`VAL_STEP_EVERY`) wherever a person meets it and as a lower-case attribute in code.
-`service/config/loader.py` reads values into this table; nothing else does.
+Users write a setting in upper case (`VAL_STEP_EVERY`); in code it is a lower-case attribute.
+`service/config/loader.py` is the only module that loads values into it.
 """
 
 from dataclasses import dataclass, field, fields
@@ -21,7 +21,7 @@ RENAMED = {
     "GRAD_CLIP": "INITIAL_GRAD_CLIP",
     "USE_GRADIENT_CHECKPOINTING": "ACTIVATION_CHECKPOINTING",
 }
-"""Names of the original trainer that live on under another name; both are understood."""
+"""Names of the original trainer that have been renamed; both names are accepted."""
 
 WITHOUT_EFFECT = {
     "HIST_STEP_EVERY": "it never had a consumer",
@@ -29,12 +29,12 @@ WITHOUT_EFFECT = {
     "LR_UPDATE_EVERY": "the learning rate is computed anew for every step",
     "VAL_BATCH_SIZE": "validation scores one image at a time",
 }
-"""Names of the original trainer that nothing reads; giving one is an error, because it would silently do nothing."""
+"""Names of the original trainer that have no effect; using one is an error rather than being ignored silently."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingRule:
-    """What a setting's value must satisfy, and what it means."""
+    """Allowed values and meaning of a setting."""
 
     meaning: str
     minimum: float | None = None
@@ -42,7 +42,7 @@ class SettingRule:
     choices: tuple[str, ...] = ()
 
     def check(self, name: str, value: Value) -> None:
-        """Raise `SettingError` naming the value and the range when `value` is not allowed."""
+        """Raise `SettingError` with value and range if `value` is not allowed."""
         if self.choices and value not in self.choices:
             raise SettingError(f"{name} is {value!r}, but must be one of: {', '.join(self.choices)}.")
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -53,7 +53,7 @@ class SettingRule:
             raise SettingError(f"{name} is {value}, but must be {self.range_text()}.")
 
     def range_text(self) -> str:
-        """The allowed range in words, or an empty string."""
+        """Return a description of the allowed range, or an empty string."""
         if self.choices:
             return " or ".join(f"`{choice}`" for choice in self.choices)
         if self.minimum is not None and self.maximum is not None:
@@ -68,14 +68,14 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field that carries its rule; `Any` because it stands for fields of every type."""
+    """Return a dataclass field with its rule; typed as `Any`, because fields have different types."""
     rule = SettingRule(meaning=meaning, minimum=minimum, maximum=maximum, choices=choices)
     return field(default=default, metadata={"rule": rule})
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """The effective settings of one run. Construction checks every range and every contradiction between settings."""
+    """The effective settings of one run; the constructor checks all ranges and contradictions between settings."""
 
     # Where
     data_root: Path = setting(_DEFAULT_RUN, "run directory: everything a run writes (the Learning directory)")
@@ -173,18 +173,18 @@ class RunConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             rule_of(item.name).check(item.name.upper(), getattr(self, item.name))
-        check_together(self)
+        check_consistency(self)
 
 
 def rule_of(attribute: str) -> SettingRule:
-    """The rule of the setting with this lower-case attribute name."""
+    """Return the rule of the setting with this lower-case attribute name."""
     rule = RunConfig.__dataclass_fields__[attribute].metadata["rule"]
     assert isinstance(rule, SettingRule)
     return rule
 
 
-def check_together(config: RunConfig) -> None:
-    """Raise `SettingError` where settings contradict each other."""
+def check_consistency(config: RunConfig) -> None:
+    """Raise `SettingError` if settings contradict each other."""
     if config.min_lr > config.max_lr:
         raise SettingError(f"MIN_LR is {config.min_lr:g}, but must not exceed MAX_LR, which is {config.max_lr:g}.")
     if config.n_frames % 2 == 0:

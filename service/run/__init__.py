@@ -1,4 +1,4 @@
-"""A run on disk and in words: its directory, its record, its states.
+"""A run's directory, record and states.
 
-Never the store.
+Never accesses the store.
 """

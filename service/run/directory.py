@@ -1,6 +1,6 @@
-"""The run directory (`DATA_ROOT`): where each thing lies, and how a start takes possession of it.
+"""The run directory (`DATA_ROOT`): its paths, its archive, and the claim that a trainer makes on it.
 
-Nothing is ever deleted here: a fresh start moves an earlier run's files into `archive/<run id>/`.
+Nothing is ever deleted: a fresh start moves the files of the earlier run to `archive/<run id>/`.
 """
 
 import fcntl
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from service.atomic_files import sync_folder, write_atomically
-from service.config.loader import LoadedConfig, as_text
+from service.config.loader import LoadedConfig, plain_values
 from service.errors import RunDirectoryError
 from service.run.record import list_records, record_step
 
-OF_A_RUN = ("checkpoints", "previews", "tensorboard", "training.log", "config.json", "run.json", "leitstand.db")
+RUN_ENTRIES = ("checkpoints", "previews", "tensorboard", "training.log", "config.json", "run.json", "leitstand.db")
 LOCK_POLL_SECONDS = 0.1
 STORE_COMPANIONS = ("leitstand.db-wal", "leitstand.db-shm")
 
@@ -40,26 +40,26 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
-        """`config.json`: the effective settings and where each came from."""
+        """`config.json`: the effective settings and the origin of each."""
         return self.root / "config.json"
 
     @property
     def identity(self) -> Path:
-        """`run.json`: the run's id."""
+        """`run.json`, which holds the run's id."""
         return self.root / "run.json"
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of saved states."""
+        """The folder of checkpoints."""
         return self.root / "checkpoints"
 
     @property
     def previews(self) -> Path:
-        """The folder of preview pictures."""
+        """The folder of preview images."""
         return self.root / "previews"
 
     def run_id(self) -> str | None:
-        """The id of the run that lives here, or None."""
+        """Return the id of the run in this directory, or None; raises `RunDirectoryError` if `run.json` is damaged."""
         try:
             return str(json.loads(self.identity.read_text())["run_id"])
         except FileNotFoundError:
@@ -70,26 +70,26 @@ class RunDirectory:
             ) from None
 
     def holds_run(self) -> bool:
-        """Whether anything of a run lies here that a new start must not touch; a failed start leaves only its name."""
-        return any(path.name not in {"run.json", "config.json"} for path in self._belongings())
+        """Return True if there are files that a new run must not overwrite; id and config alone do not count."""
+        return any(path.name not in {"run.json", "config.json"} for path in self._run_entries())
 
-    def _belongings(self) -> list[Path]:
+    def _run_entries(self) -> list[Path]:
         if not self.root.is_dir():
             return []
-        names = {*OF_A_RUN, *STORE_COMPANIONS}
+        names = {*RUN_ENTRIES, *STORE_COMPANIONS}
         return [path for path in self.root.iterdir() if path.name in names or record_step(path.name) is not None]
 
     def archive(self) -> Path | None:
-        """Move everything of the run that lives here into `archive/<run id>/`; returns that folder, or None."""
-        belongings = self._belongings()
-        if not belongings:
+        """Move all files of the run to `archive/<run id>/`; returns that folder, or None if there were no files."""
+        entries = self._run_entries()
+        if not entries:
             return None
         target = self._archive_folder(self._archived_id())
-        for path in sorted(belongings):  # the store before its companions: without it, no reader makes them again
+        for path in sorted(entries):  # the store first: without it, no reader creates its companion files again
             try:
                 path.rename(target / path.name)
             except FileNotFoundError:
-                # SQLite takes its companion files away when the last reader, such as an API, leaves.
+                # SQLite deletes its companion files when the last reader, such as an API, closes the store.
                 if path.name not in STORE_COMPANIONS:
                     raise
         sync_folder(target)
@@ -97,28 +97,29 @@ class RunDirectory:
         return target
 
     def archive_of_branch(self, run_id: str, branch: int) -> Path:
-        """A folder, not there yet, for what a rollback from this branch leaves behind."""
+        """Return the path of a new archive folder for the records that a rollback from this branch removes."""
         return self._free_name(f"{run_id}-branch-{branch}")
 
     def archive_records_after(self, step: int, target: Path | None = None) -> list[Path]:
-        """Move records and previews of later steps aside, so that a run that goes on at `step` never overwrites one.
+        """Move records and previews after `step` to the archive, so that a run that continues at `step` keeps them.
 
-        `target` is the folder for them; without it, a new one below `archive/` that says after which step.
+        `target` is the archive folder; without it, `archive/<run id>-after-<step>` is used. Returns the old paths of
+        the moved records.
         """
-        later = [path for found, path in list_records(self.root) if found > step]
-        pictures = [path for path in _entries(self.previews) if _preview_step(path.name) > step]
-        if later or pictures:
+        records = [path for saved_step, path in list_records(self.root) if saved_step > step]
+        previews = [path for path in _entries(self.previews) if _preview_step(path.name) > step]
+        if records or previews:
             target = target or self._archive_folder(f"{self.run_id()}-after-{step}")
             target.mkdir(parents=True, exist_ok=True)
-            for path in later:
+            for path in records:
                 path.rename(target / path.name)
-            if pictures:
+            if previews:
                 (target / self.previews.name).mkdir(exist_ok=True)
-            for path in pictures:
+            for path in previews:
                 path.rename(target / self.previews.name / path.name)
             sync_folder(target)
             sync_folder(self.root)
-        return later
+        return records
 
     def _archived_id(self) -> str:
         try:
@@ -127,7 +128,7 @@ class RunDirectory:
             return "unnamed"
 
     def _archive_folder(self, name: str) -> Path:
-        """A new folder below `archive/`; a number is added where the name is taken."""
+        """Create and return a folder in `archive/`; a number is appended if the name is taken."""
         folder = self._free_name(name)
         folder.mkdir(parents=True)
         return folder
@@ -143,37 +144,37 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _preview_step(name: str) -> int:
-    """The step in a preview folder's name, or -1."""
+    """Return the step in a preview folder's name, or -1."""
     digits = name.removeprefix("step_")
     return int(digits) if name.startswith("step_") and digits.isascii() and digits.isdigit() else -1
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Possession of a run directory: the run's id, and the lock that lasts as long as this process."""
+    """A claim on a run directory: the run's id, and the file lock that the process holds until it ends."""
 
     run_id: str
     lock: IO[str]
 
 
-def claim(directory: RunDirectory, *, resume: bool, fresh: bool, patience_seconds: float = 0.0) -> Claim:
-    """Take possession of the run directory for a start.
+def claim(directory: RunDirectory, *, resume: bool, fresh: bool, timeout_seconds: float = 0.0) -> Claim:
+    """Lock the run directory and determine the run to train.
 
-    `resume` continues what is there (or starts anew when nothing is), `fresh` archives it. Raises `RunDirectoryError`
-    when the directory cannot be written, is in use by another trainer, or holds a run and neither was asked for.
-    `patience_seconds` is how long to wait for another trainer's end: what a killed one left behind may hold the lock.
+    `resume` continues an existing run or starts a new one, `fresh` archives an existing run. `timeout_seconds` is how
+    long to wait for the lock, which processes left by a killed trainer may still hold. Raises `RunDirectoryError` if
+    the directory cannot be written, is in use by another trainer, or holds a run and neither flag is set.
     """
     require_writable(directory.root)
-    lock = _lock(directory.root, patience_seconds)
+    lock = _lock(directory.root, timeout_seconds)
     try:
-        return Claim(_possessed_run(directory, resume=resume, fresh=fresh), lock)
+        return Claim(_claimed_run_id(directory, resume=resume, fresh=fresh), lock)
     except (OSError, RunDirectoryError):
         lock.close()
         raise
 
 
-def _possessed_run(directory: RunDirectory, *, resume: bool, fresh: bool) -> str:
-    """The id of the run to continue or to begin, written down."""
+def _claimed_run_id(directory: RunDirectory, *, resume: bool, fresh: bool) -> str:
+    """Return the id of the run to continue, or of a new run, which is written to `run.json`."""
     if fresh:
         directory.archive()
     if directory.holds_run() and not resume:
@@ -188,11 +189,11 @@ def _possessed_run(directory: RunDirectory, *, resume: bool, fresh: bool) -> str
     return run_id
 
 
-def _lock(root: Path, patience_seconds: float) -> IO[str]:
-    """The exclusive lock on a run directory; the kernel releases it however the process ends."""
+def _lock(root: Path, timeout_seconds: float) -> IO[str]:
+    """Take the exclusive lock on a run directory; the kernel releases it when the process ends for any reason."""
     lock = (root / ".lock").open("a")
-    deadline = time.monotonic() + patience_seconds
-    while not _is_taken(lock):
+    deadline = time.monotonic() + timeout_seconds
+    while not _try_lock(lock):
         if time.monotonic() >= deadline:
             lock.close()
             raise RunDirectoryError(
@@ -202,8 +203,8 @@ def _lock(root: Path, patience_seconds: float) -> IO[str]:
     return lock
 
 
-def _is_taken(lock: IO[str]) -> bool:
-    """Whether the lock is ours now."""
+def _try_lock(lock: IO[str]) -> bool:
+    """Try to take the lock without waiting; returns True if this process holds it now."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -212,15 +213,15 @@ def _is_taken(lock: IO[str]) -> bool:
 
 
 def write_config(directory: RunDirectory, loaded: LoadedConfig) -> dict[str, Any]:
-    """Write the effective settings to `config.json`; returns them."""
-    settings = as_text(loaded.config)
+    """Write the effective settings to `config.json`; returns them as plain values."""
+    settings = plain_values(loaded.config)
     content = {"settings": settings, "origins": dict(loaded.origins)}
     write_atomically(directory.config, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
     return settings
 
 
 def require_writable(root: Path) -> None:
-    """Make the run directory where it is missing; raises `RunDirectoryError` when it cannot be written."""
+    """Create the run directory if it is missing; raises `RunDirectoryError` if it cannot be written."""
     probe = root / f".tmp-probe.{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""The record of one validation, `Statistik_<step>.json`: its keys, their order, its name, its bytes.
+"""The record of one validation, `Statistik_<step>.json`: its keys and their order, its file name, its encoding.
 
-One flat object, the same keys in the same order in every file; strict JSON, in which a non-finite number is `null`.
-The live snapshot that `/state` shows has the same keys. `service/run/record_schema.py` is the table itself.
+A record is one flat object with the same keys in the same order in every file. It is strict JSON, in which a non-finite
+number is `null`. The live snapshot at `/state` has the same keys, which `service/run/record_schema.py` defines.
 """
 
 import json
@@ -22,15 +22,15 @@ _NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json")
 
 
 def build_record(*groups: Mapping[str, Any]) -> Record:
-    """Join groups of values into one record in the fixed key order.
+    """Merge groups of values into one record in the fixed key order.
 
-    Raises `ValueError` when a key is missing, unknown, or given twice: a record never holds a made-up default.
+    Raises `ValueError` if a key is missing, unknown, or given twice: there are no default values.
     """
     values: dict[str, Any] = {}
     for group in groups:
-        twice = values.keys() & group.keys()
-        if twice:
-            raise ValueError(f"record keys given twice: {sorted(twice)}")
+        duplicates = values.keys() & group.keys()
+        if duplicates:
+            raise ValueError(f"record keys given twice: {sorted(duplicates)}")
         values.update(group)
     if values.keys() != set(KEYS):
         missing, unknown = set(KEYS) - values.keys(), values.keys() - set(KEYS)
@@ -39,7 +39,7 @@ def build_record(*groups: Mapping[str, Any]) -> Record:
 
 
 def finite(value: Any) -> Any:
-    """`value` with every non-finite number, at any depth, replaced by None."""
+    """Return `value` with every non-finite number, at any depth, replaced by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -50,22 +50,22 @@ def finite(value: Any) -> Any:
 
 
 def encode_record(record: Record) -> bytes:
-    """The bytes of the file: UTF-8, two-space indentation, strict JSON."""
+    """Encode a record as the bytes of its file: UTF-8, two-space indentation, strict JSON."""
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def record_name(step: int) -> str:
-    """`Statistik_<step>.json`, the step unpadded."""
+    """Return `Statistik_<step>.json` with the step unpadded."""
     return f"Statistik_{step}.json"
 
 
 def record_step(name: str) -> int | None:
-    """The step in a record's file name, or None when the name is not a record's."""
+    """Return the step in a record's file name, or None if the name is not that of a record."""
     match = _NAME.fullmatch(name)
     return int(match.group(1)) if match else None
 
 
 def list_records(folder: Path) -> list[tuple[int, Path]]:
-    """(step, path) of every record in a run directory, sorted by step as a number."""
-    found = ((record_step(path.name), path) for path in folder.iterdir())
-    return sorted((step, path) for step, path in found if step is not None)
+    """Return (step, path) of every record in a run directory, sorted by step. Raises `OSError`."""
+    entries = ((record_step(path.name), path) for path in folder.iterdir())
+    return sorted((step, path) for step, path in entries if step is not None)

@@ -1,4 +1,4 @@
-"""The table of the record's keys: order, JSON type, range and meaning. The published JSON Schema is made from it."""
+"""Definition of the record's keys: order, JSON type, range and meaning; the JSON Schema is generated from it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from service.loss_terms import LOSS_TERMS, TOTAL_LOSS_KEY, LossTerm
 
 @dataclass(frozen=True)
 class RecordField:
-    """One key. `kind` is a JSON type; numbers may be `null` when they were not finite or not yet known."""
+    """One key of the record. `kind` is a JSON type; numbers are `null` if they are not finite or not known yet."""
 
     name: str
     kind: str
@@ -19,7 +19,7 @@ class RecordField:
     items: dict[str, Any] | None = None
 
     def schema(self) -> dict[str, Any]:
-        """This key as a JSON Schema (draft 2020-12)."""
+        """Return the JSON Schema (draft 2020-12) of this key."""
         nullable = self.kind == "number" or self.name in {"command_id", "slow_rank"}
         schema: dict[str, Any] = {"type": [self.kind, "null"] if nullable else self.kind, "description": self.meaning}
         bounds = {"minimum": self.minimum, "maximum": self.maximum, "enum": list(self.choices) or None}
@@ -41,12 +41,12 @@ def _text(name: str, meaning: str, *choices: str) -> RecordField:
     return RecordField(name, "string", meaning, choices=choices)
 
 
-def _truth(name: str, meaning: str) -> RecordField:
+def _boolean(name: str, meaning: str) -> RecordField:
     return RecordField(name, "boolean", meaning)
 
 
 def _object(properties: dict[str, str]) -> dict[str, Any]:
-    """A nested object with exactly these properties; their JSON types, numbers nullable."""
+    """Return the schema of an object with exactly these properties ({name: JSON type}); numbers are nullable."""
     types = {key: {"type": ["number", "null"] if kind == "number" else kind} for key, kind in properties.items()}
     return {"type": "object", "properties": types, "required": list(properties), "additionalProperties": False}
 
@@ -93,10 +93,10 @@ FIELDS: tuple[RecordField, ...] = (
     *(_number(term.weight_key, _weight_meaning(term)) for term in LOSS_TERMS),
     _number("gradient_clip_val", "gradient norm above which gradients are scaled down"),
     _text("adaptive_mode", "mode of the adaptive controller", "Warmup", "Settling", "Stable", "Aggressive"),
-    _truth("adaptive_is_cooldown", "whether the controller waits after a change"),
+    _boolean("adaptive_is_cooldown", "whether the controller waits after a change"),
     _integer("adaptive_cooldown_remaining", "steps of waiting left"),
     _integer("adaptive_plateau_counter", "steps without improvement"),
-    _truth("adaptive_lr_boost_available", "whether a plateau could raise the learning rate now"),
+    _boolean("adaptive_lr_boost_available", "whether a plateau could raise the learning rate now"),
     _number("adaptive_perceptual_trend", "mean change of the perceptual weight per step over the last 100 steps", None),
     _number("quality_lr_value", "mean quality of the enlarged input over the validation images", 0, 1),
     _number("quality_ki_value", "mean quality of the network's output over the validation images", 0, 1),
@@ -111,9 +111,9 @@ FIELDS: tuple[RecordField, ...] = (
     _text("eta_total_formatted", "time left to step_max, HH:MM:SS, hours may exceed 99"),
     _text("eta_epoch_formatted", "time left in this epoch, HH:MM:SS"),
     RecordField("layer_activity_map", "object", "layer: 100 · mean |output| / strongest layer's", items=_MAP_VALUE),
-    _truth("training_active", "whether steps are being made (not paused, not ended)"),
-    _truth("validation_running", "whether a validation is running now; false in a file"),
-    _truth("training_paused", "whether the run is paused"),
+    _boolean("training_active", "whether steps are being made (not paused, not ended)"),
+    _boolean("validation_running", "whether a validation is running now; false in a file"),
+    _boolean("training_paused", "whether the run is paused"),
     _number("last_update_time", "Unix seconds at which these values were taken"),
     _integer("schema_version", "counts changes of this table", 1),
     _text("run_id", "identity of the run, kept by a resume"),

@@ -1,4 +1,4 @@
-"""The state of a run as the API reports it, derived from what the trainer last wrote and how long ago."""
+"""The state of a run as the API reports it, derived from the state and times that the trainer last wrote."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,15 +6,15 @@ from typing import Any
 
 LOST_AFTER_SECONDS = 10.0
 STALLED_AFTER_SECONDS = 60.0
-"""Where a run's STALL_SECONDS is not known."""
-LEAST_STALL_SECONDS = 5.0
-"""Progress is told once a second: that it has stopped cannot be told much faster, however small STALL_SECONDS is."""
+"""Used if a run's STALL_SECONDS is not known."""
+MIN_STALL_SECONDS = 5.0
+"""Lower limit of STALL_SECONDS here: progress is written once a second, so a stall cannot be detected much faster."""
 LEFT_BY_SIGNAL = "left after a signal; ready to resume"
-"""The reason of a run that a signal asked to leave."""
+"""The `reason` of a run that a signal terminated."""
 
 
 class RunState(StrEnum):
-    """What a run is doing. `stalled` and `lost` are never written, only derived."""
+    """The states of a run. `stalled` and `lost` are never written, only derived."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -27,12 +27,12 @@ class RunState(StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the trainer left on purpose or with an error, after saying so."""
+        """True if the trainer has reported its end, on request or with an error."""
         return self in {RunState.FINISHED, RunState.STOPPED, RunState.FAILED}
 
     @property
     def has_trainer(self) -> bool:
-        """Whether a trainer is alive that could carry out a command."""
+        """True if a live trainer could execute a command."""
         return not self.has_ended and self is not RunState.LOST
 
 
@@ -42,22 +42,22 @@ def derive_state(
     progress_age_seconds: float,
     stall_seconds: float = STALLED_AFTER_SECONDS,
 ) -> RunState:
-    """The state to report.
+    """Return the state to report, given the written state and the ages of heartbeat and progress in seconds.
 
-    `lost`: no heartbeat for 10 s. `stalled`: heartbeats, but no step, validation image or saved file for longer than
-    `stall_seconds` (the run's STALL_SECONDS) while running. Negative ages (a clock set back) count as fresh.
+    `lost`: no heartbeat for 10 s. `stalled`: heartbeats while running, but no step, validation image or saved file for
+    longer than `stall_seconds` (the run's STALL_SECONDS). Negative ages (the clock was set back) count as zero.
     """
     if written.has_ended:
         return written
     if heartbeat_age_seconds > LOST_AFTER_SECONDS:
         return RunState.LOST
-    if written is RunState.RUNNING and progress_age_seconds > max(stall_seconds, LEAST_STALL_SECONDS):
+    if written is RunState.RUNNING and progress_age_seconds > max(stall_seconds, MIN_STALL_SECONDS):
         return RunState.STALLED
     return written
 
 
-def stall_seconds_of(config: Mapping[str, Any], live: Mapping[str, Any] | None) -> float:
-    """STALL_SECONDS as it is in force: of a run that was started with `config`, and what was set since."""
+def effective_stall_seconds(config: Mapping[str, Any], live: Mapping[str, Any] | None) -> float:
+    """Return the effective STALL_SECONDS, given a run's settings at the start and its live settings."""
     changes = (live or {}).get("changes", {})
     value = changes.get("STALL_SECONDS", config.get("STALL_SECONDS"))
     return float(value) if isinstance(value, int | float) else STALLED_AFTER_SECONDS

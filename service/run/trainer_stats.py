@@ -1,28 +1,28 @@
-"""What a trainer tells of its own parts beside the snapshot: small plain facts in the run's row of the store.
+"""Statistics of the trainer's components, written to the run's row of the store with every heartbeat.
 
-They are written together with every heartbeat. Counts are since the trainer's start, times Unix seconds.
+Counts are since the trainer's start, times are Unix seconds.
 """
 
 from typing import TypedDict
 
 
 class TrainerStats(TypedDict, total=False):
-    """All of them; a fact is left out until it is known.
+    """The statistics of one trainer; a key is missing until its value is known.
 
     has_perceptual             whether the workload has the perceptual term
-    log_points_dropped         log points that the store never gets, because it was out of reach for too long
+    log_points_dropped         log points that were discarded because the store was unavailable for too long
     unsaved_records            records that are not on disk yet
-    waiting_writings           things that wait to be written to the store
-    store_outages              how often the store went out of reach
-    stalls                     how often a rank was found to hang
-    checkpoint_step            step of the last checkpoint written
-    checkpoint_time            when it was written
-    checkpoint_seconds         how long that took
-    checkpoint_bytes           how large it is
+    waiting_writings           writes to the store that are queued
+    store_outages              number of times that the store became unavailable
+    stalls                     number of stalls of a rank
+    checkpoint_step            step of the last checkpoint
+    checkpoint_time            time at which the last checkpoint was written
+    checkpoint_seconds         duration of writing the last checkpoint
+    checkpoint_bytes           size of the last checkpoint
     checkpoints_written        checkpoints written
     checkpoint_failures        checkpoints that could not be written
-    viewer_events_dropped      events that TensorBoard never gets, because its file could not be written for too long
-    disk_free_bytes            room for ordinary users on the disk of the run directory
+    viewer_events_dropped      TensorBoard events that were discarded because their file could not be written
+    disk_free_bytes            space available to ordinary users on the disk of the run directory
     disk_bytes                 size of that disk
     """
 

@@ -11,7 +11,7 @@ from ddp.training.builder import SHAPE
 from service.cli import leitstand
 from service.config.docs import BEGIN, END, PAGE, groups, main, render_tables, updated
 from service.config.live_settings import CHANGEABLE, PINNABLE
-from service.config.loader import FOR_OTHERS, load_config
+from service.config.loader import NOT_SETTINGS, load_config
 from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig
 from service.errors import UserError
 
@@ -85,7 +85,7 @@ def test_the_example_file_is_accepted(repository: Path, tmp_path: Path) -> None:
 def test_variables_that_are_not_settings_are_all_named(repository: Path) -> None:
     page = (repository / "docs/configuration.md").read_text()
 
-    assert set(re.findall(r"^\| `(LEITSTAND_[A-Z_]+)` \|", page, re.MULTILINE)) == FOR_OTHERS
+    assert set(re.findall(r"^\| `(LEITSTAND_[A-Z_]+)` \|", page, re.MULTILINE)) == NOT_SETTINGS
 
 
 def test_settings_that_can_be_changed_are_all_named_and_no_other(repository: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.run.state import RunState, derive_state, stall_seconds_of
+from service.run.state import RunState, derive_state, effective_stall_seconds
 from service.store.database import Database
 from service.store.tables import runs
 
@@ -33,7 +33,7 @@ class RunRow:
 
     def reported_state(self, now: float) -> RunState:
         """Return the run's state at the Unix time `now`, which may be `stalled` or `lost`."""
-        stall_seconds = stall_seconds_of(self.config, self.live)
+        stall_seconds = effective_stall_seconds(self.config, self.live)
         return derive_state(self.state, now - self.heartbeat_at, now - self.progress_at, stall_seconds)
 
 

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.runs import directory
 from service.commands import CommandState
-from service.config.loader import as_text
+from service.config.loader import plain_values
 from service.config.settings import RunConfig
 from service.run.state import RunState
 from service.store.queries.runs import RunQueries
@@ -32,7 +32,7 @@ def make_run() -> Iterator[MakeRun]:
     def make(root: Path, run_id: str, *, started_at: float = 1000.0, store_url: str = "") -> Store:
         root.mkdir(parents=True, exist_ok=True)
         (root / "run.json").write_text(json.dumps({"run_id": run_id}))
-        config = as_text(RunConfig(data_root=root, store_url=store_url))
+        config = plain_values(RunConfig(data_root=root, store_url=store_url))
         (root / "config.json").write_text(json.dumps({"settings": config, "origins": {}}))
         stores.append(store := Store(store_url or root / "leitstand.db", create=True))
         store.open_run(run_id, config)

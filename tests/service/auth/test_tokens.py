@@ -18,9 +18,9 @@ from service.auth.tokens import (
     TokenReader,
     TokenScope,
     create_token,
-    digest_of,
     read_tokens,
     revoke_token,
+    token_digest,
 )
 from service.cli import exit_code
 from service.errors import UserError
@@ -127,8 +127,8 @@ def test_a_book_finds_whose_token_it_is(path: Path) -> None:
     book = TokenReader("chosen", path)
 
     assert [name_of(book.find(text.encode())) for text in (anna, bert, "chosen")] == ["anna", "bert", "API_TOKEN"]
-    assert book.find(b"chosen", with_chosen=False) is None
-    for wrong in (b"", b"chosen ", anna[:-1].encode(), anna.upper().encode(), digest_of(anna.encode()).encode()):
+    assert book.find(b"chosen", include_configured=False) is None
+    for wrong in (b"", b"chosen ", anna[:-1].encode(), anna.upper().encode(), token_digest(anna.encode()).encode()):
         assert book.find(wrong) is None
 
 
@@ -137,10 +137,10 @@ def test_a_chosen_token_may_hold_any_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "has_file", "is_needed"), [("", False, False), ("a", False, True), ("", True, True)]
+    ("chosen", "has_file", "is_required"), [("", False, False), ("a", False, True), ("", True, True)]
 )
-def test_a_token_is_needed_once_there_can_be_one(path: Path, chosen: str, has_file: bool, is_needed: bool) -> None:
-    assert TokenReader(chosen, path if has_file else None).is_needed is is_needed
+def test_a_token_is_needed_once_there_can_be_one(path: Path, chosen: str, has_file: bool, is_required: bool) -> None:
+    assert TokenReader(chosen, path if has_file else None).is_required is is_required
 
 
 def test_a_token_ends_when_its_time_is_over(path: Path) -> None:

@@ -175,7 +175,7 @@ EVENTS = [
 @pytest.fixture
 def streaming(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     """A stream of all kinds of events, and then no more."""
-    monkeypatch.setattr(sse, "USUAL_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(sse, "DEFAULT_PAUSE_SECONDS", 0.02)
     texts = [f"id: {at}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for at, (kind, data, _) in enumerate(EVENTS)]
     server.on("GET", "/events", Answer("".join(texts).encode(), headers=STREAM), problem(404, "The run is gone."))
     return server

@@ -20,7 +20,7 @@ Eventually = Callable[..., None]
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that was reached is waited for a moment only."""
-    monkeypatch.setattr(retry, "ABSENCE_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS", 0.5)
     monkeypatch.setattr(retry, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
@@ -195,7 +195,7 @@ def test_a_refusal_that_lasts_is_given_up_with_its_sentence(server: StandIn) -> 
     with Client(server.url) as client, pytest.raises(ApiError, match=r"^The store is locked\.$") as refused:
         client.state()
 
-    assert len(server.requests) == retry.MOST_REFUSALS + 1
+    assert len(server.requests) == retry.MAX_REFUSAL_RETRIES + 1
     assert refused.value.exit_code == 3
 
 
@@ -238,4 +238,4 @@ def test_a_pause_is_a_number_a_date_or_the_usual_one() -> None:
     assert paused("7") == 7
     assert 20 < (paused(soon) or 0) <= 30
     assert paused("Mon, 01 Jan 2024 00:00:00 GMT") == 0
-    assert paused(None) == paused("soon") == retry.USUAL_PAUSE_SECONDS
+    assert paused(None) == paused("soon") == retry.DEFAULT_PAUSE_SECONDS

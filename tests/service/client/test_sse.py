@@ -16,8 +16,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "USUAL_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(sse, "SHORTEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(sse, "DEFAULT_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(sse, "MIN_PAUSE_SECONDS", 0.02)
 
 
 def stream(text: str) -> Answer:
@@ -86,7 +86,7 @@ def test_a_stream_outlives_a_restart_of_the_server() -> None:
 
 
 def test_a_stream_that_falls_silent_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.client.HEARTBEAT_SECONDS", 1.0)
+    monkeypatch.setattr("service.client.client.STREAM_TIMEOUT_SECONDS", 1.0)
     released = threading.Event()
     bodies = iter([event(1).encode(), event(2).encode()])
 
@@ -152,7 +152,7 @@ def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     stand_in = StandIn()
     stand_in.on("GET", "/events", stream(event(1)))
     with serving(stand_in) as url:
-        found = sse.follow(Client(url)._asking("/events"), absence_seconds=0.3)
+        found = sse.follow(Client(url)._request_sender("/events"), max_outage_seconds=0.3)
         assert next(found).id == "1"
 
     with pytest.raises(ServerUnreachableError):

@@ -18,7 +18,7 @@ Eventually = Callable[..., None]
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that stays away is waited for a moment only."""
-    monkeypatch.setattr(client_module, "ABSENCE_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "MAX_OUTAGE_SECONDS", 0.1)
 
 
 def test_wait_returns_the_command_once_it_is_final(server: StandIn) -> None:
@@ -64,7 +64,7 @@ def test_wait_survives_a_restart_of_the_server(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_wait_survives_a_store_that_is_locked_for_long(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "MOST_REFUSALS", 1)
+    monkeypatch.setattr(retry, "MAX_REFUSAL_RETRIES", 1)
     locked = problem(503, "The store is locked.", "storage-unavailable", Retry_After="0")
     server.on("GET", "/commands/c0ffee", Answer(command()), *[locked] * 6, Answer(command("done")))
 

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from service.cli import leitstand
-from service.config.loader import FOR_OTHERS, convert
+from service.config.loader import NOT_SETTINGS, convert
 from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig, rule_of
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +54,7 @@ def test_every_name_of_the_original_is_explained(name: str, configuration: str) 
 def test_no_row_describes_a_setting_that_is_gone(configuration: str) -> None:
     described = set(re.findall(r"^\| *`([A-Z][A-Z0-9_]+)` *\|", configuration, re.MULTILINE))
 
-    assert described - {*RENAMED, *WITHOUT_EFFECT, *FOR_OTHERS} <= {name.upper() for name in SETTINGS}
+    assert described - {*RENAMED, *WITHOUT_EFFECT, *NOT_SETTINGS} <= {name.upper() for name in SETTINGS}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

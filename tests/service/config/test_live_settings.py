@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.config.live_settings import ADAPTIVE, CHANGEABLE, PINNABLE, LiveSettings, allowed_text, read_changes
-from service.config.loader import NAMES, as_text
+from service.config.loader import NAMES, plain_values
 from service.config.settings import RunConfig, rule_of
 from service.errors import CommandError
 
@@ -103,7 +103,7 @@ def test_only_what_the_controller_moves_can_be_given_back_to_it(name: str, value
 
 @pytest.mark.parametrize("name", STARTUP_ONLY)
 def test_a_setting_of_the_start_is_refused_as_such(name: str) -> None:
-    assert refusal(**{name: as_text(START)[name]}).startswith(f"{name} is read at the start only: ")
+    assert refusal(**{name: plain_values(START)[name]}).startswith(f"{name} is read at the start only: ")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_the_state_is_plain_json_and_brings_the_changes_back() -> None:
         "replaced": {"MAX_LR": 1e-4, "SAVE_BEST": True, "L1_WEIGHT": 0.6, "KEEP_CHECKPOINTS": 5},
     }
     assert LiveSettings.resumed(START, state) == (live, [])
-    assert LiveSettings.of_run(json.loads(json.dumps(as_text(START))), state) == live
+    assert LiveSettings.of_run(json.loads(json.dumps(plain_values(START))), state) == live
 
 
 @pytest.mark.parametrize("state", [{}, {"changes": {}, "replaced": {}}])

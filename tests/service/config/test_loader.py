@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config.loader import NAMES, as_text, canonical_name, convert, load_config
+from service.config.loader import NAMES, canonical_name, convert, load_config, plain_values
 from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig
 from service.errors import SettingError
 
@@ -196,9 +196,9 @@ def test_a_section_in_the_file_is_an_unknown_setting(tmp_path: Path) -> None:
 
 
 def test_as_text_is_plain_and_hides_the_token() -> None:
-    plain = as_text(RunConfig(api_token="secret", data_root=Path("runs/a")))
+    plain = plain_values(RunConfig(api_token="secret", data_root=Path("runs/a")))
 
     assert tuple(plain) == NAMES
     assert plain["API_TOKEN"] == "(set)"
     assert plain["DATA_ROOT"] == "runs/a"
-    assert as_text(RunConfig())["API_TOKEN"] == ""
+    assert plain_values(RunConfig())["API_TOKEN"] == ""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.run.state import STALLED_AFTER_SECONDS, RunState, derive_state, stall_seconds_of
+from service.run.state import STALLED_AFTER_SECONDS, RunState, derive_state, effective_stall_seconds
 
 ENDED = {RunState.FINISHED, RunState.STOPPED, RunState.FAILED}
 
@@ -63,4 +63,4 @@ def test_a_run_stalls_after_its_own_stall_seconds_but_never_faster_than_progress
 def test_the_stall_seconds_in_force_are_the_latest(
     config: dict[str, Any], live: dict[str, Any] | None, expected: float
 ) -> None:
-    assert stall_seconds_of(config, live) == expected
+    assert effective_stall_seconds(config, live) == expected

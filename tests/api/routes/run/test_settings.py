@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from api.commands.body_schemas import body_of
 from service.commands import CommandState, Kind
 from service.config.live_settings import CHANGEABLE, PINNABLE, LiveSettings
-from service.config.loader import as_text
+from service.config.loader import plain_values
 from service.config.settings import RunConfig
 from service.store.store import Store
 from tests.api.harness.example_run import LAST_STEP, RUN_ID
@@ -22,7 +22,7 @@ from tests.api.harness.example_run import LAST_STEP, RUN_ID
 def start(store: Store) -> RunConfig:
     """What the run of `store` was started with."""
     start = RunConfig(max_steps=20_000, perceptual_weight=0.1, api_token="geheim")
-    store.runs.update(RUN_ID, config=as_text(start), facts={"has_perceptual": True})
+    store.runs.update(RUN_ID, config=plain_values(start), facts={"has_perceptual": True})
     return start
 
 
@@ -37,7 +37,7 @@ def test_settings_are_those_of_the_start_until_something_changes(
 ) -> None:
     answer = client.get("/settings").get_json()
 
-    assert answer["settings"] == as_text(start)
+    assert answer["settings"] == plain_values(start)
     assert answer["settings"]["API_TOKEN"] == "(set)"
     assert (answer["changes"], answer["pins"], answer["pending"]) == ({}, {}, [])
     assert [row["name"] for row in answer["changeable"]] == [*CHANGEABLE, *PINNABLE]
@@ -48,7 +48,7 @@ def test_settings_show_what_changed_and_what_is_held(client: FlaskClient, store:
 
     answer = client.get("/settings").get_json()
 
-    assert answer["settings"] == {**as_text(start), "MAX_LR": 1e-3, "L1_WEIGHT": 0.5, "SAVE_BEST": False}
+    assert answer["settings"] == {**plain_values(start), "MAX_LR": 1e-3, "L1_WEIGHT": 0.5, "SAVE_BEST": False}
     assert answer["changes"] == {"MAX_LR": 1e-3, "L1_WEIGHT": 0.5, "SAVE_BEST": False}
     assert answer["pins"] == {"L1_WEIGHT": 0.5}
     assert {row["name"]: row for row in answer["changeable"]}["MAX_LR"] == {
