@@ -13,7 +13,7 @@ from service.run.directory import RunDirectory
 from service.store.store import RunRow, Store
 
 EXTENSION = "leitstand.alerts"
-MOST_BOOKS = 4096
+MAX_BOOKS = 4096
 """Runs of which it is kept how far their journal was read."""
 
 
@@ -31,7 +31,7 @@ class AlertLogs:
             if alert_log is None or alert_log.store is not store:
                 alert_log = AlertLog(store, run_id)
             self._alert_logs[run_id] = alert_log
-            while len(self._alert_logs) > MOST_BOOKS:
+            while len(self._alert_logs) > MAX_BOOKS:
                 self._alert_logs.popitem(last=False)
             return alert_log
 

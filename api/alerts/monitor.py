@@ -94,7 +94,7 @@ class AlertMonitor:
             run = known.store.runs.get(known.row.id)
             if run is None:  # archived
                 return
-        directory = None if known.place is None else known.place.directory
+        directory = None if known.cached_directory is None else known.cached_directory.directory
         alert_log.record_changes(run, free_bytes(directory, run), now, only_ends=not is_change(run, now))
         self._settled.add(run.id)
         if self._told is not None:

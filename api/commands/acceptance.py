@@ -8,7 +8,7 @@ from flask import request
 from api.commands.request import CommandRequest
 from api.http.problems import ProblemError
 from api.runs.context import RunContext
-from api.runs.settings import has_perceptual, settings_of, settings_representation
+from api.runs.settings_answer import has_perceptual, settings_of, settings_representation
 from service.api_types import Acceptance
 from service.commands import Command, CommandState, Kind
 from service.store.store import RunRow, Store
@@ -99,9 +99,9 @@ def _require_possible(context: RunContext, run: RunRow, command_request: Command
 
 
 def _require_checkpoint(context: RunContext, wanted: str) -> None:
-    if context.place is None:
+    if context.cached_directory is None:
         return
-    saved = context.place.saved_states
+    saved = context.cached_directory.checkpoints
     try:
         found, names = saved.find(wanted), saved.names()
     except OSError as error:

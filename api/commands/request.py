@@ -12,15 +12,15 @@ from flask import request
 
 from api.commands.body_schemas import JSON_TYPES, PATCH_TYPES
 from api.http.auth import authenticated_name, client_name
-from api.http.parameters import Choice, Flag, Parameter, Seconds, Step, Text
+from api.http.parameters import Choice, Flag, Parameter, PatternText, Seconds, Step
 from api.http.problems import ProblemError
 from service.commands import Kind, check_arguments
 
 SOURCES = ("api", "cli", "web")
 ACTOR_LENGTH = 64
 KEY_LENGTH = 255
-LONGEST_EXPIRY_SECONDS = 7 * 24 * 3600
-LONGEST_WAIT_SECONDS = 60
+MAX_EXPIRY_SECONDS = 7 * 24 * 3600
+MAX_WAIT_SECONDS = 60
 
 
 class ActorName(Parameter[str | None]):
@@ -35,7 +35,7 @@ class ActorName(Parameter[str | None]):
             # WSGI hands header bytes on as Latin-1.
             text = text.encode("latin-1").decode()
         if len(text) > ACTOR_LENGTH or not text.isprintable():
-            raise self._refusal(text, f"at most {ACTOR_LENGTH} printable characters")
+            raise self._invalid(text, f"at most {ACTOR_LENGTH} printable characters")
         return text or None
 
 
@@ -51,26 +51,26 @@ class IdempotencyKey(Parameter[str | None]):
 
     def _parse(self, text: str) -> str:
         if not re.fullmatch(self._PATTERN, text):
-            raise self._refusal(text, f"1 to {KEY_LENGTH} visible ASCII characters, with or without quotes around them")
+            raise self._invalid(text, f"1 to {KEY_LENGTH} visible ASCII characters, with or without quotes around them")
         return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
 
 
 ACTOR = ActorName()
-SOURCE = Choice("X-Leitstand-Source", "by what, for the audit", SOURCES, default=SOURCES[0], place="header")
+SOURCE = Choice("X-Leitstand-Source", "by what, for the audit", SOURCES, default=SOURCES[0], location="header")
 KEY = IdempotencyKey()
-IF_MATCH = Text(
+IF_MATCH = PatternText(
     "If-Match", "queue it only while the settings have this ETag, or with `*` whatever they are",
-    "[!-~][ -~]{0,999}", "ETags, or *", place="header",
+    "[!-~][ -~]{0,999}", "ETags, or *", location="header",
 )  # fmt: skip
 
 APPLY_AT_STEP = Step("apply_at_step", "carry it out at the end of this step, above the run's, rather than at once")
 EXPIRES_IN = Seconds(
-    "expires_in", "unless it begins within so many seconds, it is never carried out", most=LONGEST_EXPIRY_SECONDS,
-    is_open_at_zero=True,
+    "expires_in", "unless it begins within so many seconds, it is never carried out", maximum=MAX_EXPIRY_SECONDS,
+    is_zero_excluded=True,
 )  # fmt: skip
 
 DRY_RUN = Flag("dry_run", "check everything and queue nothing")
-WAIT = Seconds("wait", "answer once it has ended, at the latest after so many seconds", most=LONGEST_WAIT_SECONDS)
+WAIT = Seconds("wait", "answer once it has ended, at the latest after so many seconds", maximum=MAX_WAIT_SECONDS)
 
 PARAMETERS = (APPLY_AT_STEP, EXPIRES_IN, DRY_RUN, WAIT, KEY, ACTOR, SOURCE)
 """What every command takes; a change of settings also takes `IF_MATCH`."""

@@ -12,14 +12,14 @@ from service.commands import Command
 from service.store.change_poll import ChangePoller
 from service.store.store import Store, StoreUnavailableError
 
-MOST_WAITING = 32
+MAX_WAITING = 32
 """Requests that may wait at a time: half of the server's threads. Others are answered at once."""
 POLL_SECONDS = 0.02
 
 Rest = Callable[[float], bool]
 """Lets so many seconds pass; whether the client has left meanwhile."""
 
-_places = threading.BoundedSemaphore(MOST_WAITING)
+_places = threading.BoundedSemaphore(MAX_WAITING)
 
 
 def wait_until_final(store: Store, command: Command, seconds: float) -> Command:

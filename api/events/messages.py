@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.runs.state import state_answer
+from api.runs.state_answer import state_answer
 from service.store.event_replay import EventCursor
 from service.store.queries.events import Event
 from service.store.store import RunRow, SeriesRow, Store

@@ -21,7 +21,7 @@ RETRY_MILLISECONDS = 2000
 """How long a client is asked to wait before it comes back."""
 LONGEST_SECONDS = 3600.0
 """A stream ends then: who comes back has to show a token that is still good."""
-MOST_REPLAYED = 2000
+MAX_REPLAYED = 2000
 """Log points that are replayed; who missed more asks /series for them."""
 FOREIGN = "the id that was given is of another run, or not known here; this begins with the present"
 ENDS = "the server ends this stream; come back with the last id"
@@ -104,7 +104,7 @@ class EventStream:
         left_out = []
         if "log" not in self._kinds:  # nor does a journal that walks steps again bring their log points back
             self._position = replace(self._position, next_step=max(self._position.next_step, target.next_step))
-        if self._position.next_step < target.next_step and store.replay.has_more_points(self._position, MOST_REPLAYED):
+        if self._position.next_step < target.next_step and store.replay.has_more_points(self._position, MAX_REPLAYED):
             left_out = [gap(self._position, target.next_step - 1)]
             self._position = left_out[0].position
         messages, is_all = read_messages(store, self._position, target)

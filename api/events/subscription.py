@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from api.events.messages import StreamMessage
 from service.store.event_replay import EventCursor
 
-MOST_WAITING = 256
+MAX_WAITING = 256
 """Happenings that wait for a stream; when there are more, it reads them from the store instead."""
 
 
@@ -45,7 +45,7 @@ class Subscription:
         with self._changed:
             if not self._has_lost:
                 self._messages += messages
-                self._has_lost = len(self._messages) > MOST_WAITING
+                self._has_lost = len(self._messages) > MAX_WAITING
             if self._has_lost:
                 self._messages.clear()
             self._changed.notify()

@@ -40,7 +40,7 @@ def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
 def _files(context: RunContext) -> int | None:
     """How many records lie in the directory; None where it is not on this machine, or cannot be read."""
     try:
-        return context.place.records.count() if context.place else None
+        return context.cached_directory.records.count() if context.cached_directory else None
     except OSError:
         return None
 

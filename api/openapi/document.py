@@ -14,7 +14,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
-from api.http.auth import SIGN_OF_LIFE
+from api.http.auth import LIVENESS_ENDPOINT
 from api.http.operation import Answer, Body, Operation, Scope, operation_of
 from api.http.parameters import Parameter
 from api.http.problems import PROBLEMS
@@ -117,8 +117,8 @@ def _operation(app: Flask, rule: Rule, operation: Operation) -> dict[str, Any]:
 def _parameter(parameter: Parameter[Any]) -> dict[str, Any]:
     return {
         "name": parameter.name,
-        "in": parameter.place,
-        "required": parameter.place == "path",
+        "in": parameter.location,
+        "required": parameter.location == "path",
         "description": parameter.meaning,
         "schema": dict(parameter.schema),
     }
@@ -134,7 +134,7 @@ def _body(body: Body) -> dict[str, Any]:
 def _refusals(endpoint: str, operation: Operation, *, of_a_run: bool) -> list[str]:
     """The slugs of all problems that the route can answer."""
     slugs = [*operation.problems, *ANYWHERE]
-    slugs += GUARDED if endpoint != SIGN_OF_LIFE else ()
+    slugs += GUARDED if endpoint != LIVENESS_ENDPOINT else ()
     slugs += WITH_TOKEN if operation.scope is not Scope.OPEN else ()
     slugs += WITH_CONTROL if operation.scope is Scope.CONTROL else ()
     slugs += WITH_BODY if operation.body is not None else ()

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app, request
 
 from api.http.operation import Answer, Scope, operation
-from api.http.parameters import InPath
+from api.http.parameters import PathParameter
 from api.http.problems import ProblemError
 from api.openapi import html
 from api.openapi.document import build, encoded
@@ -17,7 +17,9 @@ from service.run.record_schema import record_schema as schema_of_records
 
 SCHEMA = "application/schema+json"
 
-NAME = InPath("name", "an answer's name, as `/openapi.json` has it", {"type": "string", "enum": list(answer_shapes())})
+NAME = PathParameter(
+    "name", "an answer's name, as `/openapi.json` has it", {"type": "string", "enum": list(answer_shapes())}
+)
 
 blueprint = Blueprint("documents", __name__)
 

@@ -20,7 +20,7 @@ blueprint = Blueprint("runs", __name__)
 def list_all() -> RunList:
     """List the runs; each has all routes of the default one below its `url`."""
     registry, now = current_registry(), time.time()
-    known, skipped = registry.survey()
+    known, skipped = registry.scan()
     default = _default_id(registry)
     return {"runs": [entry(run, now, is_default=run.row.id == default) for run in known], "skipped": skipped}
 

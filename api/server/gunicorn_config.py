@@ -14,9 +14,9 @@ from typing import Any
 
 from api.alerts.webhook import WebhookTarget
 from api.app import settings_from_environment
-from api.commands.wait import MOST_WAITING
+from api.commands.wait import MAX_WAITING
 from api.server import background
-from api.server.request_buffer import MOST_FIELD_BYTES, MOST_FIELDS, MOST_REQUEST_LINE_BYTES
+from api.server.request_buffer import MAX_FIELD_BYTES, MAX_FIELDS, MAX_REQUEST_LINE_BYTES
 from service.auth.hosts import require_safe_address
 from service.config.settings import RunConfig
 from service.errors import UserError
@@ -57,12 +57,12 @@ bind = listening_address(_settings)
 worker_class = "api.server.worker.BufferedRequestWorker"
 
 workers = 1
-threads = _settings.api_streams + MOST_WAITING + THREADS_FOR_ANSWERS
+threads = _settings.api_streams + MAX_WAITING + THREADS_FOR_ANSWERS
 worker_connections = 600
 """With the files that the threads open, within the 1024 descriptors that a process usually may have."""
-limit_request_line = MOST_REQUEST_LINE_BYTES
-limit_request_fields = MOST_FIELDS
-limit_request_field_size = MOST_FIELD_BYTES
+limit_request_line = MAX_REQUEST_LINE_BYTES
+limit_request_fields = MAX_FIELDS
+limit_request_field_size = MAX_FIELD_BYTES
 timeout = 60
 graceful_timeout = 5
 keepalive = 5

@@ -6,16 +6,16 @@ whole: the parser then refuses it without waiting for more.
 
 import re
 
-MOST_HEAD_BYTES = 64 * 1024
-MOST_REQUEST_LINE_BYTES = 4094
-MOST_FIELDS = 64
-MOST_FIELD_BYTES = 8190
+MAX_HEAD_BYTES = 64 * 1024
+MAX_REQUEST_LINE_BYTES = 4094
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 8190
 """These three are what gunicorn's parser is told: `api/server/gunicorn_config.py`."""
 
-MOST_BODY_BYTES = 64 * 1024
-MOST_CHUNKED_BYTES = 4 * MOST_BODY_BYTES
+MAX_BODY_BYTES = 64 * 1024
+MAX_CHUNKED_BYTES = 4 * MAX_BODY_BYTES
 """With chunks of a few bytes, their sizes outweigh the body."""
-MOST_LINE_BYTES = 8 * 1024
+MAX_LINE_BYTES = 8 * 1024
 """The size of a chunk with what may follow it in its line; also all trailers together."""
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -59,7 +59,7 @@ class RequestBuffer:
             self._read_head(bytes(self.data[:at]).lower(), at + len(_END_OF_HEAD))
         elif _BARE_LINE_FEED.search(self.data, start):
             self._end = 0
-        elif len(self.data) > MOST_HEAD_BYTES:
+        elif len(self.data) > MAX_HEAD_BYTES:
             self.refusal = "head-too-large"
         self._looked_at = len(self.data)
 
@@ -72,7 +72,7 @@ class RequestBuffer:
             self._next_chunk = body_at
         elif b"transfer-encoding" in given or not length.isdigit():
             self._end = body_at
-        elif len(length) > 18 or int(length) > MOST_BODY_BYTES:
+        elif len(length) > 18 or int(length) > MAX_BODY_BYTES:
             self.refusal = "body-too-large"
         else:
             self._end = body_at + int(length)
@@ -91,7 +91,7 @@ class RequestBuffer:
                 break
             at = line_end + 2 + int(size[0], 16) + 2
         self._next_chunk = at
-        if self._end is None and (at > MOST_CHUNKED_BYTES or len(self.data) - at > MOST_LINE_BYTES):
+        if self._end is None and (at > MAX_CHUNKED_BYTES or len(self.data) - at > MAX_LINE_BYTES):
             self.refusal = "body-too-large"
 
     def _look_for_trailers_end(self, line_end: int) -> None:

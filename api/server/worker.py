@@ -26,11 +26,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-
 
 from api.http.problems import PROBLEMS
 from api.server.request_buffer import (
-    MOST_BODY_BYTES,
-    MOST_FIELD_BYTES,
-    MOST_FIELDS,
-    MOST_HEAD_BYTES,
-    MOST_REQUEST_LINE_BYTES,
+    MAX_BODY_BYTES,
+    MAX_FIELD_BYTES,
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_REQUEST_LINE_BYTES,
     RequestBuffer,
 )
 
@@ -43,19 +43,19 @@ STALLED_SECONDS = 30
 """How long an answer may wait for the other side to take some of it."""
 LINGER_SECONDS = 2.0
 """How long a closed connection is still read, so that the answer before is not lost to a reset."""
-MOST_ARRIVING = 200
+MAX_ARRIVING = 200
 """Requests on their way at a time; one more, and the oldest is dropped."""
-MOST_LINGERING = 100
+MAX_LINGERING = 100
 PIECE_BYTES = 64 * 1024
-MOST_REASON_CHARACTERS = 200
+MAX_REASON_CHARACTERS = 200
 """Of a request that is repeated in the sentence that refuses it."""
 
 DETAILS = {
     "request-timeout": f"The request did not arrive as a whole within {REQUEST_SECONDS:.0f} s.",
-    "body-too-large": f"The body is larger than {MOST_BODY_BYTES} bytes.",
-    "head-too-large": f"The head is larger than {MOST_HEAD_BYTES} bytes, or has a header larger than "
-    f"{MOST_FIELD_BYTES}, or more than {MOST_FIELDS} of them.",
-    "uri-too-long": f"The request line is longer than {MOST_REQUEST_LINE_BYTES} bytes; ask for less at a time.",
+    "body-too-large": f"The body is larger than {MAX_BODY_BYTES} bytes.",
+    "head-too-large": f"The head is larger than {MAX_HEAD_BYTES} bytes, or has a header larger than "
+    f"{MAX_FIELD_BYTES}, or more than {MAX_FIELDS} of them.",
+    "uri-too-long": f"The request line is longer than {MAX_REQUEST_LINE_BYTES} bytes; ask for less at a time.",
     "internal-error": "The server met a defect; its log holds the details.",
 }
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -93,7 +93,7 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.max_keepalived: int = max(0, self.cfg.worker_connections - self.cfg.threads - MOST_ARRIVING)
+        self.max_keepalived: int = max(0, self.cfg.worker_connections - self.cfg.threads - MAX_ARRIVING)
         self._arriving: OrderedDict[PendingRequest, None] = OrderedDict()
         self._lingering: OrderedDict[socket.socket, float] = OrderedDict()
 
@@ -118,7 +118,7 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         conn.sock.setblocking(False)
         if conn.parser is not None:  # what came behind the request before
             pending.request.add(conn.parser.unreader.take_buffered())
-        self._make_room(MOST_ARRIVING - 1)
+        self._make_room(MAX_ARRIVING - 1)
         self._arriving[pending] = None
         self._gather(pending)
 
@@ -149,7 +149,7 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             self.log.error("Error handling a request", exc_info=exc)
         else:  # as often as anybody likes, so it is no warning; and parts of a request do not belong into a log
             self.log.info("Unreadable request from %s: %s", addr[0] if addr else "a socket", type(exc).__name__)
-        reason = str(exc)[:MOST_REASON_CHARACTERS]
+        reason = str(exc)[:MAX_REASON_CHARACTERS]
         detail = DETAILS.get(slug) or f"The request cannot be read ({reason}); send it as RFC 9112 has it."
         _send(client, refusal_bytes(slug, detail))
 
@@ -216,7 +216,7 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             sock.close()
             return
         self._lingering[sock] = time.monotonic() + LINGER_SECONDS
-        while len(self._lingering) > MOST_LINGERING:
+        while len(self._lingering) > MAX_LINGERING:
             self._end_lingering(next(iter(self._lingering)))
 
     def _discard(self, sock: socket.socket) -> None:

@@ -15,7 +15,7 @@ from api.commands.request import ACTOR, IF_MATCH, PARAMETERS, SOURCE, CommandReq
 from api.commands.wait import wait_until_final
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Cursor, cursor_text, next_link
-from api.http.parameters import Choice, InPath, Text, WholeNumber
+from api.http.parameters import Choice, PathParameter, PatternText, WholeNumber
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context, named_run
 from api.runs.registry import current_registry
@@ -35,7 +35,7 @@ SUMMARIES = {
 }
 KIND = Choice("kind", "only of this kind", [kind.value for kind in Kind])
 STATE = Choice("state", "only in this state", [state.value for state in CommandState])
-WHOSE = Text(
+WHOSE = PatternText(
     "actor", "only of this `actor`, with `@` and the address or without",
     ".{1,200}", "an actor as commands show it",
 )  # fmt: skip
@@ -43,7 +43,7 @@ WHOSE = Text(
 LIMIT = WholeNumber("limit", "entries on a page", default=100, minimum=1, maximum=1000)
 CURSOR = Cursor()
 
-COMMAND_ID = InPath("command_id", "a command's id", {"type": "string", "pattern": "^[0-9a-f]{32}$"})
+COMMAND_ID = PathParameter("command_id", "a command's id", {"type": "string", "pattern": "^[0-9a-f]{32}$"})
 
 LOCATION = {"Location": "where to look at it"}
 REPLAYED = {"Idempotency-Replayed": "`true` where the command is that of an earlier request with the same key"}

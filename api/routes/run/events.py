@@ -9,16 +9,16 @@ from api.events.broadcaster import broadcasters_of
 from api.events.messages import ALWAYS, KINDS
 from api.events.stream import LimitedStream, StreamRequest
 from api.http.operation import Answer, Scope, operation
-from api.http.parameters import Names, Text
+from api.http.parameters import Choices, PatternText
 from api.runs.context import named_run
 from service.store.event_replay import CURSOR_PATTERN, EventCursor
 
 MEDIA_TYPE = "text/event-stream"
 
-WANTED = Names("kinds", f"only these kinds of events: {', '.join(KINDS)}; all where it is not said", KINDS)
+WANTED = Choices("kinds", f"only these kinds of events: {', '.join(KINDS)}; all where it is not said", KINDS)
 _MEANING = "the id of the last event that was seen; without it, the stream begins with the present"
-LAST_EVENT_ID = Text("Last-Event-ID", _MEANING, CURSOR_PATTERN, "the id of an event", place="header")
-LAST_EVENT_ID_QUERY = Text(
+LAST_EVENT_ID = PatternText("Last-Event-ID", _MEANING, CURSOR_PATTERN, "the id of an event", location="header")
+LAST_EVENT_ID_QUERY = PatternText(
     "last_event_id", f"{_MEANING}; for who cannot send the header", CURSOR_PATTERN, "the id of an event"
 )
 

@@ -6,7 +6,7 @@ from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count
-from api.http.parameters import LARGEST, Names, WholeNumber
+from api.http.parameters import LARGEST, Choices, WholeNumber
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context
 from service.api_types import Envelope, EnvelopeSeries, Series
@@ -17,15 +17,15 @@ from service.store.store import Store
 
 NUMBERS = tuple(field.name for field in FIELDS if field.kind in {"number", "integer"})
 """The record's keys that can have a history, in the record's order."""
-MOST_POINTS = 10_000
+MAX_POINTS = 10_000
 """Log points that are answered as they are."""
-BATCH = 1000
+BATCH_SIZE = 1000
 """Log points asked of the store at a time."""
 
-NAMES = Names("names", "numeric keys of a record; without it all that have values", NUMBERS)
+NAMES = Choices("names", "numeric keys of a record; without it all that have values", NUMBERS)
 FIRST_STEP = WholeNumber("from", "the first step", default=0)
 LAST_STEP = WholeNumber("to", "the last step, included", default=LARGEST)
-POINTS = Count("points", "reduce the history to about so many stretches of equal width", least=10, most=5000)
+POINTS = Count("points", "reduce the history to about so many stretches of equal width", minimum=10, maximum=5000)
 
 blueprint = Blueprint("series", __name__)
 
@@ -60,13 +60,13 @@ def _rows(store: Store, run_id: str, first_step: int, last_step: int) -> list[Se
     """Log points between two steps, both included; raises `ProblemError` (invalid-argument) when there are too many."""
     rows: list[SeriesRow] = []
     after_step = first_step - 1
-    while (limit := min(BATCH, last_step - after_step)) > 0:
+    while (limit := min(BATCH_SIZE, last_step - after_step)) > 0:
         batch = store.series.find_after(run_id, after_step, limit)
         rows += (row for row in batch if row.step <= last_step)
-        if len(rows) > MOST_POINTS:
+        if len(rows) > MAX_POINTS:
             raise ProblemError(
                 "invalid-argument",
-                f"There are more than {MOST_POINTS} log points between these steps; "
+                f"There are more than {MAX_POINTS} log points between these steps; "
                 "ask for fewer steps with from= and to=, or for an envelope with points=1000.",
             )
         if len(batch) < limit:

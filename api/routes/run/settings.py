@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from api.http.conditional import NOT_MODIFIED, PRECONDITIONS, respond
 from api.http.operation import Answer, Scope, operation
 from api.runs.context import current_run_context
-from api.runs.settings import settings_representation
+from api.runs.settings_answer import settings_representation
 from service.api_types import SettingsAnswer
 
 blueprint = Blueprint("live_settings", __name__)

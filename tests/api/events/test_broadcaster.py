@@ -13,8 +13,8 @@ from api.events.broadcaster import Broadcasters, RunBroadcaster
 from api.events.messages import StreamMessage
 from api.events.subscription import Subscription
 from api.http.problems import ProblemError
+from api.runs.cached_directory import CachedRunDirectory
 from api.runs.context import RunContext
-from api.runs.directory import CachedRunDirectory
 from service.run.directory import RunDirectory
 from service.run.state import RunState
 from service.store.event_replay import EventCursor
@@ -188,7 +188,7 @@ def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: RunBroad
 def test_a_mailbox_is_bounded(store: Store) -> None:
     box = Subscription(EventCursor(RUN_ID, 0, 0), "{}")
     one = StreamMessage("event", b"x", EventCursor(RUN_ID, 1, 0))
-    box.push([one] * subscription.MOST_WAITING)
+    box.push([one] * subscription.MAX_WAITING)
     assert not box._has_lost
     for _ in range(1000):
         box.push([one])

@@ -13,7 +13,7 @@ from api.events import stream
 from api.events.broadcaster import broadcasters_of
 from api.events.messages import ALWAYS, KINDS
 from api.events.stream import ENDS
-from api.events.subscription import MOST_WAITING
+from api.events.subscription import MAX_WAITING
 from service.config.settings import RunConfig
 from service.store.store import Store
 from tests.api.harness.example_run import RUN_ID
@@ -58,7 +58,7 @@ def test_a_reader_who_falls_behind_gets_everything_from_the_store(
 ) -> None:
     with pieces(client, "kinds=event") as answer:
         next(answer)
-        for number in range(MOST_WAITING + 100):
+        for number in range(MAX_WAITING + 100):
             store.events.add(RUN_ID, number, "set", {})
         (broadcaster,) = broadcasters_of(client.application)._broadcasters.values()
         (subscription,) = broadcaster._subscriptions
@@ -69,7 +69,7 @@ def test_a_reader_who_falls_behind_gets_everything_from_the_store(
         while b'"kind":"paused"' not in found:
             found += next(answer)
 
-    assert found.count(b'"kind":"set"') == MOST_WAITING + 100
+    assert found.count(b'"kind":"set"') == MAX_WAITING + 100
 
 
 def test_no_streams_may_be_allowed_at_all(make_client: Callable[..., FlaskClient], store: Store) -> None:

@@ -10,7 +10,7 @@ from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.server.request_buffer import MOST_BODY_BYTES, MOST_CHUNKED_BYTES, MOST_HEAD_BYTES, RequestBuffer
+from api.server.request_buffer import MAX_BODY_BYTES, MAX_CHUNKED_BYTES, MAX_HEAD_BYTES, RequestBuffer
 
 HEAD = b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -87,11 +87,11 @@ def test_a_body_that_would_be_too_large_is_not_waited_for(size: bytes) -> None:
 
 
 def test_the_largest_body_is_taken() -> None:
-    assert gathered(HEAD + b"Content-Length: 65536\r\n\r\n", b"x" * MOST_BODY_BYTES).is_whole
+    assert gathered(HEAD + b"Content-Length: 65536\r\n\r\n", b"x" * MAX_BODY_BYTES).is_whole
 
 
 def test_a_head_without_end_is_refused() -> None:
-    request = gathered(b"GET /" + b"a" * (MOST_HEAD_BYTES - 5))
+    request = gathered(b"GET /" + b"a" * (MAX_HEAD_BYTES - 5))
     assert not request.is_settled
 
     request.add(b"a")
@@ -102,7 +102,7 @@ def test_a_head_without_end_is_refused() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"1\r\nx\r\n" * (MOST_CHUNKED_BYTES // 6 + 1),
+        b"1\r\nx\r\n" * (MAX_CHUNKED_BYTES // 6 + 1),
         b"fffffff\r\n",
         b"00010000000\r\n",
         b"1;" + b"a" * 9000,

@@ -183,7 +183,7 @@ def test_a_wrong_parameter_is_refused(client: FlaskClient, store: Store, query: 
 
 
 def test_more_log_points_than_can_be_replayed_are_named_instead(follow: Follow, store: Store) -> None:
-    log(store, *range(5000, 5000 + stream.MOST_REPLAYED))
+    log(store, *range(5000, 5000 + stream.MAX_REPLAYED))
     with follow(f"last_event_id=0-0-{RUN_ID}") as follower:
         gap = follower.await_kind("gap")
         follower.await_kind("state")
@@ -198,7 +198,7 @@ def test_more_log_points_than_can_be_replayed_are_named_instead(follow: Follow, 
 
 def test_a_gap_is_nothing_to_who_wants_no_log_points(follow: Follow, store: Store) -> None:
     store.events.add(RUN_ID, 0, "started", {})  # after which all steps are walked again
-    log(store, *range(5000, 5000 + stream.MOST_REPLAYED + PAGE))
+    log(store, *range(5000, 5000 + stream.MAX_REPLAYED + PAGE))
     with follow(f"kinds=record,state&last_event_id=0-0-{RUN_ID}") as follower:
         follower.await_kind("state")
 
