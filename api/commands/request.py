@@ -1,4 +1,4 @@
-"""What a request asks for: a command, who asks, under which conditions. All is checked before anything is queued."""
+"""The command that a request asks for, its actor and its conditions; all are validated before anything is queued."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ MAX_WAIT_SECONDS = 60
 
 
 class ActorName(Parameter[str | None]):
-    """A person's or a program's name in a header: UTF-8, or Latin-1 as some clients send it."""
+    """Name of a person or program in a header: UTF-8, or Latin-1 as some clients send it."""
 
     def __init__(self) -> None:
         schema = {"type": "string", "maxLength": ACTOR_LENGTH, "pattern": "^[ -~¡-¬®-ÿ]*$"}
@@ -32,7 +32,7 @@ class ActorName(Parameter[str | None]):
 
     def _parse(self, text: str) -> str | None:
         with suppress(UnicodeError):
-            # WSGI hands header bytes on as Latin-1.
+            # WSGI decodes header bytes as Latin-1.
             text = text.encode("latin-1").decode()
         if len(text) > ACTOR_LENGTH or not text.isprintable():
             raise self._invalid(text, f"at most {ACTOR_LENGTH} printable characters")
@@ -40,7 +40,7 @@ class ActorName(Parameter[str | None]):
 
 
 class IdempotencyKey(Parameter[str | None]):
-    """What names one command: `8e03978e…` as it is, or `"8e03978e…"` as the IETF's draft has it (RFC 8941)."""
+    """Idempotency key of a command: bare `8e03978e…`, or `"8e03978e…"` as in the IETF draft (RFC 8941 string)."""
 
     _PATTERN = rf'[!#-~][!-~]{{0,{KEY_LENGTH - 1}}}|"(?:[!#-\[\]-~]|\\["\\]){{1,{KEY_LENGTH}}}"'
 
@@ -73,12 +73,12 @@ DRY_RUN = Flag("dry_run", "check everything and queue nothing")
 WAIT = Seconds("wait", "answer once it has ended, at the latest after so many seconds", maximum=MAX_WAIT_SECONDS)
 
 PARAMETERS = (APPLY_AT_STEP, EXPIRES_IN, DRY_RUN, WAIT, KEY, ACTOR, SOURCE)
-"""What every command takes; a change of settings also takes `IF_MATCH`."""
+"""Parameters of every command; a settings change also has `IF_MATCH`."""
 
 
 @dataclass(frozen=True)
 class CommandRequest:
-    """One request for a command. `expires_in` and `wait` are seconds."""
+    """Validated request for a command; `expires_in` and `wait` are seconds."""
 
     kind: Kind
     arguments: dict[str, Any]
@@ -93,11 +93,11 @@ class CommandRequest:
 
     @classmethod
     def of_request(cls, kind: Kind) -> Self:
-        """The present request; raises `ProblemError` or `CommandError` when it cannot be meant."""
-        is_change = kind is Kind.SET
+        """Parse the current request; raises `ProblemError` or `CommandError` if it is invalid."""
+        is_settings_change = kind is Kind.SET
         return cls(
             kind=kind,
-            arguments=check_arguments(kind, _body(PATCH_TYPES if is_change else JSON_TYPES)),
+            arguments=check_arguments(kind, _body(PATCH_TYPES if is_settings_change else JSON_TYPES)),
             actor=actor(),
             source=source(),
             apply_at_step=APPLY_AT_STEP.value(),
@@ -105,30 +105,33 @@ class CommandRequest:
             dry_run=DRY_RUN.value(),
             wait=WAIT.value() or 0.0,
             key=KEY.value(),
-            if_match=IF_MATCH.value() if is_change else None,
+            if_match=IF_MATCH.value() if is_settings_change else None,
         )
 
     @property
     def fingerprint(self) -> str:
-        """The same for requests that want the same, however they write it and however long they wait."""
-        stream_request = [self.kind.value, self.arguments, self.apply_at_step, self.expires_in, self.if_match]
-        return hashlib.sha256(json.dumps(stream_request, sort_keys=True).encode()).hexdigest()
+        """Hash of the requested command; equal for equal requests, whatever their formatting and `wait`."""
+        content = [self.kind.value, self.arguments, self.apply_at_step, self.expires_in, self.if_match]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def actor() -> str:
-    """Who asks and from which address: `name@address`; with a token, whose name is proved, `name (token)@address`."""
-    said, proved = ACTOR.value(), authenticated_name()
-    who = f"{said} ({proved})" if said and proved else said or client_name()
-    return f"{who}@{request.remote_addr}"
+    """Return the actor of the current request: `name@address`, or with a token `name (token)@address`.
+
+    The name is given by the client; the token's name is authenticated.
+    """
+    given_name, token_name = ACTOR.value(), authenticated_name()
+    name = f"{given_name} ({token_name})" if given_name and token_name else given_name or client_name()
+    return f"{name}@{request.remote_addr}"
 
 
 def source() -> str:
-    """By what the present request was sent, as it says."""
+    """Return the client program that the current request names as its source."""
     return SOURCE.value() or SOURCES[0]
 
 
 def _body(media_types: Sequence[str]) -> Any:
-    """The arguments in the request's body; none when it is empty."""
+    """Parse the arguments in the request's body, {} if it is empty; raises `ProblemError`."""
     content = request.get_data()
     if not content:
         return {}
@@ -146,10 +149,10 @@ def _body(media_types: Sequence[str]) -> Any:
 
 
 def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's members; raises `ValueError` when one is there twice, of which one would be lost."""
+    """Return the members of an object; raises `ValueError` for a duplicate, one of which would be lost."""
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is given twice")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{duplicate!r} is given twice")
     return members

@@ -9,7 +9,7 @@ from typing import cast
 
 from flask import Blueprint, Response, jsonify, url_for
 
-from api.commands.acceptance import accept, dry_run_answer, willing_run
+from api.commands.acceptance import accept, accepting_run, dry_run_answer
 from api.commands.body_schemas import body_of
 from api.commands.request import ACTOR, IF_MATCH, PARAMETERS, SOURCE, CommandRequest, actor, source
 from api.commands.wait import wait_until_final
@@ -72,7 +72,7 @@ def submit(kind: Kind) -> Response:
     context, command_request = current_run_context(), CommandRequest.of_request(kind)
     if command_request.dry_run:
         with context.transaction_scope():
-            return jsonify(dry_run_answer(willing_run(context, command_request), command_request))
+            return jsonify(dry_run_answer(accepting_run(context, command_request), command_request))
     with context.transaction_scope():
         command, is_replayed = accept(context, command_request)
     response = _answer(wait_until_final(context.store, command, command_request.wait))
@@ -157,11 +157,11 @@ def cancel(command_id: str) -> CommandAnswer:
 
 def _find(command_id: str) -> tuple[Store, Command]:
     """A command of the run in the path, or of any run where the path names none; the default one may have changed."""
-    context, wanted = current_run_context(), named_run()
+    context, run_id = current_run_context(), named_run()
     command = context.store.commands.get(command_id) if context.store.exists() else None
-    if command is not None and wanted in {None, command.run_id}:
+    if command is not None and run_id in {None, command.run_id}:
         return context.store, command
-    found = current_registry().command(command_id) if wanted is None else None
+    found = current_registry().command(command_id) if run_id is None else None
     if found is None:
         raise ProblemError("not-found", f"There is no command {command_id!r}; /commands lists the latest.")
     return found

@@ -137,12 +137,12 @@ def _is_answered_at_once(server: Server, store: Store) -> bool:
 
 
 def test_places_are_given_back(client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "_places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(wait, "_wait_slots", threading.BoundedSemaphore(1))
 
     for _ in range(3):
         client.post("/validate?wait=0.01")
 
-    assert wait._places.acquire(blocking=False)
+    assert wait._wait_slots.acquire(blocking=False)
 
 
 def test_a_store_that_cannot_be_read_meanwhile_is_asked_again(store: Store, root: Path) -> None:
