@@ -17,9 +17,9 @@ OPEN_METRICS = Answer(media_type="application/openmetrics-text", description="th
 
 
 def create_blueprint() -> Blueprint:
-    """The route, with registries of its own: nothing global is registered or shown.
+    """Create the route with its own registries, so that prometheus_client's global registry is not used.
 
-    At `/metrics` the default run and the API itself, at `/runs/<run>/metrics` that run.
+    `/metrics` serves the default run and the API process, `/runs/<run>/metrics` only that run.
     """
     http_stats = HttpStats()
     all_metrics, run_metrics = CollectorRegistry(auto_describe=False), CollectorRegistry(auto_describe=False)
@@ -47,7 +47,7 @@ def create_blueprint() -> Blueprint:
 
 
 def _prefers_open_metrics() -> bool:
-    """Whether the Accept header has it, and not below plain text; of either there is one version only."""
+    """Whether the Accept header names OpenMetrics with at least the quality of plain text; ignores versions."""
     qualities = {"text/plain": 0.0, OPEN_METRICS.media_type: 0.0}
     for value, quality in request.accept_mimetypes:
         name = value.partition(";")[0]

@@ -22,7 +22,7 @@ from service.run.record import KEYS, Record, finite, record_name
 MAX_RUNS = 16
 DEFAULT_LIMIT, MAX_RECORDS = 100, 1000
 MAX_BYTES = 16 * 1024 * 1024
-"""Of values in an answer, which takes six times as much memory until it is sent."""
+"""Limit for the values in an answer, which takes six times as much memory until it is sent."""
 
 RUNS = Ids("runs", f"ids of runs; without it all that are here, at most the newest {MAX_RUNS}", maximum=MAX_RUNS)
 STEP = PatternText(
@@ -46,21 +46,21 @@ blueprint = Blueprint("comparison", __name__)
 )  # fmt: skip
 def compare() -> Comparison:
     """Compare the saved records of several runs: at one step, or over all of them."""
-    current_run_context()  # a path that names no run that is here leads nowhere
+    current_run_context()  # answers 404 if the run in the path does not exist
     names = NAMES.value() or HEADLINES
-    readers = _readers(RUNS.value())
-    found = (
+    contexts = _contexts(RUNS.value())
+    compared = (
         ComparedRecord(run_id=run_id, step=step, values=values)
-        for run_id, context in readers.items()
+        for run_id, context in contexts.items()
         for step, values in _columns(record_source(context), names)
     )
-    places = {run_id: place for place, run_id in enumerate(readers)}
-    records = sorted(_bounded(found), key=lambda record: (places[record["run_id"]], record["step"]))
-    return {"names": list(names), "runs": list(readers), "records": records}
+    order = {run_id: index for index, run_id in enumerate(contexts)}
+    records = sorted(_bounded(compared), key=lambda record: (order[record["run_id"]], record["step"]))
+    return {"names": list(names), "runs": list(contexts), "records": records}
 
 
 def _bounded(records: Iterable[ComparedRecord]) -> Iterator[ComparedRecord]:
-    """These, unless they are too much for one answer; raises `ProblemError` (invalid-argument)."""
+    """Yield the records; raises `ProblemError` (invalid-argument) once they are too large for one answer."""
     size = 0
     for record in records:
         size += len(json.dumps(record["values"]))
@@ -72,21 +72,21 @@ def _bounded(records: Iterable[ComparedRecord]) -> Iterator[ComparedRecord]:
         yield record
 
 
-def _readers(wanted: Sequence[str] | None) -> dict[str, RunContext]:
-    """Access to the runs by id; raises `ProblemError` (not-found), naming the one that is not here."""
+def _contexts(run_ids: Sequence[str] | None) -> dict[str, RunContext]:
+    """Return the contexts of the runs by id; raises `ProblemError` (not-found) for an unknown run."""
     registry = current_registry()
-    if wanted is None:
+    if run_ids is None:
         return {known.row.id: known.context() for known in registry.runs()[:MAX_RUNS]}
-    return {run_id: registry.context(run_id) for run_id in wanted}
+    return {run_id: registry.context(run_id) for run_id in run_ids}
 
 
 def _columns(source: RecordSource, names: Sequence[str]) -> Iterator[Column]:
-    """The values of one run's records that are asked for, the newest first."""
+    """Yield step and requested values of one run's records, newest first."""
     step = STEP.value()
     if step is None:
         records = _newest(source, LIMIT.value() or DEFAULT_LIMIT)
     else:
-        records = _at(source, step if step == LATEST else record_name(int(step)))
+        records = _single(source, step if step == LATEST else record_name(int(step)))
     return ((record["step_current"], {name: finite(record.get(name)) for name in names}) for record in records)
 
 
@@ -97,7 +97,7 @@ def _newest(source: RecordSource, limit: int) -> Iterator[Record]:
         raise unreadable_run_directory(error) from None
 
 
-def _at(source: RecordSource, name: str) -> Iterator[Record]:
+def _single(source: RecordSource, name: str) -> Iterator[Record]:
     file = find_record(source, name)
     try:
         return iter(() if file is None else (parse_record(file),))

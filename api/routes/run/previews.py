@@ -37,12 +37,12 @@ def list_all() -> Response:
     """List the preview pictures, newest step first."""
     limit = LIMIT.value() or DEFAULT_LIMIT
     try:
-        found = list(islice(_preview_files().images(CURSOR.value(), STEP.value()), limit + 1))
+        images = list(islice(_preview_files().images(CURSOR.value(), STEP.value()), limit + 1))
     except OSError as error:
         raise _unreadable(error) from None
-    last = found[limit - 1] if len(found) > limit else None
+    last = images[limit - 1] if len(images) > limit else None
     cursor = None if last is None else cursor_text((last.step, last.name))
-    page: PreviewList = {"previews": [_entry(image) for image in found[:limit]], "next_cursor": cursor}
+    page: PreviewList = {"previews": [_entry(image) for image in images[:limit]], "next_cursor": cursor}
     response = jsonify(page)
     if cursor is not None:
         response.headers["Link"] = next_link(cursor)

@@ -57,9 +57,9 @@ def list_all() -> Response:
     newest_first = ORDER.value() == "desc"
     cursor = CURSOR.value()
     after = None if cursor is None else RecordPosition(*cursor)
-    wanted = FORMAT.value() or _accepted()
-    if wanted != "json":
-        return export(source, wanted, after, LIMIT.value(), newest_first=newest_first)
+    export_format = FORMAT.value() or _accepted_format()
+    if export_format != "json":
+        return export(source, export_format, after, LIMIT.value(), newest_first=newest_first)
     return _answer_page(record_list(source, after, LIMIT.value() or PAGE_SIZE, newest_first=newest_first))
 
 
@@ -94,7 +94,7 @@ def download(name: str) -> Response:
     return response
 
 
-def _accepted() -> str:
+def _accepted_format() -> str:
     return ACCEPTED[request.accept_mimetypes.best_match(ACCEPTED, JSON)]
 
 

@@ -212,12 +212,12 @@ def test_a_request_that_never_ends_is_refused_in_time(
 
 
 def test_a_client_that_does_not_take_its_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "STALLED_SECONDS", 1)
+    monkeypatch.setattr(worker, "STALL_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         sock, _ = listener.accept()
         with client, sock:
-            worker.limit_waiting(sock)
+            worker.set_socket_timeouts(sock)
             sock.setblocking(True)
 
             with pytest.raises((BlockingIOError, TimeoutError)):
@@ -233,7 +233,7 @@ def test_an_answer_that_needs_no_token_is_taken_off_its_thread_at_once(client: F
         slow.connect(listener.getsockname())
         sock, _ = listener.accept()
         with sock:
-            worker.limit_waiting(sock)
+            worker.set_socket_timeouts(sock)
             sock.setblocking(False)
 
             assert sock.send(answer) == len(answer)
