@@ -136,10 +136,10 @@ def _body(media_types: Sequence[str]) -> Any:
     if not content:
         return {}
     if request.mimetype not in media_types:
-        wanted = " or ".join(media_types)
+        expected = " or ".join(media_types)
         raise ProblemError(
             "unsupported-media-type",
-            f"The body's Content-Type is {request.mimetype!r}, but must be {wanted}; or send no body.",
+            f"The body's Content-Type is {request.mimetype!r}, but must be {expected}; or send no body.",
             {"Accept-Patch": ", ".join(media_types)} if request.method == "PATCH" else {},
         )
     try:

@@ -97,9 +97,9 @@ def _is_not_modified(representation: Representation) -> bool:
 
 def _requested_range(representation: Representation) -> slice | None:
     """Return the requested byte range, None for the whole content; raises `ProblemError` (range-not-satisfiable)."""
-    unit, is_given, ranges = request.headers.get("Range", "").partition("=")
+    unit, is_present, ranges = request.headers.get("Range", "").partition("=")
     requested = [item.strip(" \t") for item in ranges.split(",") if item.strip(" \t")]
-    applies = is_given and unit.strip().lower() == "bytes" and request.method == "GET"
+    applies = is_present and unit.strip().lower() == "bytes" and request.method == "GET"
     # RFC 9110 allows the whole content as the answer to several ranges and requires it for an unknown unit.
     if not applies or len(requested) > 1 or not representation.content or not _if_range_matches(representation):
         return None

@@ -1,6 +1,6 @@
-"""Every refusal in one shape: `application/problem+json` (RFC 9457) with a stable type.
+"""Error responses: every error is answered as `application/problem+json` (RFC 9457) with a stable type.
 
-`PROBLEMS` is the whole list of types; docs/api.md explains each. Never shows a traceback or an exception's class.
+`PROBLEMS` lists all types; docs/api.md explains each. A response never contains a traceback or an exception's class.
 """
 
 import json

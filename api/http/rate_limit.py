@@ -99,10 +99,10 @@ def client_network(address: str) -> str:
     as that of a Unix socket.
     """
     try:
-        known = ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    if isinstance(known, IPv6Address):
-        mapped = known.ipv4_mapped
-        return str(mapped) if mapped else f"{IPv6Address(int(known) >> 64 << 64)}/64"
-    return str(known)
+    if isinstance(parsed, IPv6Address):
+        mapped = parsed.ipv4_mapped
+        return str(mapped) if mapped else f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
+    return str(parsed)

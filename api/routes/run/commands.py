@@ -57,7 +57,7 @@ ENDED = Answer(
     optional_headers={**LOCATION_HEADERS, **REPEATED_HEADERS},
 )  # fmt: skip
 
-REFUSALS = (
+COMMAND_PROBLEMS = (
     "not-json", "unsupported-media-type", "body-too-large", "invalid-argument", "key-reused", "run-ended", "no-run",
     "no-trainer", "storage-unavailable",
 )  # fmt: skip
@@ -86,11 +86,11 @@ def submit(kind: Kind) -> Response:
 
 def _view(kind: Kind) -> View:
     """Return the view of one kind of command, with its operation."""
-    conditions, refusals = ((IF_MATCH,), ("precondition-failed",)) if kind is Kind.SET else ((), ())
+    conditions, extra_problems = ((IF_MATCH,), ("precondition-failed",)) if kind is Kind.SET else ((), ())
 
     @operation(
         Scope.CONTROL, *PARAMETERS, *conditions,
-        answers=[ACCEPTED, ENDED], problems=[*REFUSALS, *refusals], body=body_of(kind),
+        answers=[ACCEPTED, ENDED], problems=[*COMMAND_PROBLEMS, *extra_problems], body=body_of(kind),
     )  # fmt: skip
     def view() -> Response:
         return submit(kind)
