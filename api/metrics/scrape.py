@@ -24,7 +24,7 @@ def scrape_run(context: RunContext, http_counts: HttpCounts | None) -> Scrape:
 
 def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
     store = context.store
-    marks = store.records.find_versions(run.id, newest_first=True, limit=1)
+    versions = store.records.find_versions(run.id, newest_first=True, limit=1)
     alerts = current_alerts(alert_logs_of(current_app), context, run, scrape.now).firing
     return replace(
         scrape,
@@ -32,7 +32,7 @@ def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
         commands=store.commands.counts(run.id),
         delays=store.commands.delays(run.id),
         record_count=store.records.count(run.id) if scrape.record_count is None else scrape.record_count,
-        last_record=marks[0] if marks else None,
+        last_record=versions[0] if versions else None,
         alerts={name: name in alerts for name in NAMES},
     )
 

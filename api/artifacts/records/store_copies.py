@@ -25,7 +25,7 @@ BATCH_SIZE = 100
 """Copies read per query when all are read."""
 
 _entry_cache: LruCache[tuple[str, RecordVersion], EntryOrReason] = LruCache(MAX_CACHED_ENTRIES)
-"""Entries by run and mark: a copy with the same sha256 need not be read again."""
+"""Entries by run and version: a copy with the same sha256 need not be read again."""
 
 
 class StoredRecordCopies:
@@ -41,15 +41,15 @@ class StoredRecordCopies:
 
     def page(self, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordPage:
         """Return the next `limit` copies after a position."""
-        marks = self._marks(after.step if after else None, limit + 1, newest_first=newest_first)
+        versions = self._versions(after.step if after else None, limit + 1, newest_first=newest_first)
         records: list[RecordEntry] = []
         unreadable: list[UnreadableFile] = []
-        for mark, result in self._entries(marks[:limit]):
+        for version, result in self._entries(versions[:limit]):
             if isinstance(result, str):
-                unreadable.append({"name": record_name(mark.step), "reason": result})
+                unreadable.append({"name": record_name(version.step), "reason": result})
             else:
                 records.append(result)
-        last = marks[limit - 1] if len(marks) > limit else None
+        last = versions[limit - 1] if len(versions) > limit else None
         end = RecordPosition(last.step, record_name(last.step)) if last else None
         return RecordPage(records, unreadable, self.count(), end)
 
@@ -70,32 +70,32 @@ class StoredRecordCopies:
         first = list(islice(rows, 1))
         return (record for _, record in _read(chain(first, rows)))
 
-    def _marks(self, beyond: int | None, limit: int, *, newest_first: bool) -> list[RecordVersion]:
+    def _versions(self, beyond: int | None, limit: int, *, newest_first: bool) -> list[RecordVersion]:
         return self._store.records.find_versions(self._run_id, beyond=beyond, newest_first=newest_first, limit=limit)
 
-    def _entries(self, marks: Sequence[RecordVersion]) -> Iterator[tuple[RecordVersion, EntryOrReason]]:
+    def _entries(self, versions: Sequence[RecordVersion]) -> Iterator[tuple[RecordVersion, EntryOrReason]]:
         """Yield each copy's list entry, or the reason why there is none; reads copies only if one is not cached."""
-        known = {mark.step: _entry_cache.get((self._run_id, mark)) for mark in marks}
+        known = {version.step: _entry_cache.get((self._run_id, version)) for version in versions}
         if None in known.values():
-            for row in self._copies(marks):
+            for row in self._copies(versions):
                 known[row.step] = result = _entry_or_reason(row)
                 _entry_cache.put((self._run_id, RecordVersion(row.step, row.time, row.sha256)), result)
-        for mark in marks:
-            entry = known[mark.step]
+        for version in versions:
+            entry = known[version.step]
             if entry is not None:  # None: the record was archived meanwhile
-                yield mark, entry
+                yield version, entry
 
     def _rows(self, beyond: int | None, *, newest_first: bool, batch_size: int = BATCH_SIZE) -> Iterator[RecordRow]:
         """Yield all copies beyond a step, read in batches of `batch_size`."""
-        while marks := self._marks(beyond, batch_size, newest_first=newest_first):
-            rows = self._copies(marks)
+        while versions := self._versions(beyond, batch_size, newest_first=newest_first):
+            rows = self._copies(versions)
             yield from reversed(rows) if newest_first else rows
-            beyond = marks[-1].step
+            beyond = versions[-1].step
 
-    def _copies(self, marks: Sequence[RecordVersion]) -> list[RecordRow]:
-        """Return the copies with these consecutive marks, in step order."""
-        lowest = min(mark.step for mark in marks)
-        return self._store.records.find(self._run_id, after_step=lowest - 1, limit=len(marks))
+    def _copies(self, versions: Sequence[RecordVersion]) -> list[RecordRow]:
+        """Return the copies with these consecutive versions, in step order."""
+        lowest = min(version.step for version in versions)
+        return self._store.records.find(self._run_id, after_step=lowest - 1, limit=len(versions))
 
 
 def _read(rows: Iterator[RecordRow]) -> Iterator[tuple[RecordFile, Record]]:
