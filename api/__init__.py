@@ -1,1 +1,1 @@
-"""The HTTP process: reads the store and the run directory, submits commands. Never imports torch or `ddp`."""
+"""The HTTP process: reads the store and the run directories, and queues commands. It never imports torch or `ddp`."""

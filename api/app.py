@@ -1,10 +1,10 @@
-"""The application factory: which parts the HTTP process has, and nothing else.
+"""The application factory: assembles the parts of the HTTP process, and nothing else.
 
-    request ─> access (host, origin, token, rate) ─> contract (parameters) ─> one view ─> Reader ─> store, run directory
-                          └──────────── anything refused ────────────> problem+json
+    request ─> Guard (host, origin, token, rate) ─> parameters ─> one view ─> RunContext ─> store, run directory
+                          └──────────── every error ────────────> problem+json
 
-Every route of a run is there twice: as `/state` for the default run, as `/runs/<run>/state` for any. A request only
-reads, or queues a command; the trainer is never waited for. Importing this module does nothing.
+Every route of a run exists twice: as `/state` for the default run and as `/runs/<run>/state` for any run. A request
+only reads, or queues a command; it waits for the trainer only with `wait`. Importing this module has no effects.
 """
 
 import os
@@ -42,42 +42,42 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 def create_app(settings: RunConfig | None = None) -> Flask:
-    """The WSGI application for the runs of a room.
+    """Create the WSGI application.
 
-    Without `settings` they are read as everywhere: file named by LEITSTAND_CONFIG, then the environment. Raises
-    `SettingError` for a wrong setting, and when API_HOST can be reached from elsewhere but there is no token.
+    Without `settings`, they are read from the file named by LEITSTAND_CONFIG and from the environment. Raises
+    `SettingError` for an invalid setting, or if API_HOST is reachable from other machines but there is no token.
     """
     config = settings_from_environment() if settings is None else settings
     require_safe_address(config)
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the record's order of keys is part of the contract
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the order of the record's keys is part of the API
     app.url_map.merge_slashes = False
     app.extensions["leitstand"] = registry = RunRegistry(config)
     problems.register(app)
     auth.register(app, config)
-    app.before_request(_check_contract)
-    app.url_value_preprocessor(_take_run)
-    app.url_defaults(_give_run)
+    app.before_request(_check_parameters)
+    app.url_value_preprocessor(_pop_run_id)
+    app.url_defaults(_add_run_id)
     openapi.register(app)
     register_events(app, registry, config.api_streams)
     register_alerts(app)
-    for part in (runs.blueprint, health.blueprint, openapi.blueprint):
-        app.register_blueprint(part)
-    for part in _of_a_run():
-        app.register_blueprint(part)
-        app.register_blueprint(part, url_prefix="/runs/<run>", name=PREFIX + part.name)
+    for blueprint in (runs.blueprint, health.blueprint, openapi.blueprint):
+        app.register_blueprint(blueprint)
+    for blueprint in _run_blueprints():
+        app.register_blueprint(blueprint)
+        app.register_blueprint(blueprint, url_prefix="/runs/<run>", name=PREFIX + blueprint.name)
     return app
 
 
 def settings_from_environment() -> RunConfig:
-    """The settings of this process; raises `SettingError`."""
+    """Load the settings of this process; raises `SettingError`."""
     path = os.environ.get("LEITSTAND_CONFIG")
     return load_config(Path(path) if path else None, (), os.environ).config
 
 
-def _of_a_run() -> Iterator[Blueprint]:
-    for part in (
+def _run_blueprints() -> Iterator[Blueprint]:
+    for module in (
         dashboard,
         commands,
         settings,
@@ -92,23 +92,23 @@ def _of_a_run() -> Iterator[Blueprint]:
         events,
         alerts,
     ):
-        yield part.blueprint
+        yield module.blueprint
     yield metrics.create_blueprint()
 
 
-def _check_contract() -> None:
-    wanted = operation.operation_of(current_app, request.endpoint)
-    if wanted is not None:
-        operation.check_parameters(wanted)
+def _check_parameters() -> None:
+    declared = operation.operation_of(current_app, request.endpoint)
+    if declared is not None:
+        operation.check_parameters(declared)
 
 
-def _take_run(_endpoint: str | None, values: dict[str, Any] | None) -> None:
-    """Views need not know which run they speak of: `current_reader` does."""
+def _pop_run_id(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Move `run` from the view's arguments to `g`, where `current_run_context` reads it."""
     if values is not None and "run" in values:
         g.run_id = values.pop("run")
 
 
-def _give_run(endpoint: str, values: dict[str, Any]) -> None:
-    """Links stay below the prefix that the request came by."""
+def _add_run_id(endpoint: str, values: dict[str, Any]) -> None:
+    """Add the current run to links between routes below `/runs/<run>`."""
     if endpoint.startswith(PREFIX) and "run_id" in g:
         values.setdefault("run", g.run_id)

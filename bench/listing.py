@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from api.artifacts.directory_cache import GRAIN_SECONDS
+from api.artifacts.directory_cache import TIMESTAMP_GRANULARITY_SECONDS
 from tests.api.harness.example_run import write_run
 from tests.api.harness.many_records import STEP_EVERY, write_many_records
 from tests.api.harness.serving import Server, serving
@@ -46,7 +46,7 @@ def _measure(server: Server, session: requests.Session, root: Path, records: int
     memory = _Memory(server)
     _say("first page, never asked before", [_seconds(session, first)])
     memory.say("after it")
-    time.sleep(GRAIN_SECONDS)
+    time.sleep(TIMESTAMP_GRANULARITY_SECONDS)
     _seconds(session, first)
     for page in ("?limit=100", "?limit=1000", "?limit=100&order=desc", "?limit=1000&order=desc"):
         _seconds(session, first + page)
@@ -54,7 +54,7 @@ def _measure(server: Server, session: requests.Session, root: Path, records: int
     _say("after GET /state of a run without trainer, ?limit=100", list(_after_others(session, server.url, rounds)))
     _say("after a new record, ?limit=100&order=desc", list(_after_new_ones(session, first, root, records, rounds)))
     memory.say("after these")
-    time.sleep(GRAIN_SECONDS)
+    time.sleep(TIMESTAMP_GRANULARITY_SECONDS)
     started_at = time.monotonic()
     count = sum(1 for _ in _all_pages(session, first))
     _say(f"all {count} entries, page by page", [time.monotonic() - started_at])

@@ -1,4 +1,4 @@
-"""Alerts of the API process: which are active, who watches for them, and webhook delivery.
+"""Alerts in the API process: the active ones, the monitor that detects changes, and webhook delivery.
 
-Never the rules themselves: those are pure functions in `service/alerts`.
+It never contains the rules: those are pure functions in `service/alerts`.
 """

@@ -1,4 +1,4 @@
-"""Notices when alerts begin and end, with nobody looking, and writes it into the journals of the runs."""
+"""Detects when alerts begin and end, independently of requests, and records it in the runs' `events` table."""
 
 import logging
 import threading
@@ -9,106 +9,110 @@ from api.alerts.current import AlertLogs, free_bytes
 from api.runs.registry import KnownRun, RunRegistry
 from service.store.store import RunRow, StoreUnavailableError
 
-LOOK_SECONDS = 2.0
-SURVEY_SECONDS = 10.0
-"""How often new runs are looked for."""
-NEWS_SECONDS = 86400.0
-"""A run without a sign of life for so long is no news."""
-ENDED_SECONDS = 3600.0
-"""One that has ended is watched for so long."""
+CHECK_SECONDS = 2.0
+SCAN_SECONDS = 10.0
+"""Interval between scans for new runs."""
+MAX_SILENT_SECONDS = 86400.0
+"""A run without a heartbeat for this long is no longer monitored."""
+MAX_ENDED_SECONDS = 3600.0
+"""A run that has ended is monitored for this long after its last heartbeat."""
 TICK_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
 OnChecked = Callable[[KnownRun, int], None]
-"""Gets a run, and the number of the last event that told of one of its alerts."""
+"""Called with a run and the id of the last event about one of its alerts."""
 
 
 class AlertMonitor:
-    """One thread for all runs of a room; nothing that happens to it disturbs anything else."""
+    """Checks the alerts of all runs of the registry on one thread; its errors are logged and affect nothing else."""
 
     def __init__(
-        self, registry: RunRegistry, alert_logs: AlertLogs, is_ending: Callable[[], bool], told: OnChecked | None = None
+        self,
+        registry: RunRegistry,
+        alert_logs: AlertLogs,
+        is_ending: Callable[[], bool],
+        on_checked: OnChecked | None = None,
     ) -> None:
-        """It ends once `is_ending` is true; `told` hears of every run that was looked at."""
+        """Create a monitor that ends once `is_ending()`; it calls `on_checked` after checking a run."""
         self._registry = registry
         self._alert_logs = alert_logs
         self._is_ending = is_ending
-        self._told = told
+        self._on_checked = on_checked
         self._runs: dict[str, KnownRun] = {}
-        self._surveyed_at = float("-inf")
-        self._settled: set[str] = set()
-        self._complaints: set[tuple[str, str]] = set()
+        self._scanned_at = float("-inf")
+        self._checked: set[str] = set()
+        self._logged_errors: set[tuple[str, str]] = set()
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the monitor's thread."""
         threading.Thread(target=self._run, name="alerts", daemon=True).start()
 
     def check(self) -> None:
-        """Look once at every run that is of interest."""
-        self._survey(time.monotonic())
+        """Check every monitored run once."""
+        self._scan(time.monotonic())
         for known in self._runs.values():
             if self._is_ending():
                 return
-            self._look_at_safely(known)
-        self._runs = self._of_interest(self._runs.values())
+            self._check_run_safely(known)
+        self._runs = self._watched(self._runs.values())
 
     def _run(self) -> None:
         while not self._is_ending():
             self.check()
-            deadline = time.monotonic() + LOOK_SECONDS
+            deadline = time.monotonic() + CHECK_SECONDS
             while time.monotonic() < deadline and not self._is_ending():
                 time.sleep(TICK_SECONDS)
 
-    def _survey(self, now: float) -> None:
-        """Find the runs that live, and once every other one: an alert may have ended while nobody watched."""
-        if now < self._surveyed_at + SURVEY_SECONDS:
+    def _scan(self, now: float) -> None:
+        """Find the recent runs, and each other run once: its alert may have ended while no monitor was running."""
+        if now < self._scanned_at + SCAN_SECONDS:
             return
-        self._surveyed_at = now
+        self._scanned_at = now
         try:
             found = self._registry.runs()
         except StoreUnavailableError as error:
             logger.debug("Runs cannot be listed: %s", error)
         except Exception as error:  # the boundary of the thread
-            if self._is_new("survey", error):
+            if self._is_new("scan", error):
                 logger.exception("The runs cannot be listed, so new ones are not watched for alerts.")
         else:
-            self._runs = self._of_interest(found)
+            self._runs = self._watched(found)
 
-    def _of_interest(self, runs: Iterable[KnownRun]) -> dict[str, KnownRun]:
+    def _watched(self, runs: Iterable[KnownRun]) -> dict[str, KnownRun]:
         now = time.time()
-        return {known.row.id: known for known in runs if known.row.id not in self._settled or is_change(known.row, now)}
+        return {known.row.id: known for known in runs if known.row.id not in self._checked or is_recent(known.row, now)}
 
-    def _look_at_safely(self, known: KnownRun) -> None:
+    def _check_run_safely(self, known: KnownRun) -> None:
         try:
-            self._look_at(known)
+            self._check_run(known)
         except StoreUnavailableError as error:
             logger.debug("The alerts of run %s cannot be judged: %s", known.row.id, error)
-        except Exception as error:  # the boundary of the thread: a defect with one run must not silence all
+        except Exception as error:  # the boundary of the thread: a defect with one run must not stop the others
             if self._is_new(known.row.id, error):
                 logger.exception("The alerts of run %s cannot be judged.", known.row.id)
 
-    def _look_at(self, known: KnownRun) -> None:
+    def _check_run(self, known: KnownRun) -> None:
         alert_log, now = self._alert_logs.of(known.store, known.row.id), time.time()
-        with known.store.transaction_scope():  # over one connection
+        with known.store.transaction_scope():  # one connection for both
             run = known.store.runs.get(known.row.id)
             if run is None:  # archived
                 return
-        directory = None if known.place is None else known.place.directory
-        alert_log.record_changes(run, free_bytes(directory, run), now, only_ends=not is_change(run, now))
-        self._settled.add(run.id)
-        if self._told is not None:
-            self._told(known, alert_log.last_change_id)
+        directory = None if known.cached_directory is None else known.cached_directory.directory
+        alert_log.record_changes(run, free_bytes(directory, run), now, only_ends=not is_recent(run, now))
+        self._checked.add(run.id)
+        if self._on_checked is not None:
+            self._on_checked(known, alert_log.last_change_id)
 
-    def _is_new(self, what: str, error: Exception) -> bool:
-        """Whether such a defect was not logged before: a turn comes every few seconds."""
-        kind = (what, type(error).__name__)
-        is_new = kind not in self._complaints
-        self._complaints.add(kind)
+    def _is_new(self, subject: str, error: Exception) -> bool:
+        """Whether this error was not logged before for `subject`: a check runs every few seconds."""
+        key = (subject, type(error).__name__)
+        is_new = key not in self._logged_errors
+        self._logged_errors.add(key)
         return is_new
 
 
-def is_change(run: RunRow, now: float) -> bool:
-    """Whether what begins now in this run is for anybody's attention."""
+def is_recent(run: RunRow, now: float) -> bool:
+    """Whether an alert that begins now in this run is still relevant."""
     silent_seconds = now - run.heartbeat_at
-    return silent_seconds < (ENDED_SECONDS if run.state.has_ended else NEWS_SECONDS)
+    return silent_seconds < (MAX_ENDED_SECONDS if run.state.has_ended else MAX_SILENT_SECONDS)

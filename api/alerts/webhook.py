@@ -1,7 +1,7 @@
 """Webhooks: one signed POST to WEBHOOK_URL for every alert that begins or ends.
 
-The signature is an HMAC-SHA256 with WEBHOOK_SECRET over `<t>.<body>`, `t` being the time that stands beside it in the
-header: who checks it, and that `t` is of the last minutes, knows that nobody else sent it, and nobody again.
+The signature is an HMAC-SHA256 with WEBHOOK_SECRET over `<t>.<body>`, where `t` is the time given in the same header. A
+receiver that verifies it, and that `t` is a few minutes old at most, excludes forged and replayed messages.
 """
 
 import hashlib
@@ -30,109 +30,118 @@ SIGNATURE, EVENT_ID = "X-Leitstand-Signature", "X-Leitstand-Event-Id"
 
 @dataclass(frozen=True, repr=False)
 class WebhookTarget:
-    """Who gets the POSTs. Neither address nor secret ever gets into a log: the address may be a secret by itself."""
+    """Receiver of the POSTs. Neither URL nor secret is ever logged: the URL may contain a secret itself."""
 
     url: str
     secret: str
 
     @classmethod
     def of(cls, config: RunConfig) -> "WebhookTarget | None":
-        """The one that the settings name, if any; raises `SettingError`."""
+        """Return the target in the settings, or None; raises `SettingError` for an invalid URL."""
         if not config.webhook_url:
             return None
         try:
             parts = urlsplit(config.webhook_url)
-            is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+            is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            is_good = False
-        if not is_good:
+            is_valid = False
+        if not is_valid:
             raise SettingError("WEBHOOK_URL is not the address of a web server; write https://host/path.")
         return cls(config.webhook_url, config.webhook_secret)
 
     @property
     def id(self) -> str:
-        """Tells receivers apart in the store."""
+        """Identifier of the receiver in the store."""
         return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     @property
     def host(self) -> str:
-        """For people."""
+        """Host name, for log messages."""
         return str(urlsplit(self.url).hostname)
 
 
 class DeliveryOutcome(Enum):
-    """What became of one attempt."""
+    """Result of one delivery attempt."""
 
-    TAKEN = auto()
-    REFUSED = auto()
-    AWAY = auto()
+    ACCEPTED = auto()
+    REJECTED = auto()
+    UNAVAILABLE = auto()
 
 
 @dataclass(frozen=True)
 class DeliveryAttempt:
-    """One attempt: its outcome, what to say of it, and how long the receiver asked to wait."""
+    """One attempt: its outcome, the reason for the log, and the delay that the receiver requested in seconds."""
 
     outcome: DeliveryOutcome
-    why: str
+    reason: str
     wait_seconds: float = 0.0
 
 
 def signature(secret: str, sent_at: int, body: bytes) -> str:
-    """The value of the signature's header for a body sent at the Unix time `sent_at`."""
-    key = secret.encode(errors="surrogateescape")  # the bytes that the environment held, UTF-8 or not
+    """Return the value of the signature header for a body sent at the Unix time `sent_at`."""
+    key = secret.encode(errors="surrogateescape")  # the exact bytes of the environment, UTF-8 or not
     mac = hmac.new(key, f"{sent_at}.".encode() + body, hashlib.sha256)
     return f"t={sent_at},v1={mac.hexdigest()}"
 
 
 def event_name(event: Event) -> str:
-    """What tells this event from all others of all runs: a receiver may get one twice."""
+    """Return the globally unique id of an event, with which a receiver detects duplicates."""
     return f"{event.run_id}-{event.id}"
 
 
 def payload(event: Event, sent_at: int) -> Mapping[str, Any]:
-    """What is sent of an alert."""
-    told = {key: event.details[key] for key in ("name", "is_on", "since", "sentence")}
-    return {"id": event_name(event), "run_id": event.run_id, "step": event.step, **told, "sent_at": sent_at}
+    """Return the body of the POST for an alert's event."""
+    fields = {key: event.details[key] for key in ("name", "is_on", "since", "sentence")}
+    return {"id": event_name(event), "run_id": event.run_id, "step": event.step, **fields, "sent_at": sent_at}
 
 
 def post(receiver: WebhookTarget, event: Event, sent_at: int) -> DeliveryAttempt:
-    """Send one alert; raises nothing that the network or the receiver do. Redirects are not followed."""
+    """Send one alert and return the outcome; never raises for errors of the network or the receiver.
+
+    Redirects are not followed.
+    """
     body = json.dumps(payload(event, sent_at)).encode()
     headers = {
         "Content-Type": "application/json",
         "User-Agent": f"leitstand/{__version__}",
-        EVENT_ID: quote(event_name(event)),  # a header bears no more than ASCII
+        EVENT_ID: quote(event_name(event)),  # a header must be ASCII
     }
     if receiver.secret:
         headers[SIGNATURE] = signature(receiver.secret, sent_at, body)
     timeout = (CONNECT_SECONDS, ANSWER_SECONDS)
-    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # its warnings hold the whole address
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # its warnings contain the whole URL
     try:
-        # Streamed: the answer's body is nobody's concern, however long it is.
+        # Streamed, so that the response's body, of any length, is not read.
         with requests.post(
-            receiver.url, body, headers=headers, auth=_of_address, timeout=timeout, allow_redirects=False, stream=True
-        ) as answer:
-            return _verdict(answer)
+            receiver.url,
+            body,
+            headers=headers,
+            auth=_authenticate_from_url,
+            timeout=timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            return _attempt_from_response(response)
     except requests.Timeout:
-        return DeliveryAttempt(DeliveryOutcome.AWAY, "it does not answer in time")
+        return DeliveryAttempt(DeliveryOutcome.UNAVAILABLE, "it does not answer in time")
     except (requests.RequestException, OSError, ValueError) as error:
-        return DeliveryAttempt(DeliveryOutcome.AWAY, f"it cannot be reached ({type(error).__name__})")
+        return DeliveryAttempt(DeliveryOutcome.UNAVAILABLE, f"it cannot be reached ({type(error).__name__})")
 
 
-def _of_address(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Name and password that the address holds, if any: otherwise an entry of `.netrc` would replace them."""
+def _authenticate_from_url(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Apply the user name and password of the URL, if any: otherwise an entry of `.netrc` would replace them."""
     user, password = get_auth_from_url(request.url or "")
     return HTTPBasicAuth(user, password)(request) if user or password else request
 
 
-def _verdict(answer: requests.Response) -> DeliveryAttempt:
-    status, why = answer.status_code, f"it answers {answer.status_code}"
+def _attempt_from_response(response: requests.Response) -> DeliveryAttempt:
+    status, reason = response.status_code, f"it answers {response.status_code}"
     if 200 <= status < 300:
-        return DeliveryAttempt(DeliveryOutcome.TAKEN, why)
+        return DeliveryAttempt(DeliveryOutcome.ACCEPTED, reason)
     if status >= 500 or status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}:
-        asked = answer.headers.get("Retry-After", "")
-        wait_seconds = float(asked) if asked.isascii() and asked.isdigit() else 0.0
-        return DeliveryAttempt(DeliveryOutcome.AWAY, why, wait_seconds)
+        retry_after = response.headers.get("Retry-After", "")
+        wait_seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
+        return DeliveryAttempt(DeliveryOutcome.UNAVAILABLE, reason, wait_seconds)
     if 300 <= status < 400:
-        why += ", and redirects are not followed"
-    return DeliveryAttempt(DeliveryOutcome.REFUSED, why)
+        reason += ", and redirects are not followed"
+    return DeliveryAttempt(DeliveryOutcome.REJECTED, reason)

@@ -1,7 +1,7 @@
-"""Delivers the alerts of all runs to the receiver of the webhooks: each until it is taken, in order, at least once.
+"""Delivers the alerts of all runs to the webhook receiver: in order, at least once, retrying until accepted.
 
-What is still to be delivered is told by the store, so a receiver that is away costs no memory, and a restart of this
-process forgets nothing.
+The store holds which alerts are still to be delivered, so an unreachable receiver takes no memory, and a restart of
+this process loses nothing.
 """
 
 import logging
@@ -17,85 +17,87 @@ from service.alerts.webhook_outbox import WebhookOutbox
 from service.store.queries.events import Event
 from service.store.store import Store, StoreUnavailableError
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
-"""Pauses between attempts double from the first to the second of these, each shortened at random by up to a half."""
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 300.0
+"""Pauses between attempts double from the first to the second value, each shortened at random by up to one half."""
 GIVE_UP_SECONDS = 7200.0
-"""An alert that could not be delivered for so long is dropped, as is one that is so old when this process starts."""
-REST_SECONDS = 5.0
-"""Before it is tried again what another process is at, or what cannot be read now."""
+"""An alert is dropped after failing for this long, or if it is older than this when this process starts."""
+RETRY_SECONDS = 5.0
+"""Delay before retrying a run whose alerts another process delivers, or whose store cannot be read."""
 TICK_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
 
 class WebhookSender:
-    """One thread; nothing that happens to it disturbs anything else."""
+    """Delivers alerts on one thread; its errors are logged and affect nothing else."""
 
     def __init__(self, receiver: WebhookTarget, is_ending: Callable[[], bool]) -> None:
-        """It ends once `is_ending` is true."""
+        """Create a sender that ends once `is_ending()`."""
         self._receiver = receiver
         self._is_ending = is_ending
-        self._holder = f"{socket.gethostname()} {uuid.uuid4().hex}"
+        self._lease_holder = f"{socket.gethostname()} {uuid.uuid4().hex}"
         self._not_before = time.time() - GIVE_UP_SECONDS
-        # Shared: by run, the last alert that was told of, and the last one up to which all are delivered
+        # Shared between threads: by run, the last notified alert, and the alert up to which all are delivered
         self._changed = threading.Condition()
-        self._told: dict[str, tuple[Store, int]] = {}
-        self._done: dict[str, int] = {}
-        # Of the thread: times of the monotonic clock
+        self._pending: dict[str, tuple[Store, int]] = {}
+        self._delivered: dict[str, int] = {}
+        # Used by the sender's thread only; times are monotonic
         self._failures = 0
         self._failing: dict[str, tuple[int, float]] = {}
-        """By run, the alert that is tried in vain, and since when."""
-        self._resting: dict[str, float] = {}
-        """By run, until when it is left alone, for a reason of its own: it must not delay the others."""
+        """By run, the alert whose delivery fails, and since when."""
+        self._paused_until: dict[str, float] = {}
+        """By run, the time until which it is not retried for a reason of its own, which must not delay other runs."""
 
     def start(self) -> None:
-        """Begin to deliver."""
-        threading.Thread(target=self._run, name="courier", daemon=True).start()
+        """Start the sender's thread."""
+        threading.Thread(target=self._run, name="webhook-sender", daemon=True).start()
 
     def notify(self, store: Store, run_id: str, event_id: int) -> None:
-        """There may be alerts of a run to deliver, up to this event; returns at once."""
+        """Announce that a run may have alerts to deliver, up to event `event_id`; returns immediately."""
         with self._changed:
-            if event_id > self._done.get(run_id, 0):
-                self._told[run_id] = (store, event_id)
+            if event_id > self._delivered.get(run_id, 0):
+                self._pending[run_id] = (store, event_id)
                 self._changed.notify()
 
-    # The thread
+    # The sender's thread
 
     def _run(self) -> None:
         while not self._is_ending():
             with self._changed:
                 if not self._due():
                     self._changed.wait(TICK_SECONDS)
-                waiting = self._due()
-            for run_id, (store, event_id) in waiting.items():
+                due = self._due()
+            for run_id, (store, event_id) in due.items():
                 self._deliver_safely(store, run_id, event_id)
 
     def _due(self) -> dict[str, tuple[Store, int]]:
         now = time.monotonic()
-        return {run_id: told for run_id, told in self._told.items() if self._resting.get(run_id, now) <= now}
+        return {
+            run_id: pending for run_id, pending in self._pending.items() if self._paused_until.get(run_id, now) <= now
+        }
 
     def _deliver_safely(self, store: Store, run_id: str, event_id: int) -> None:
         try:
-            rest_seconds = self._deliver(WebhookOutbox(store, run_id, self._receiver.id, self._holder))
+            pause_seconds = self._deliver(WebhookOutbox(store, run_id, self._receiver.id, self._lease_holder))
         except StoreUnavailableError as error:
             logger.debug("The alerts of run %s cannot be delivered now: %s", run_id, error)
-            rest_seconds = REST_SECONDS
+            pause_seconds = RETRY_SECONDS
         except Exception:  # the boundary of the thread
             logger.exception("The alerts of run %s cannot be delivered; this is tried again.", run_id)
-            rest_seconds = LONGEST_PAUSE_SECONDS
-        if rest_seconds is None:
-            self._forget(run_id, event_id)
+            pause_seconds = MAX_BACKOFF_SECONDS
+        if pause_seconds is None:
+            self._mark_delivered(run_id, event_id)
         else:
-            self._resting[run_id] = time.monotonic() + rest_seconds
+            self._paused_until[run_id] = time.monotonic() + pause_seconds
 
     def _deliver(self, outbox: WebhookOutbox) -> float | None:
-        """Deliver what waits, one by one; None once all is, else how many seconds to leave the run alone."""
+        """Deliver the run's alerts one by one; returns None if all are delivered, otherwise the seconds to wait."""
         # The clock may have been ahead when this process started.
         not_before = min(self._not_before, time.time() - GIVE_UP_SECONDS)
-        if outbox.next(not_before) is None:  # without a write: the store of an old run may allow none
+        if outbox.next(not_before) is None:  # checked before any write: the store of an old run may be read-only
             return None
         if not outbox.lease(time.time()):
-            return REST_SECONDS
+            return RETRY_SECONDS
         while not self._is_ending() and (event := outbox.next(not_before)) is not None:
             attempt = post(self._receiver, event, int(time.time()))
             if not self._is_settled(event, attempt):
@@ -103,43 +105,43 @@ class WebhookSender:
                 self._pause(self._pause_seconds(attempt))
                 return 0.0
             if not outbox.mark_delivered(event.id, time.time()):
-                return REST_SECONDS
+                return RETRY_SECONDS
         outbox.release()
         return 0.0 if self._is_ending() else None
 
     def _is_settled(self, event: Event, attempt: DeliveryAttempt) -> bool:
-        """Whether this alert need not be tried again; says so where it was not taken."""
-        if attempt.outcome is DeliveryOutcome.AWAY:
+        """Whether this alert need not be tried again; logs a warning if it was not accepted."""
+        if attempt.outcome is DeliveryOutcome.UNAVAILABLE:
             now = time.monotonic()
             failing = self._failing.get(event.run_id)
             if failing is None or failing[0] != event.id:
                 failing = self._failing[event.run_id] = (event.id, now)
             if now - failing[1] < GIVE_UP_SECONDS:
                 if self._failures == 0:
-                    logger.warning("The webhook at %s is tried again: %s.", self._receiver.host, attempt.why)
+                    logger.warning("The webhook at %s is tried again: %s.", self._receiver.host, attempt.reason)
                 self._failures += 1
                 return False
-        if attempt.outcome is not DeliveryOutcome.TAKEN:
-            said = (event.details["name"], event.run_id, self._receiver.host, attempt.why)
-            logger.warning("The alert %s of run %s is not delivered to the webhook at %s: %s.", *said)
+        if attempt.outcome is not DeliveryOutcome.ACCEPTED:
+            arguments = (event.details["name"], event.run_id, self._receiver.host, attempt.reason)
+            logger.warning("The alert %s of run %s is not delivered to the webhook at %s: %s.", *arguments)
         self._failures = 0
         return True
 
     def _pause_seconds(self, attempt: DeliveryAttempt) -> float:
-        doubled = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30), LONGEST_PAUSE_SECONDS)
-        return max(doubled * random.uniform(0.5, 1.0), min(attempt.wait_seconds, LONGEST_PAUSE_SECONDS))
+        doubled = min(INITIAL_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 30), MAX_BACKOFF_SECONDS)
+        return max(doubled * random.uniform(0.5, 1.0), min(attempt.wait_seconds, MAX_BACKOFF_SECONDS))
 
     def _pause(self, seconds: float) -> None:
-        """Leave the receiver alone, unless the process ends."""
+        """Wait `seconds` before the next attempt, or until the process ends."""
         deadline = time.monotonic() + seconds
-        while not self._is_ending() and (left := deadline - time.monotonic()) > 0:
-            time.sleep(min(left, TICK_SECONDS))
+        while not self._is_ending() and (remaining := deadline - time.monotonic()) > 0:
+            time.sleep(min(remaining, TICK_SECONDS))
 
-    def _forget(self, run_id: str, event_id: int) -> None:
-        """All alerts of a run up to this event are delivered."""
+    def _mark_delivered(self, run_id: str, event_id: int) -> None:
+        """Record that all alerts of a run up to event `event_id` are delivered."""
         self._failing.pop(run_id, None)
-        self._resting.pop(run_id, None)
+        self._paused_until.pop(run_id, None)
         with self._changed:
-            self._done[run_id] = event_id
-            if self._told[run_id][1] <= event_id:
-                del self._told[run_id]
+            self._delivered[run_id] = event_id
+            if self._pending[run_id][1] <= event_id:
+                del self._pending[run_id]

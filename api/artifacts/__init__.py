@@ -1,4 +1,4 @@
-"""A run's files on this disk, read safely and cached: checkpoints, previews, log, records.
+"""Files of a run on this machine, read safely and cached: checkpoints, previews, log and records.
 
-Never writes, and never trusts a path, a link or a size that it has not checked.
+It never writes, and never trusts a path, a link or a size that it has not checked.
 """

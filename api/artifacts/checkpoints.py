@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which exist, and whether a wanted one does. Only names, sizes and manifests are read."""
+"""Catalog of a run's checkpoints. Only names, sizes and manifests are read, never the saved state."""
 
 import json
 import math
@@ -14,41 +14,41 @@ from service.api_types import CheckpointEntry, CheckpointList, UnreadableFile
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "state.pt"
 LINKS = ("latest", "best")
-MOST_BYTES = 1024 * 1024
-"""No manifest is larger."""
+MAX_MANIFEST_BYTES = 1024 * 1024
+"""Upper limit for the size of a manifest."""
 
-EXPECTED: dict[str, type | tuple[type, ...]] = {
+MANIFEST_FIELDS: dict[str, type | tuple[type, ...]] = {
     "step": int, "size_bytes": int, "saved_at": (int, float), "sha256": str,
 }  # fmt: skip
-"""What a manifest holds, and as what."""
+"""Required keys of a manifest and their types."""
 
 _NAME = re.compile(r"step_([0-9]{7,18})")
 
 
 class BrokenCheckpointError(Exception):
-    """Why something is no checkpoint, as a sentence's end."""
+    """A folder is not a valid checkpoint; the text is the reason, as the end of a sentence."""
 
 
 @dataclass(frozen=True)
 class CheckpointCatalog:
-    """The folder of checkpoints of one run."""
+    """Checkpoints in the checkpoint folder of one run."""
 
     folder: Path
 
     def names(self) -> list[str]:
-        """`step_0000500`, …, by step; a broken one is none. Raises `OSError` if the folder cannot be read."""
+        """Return the names of the valid checkpoints (`step_0000500`, …) by step; raises `OSError`."""
         return [entry["name"] for entry in self.listing()["checkpoints"]]
 
-    def find(self, wanted: str) -> str | None:
-        """The name of the checkpoint meant by `latest`, `best`, a step or a name; None when there is none."""
+    def find(self, name_or_step: str) -> str | None:
+        """Return the name of the checkpoint for `latest`, `best`, a step or a name; None if there is none."""
         names = self.names()
-        if wanted in LINKS:
-            name = self._target(wanted)
+        if name_or_step in LINKS:
+            name = self._target(name_or_step)
             return name if name in names else None
-        return next((name for name in names if _step(name) == _step(wanted)), None)
+        return next((name for name in names if _step(name) == _step(name_or_step)), None)
 
     def listing(self) -> CheckpointList:
-        """All checkpoints by step, and what is named like one and is none. Raises `OSError`."""
+        """Return all checkpoints by step, and the folders that are named like one but are invalid; raises `OSError`."""
         targets = {link: self._target(link) for link in LINKS}
         checkpoints: list[CheckpointEntry] = []
         unreadable: list[UnreadableFile] = []
@@ -62,23 +62,23 @@ class CheckpointCatalog:
         return {"checkpoints": checkpoints, "unreadable": unreadable}
 
     def _paths(self) -> list[Path]:
-        """What is named like a checkpoint, by step."""
+        """Return all paths named like a checkpoint, by step."""
         try:
-            found = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+            paths = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
         except FileNotFoundError:
             return []
-        return sorted(found, key=lambda path: (_step(path.name), path.name))
+        return sorted(paths, key=lambda path: (_step(path.name), path.name))
 
     def _target(self, link: str) -> str | None:
-        """The name that a link points to."""
+        """Return the name that a link points to; None if there is no such link."""
         try:
             return (self.folder / link).readlink().name
-        except OSError:  # absent, or no link
+        except OSError:  # absent, or not a link
             return None
 
 
 def _entry(folder: Path, links: list[str]) -> CheckpointEntry:
-    """The list's entry for a checkpoint; raises `BrokenCheckpointError`."""
+    """Return the list entry of a checkpoint; raises `BrokenCheckpointError`."""
     step = _step(folder.name)
     if folder.is_symlink() or not folder.is_dir():
         raise BrokenCheckpointError("it is no folder")
@@ -101,7 +101,7 @@ def _entry(folder: Path, links: list[str]) -> CheckpointEntry:
 
 
 def _size(path: Path) -> int:
-    """The size of the state's file; raises `BrokenCheckpointError` when there is none."""
+    """Return the size of the state file in bytes; raises `BrokenCheckpointError` if it cannot be read."""
     try:
         with open_safely(path) as (_, status):
             return status.st_size
@@ -116,9 +116,9 @@ def _step(name: str) -> int:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """The manifest, which is written last; raises `BrokenCheckpointError`."""
+    """Return the validated manifest, the last file written to a checkpoint; raises `BrokenCheckpointError`."""
     try:
-        manifest = json.loads(read_safely(path, MOST_BYTES).content)
+        manifest = json.loads(read_safely(path, MAX_MANIFEST_BYTES).content)
     except FileNotFoundError:
         raise BrokenCheckpointError(f"it has no {MANIFEST_FILE}") from None
     except OSError as error:
@@ -127,7 +127,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise BrokenCheckpointError(f"its {MANIFEST_FILE} is damaged ({error})") from None
     if not isinstance(manifest, dict):
         raise BrokenCheckpointError(f"its {MANIFEST_FILE} holds no JSON object")
-    for key, kinds in EXPECTED.items():
+    for key, kinds in MANIFEST_FIELDS.items():
         value = manifest.get(key)
         is_finite = not isinstance(value, float) or math.isfinite(value)
         if isinstance(value, bool) or not isinstance(value, kinds) or not is_finite:

@@ -1,4 +1,4 @@
-"""What a folder holds, read again only after it changed: 100,000 names are not listed for every request."""
+"""Cache of a folder's listing, read again only after the folder changed: it may hold 100,000 names."""
 
 import threading
 import time
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-GRAIN_SECONDS = 2.0
-"""Changes this close together may leave one and the same time at a folder, on the coarsest of file systems."""
+TIMESTAMP_GRANULARITY_SECONDS = 2.0
+"""Two changes within this time may leave the same timestamp, on file systems with the coarsest resolution."""
 SKEW_SECONDS = 60.0
-"""More than this machine's clock may differ from that of the machine that holds the files."""
+"""Upper limit for the clock difference between this machine and a file server."""
 
 T = TypeVar("T")
 
@@ -17,10 +17,10 @@ _Stamp = tuple[int, int, int, int]
 
 
 class DirectoryCache(Generic[T]):
-    """The value that `read` makes of a folder, kept as long as the folder's times stay; safe to use from threads."""
+    """Value that `read` returns for a folder, cached while the folder's timestamps do not change; thread-safe."""
 
     def __init__(self, folder: Path, read: Callable[[Path], T], absent: T) -> None:
-        """`absent` is the value of a folder that is not there."""
+        """Create an empty cache; `absent` is the value for a missing folder."""
         self._folder = folder
         self._read = read
         self._absent = absent
@@ -29,37 +29,37 @@ class DirectoryCache(Generic[T]):
         self._stamp: _Stamp | None = None
         self._first_seen_at = float("inf")
         self._read_at = float("-inf")
-        self._is_complete = False
+        self._is_settled = False
 
     def current(self) -> T:
-        """The value as it is now; raises `OSError` when the folder cannot be read."""
-        asked_at = time.monotonic()
+        """Return the current value; raises `OSError` if the folder cannot be read."""
+        requested_at = time.monotonic()
         with self._lock:
-            # Many may have waited here for one reading: what was begun after they asked is new enough for them.
-            if self._read_at <= asked_at:
-                self._renew()
+            # Several threads may have waited for one read: a read that began after their call is recent enough.
+            if self._read_at <= requested_at:
+                self._refresh()
             return self._value
 
-    def _renew(self) -> None:
+    def _refresh(self) -> None:
         try:
-            stamp = _stamp_of(self._folder)
+            stamp = _folder_stamp(self._folder)
             if stamp != self._stamp:
-                self._stamp, self._first_seen_at, self._is_complete = stamp, time.monotonic(), False
-            if not self._is_complete:
-                self._read_anew(stamp)
+                self._stamp, self._first_seen_at, self._is_settled = stamp, time.monotonic(), False
+            if not self._is_settled:
+                self._reread(stamp)
         except (FileNotFoundError, NotADirectoryError):
             self._value, self._stamp = self._absent, None
 
-    def _read_anew(self, stamp: _Stamp) -> None:
-        """A reading just after a change may miss another change with the same time: it is repeated until it cannot."""
+    def _reread(self, stamp: _Stamp) -> None:
+        """Read the folder. The value is final only once a later change must have a different timestamp."""
         began_at = time.monotonic()
         is_old = time.time() - max(stamp[2:]) / 1e9 > SKEW_SECONDS
         self._value = self._read(self._folder)
         self._read_at = began_at
-        self._is_complete = is_old or began_at - self._first_seen_at > GRAIN_SECONDS
+        self._is_settled = is_old or began_at - self._first_seen_at > TIMESTAMP_GRANULARITY_SECONDS
 
 
-def _stamp_of(folder: Path) -> _Stamp:
-    """What differs after a name in the folder was added, removed or replaced; the last two are its times."""
+def _folder_stamp(folder: Path) -> _Stamp:
+    """Return what changes when a name is added, removed or replaced; the last two items are timestamps in ns."""
     status = folder.stat()
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns

@@ -1,4 +1,4 @@
-"""A bounded memory of what was made with effort: the latest used stay."""
+"""A bounded cache that drops the least recently used entries."""
 
 import threading
 from collections import OrderedDict
@@ -9,25 +9,25 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """At most `most` values by key; safe to use from several threads."""
+    """At most `max_entries` values by key; thread-safe."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
         self._lock = threading.Lock()
-        self._kept: OrderedDict[K, V] = OrderedDict()
+        self._entries: OrderedDict[K, V] = OrderedDict()
 
     def get(self, key: K) -> V | None:
-        """The value under a key, which counts as used now; None when there is none."""
+        """Return the value of a key and mark it as used; None if it is not cached."""
         with self._lock:
-            if key not in self._kept:
+            if key not in self._entries:
                 return None
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            self._entries.move_to_end(key)
+            return self._entries[key]
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value; the one that was not used for longest goes when there are too many."""
+        """Store a value; drops the least recently used one if there are too many."""
         with self._lock:
-            self._kept[key] = value
-            self._kept.move_to_end(key)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._max_entries:
+                self._entries.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Reading files that others write, and that may be anything: never through a link, never a pipe, never too much."""
+"""Safe reading of files that other programs write: never through a link, never from a pipe, never above a limit."""
 
 import hashlib
 import os
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_OPENING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class UnsafeFileError(Exception):
-    """What lies there is no ordinary file, or too large; the text says what it is."""
+    """The path is not a regular file, or the file is too large; the text is the reason."""
 
 
 @dataclass(frozen=True)
 class SafeFile:
-    """All bytes of a file and what belongs to them. `modified_at` is Unix seconds."""
+    """Content of a file with its sha256 (hexadecimal) and modification time; `modified_at` is Unix seconds."""
 
     content: bytes
     sha256: str
@@ -26,12 +26,12 @@ class SafeFile:
 
 @contextmanager
 def open_safely(path: Path | str, *, folder: int | None = None) -> Iterator[tuple[int, os.stat_result]]:
-    """An ordinary file's descriptor and status; `folder` is the descriptor that a relative path begins at.
+    """Open a regular file; yields its descriptor and status. A relative path starts at the descriptor `folder`.
 
-    Raises `OSError`, or `UnsafeFileError` when something else lies there.
+    Raises `OSError`, or `UnsafeFileError` if the path is not a regular file.
     """
     try:
-        descriptor = os.open(path, _OPENING, dir_fd=folder)
+        descriptor = os.open(path, _OPEN_FLAGS, dir_fd=folder)
     except OSError:
         if stat.S_ISLNK(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
             raise UnsafeFileError("it is a symbolic link") from None
@@ -45,10 +45,10 @@ def open_safely(path: Path | str, *, folder: int | None = None) -> Iterator[tupl
         os.close(descriptor)
 
 
-def read_safely(path: Path | str, most_bytes: int, *, folder: int | None = None) -> SafeFile:
-    """A file's bytes up to the size that it has now; raises as `open_safely`, also when it exceeds `most_bytes`."""
+def read_safely(path: Path | str, max_bytes: int, *, folder: int | None = None) -> SafeFile:
+    """Read a file up to its size when opened; raises like `open_safely`, also if it exceeds `max_bytes`."""
     with open_safely(path, folder=folder) as (descriptor, status):
-        if status.st_size > most_bytes:
+        if status.st_size > max_bytes:
             raise UnsafeFileError(f"it has {status.st_size} bytes")
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(status.st_size)

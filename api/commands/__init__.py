@@ -1,4 +1,4 @@
-"""The way from a request to a queued command: arguments, acceptance, and the wait for its end.
+"""The path from a request to a queued command: validation, acceptance, and the wait for its end.
 
-Never executes a command: the trainer does.
+It never executes a command: the trainer does.
 """

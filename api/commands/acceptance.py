@@ -1,4 +1,4 @@
-"""Whether the API accepts a command for a run, and the queued row that results."""
+"""Accepts or rejects a command for a run, and queues it in the store."""
 
 import time
 from dataclasses import replace
@@ -8,31 +8,35 @@ from flask import request
 from api.commands.request import CommandRequest
 from api.http.problems import ProblemError
 from api.runs.context import RunContext
-from api.runs.settings import has_perceptual, settings_of, settings_representation
+from api.runs.settings_answer import has_perceptual, settings_of, settings_representation
 from service.api_types import Acceptance
 from service.commands import Command, CommandState, Kind
 from service.store.store import RunRow, Store
 
 
 def accept(context: RunContext, command_request: CommandRequest) -> tuple[Command, bool]:
-    """The command, durable, and whether it is that of an earlier request with the same key."""
-    known = context.find_run()
-    if known is not None and (earlier := _of_key(context.store, known.id, command_request)):
-        return earlier, True  # also of a run that has ended since
-    run = willing_run(context, command_request)
-    with context.store.run_transaction(run.id):  # nobody else's request comes in between
-        if earlier := _of_key(context.store, run.id, command_request):
+    """Queue the requested command in the store, unless an earlier request with the same key did.
+
+    Returns the command, and whether it is that of the earlier request. Raises `ProblemError` or `CommandError` if the
+    command cannot be accepted, or `StoreUnavailableError`.
+    """
+    run = context.find_run()
+    if run is not None and (earlier := _find_by_key(context.store, run.id, command_request)):
+        return earlier, True  # even if the run has ended since
+    run = accepting_run(context, command_request)
+    with context.store.run_transaction(run.id):  # no other request may interleave
+        if earlier := _find_by_key(context.store, run.id, command_request):
             return earlier, True
-        _require_trainer(context.run())  # who ended in the meantime has rejected what was queued by then
+        _require_trainer(context.run())  # a trainer that ended meanwhile has rejected only what was queued before
         if command_request.kind is Kind.SET:
             require_unchanged(context.store, run.id)
         return _queue(context.store, run.id, command_request), False
 
 
-def _of_key(store: Store, run_id: str, command_request: CommandRequest) -> Command | None:
-    """What an earlier request with the same key became, for this one; raises `ProblemError` (key-reused)."""
+def _find_by_key(store: Store, run_id: str, command_request: CommandRequest) -> Command | None:
+    """Return the command of an earlier request with the same key, or None; raises `ProblemError` (key-reused)."""
     command = None if command_request.key is None else store.commands.get_by_key(run_id, command_request.key)
-    return None if command is None else _replayed(command, command_request)
+    return None if command is None else _as_repeated(command, command_request)
 
 
 def _queue(store: Store, run_id: str, command_request: CommandRequest) -> Command:
@@ -49,8 +53,11 @@ def _queue(store: Store, run_id: str, command_request: CommandRequest) -> Comman
     )
 
 
-def _replayed(command: Command, command_request: CommandRequest) -> Command:
-    """An earlier command for this request: as it was accepted, or who waits gets it as it stands."""
+def _as_repeated(command: Command, command_request: CommandRequest) -> Command:
+    """Return an earlier command as the answer to a repeated request: its current state with `wait`, else as accepted.
+
+    Raises `ProblemError` (key-reused) if the earlier request was a different one.
+    """
     if command.fingerprint != command_request.fingerprint:
         raise ProblemError(
             "key-reused",
@@ -64,11 +71,11 @@ def _replayed(command: Command, command_request: CommandRequest) -> Command:
     )
 
 
-def willing_run(context: RunContext, command_request: CommandRequest) -> RunRow:
-    """The run, if its trainer is alive and can obey; raises `ProblemError` or `CommandError`."""
+def accepting_run(context: RunContext, command_request: CommandRequest) -> RunRow:
+    """Return the run if its trainer is alive and can execute the command; raises `ProblemError` or `CommandError`."""
     run = context.run()
     _require_trainer(run)
-    _require_possible(context, run, command_request)
+    _require_executable(context, run, command_request)
     return run
 
 
@@ -83,8 +90,8 @@ def _require_trainer(run: RunRow) -> None:
         )
 
 
-def _require_possible(context: RunContext, run: RunRow, command_request: CommandRequest) -> None:
-    """Refuse what the run's present state rules out; the trainer checks again when it carries the command out."""
+def _require_executable(context: RunContext, run: RunRow, command_request: CommandRequest) -> None:
+    """Reject what the run's current state rules out; the trainer checks again when it executes the command."""
     if command_request.apply_at_step is not None and command_request.apply_at_step <= run.step:
         raise ProblemError(
             "invalid-argument",
@@ -98,23 +105,23 @@ def _require_possible(context: RunContext, run: RunRow, command_request: Command
         _require_checkpoint(context, command_request.arguments["checkpoint"])
 
 
-def _require_checkpoint(context: RunContext, wanted: str) -> None:
-    if context.place is None:
+def _require_checkpoint(context: RunContext, name_or_step: str) -> None:
+    if context.cached_directory is None:
         return
-    saved = context.place.saved_states
+    saved = context.cached_directory.checkpoints
     try:
-        found, names = saved.find(wanted), saved.names()
+        checkpoint, names = saved.find(name_or_step), saved.names()
     except OSError as error:
         raise ProblemError(
             "storage-unavailable", f"The checkpoints cannot be read ({error.strerror}); try again."
         ) from None
-    if found is None:
+    if checkpoint is None:
         advice = f"there are: {', '.join(names)}" if names else "none was saved yet, ask for one with /checkpoint"
-        raise ProblemError("invalid-argument", f"There is no checkpoint {wanted}; {advice}.")
+        raise ProblemError("invalid-argument", f"There is no checkpoint {name_or_step}; {advice}.")
 
 
 def dry_run_answer(run: RunRow, command_request: CommandRequest) -> Acceptance:
-    """Say what would be queued."""
+    """Return the answer of a dry run: what would be queued."""
     return {
         "accepted": True,
         "run_id": run.id,
@@ -127,13 +134,13 @@ def dry_run_answer(run: RunRow, command_request: CommandRequest) -> Acceptance:
 
 
 def require_unchanged(store: Store, run_id: str) -> None:
-    """Check the present request's If-Match, if it has one; raises `ProblemError` (precondition-failed)."""
+    """Check the current request's If-Match, if any; raises `ProblemError` (precondition-failed)."""
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return
-    present = settings_representation(store, run_id)
-    if not request.if_match.contains(present.sha256):
+    current = settings_representation(store, run_id)
+    if not request.if_match.contains(current.sha256):
         raise ProblemError(
             "precondition-failed",
             "The settings are not those with the ETag in If-Match, or are about to change; look at them again.",
-            {"ETag": f'"{present.sha256}"'},
+            {"ETag": f'"{current.sha256}"'},
         )

@@ -1,4 +1,4 @@
-"""What the bodies of commands may hold, as JSON Schemas for the published contract."""
+"""JSON Schemas of the command bodies, for the OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,45 +12,45 @@ Schema = Mapping[str, Any]
 
 JSON_TYPES = ("application/json",)
 PATCH_TYPES = (*JSON_TYPES, "application/merge-patch+json")
-"""What a change of settings may be called: it is a merge patch (RFC 7396) of what can change."""
+"""Media types of a settings change, which is a merge patch (RFC 7396) of the changeable settings."""
 
 _TYPES = {int: "integer", float: "number", bool: "boolean"}
 
 
 def body_of(kind: Kind) -> Body:
-    """The body of a command of this kind."""
+    """Return the declared body of a command of this kind."""
     if kind is Kind.SET:
-        return Body(_settings(), True, {"LR_SCALE": 0.5, "L1_WEIGHT": ADAPTIVE}, PATCH_TYPES)
+        return Body(_settings_schema(), True, {"LR_SCALE": 0.5, "L1_WEIGHT": ADAPTIVE}, PATCH_TYPES)
     if kind is Kind.ROLLBACK:
         return Body(_ROLLBACK, example={"checkpoint": "best"})
-    return Body(_NOTHING, example={})
+    return Body(_EMPTY_OBJECT, example={})
 
 
-def _settings() -> Schema:
+def _settings_schema() -> Schema:
     names = (*CHANGEABLE, *PINNABLE)
     return {
         "type": "object",
-        "properties": {name: _setting(name) for name in names},
+        "properties": {name: _setting_schema(name) for name in names},
         "minProperties": 1,
         "additionalProperties": False,
     }
 
 
-def _setting(name: str) -> Schema:
-    """One setting's values as JSON has them; the server also understands them as text."""
+def _setting_schema(name: str) -> Schema:
+    """Return the schema of one setting's JSON values; the server also accepts them as text."""
     rule = rule_of(name.lower())
     bounds = {"minimum": rule.minimum, "maximum": rule.maximum}
     value = {
         "type": _TYPES[RunConfig.__annotations__[name.lower()]],
         **{key: bound for key, bound in bounds.items() if bound is not None},
     }
-    meaning = f"{rule.meaning}: {allowed_text(name)}"
+    description = f"{rule.meaning}: {allowed_text(name)}"
     if name not in PINNABLE:
-        return {**value, "description": meaning}
-    return {"anyOf": [value, {"const": ADAPTIVE}, {"type": "null"}], "description": meaning}
+        return {**value, "description": description}
+    return {"anyOf": [value, {"const": ADAPTIVE}, {"type": "null"}], "description": description}
 
 
-_NOTHING: Schema = {"type": "object", "additionalProperties": False}
+_EMPTY_OBJECT: Schema = {"type": "object", "additionalProperties": False}
 _ROLLBACK: Schema = {
     "type": "object",
     "properties": {

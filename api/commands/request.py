@@ -1,4 +1,4 @@
-"""What a request asks for: a command, who asks, under which conditions. All is checked before anything is queued."""
+"""The command that a request asks for, its actor and its conditions; all are validated before anything is queued."""
 
 import hashlib
 import json
@@ -12,19 +12,19 @@ from flask import request
 
 from api.commands.body_schemas import JSON_TYPES, PATCH_TYPES
 from api.http.auth import authenticated_name, client_name
-from api.http.parameters import Choice, Flag, Parameter, Seconds, Step, Text
+from api.http.parameters import Choice, Flag, Parameter, PatternText, Seconds, Step
 from api.http.problems import ProblemError
 from service.commands import Kind, check_arguments
 
 SOURCES = ("api", "cli", "web")
 ACTOR_LENGTH = 64
 KEY_LENGTH = 255
-LONGEST_EXPIRY_SECONDS = 7 * 24 * 3600
-LONGEST_WAIT_SECONDS = 60
+MAX_EXPIRY_SECONDS = 7 * 24 * 3600
+MAX_WAIT_SECONDS = 60
 
 
 class ActorName(Parameter[str | None]):
-    """A person's or a program's name in a header: UTF-8, or Latin-1 as some clients send it."""
+    """Name of a person or program in a header: UTF-8, or Latin-1 as some clients send it."""
 
     def __init__(self) -> None:
         schema = {"type": "string", "maxLength": ACTOR_LENGTH, "pattern": "^[ -~¡-¬®-ÿ]*$"}
@@ -32,15 +32,15 @@ class ActorName(Parameter[str | None]):
 
     def _parse(self, text: str) -> str | None:
         with suppress(UnicodeError):
-            # WSGI hands header bytes on as Latin-1.
+            # WSGI decodes header bytes as Latin-1.
             text = text.encode("latin-1").decode()
         if len(text) > ACTOR_LENGTH or not text.isprintable():
-            raise self._refusal(text, f"at most {ACTOR_LENGTH} printable characters")
+            raise self._invalid(text, f"at most {ACTOR_LENGTH} printable characters")
         return text or None
 
 
 class IdempotencyKey(Parameter[str | None]):
-    """What names one command: `8e03978e…` as it is, or `"8e03978e…"` as the IETF's draft has it (RFC 8941)."""
+    """Idempotency key of a command: bare `8e03978e…`, or `"8e03978e…"` as in the IETF draft (RFC 8941 string)."""
 
     _PATTERN = rf'[!#-~][!-~]{{0,{KEY_LENGTH - 1}}}|"(?:[!#-\[\]-~]|\\["\\]){{1,{KEY_LENGTH}}}"'
 
@@ -51,34 +51,34 @@ class IdempotencyKey(Parameter[str | None]):
 
     def _parse(self, text: str) -> str:
         if not re.fullmatch(self._PATTERN, text):
-            raise self._refusal(text, f"1 to {KEY_LENGTH} visible ASCII characters, with or without quotes around them")
+            raise self._invalid(text, f"1 to {KEY_LENGTH} visible ASCII characters, with or without quotes around them")
         return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
 
 
 ACTOR = ActorName()
-SOURCE = Choice("X-Leitstand-Source", "by what, for the audit", SOURCES, default=SOURCES[0], place="header")
+SOURCE = Choice("X-Leitstand-Source", "by what, for the audit", SOURCES, default=SOURCES[0], location="header")
 KEY = IdempotencyKey()
-IF_MATCH = Text(
+IF_MATCH = PatternText(
     "If-Match", "queue it only while the settings have this ETag, or with `*` whatever they are",
-    "[!-~][ -~]{0,999}", "ETags, or *", place="header",
+    "[!-~][ -~]{0,999}", "ETags, or *", location="header",
 )  # fmt: skip
 
 APPLY_AT_STEP = Step("apply_at_step", "carry it out at the end of this step, above the run's, rather than at once")
 EXPIRES_IN = Seconds(
-    "expires_in", "unless it begins within so many seconds, it is never carried out", most=LONGEST_EXPIRY_SECONDS,
-    is_open_at_zero=True,
+    "expires_in", "unless it begins within so many seconds, it is never carried out", maximum=MAX_EXPIRY_SECONDS,
+    is_zero_excluded=True,
 )  # fmt: skip
 
 DRY_RUN = Flag("dry_run", "check everything and queue nothing")
-WAIT = Seconds("wait", "answer once it has ended, at the latest after so many seconds", most=LONGEST_WAIT_SECONDS)
+WAIT = Seconds("wait", "answer once it has ended, at the latest after so many seconds", maximum=MAX_WAIT_SECONDS)
 
 PARAMETERS = (APPLY_AT_STEP, EXPIRES_IN, DRY_RUN, WAIT, KEY, ACTOR, SOURCE)
-"""What every command takes; a change of settings also takes `IF_MATCH`."""
+"""Parameters of every command; a settings change also has `IF_MATCH`."""
 
 
 @dataclass(frozen=True)
 class CommandRequest:
-    """One request for a command. `expires_in` and `wait` are seconds."""
+    """Validated request for a command; `expires_in` and `wait` are seconds."""
 
     kind: Kind
     arguments: dict[str, Any]
@@ -93,11 +93,11 @@ class CommandRequest:
 
     @classmethod
     def of_request(cls, kind: Kind) -> Self:
-        """The present request; raises `ProblemError` or `CommandError` when it cannot be meant."""
-        is_change = kind is Kind.SET
+        """Parse the current request; raises `ProblemError` or `CommandError` if it is invalid."""
+        is_settings_change = kind is Kind.SET
         return cls(
             kind=kind,
-            arguments=check_arguments(kind, _body(PATCH_TYPES if is_change else JSON_TYPES)),
+            arguments=check_arguments(kind, _body(PATCH_TYPES if is_settings_change else JSON_TYPES)),
             actor=actor(),
             source=source(),
             apply_at_step=APPLY_AT_STEP.value(),
@@ -105,38 +105,41 @@ class CommandRequest:
             dry_run=DRY_RUN.value(),
             wait=WAIT.value() or 0.0,
             key=KEY.value(),
-            if_match=IF_MATCH.value() if is_change else None,
+            if_match=IF_MATCH.value() if is_settings_change else None,
         )
 
     @property
     def fingerprint(self) -> str:
-        """The same for requests that want the same, however they write it and however long they wait."""
-        stream_request = [self.kind.value, self.arguments, self.apply_at_step, self.expires_in, self.if_match]
-        return hashlib.sha256(json.dumps(stream_request, sort_keys=True).encode()).hexdigest()
+        """Hash of the requested command; equal for equal requests, whatever their formatting and `wait`."""
+        content = [self.kind.value, self.arguments, self.apply_at_step, self.expires_in, self.if_match]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def actor() -> str:
-    """Who asks and from which address: `name@address`; with a token, whose name is proved, `name (token)@address`."""
-    said, proved = ACTOR.value(), authenticated_name()
-    who = f"{said} ({proved})" if said and proved else said or client_name()
-    return f"{who}@{request.remote_addr}"
+    """Return the actor of the current request: `name@address`, or with a token `name (token)@address`.
+
+    The name is given by the client; the token's name is authenticated.
+    """
+    given_name, token_name = ACTOR.value(), authenticated_name()
+    name = f"{given_name} ({token_name})" if given_name and token_name else given_name or client_name()
+    return f"{name}@{request.remote_addr}"
 
 
 def source() -> str:
-    """By what the present request was sent, as it says."""
+    """Return the client program that the current request names as its source."""
     return SOURCE.value() or SOURCES[0]
 
 
 def _body(media_types: Sequence[str]) -> Any:
-    """The arguments in the request's body; none when it is empty."""
+    """Parse the arguments in the request's body, {} if it is empty; raises `ProblemError`."""
     content = request.get_data()
     if not content:
         return {}
     if request.mimetype not in media_types:
-        wanted = " or ".join(media_types)
+        expected = " or ".join(media_types)
         raise ProblemError(
             "unsupported-media-type",
-            f"The body's Content-Type is {request.mimetype!r}, but must be {wanted}; or send no body.",
+            f"The body's Content-Type is {request.mimetype!r}, but must be {expected}; or send no body.",
             {"Accept-Patch": ", ".join(media_types)} if request.method == "PATCH" else {},
         )
     try:
@@ -146,10 +149,10 @@ def _body(media_types: Sequence[str]) -> Any:
 
 
 def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's members; raises `ValueError` when one is there twice, of which one would be lost."""
+    """Return the members of an object; raises `ValueError` for a duplicate, one of which would be lost."""
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is given twice")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{duplicate!r} is given twice")
     return members

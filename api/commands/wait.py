@@ -1,4 +1,4 @@
-"""Waiting for a command's end within a request: no store connection is held, and most threads stay free for others."""
+"""Waits for a command's end within a request; holds no store connection and leaves threads free for other requests."""
 
 import select
 import threading
@@ -12,51 +12,51 @@ from service.commands import Command
 from service.store.change_poll import ChangePoller
 from service.store.store import Store, StoreUnavailableError
 
-MOST_WAITING = 32
-"""Requests that may wait at a time: half of the server's threads. Others are answered at once."""
+MAX_WAITING = 32
+"""Limit for concurrently waiting requests; more are answered immediately. As many threads stay free for others."""
 POLL_SECONDS = 0.02
 
-Rest = Callable[[float], bool]
-"""Lets so many seconds pass; whether the client has left meanwhile."""
+Pause = Callable[[float], bool]
+"""Waits for the given seconds; returns whether the client has disconnected meanwhile."""
 
-_places = threading.BoundedSemaphore(MOST_WAITING)
+_wait_slots = threading.BoundedSemaphore(MAX_WAITING)
 
 
 def wait_until_final(store: Store, command: Command, seconds: float) -> Command:
-    """The command once it is final, or as it stands after `seconds`, or once the client has left.
+    """Return the command once it is final, at the latest after `seconds` or once the client has disconnected.
 
-    It was accepted already, so a store that cannot be read meanwhile is no failure: it is asked again.
+    The command is accepted already, so an unreadable store is no error: it is polled again.
     """
-    if seconds <= 0 or command.state.is_final or not _places.acquire(blocking=False):
+    if seconds <= 0 or command.state.is_final or not _wait_slots.acquire(blocking=False):
         return command
     try:
-        return _followed(store, command, time.monotonic() + seconds, _rest())
+        return _poll_until_final(store, command, time.monotonic() + seconds, _client_pause())
     finally:
-        _places.release()
+        _wait_slots.release()
 
 
-def _followed(store: Store, command: Command, deadline: float, rest: Rest) -> Command:
-    watch = ChangePoller(store, command.run_id)
+def _poll_until_final(store: Store, command: Command, deadline: float, pause: Pause) -> Command:
+    poller = ChangePoller(store, command.run_id)
     while not command.state.is_final and (now := time.monotonic()) < deadline:
-        if watch.is_due(now):
-            command = _present(store, command)
-        elif rest(min(POLL_SECONDS, deadline - now)):
+        if poller.is_due(now):
+            command = _current(store, command)
+        elif pause(min(POLL_SECONDS, deadline - now)):
             break
     return command
 
 
-def _present(store: Store, command: Command) -> Command:
-    """How the command stands; as before when the store cannot say."""
+def _current(store: Store, command: Command) -> Command:
+    """Return the command's current state, or `command` unchanged if the store cannot be read."""
     try:
         return store.commands.get(command.id) or command
     except StoreUnavailableError:
         return command
 
 
-def _rest() -> Rest:
-    """A pause that ends when the present request's client says that nothing more will come from it.
+def _client_pause() -> Pause:
+    """Return a pause that ends early when the current request's client closes its sending side.
 
-    It may only have closed its sending half: it is still answered, at once.
+    The client may still be reading, so it is answered immediately.
     """
     connection: Any = request.environ.get("gunicorn.socket") if request else None
     if connection is None or not hasattr(select, "POLLRDHUP"):

@@ -1,4 +1,4 @@
-"""Live events: one look at the store per run, one bounded subscription per client, server-sent events.
+"""Live events: one poll of the store per run, one bounded subscription per client, server-sent events.
 
-Never waits for a slow client.
+It never waits for a slow client.
 """

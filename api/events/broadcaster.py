@@ -1,9 +1,9 @@
-"""Watching a run for all who follow it: one thread for each run, which lives only while somebody listens.
+"""Broadcasts the events of a run to all subscribers: one thread per run, which ends with the last subscription.
 
-    store ──(one look, whoever listens)──> View ──> Watcher ──> Mailbox ──> stream of client 1
-                                                          └──> Mailbox ──> stream of client 2 …
+    store ──(one poll for all)──> RunFollower ──> RunBroadcaster ──> Subscription ──> EventStream of client 1
+                                                               └──> Subscription ──> EventStream of client 2 …
 
-A look is made when the store has changed; a store that is locked or lost is tried again, and ends no stream.
+The store is read only after it changed. A locked or unreachable store is polled again and ends no stream.
 """
 
 import logging
@@ -24,12 +24,12 @@ from service.store.change_poll import ChangePoller
 from service.store.event_replay import EventCursor
 from service.store.store import RunRow, Store, StoreUnavailableError
 
-EXTENSION = "leitstand.watchers"
+EXTENSION = "leitstand.broadcasters"
 
 
 TICK_SECONDS = 0.05
 STATE_SECONDS = 0.5
-"""Two states are at least so far apart."""
+"""Minimum time between two states."""
 UNREADABLE = "the store cannot be read now; this goes on once it can"
 READABLE = "the store can be read again"
 
@@ -37,55 +37,58 @@ logger = logging.getLogger(__name__)
 
 
 class RunFollower:
-    """A run as it was last read, and how far it has been followed; for one thread."""
+    """Reads the new events of one run; holds the run as last read and the position reached. Used by one thread."""
 
     def __init__(self, find: Callable[[], RunContext]) -> None:
-        """`find` gives access to the run. Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`."""
+        """Start at the current end of the run that `find` returns.
+
+        Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`.
+        """
         self._find = find
         self.context = find()
         self.run = self.context.run()
         self.position = self.context.store.replay.latest_cursor(self.run.id)
-        self._watch = ChangePoller(self.context.store, self.run.id)
+        self._poller = ChangePoller(self.context.store, self.run.id)
 
     def is_due(self, now: float) -> bool:
-        """Whether to look into the store at `now`, of a monotonic clock."""
-        return self._watch.is_due(now)
+        """Whether the store should be read at the monotonic time `now`."""
+        return self._poller.is_due(now)
 
     def poll(self) -> Iterator[list[StreamMessage]]:
-        """What happened since the last look, a page at a time; another run than before is followed from its start.
+        """Yield the messages since the last poll, page by page; a new run is followed from its start.
 
         Raises `StoreUnavailableError` or `ProblemError` while the run cannot be read.
         """
-        self._find_again()
+        self._refresh_context()
         run = self.context.find_run()
-        if run is None:  # one has been archived, and the next has not begun
+        if run is None:  # one run was archived and the next has not started
             return
         if run.id != self.run.id:
             self.position = self.context.store.replay.start_cursor(run)
-            self._watch = ChangePoller(self.context.store, run.id)
+            self._poller = ChangePoller(self.context.store, run.id)
             yield [run_change(run, self.run.id, self.position)]
         self.run = run
-        is_all = False
-        while not is_all:
-            messages, is_all = read_messages(self.context.store, self.position)
+        is_complete = False
+        while not is_complete:
+            messages, is_complete = read_messages(self.context.store, self.position)
             if messages:
                 self.position = messages[-1].position
                 yield messages
 
     def state(self) -> "FollowedState":
-        """Once all that was read has been handed out."""
+        """Return the current run, its store and the position reached."""
         return FollowedState(self.context.store, self.run, self.position)
 
-    def _find_again(self) -> None:
-        """The default run may have become another, in another store."""
+    def _refresh_context(self) -> None:
+        """Update the context: the default run may now be another one, in another store."""
         context = self._find()
         if context.store is not self.context.store:
-            self._watch = ChangePoller(context.store, self.run.id)
+            self._poller = ChangePoller(context.store, self.run.id)
         self.context = context
 
 
 class FollowedState(NamedTuple):
-    """What the mailboxes know: which run it is, in which store, and how far it has been told."""
+    """State published to all subscriptions: the run, its store, and the position reached."""
 
     store: Store
     run: RunRow
@@ -93,158 +96,161 @@ class FollowedState(NamedTuple):
 
 
 class RunBroadcaster:
-    """One run's thread and the mailboxes that it fills; safe to use from several threads."""
+    """Thread of one run and the subscriptions that it fills; thread-safe."""
 
     def __init__(self, find: Callable[[], RunContext], is_ending: Callable[[], bool]) -> None:
-        """`find` gives access to the run; once `is_ending` is true, all mailboxes are ended."""
+        """Create an idle broadcaster for the run that `find` returns; ends all subscriptions once `is_ending()`."""
         self._find = find
         self._is_ending = is_ending
-        # Shared
+        # Shared between threads
         self._lock = threading.Lock()
         self._subscriptions: set[Subscription] = set()
-        self._told: FollowedState | None = None
-        # Of the thread
-        self._shown = ""
-        self._shown_at = 0.0
-        self._is_unreadable = False
+        self._published: FollowedState | None = None
+        # Used by the broadcaster's thread only
+        self._published_state = ""
+        self._published_state_at = 0.0
+        self._is_store_unreadable = False
 
     @property
-    def is_watching(self) -> bool:
-        """Whether its thread lives."""
-        return self._told is not None
+    def is_running(self) -> bool:
+        """Whether the broadcaster's thread is running."""
+        return self._published is not None
 
-    def open(self) -> Subscription:
-        """A mailbox that gets everything from now on, with the present state in it.
+    def subscribe(self) -> Subscription:
+        """Return a new subscription to all later messages, which holds the current state.
 
-        Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError` for who comes first.
+        The first subscription starts the thread; raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`.
         """
         with self._lock:
-            if self._told is None:
-                view = RunFollower(self._find)
-                self._told = view.state()
-                self._shown, self._shown_at = state_data(view.run, time.time())[1], time.monotonic()
-                threading.Thread(target=self._run, args=(view,), name="watcher", daemon=True).start()
-            subscription = Subscription(self._told.position, state_data(self._told.run, time.time())[0])
+            if self._published is None:
+                follower = RunFollower(self._find)
+                self._published = follower.state()
+                self._published_state, self._published_state_at = (
+                    state_data(follower.run, time.time())[1],
+                    time.monotonic(),
+                )
+                threading.Thread(target=self._run, args=(follower,), name="broadcaster", daemon=True).start()
+            subscription = Subscription(self._published.position, state_data(self._published.run, time.time())[0])
             self._subscriptions.add(subscription)
         return subscription
 
-    def open_again(self, subscription: Subscription) -> None:
-        """Let a mailbox that has lost something take in what comes from now on."""
+    def resume(self, subscription: Subscription) -> None:
+        """Resume a subscription that has overflowed, from the position published last."""
         with self._lock:
-            if self._told is not None:
-                subscription.begin_at(self._told.position)
+            if self._published is not None:
+                subscription.resume_at(self._published.position)
 
     def store(self) -> Store | None:
-        """Where the run is that the mailboxes are told of; None once nobody listens."""
-        told = self._told
-        return None if told is None else told.store
+        """Return the store of the published run; None if there are no subscriptions."""
+        published = self._published
+        return None if published is None else published.store
 
-    def close(self, subscription: Subscription) -> None:
-        """Nobody reads this one any more; with the last one, the thread ends."""
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a subscription; the thread ends with the last one."""
         with self._lock:
             self._subscriptions.discard(subscription)
 
-    # The thread
+    # The broadcaster's thread
 
-    def _run(self, view: RunFollower) -> None:
-        self._is_unreadable = False
-        while self._goes_on():
+    def _run(self, follower: RunFollower) -> None:
+        self._is_store_unreadable = False
+        while self._should_continue():
             try:
-                self._turn(view)
-            except Exception:  # the boundary of the thread: a defect must not silence the streams for ever
-                logger.exception("The watcher of run %s met an unexpected error; it goes on.", view.run.id)
+                self._poll_once(follower)
+            except Exception:  # the boundary of the thread: a defect must not stop the streams for ever
+                logger.exception("The watcher of run %s met an unexpected error; it goes on.", follower.run.id)
                 time.sleep(STATE_SECONDS)
             time.sleep(TICK_SECONDS)
 
-    def _goes_on(self) -> bool:
+    def _should_continue(self) -> bool:
         with self._lock:
             if self._is_ending():
                 for subscription in self._subscriptions:
                     subscription.end()
                 self._subscriptions.clear()
             if not self._subscriptions:
-                self._told = None
-            return self._told is not None
+                self._published = None
+            return self._published is not None
 
-    def _turn(self, view: RunFollower) -> None:
+    def _poll_once(self, follower: RunFollower) -> None:
         now = time.monotonic()
-        if view.is_due(now):
+        if follower.is_due(now):
             try:
-                for messages in view.poll():
-                    self._hand_out(view, messages)
-                self._hand_out(view, [])
+                for messages in follower.poll():
+                    self._publish(follower, messages)
+                self._publish(follower, [])
             except (StoreUnavailableError, ProblemError):
-                self._note(is_unreadable=True)
+                self._publish_readability(is_unreadable=True)
             else:
-                self._note(is_unreadable=False)
-        if now >= self._shown_at + STATE_SECONDS:
-            self._show(view, now)
+                self._publish_readability(is_unreadable=False)
+        if now >= self._published_state_at + STATE_SECONDS:
+            self._publish_state(follower, now)
 
-    def _hand_out(self, view: RunFollower, messages: list[StreamMessage]) -> None:
+    def _publish(self, follower: RunFollower, messages: list[StreamMessage]) -> None:
         with self._lock:
-            self._told = view.state()
+            self._published = follower.state()
             for subscription in self._subscriptions:
                 subscription.push(messages)
 
-    def _show(self, view: RunFollower, now: float) -> None:
-        """Hand out the state if it differs; it may do so just because time goes by."""
-        text, shown = state_data(view.run, time.time())
-        if shown == self._shown:
+    def _publish_state(self, follower: RunFollower, now: float) -> None:
+        """Publish the state if it has changed; it may change by the passing of time alone."""
+        state, comparable = state_data(follower.run, time.time())
+        if comparable == self._published_state:
             return
         with self._lock:
             for subscription in self._subscriptions:
-                subscription.set_state(text)
-        self._shown, self._shown_at = shown, now
+                subscription.set_state(state)
+        self._published_state, self._published_state_at = comparable, now
 
-    def _note(self, *, is_unreadable: bool) -> None:
-        """Say once that the store cannot be read, and once that it can."""
-        if is_unreadable == self._is_unreadable:
+    def _publish_readability(self, *, is_unreadable: bool) -> None:
+        """Publish a note once when the store becomes unreadable, and once when it is readable again."""
+        if is_unreadable == self._is_store_unreadable:
             return
-        self._is_unreadable = is_unreadable
+        self._is_store_unreadable = is_unreadable
         with self._lock:
             for subscription in self._subscriptions:
                 subscription.set_note(UNREADABLE if is_unreadable else READABLE)
 
 
 class Broadcasters:
-    """The watchers of a room by run, and the places of the streams that they serve."""
+    """Broadcasters by run, and the limit for concurrent streams; thread-safe."""
 
-    def __init__(self, find: Callable[[str | None], RunContext], most_streams: int) -> None:
-        """`find` gives access to a run by its id, or to the default one."""
-        self.most_streams = most_streams
+    def __init__(self, find: Callable[[str | None], RunContext], max_streams: int) -> None:
+        """Allow `max_streams` streams; `find` returns the context of a run by its id, of the default run for None."""
+        self.max_streams = max_streams
         self._find = find
         self._is_ending: Callable[[], bool] = lambda: False
         self._lock = threading.Lock()
         self._broadcasters: dict[str | None, RunBroadcaster] = {}
-        self._taken = 0
+        self._slots_in_use = 0
 
     def end_when(self, is_ending: Callable[[], bool]) -> None:
-        """Let all streams end once this is true."""
+        """End all streams once `is_ending()` is true."""
         self._is_ending = is_ending
 
-    def take_place(self) -> bool:
-        """Take one of the places for streams; False when all are taken."""
+    def acquire_slot(self) -> bool:
+        """Reserve one of the stream slots; returns False if all are in use."""
         with self._lock:
-            if self._taken >= self.most_streams:
+            if self._slots_in_use >= self.max_streams:
                 return False
-            self._taken += 1
+            self._slots_in_use += 1
             return True
 
-    def give_place_back(self) -> None:
-        """A stream has ended."""
+    def release_slot(self) -> None:
+        """Release the slot of a stream that has ended."""
         with self._lock:
-            self._taken -= 1
+            self._slots_in_use -= 1
 
     @property
-    def taken(self) -> int:
-        """How many places are taken."""
-        return self._taken
+    def slots_in_use(self) -> int:
+        """Number of stream slots in use."""
+        return self._slots_in_use
 
     def of(self, run_id: str | None) -> RunBroadcaster:
-        """The watcher of a run, or of the default one."""
+        """Return the broadcaster of a run, of the default run for None; drops idle ones of other runs."""
         with self._lock:
             idle = [
-                key for key, broadcaster in self._broadcasters.items() if key != run_id and not broadcaster.is_watching
+                key for key, broadcaster in self._broadcasters.items() if key != run_id and not broadcaster.is_running
             ]
             for key in idle:
                 del self._broadcasters[key]
@@ -253,13 +259,13 @@ class Broadcasters:
             return self._broadcasters[run_id]
 
 
-def register(app: Flask, registry: RunRegistry, most_streams: int) -> None:
-    """Let `app` follow the runs of a room, for at most so many streams at a time."""
-    app.extensions[EXTENSION] = Broadcasters(registry.context, most_streams)
+def register(app: Flask, registry: RunRegistry, max_streams: int) -> None:
+    """Give `app` the broadcasters of the registry's runs, for at most `max_streams` concurrent streams."""
+    app.extensions[EXTENSION] = Broadcasters(registry.context, max_streams)
 
 
 def broadcasters_of(app: Flask) -> Broadcasters:
-    """What `register` made."""
+    """Return the broadcasters that `register` gave to `app`."""
     broadcasters = app.extensions[EXTENSION]
     assert isinstance(broadcasters, Broadcasters)
     return broadcasters

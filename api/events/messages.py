@@ -1,29 +1,29 @@
-"""What a run's streams carry: journal entries, log points and states, as server-sent events (WHATWG HTML, 9.2)."""
+"""Messages of a run's event streams: events, log points and states as server-sent events (WHATWG HTML, 9.2)."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.runs.state import state_answer
+from api.runs.state_answer import state_answer
 from service.store.event_replay import EventCursor
 from service.store.queries.events import Event
 from service.store.store import RunRow, SeriesRow, Store
 
 KINDS = ("state", "log", "record", "command", "alert", "event")
-"""What a stream can be asked for."""
-NAMED = frozenset({"record", "command", "alert"})
-"""Kinds of journal entries that are events of their own; all others are an `event`."""
+"""Kinds of messages that a client can select."""
+KINDS_WITH_OWN_EVENT = frozenset({"record", "command", "alert"})
+"""Kinds of the `events` table that are sent under their own name; all others are sent as `event`."""
 ALWAYS = frozenset({"run", "gap"})
-"""Sent whatever a stream was asked for: it says what else is missing."""
-PAGE = 500
-"""Journal entries and log points that are read from the store at a time."""
-AGES = ("age_seconds", "progress_age_seconds")
+"""Kinds sent to every client, because they report what the stream does not contain."""
+PAGE_SIZE = 500
+"""Events and log points read from the store per query."""
+AGE_KEYS = ("age_seconds", "progress_age_seconds")
 
 
 @dataclass(frozen=True)
 class StreamMessage:
-    """One event of a stream: `text` is all of it, `position` that of who has seen it."""
+    """One message of a stream: `text` is its complete encoding, `position` the stream's position after it."""
 
     kind: str
     text: bytes
@@ -33,65 +33,68 @@ class StreamMessage:
 def read_messages(
     store: Store, position: EventCursor, target: EventCursor | None = None
 ) -> tuple[list[StreamMessage], bool]:
-    """What comes after a position (up to `target`), a page of it, and whether that was all.
+    """Return one page of messages after a position (up to `target`), and whether it is the last page.
 
     Raises `StoreUnavailableError`.
     """
-    passed, is_all = store.replay.read_after(position, PAGE, target)
-    return [_message(what, after) for what, after in passed], is_all
+    rows, is_complete = store.replay.read_after(position, PAGE_SIZE, target)
+    return [_message(row, next_position) for row, next_position in rows], is_complete
 
 
 def run_change(run: RunRow, previous_run_id: str, position: EventCursor) -> StreamMessage:
-    """The stream speaks of another run from here on."""
+    """Return the message that announces another run: later messages belong to it."""
     data = {"run_id": run.id, "started_at": run.started_at, "previous_run_id": previous_run_id}
     return StreamMessage("run", event_text("run", data, position), position)
 
 
 def gap(position: EventCursor, last_step: int) -> StreamMessage:
-    """The log points up to `last_step` are left out: there are too many to be sent one by one."""
-    after = EventCursor(position.run_id, position.event_id, last_step + 1)
+    """Return the message that log points up to `last_step` are omitted, because there are too many."""
+    next_position = EventCursor(position.run_id, position.event_id, last_step + 1)
     data = {"first_step": position.next_step, "last_step": last_step}
-    return StreamMessage("gap", event_text("gap", data, after), after)
+    return StreamMessage("gap", event_text("gap", data, next_position), next_position)
 
 
 def state_data(run: RunRow, now: float) -> tuple[str, str]:
-    """The state as `/state` answers it at the Unix time `now`, and what of it is to differ before it is sent again."""
-    answer: Mapping[str, Any] = state_answer(run, now)
-    return _json(answer), _json({key: value for key, value in answer.items() if key not in AGES})
+    """Return the answer of `/state` at the Unix time `now` as JSON, with and without the ages.
+
+    A state is sent again only if the text without the ages differs.
+    """
+    state: Mapping[str, Any] = state_answer(run, now)
+    return _json(state), _json({key: value for key, value in state.items() if key not in AGE_KEYS})
 
 
 def event_text(kind: str, data: Mapping[str, Any] | str, position: EventCursor) -> bytes:
-    """One event for the wire; text is taken for JSON."""
+    """Encode one server-sent event; `data` given as text must be JSON already."""
     return f"id: {position}\nevent: {kind}\ndata: {data if isinstance(data, str) else _json(data)}\n\n".encode()
 
 
-def hello(position: EventCursor, retry_milliseconds: int) -> bytes:
-    """What a stream begins with: when to come back after an end, and with which id.
+def preamble(position: EventCursor, retry_milliseconds: int) -> bytes:
+    """Encode the beginning of a stream: the reconnection time and the id to reconnect with.
 
-    An event without data is dispatched by no client, but its id is what the client will name.
+    Clients dispatch no event without data, but they store its id as the last event id.
     """
     return f"retry: {retry_milliseconds}\nid: {position}\n\n".encode()
 
 
 def heartbeat(position: EventCursor) -> bytes:
-    """A sign of life, which also says how far everything was seen that the client did not ask for."""
+    """Encode a heartbeat; its id also covers messages of kinds that the client did not select."""
     return f": alive\nid: {position}\n\n".encode()
 
 
 def comment(text: str) -> bytes:
-    """What clients ignore, and people read."""
+    """Encode a comment for people; clients ignore it."""
     return f": {text}\n\n".encode()
 
 
-def _message(what: Event | SeriesRow, position: EventCursor) -> StreamMessage:
-    """A named kind is flat: what the journal tells of it, and when that was."""
-    if isinstance(what, SeriesRow):
-        kind, data = "log", {"step": what.step, "time": what.time, "values": what.values}
-    elif what.kind in NAMED:
-        kind, data = what.kind, {"time": what.time, **what.details}
+def _message(row: Event | SeriesRow, position: EventCursor) -> StreamMessage:
+    """Encode a row as a message; an event under its own name is flat: its time and details."""
+    if isinstance(row, SeriesRow):
+        kind, data = "log", {"step": row.step, "time": row.time, "values": row.values}
+    elif row.kind in KINDS_WITH_OWN_EVENT:
+        kind, data = row.kind, {"time": row.time, **row.details}
     else:
-        own = {"id": what.id, "kind": what.kind, "step": what.step, "time": what.time}
-        kind, data = "event", {**own, "details": what.details}
+        fields = {"id": row.id, "kind": row.kind, "step": row.step, "time": row.time}
+        kind, data = "event", {**fields, "details": row.details}
     return StreamMessage(kind, event_text(kind, data, position), position)
 
 

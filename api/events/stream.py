@@ -1,4 +1,4 @@
-"""One client's event stream: first what it missed, read from the store, then what its watcher hands out."""
+"""Event stream of one client: first the missed messages from the store, then those of its subscription."""
 
 import socket
 import time
@@ -8,133 +8,137 @@ from dataclasses import dataclass, replace
 from flask import request
 
 from api.events.broadcaster import Broadcasters, RunBroadcaster
-from api.events.messages import ALWAYS, StreamMessage, comment, event_text, gap, heartbeat, hello, read_messages
+from api.events.messages import ALWAYS, StreamMessage, comment, event_text, gap, heartbeat, preamble, read_messages
 from api.events.subscription import SubscriptionBatch
 from api.http.problems import ProblemError
 from service.store.event_replay import EventCursor
 from service.store.store import Store, StoreUnavailableError
 
 HEARTBEAT_SECONDS = 10.0
-TURN_SECONDS = 1.0
-"""How soon it is seen that the client is gone."""
+POLL_SECONDS = 1.0
+"""Maximum time until a disconnected client is detected."""
 RETRY_MILLISECONDS = 2000
-"""How long a client is asked to wait before it comes back."""
-LONGEST_SECONDS = 3600.0
-"""A stream ends then: who comes back has to show a token that is still good."""
-MOST_REPLAYED = 2000
-"""Log points that are replayed; who missed more asks /series for them."""
-FOREIGN = "the id that was given is of another run, or not known here; this begins with the present"
+"""Time that a client should wait before it reconnects."""
+MAX_STREAM_SECONDS = 3600.0
+"""Maximum duration of a stream: a client that reconnects must present a valid token again."""
+MAX_REPLAYED_POINTS = 2000
+"""Maximum number of replayed log points; a client that missed more reads /series instead."""
+UNKNOWN_ID = "the id that was given is of another run, or not known here; this begins with the present"
 ENDS = "the server ends this stream; come back with the last id"
 UNREADABLE = "the store cannot be read now; what you missed comes once it can"
 
 
 @dataclass(frozen=True)
 class StreamRequest:
-    """What a client asked for; without a position, what happens from now on."""
+    """Kinds and position that a client requested; without a position, the stream starts now."""
 
     kinds: Collection[str]
     position: EventCursor | None
 
 
 class EventStream:
-    """The pieces of one stream, for one thread: a store that cannot be read is waited for."""
+    """Body of one stream, used by one thread; waits for the store while it cannot be read."""
 
     def __init__(
         self, broadcaster: RunBroadcaster, stream_request: StreamRequest, client: socket.socket | None
     ) -> None:
-        """`client` is looked at to see that it is gone, if it is known.
+        """Subscribe to `broadcaster`; the socket `client`, if known, is used to detect a disconnect.
 
         Raises `ProblemError` (not-found, no-run) or `StoreUnavailableError`.
         """
         self._broadcaster = broadcaster
         self._client = client
         self._kinds = {*stream_request.kinds, *ALWAYS}
-        self._subscription = broadcaster.open()
+        self._subscription = broadcaster.subscribe()
         is_known = stream_request.position is None or _is_known(stream_request.position, self._subscription.position)
-        self._greeting = b"" if is_known else comment(FOREIGN)
+        self._note = b"" if is_known else comment(UNKNOWN_ID)
         self._position = (
             stream_request.position if stream_request.position and is_known else self._subscription.position
         )
-        self._is_lost = False
+        self._has_run_changed = False
         self._began_at = self._sent_at = time.monotonic()
 
     def close(self) -> None:
-        """Let the watcher forget this stream."""
-        self._broadcaster.close(self._subscription)
+        """Cancel the subscription of this stream."""
+        self._broadcaster.unsubscribe(self._subscription)
 
-    def pieces(self) -> Iterator[bytes]:
-        """What to send, piece by piece, until the client is gone or has to come again."""
-        yield hello(self._position, RETRY_MILLISECONDS) + self._greeting
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes to send, until the client disconnects or must reconnect."""
+        yield preamble(self._position, RETRY_MILLISECONDS) + self._note
         yield from self._catch_up()
-        while self._goes_on():
-            delivery = self._subscription.poll(TURN_SECONDS)
-            if delivery.has_lost:
-                self._broadcaster.open_again(self._subscription)
+        while self._should_continue():
+            batch = self._subscription.poll(POLL_SECONDS)
+            if batch.has_overflowed:
+                self._broadcaster.resume(self._subscription)
                 yield from self._catch_up()
-            elif piece := self._delivered(delivery) or self._sign_of_life():
+            elif chunk := self._batch_bytes(batch) or self._heartbeat_if_due():
                 self._sent_at = time.monotonic()
-                yield piece
+                yield chunk
         yield comment(ENDS)
 
-    def _goes_on(self) -> bool:
-        is_long = time.monotonic() > self._began_at + LONGEST_SECONDS
-        return not (self._subscription.is_over or self._is_lost or is_long or _is_gone(self._client))
+    def _should_continue(self) -> bool:
+        is_expired = time.monotonic() > self._began_at + MAX_STREAM_SECONDS
+        return not (
+            self._subscription.has_ended or self._has_run_changed or is_expired or _is_disconnected(self._client)
+        )
 
-    # What was missed
+    # Missed messages
 
     def _catch_up(self) -> Iterator[bytes]:
-        """Everything between this stream's position and what its mailbox takes in."""
-        target, is_all = self._subscription.position, self._position == self._subscription.position
-        # Another run has come meanwhile: who comes back begins with that one.
-        self._is_lost = target.run_id != self._position.run_id
-        while not is_all and self._goes_on():
+        """Yield all messages between this stream's position and the start of its subscription."""
+        target, is_complete = self._subscription.position, self._position == self._subscription.position
+        # If another run has started meanwhile, the client must reconnect, and then starts with that run.
+        self._has_run_changed = target.run_id != self._position.run_id
+        while not is_complete and self._should_continue():
             store = self._broadcaster.store()
             try:
-                messages, is_all = ([], True) if store is None else self._page(store, target)
+                messages, is_complete = ([], True) if store is None else self._missed_page(store, target)
             except StoreUnavailableError:
                 yield comment(UNREADABLE)
-                time.sleep(TURN_SECONDS)
+                time.sleep(POLL_SECONDS)
                 continue
-            if piece := self._passed(messages):
-                yield piece
-        self._position = self._position if self._is_lost else target
+            if chunk := self._requested_bytes(messages):
+                yield chunk
+        self._position = self._position if self._has_run_changed else target
 
-    def _page(self, store: Store, target: EventCursor) -> tuple[list[StreamMessage], bool]:
-        """The next of what was missed up to `target`, and whether that was all."""
-        left_out = []
-        if "log" not in self._kinds:  # nor does a journal that walks steps again bring their log points back
+    def _missed_page(self, store: Store, target: EventCursor) -> tuple[list[StreamMessage], bool]:
+        """Return the next page of missed messages up to `target`, and whether it is the last page."""
+        gaps = []
+        if "log" not in self._kinds:  # skip log points, also those of steps repeated after a rollback
             self._position = replace(self._position, next_step=max(self._position.next_step, target.next_step))
-        if self._position.next_step < target.next_step and store.replay.has_more_points(self._position, MOST_REPLAYED):
-            left_out = [gap(self._position, target.next_step - 1)]
-            self._position = left_out[0].position
-        messages, is_all = read_messages(store, self._position, target)
-        return left_out + messages, is_all
+        if self._position.next_step < target.next_step and store.replay.has_more_points(
+            self._position, MAX_REPLAYED_POINTS
+        ):
+            gaps = [gap(self._position, target.next_step - 1)]
+            self._position = gaps[0].position
+        messages, is_complete = read_messages(store, self._position, target)
+        return gaps + messages, is_complete
 
-    # What comes
+    # New messages
 
-    def _delivered(self, delivery: SubscriptionBatch) -> bytes:
-        piece = self._passed(delivery.messages)
-        if delivery.state is not None and "state" in self._kinds:
-            piece += event_text("state", delivery.state, self._position)
-        return piece if delivery.note is None else piece + comment(delivery.note)
+    def _batch_bytes(self, batch: SubscriptionBatch) -> bytes:
+        chunk = self._requested_bytes(batch.messages)
+        if batch.state is not None and "state" in self._kinds:
+            chunk += event_text("state", batch.state, self._position)
+        return chunk if batch.note is None else chunk + comment(batch.note)
 
-    def _sign_of_life(self) -> bytes:
+    def _heartbeat_if_due(self) -> bytes:
         return heartbeat(self._position) if time.monotonic() >= self._sent_at + HEARTBEAT_SECONDS else b""
 
-    def _passed(self, messages: Sequence[StreamMessage]) -> bytes:
-        """Those of the kinds that were asked for; what follows comes after all of them."""
+    def _requested_bytes(self, messages: Sequence[StreamMessage]) -> bytes:
+        """Return the bytes of the messages of the selected kinds, and advance the position past all messages."""
         if messages:
             self._position = messages[-1].position
         return b"".join(message.text for message in messages if message.kind in self._kinds)
 
 
-def _is_known(position: EventCursor, present: EventCursor) -> bool:
-    """Whether this was a position of the run that is followed now."""
-    return position.run_id == present.run_id and position.event_id <= present.event_id
+def _is_known(position: EventCursor, current: EventCursor) -> bool:
+    """Whether the position belongs to the current run and is not after its end."""
+    return position.run_id == current.run_id and position.event_id <= current.event_id
 
 
-def _is_gone(client: socket.socket | None) -> bool:
-    """Whether the other side has closed the connection, as far as it says so."""
+def _is_disconnected(client: socket.socket | None) -> bool:
+    """Whether the client has closed the connection, as far as the socket can detect it."""
     if client is None:
         return False
     try:
@@ -146,19 +150,22 @@ def _is_gone(client: socket.socket | None) -> bool:
 
 
 RETRY_SECONDS = 5
-"""When a stream may be free again: most are short."""
+"""Retry-After if all streams are in use: most streams are short."""
 
 
 class LimitedStream:
-    """A stream that holds one of the places for streams until it is closed, even if it was never begun."""
+    """Stream that holds one of the stream slots until it is closed, even if it was never started."""
 
     def __init__(self, broadcasters: Broadcasters, run_id: str | None, stream_request: StreamRequest) -> None:
-        """Raises `ProblemError` (too-many-streams, not-found, no-run) or `StoreUnavailableError`."""
-        if not broadcasters.take_place():
-            most = broadcasters.most_streams
+        """Reserve a slot and subscribe.
+
+        Raises `ProblemError` (too-many-streams, not-found, no-run) or `StoreUnavailableError`.
+        """
+        if not broadcasters.acquire_slot():
+            maximum = broadcasters.max_streams
             raise ProblemError(
                 "too-many-streams",
-                f"All {most} event streams are taken; close one, come again, or raise API_STREAMS.",
+                f"All {maximum} event streams are taken; close one, come again, or raise API_STREAMS.",
                 {"Retry-After": str(RETRY_SECONDS)},
             )
         self._broadcasters = broadcasters
@@ -166,15 +173,15 @@ class LimitedStream:
         try:
             self._stream = EventStream(broadcasters.of(run_id), stream_request, request.environ.get("gunicorn.socket"))
         except BaseException:
-            broadcasters.give_place_back()
+            broadcasters.release_slot()
             raise
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._stream.pieces()
+        return self._stream.chunks()
 
     def close(self) -> None:
-        """Give the place back; the WSGI server does this in any case."""
+        """Cancel the subscription and release the slot; the WSGI server calls this in any case."""
         if not self._is_closed:
             self._is_closed = True
             self._stream.close()
-            self._broadcasters.give_place_back()
+            self._broadcasters.release_slot()

@@ -1,4 +1,4 @@
-"""What a watcher has for one stream: bounded, and filled without ever waiting for the stream's client."""
+"""Bounded queue between a run's broadcaster and one client; pushing never blocks."""
 
 import threading
 from collections.abc import Iterable
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from api.events.messages import StreamMessage
 from service.store.event_replay import EventCursor
 
-MOST_WAITING = 256
-"""Happenings that wait for a stream; when there are more, it reads them from the store instead."""
+MAX_QUEUED_MESSAGES = 256
+"""Capacity of the queue; on overflow the stream reads the messages from the store instead."""
 
 
 @dataclass(frozen=True)
 class SubscriptionBatch:
-    """What was in a mailbox: happenings in their order, the JSON of the state after them, a note for people.
+    """Content of a queue: messages in order, the state after them as JSON, and a note for people.
 
-    With `has_lost` there is nothing else: too much had come, and the rest is in the store.
+    With `has_overflowed` everything else is empty: the messages must be read from the store.
     """
 
     messages: tuple[StreamMessage, ...] = ()
     state: str | None = None
     note: str | None = None
-    has_lost: bool = False
-    is_over: bool = False
+    has_overflowed: bool = False
+    has_ended: bool = False
 
 
 class Subscription:
-    """Filled by a watcher, emptied by one stream. Of states and notes only the latest is of interest.
+    """Queue filled by a broadcaster and emptied by one stream; keeps only the latest state and note.
 
-    `position` is where the happenings follow on; all before is in the store.
+    Queued messages follow `position`; all earlier ones are in the store.
     """
 
     def __init__(self, position: EventCursor, state: str) -> None:
@@ -37,61 +37,65 @@ class Subscription:
         self._messages: list[StreamMessage] = []
         self._state: str | None = state
         self._note: str | None = None
-        self._has_lost = False
-        self._is_over = False
+        self._has_overflowed = False
+        self._has_ended = False
 
     def push(self, messages: Iterable[StreamMessage]) -> None:
-        """Add what happened."""
+        """Add messages; if there are too many, drop all and mark the subscription as overflowed."""
         with self._changed:
-            if not self._has_lost:
+            if not self._has_overflowed:
                 self._messages += messages
-                self._has_lost = len(self._messages) > MOST_WAITING
-            if self._has_lost:
+                self._has_overflowed = len(self._messages) > MAX_QUEUED_MESSAGES
+            if self._has_overflowed:
                 self._messages.clear()
             self._changed.notify()
 
     def set_state(self, state: str) -> None:
-        """Put the state, as JSON, in the place of an earlier one."""
+        """Replace the queued state (JSON)."""
         with self._changed:
             self._state = state
             self._changed.notify()
 
     def set_note(self, note: str) -> None:
-        """Put a note in the place of an earlier one."""
+        """Replace the queued note."""
         with self._changed:
             self._note = note
             self._changed.notify()
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Mark the subscription as ended."""
         with self._changed:
-            self._is_over = True
+            self._has_ended = True
             self._changed.notify()
 
-    def begin_at(self, position: EventCursor) -> None:
-        """Take in happenings again after too many had come; those before `position` are in the store."""
+    def resume_at(self, position: EventCursor) -> None:
+        """Accept messages again after an overflow; those before `position` are in the store."""
         with self._changed:
             self.position = position
             self._messages.clear()
-            self._has_lost = False
+            self._has_overflowed = False
 
     def poll(self, seconds: float) -> SubscriptionBatch:
-        """Everything in it, at the latest after so many seconds; perhaps nothing."""
+        """Remove and return the queue's content; waits up to `seconds` if it is empty, and may return nothing."""
         with self._changed:
             if self._is_empty:
                 self._changed.wait(seconds)
-            if self._has_lost and not self._is_over:
-                return SubscriptionBatch(has_lost=True)
-            found = SubscriptionBatch(tuple(self._messages), self._state, self._note, is_over=self._is_over)
+            if self._has_overflowed and not self._has_ended:
+                return SubscriptionBatch(has_overflowed=True)
+            batch = SubscriptionBatch(tuple(self._messages), self._state, self._note, has_ended=self._has_ended)
             self._messages.clear()
             self._state = self._note = None
-        return found
+        return batch
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        return self._is_over
+    def has_ended(self) -> bool:
+        """Whether the broadcaster has ended the subscription."""
+        return self._has_ended
 
     @property
     def _is_empty(self) -> bool:
-        return not (self._messages or self._has_lost or self._is_over) and self._state is None and self._note is None
+        return (
+            not (self._messages or self._has_overflowed or self._has_ended)
+            and self._state is None
+            and self._note is None
+        )

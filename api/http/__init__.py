@@ -1,4 +1,4 @@
-"""What every route is made of: declared parameters, pages, conditional requests, problems, authentication, rate limits.
+"""Building blocks of every route: parameters, pages, conditional requests, problems, authentication and rate limits.
 
-Never a run and never a store query.
+It never knows a run and never queries the store.
 """

@@ -1,7 +1,8 @@
-"""Who may ask: the bearer of a token, or without any token only this machine; and never another site's web page.
+"""Authentication and origin checks of every request, and the security headers of every response.
 
-What a route needs is in its contract; an endpoint without one needs all rights. Every answer also carries the headers
-that keep a browser from doing more than the page needs. No answer ever allows another origin to read it (CORS).
+With a token configured, a request must bear one; without a token, only this machine is served. Web pages of other sites
+are always rejected. The operation of a route declares the scope that it needs; an endpoint without an operation needs
+the widest scope. No response ever allows another origin to read it (CORS).
 """
 
 import logging
@@ -22,10 +23,10 @@ from service.config.settings import RunConfig
 
 ANONYMOUS = "anonymous"
 CLIENT_KEY = "leitstand.client"
-"""Where a request's WSGI environment holds the name of its token, for the access log."""
-SIGN_OF_LIFE = "health.livez"
-"""Whoever watches whether this process lives knows no token, comes by any name, and is never too many."""
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Key of the WSGI environment that holds the name of the request's token, for the access log."""
+LIVENESS_ENDPOINT = "health.livez"
+"""Exempt from all checks: a liveness probe has no token, may use any Host and must not be rate limited."""
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 SECURITY_HEADERS = (
@@ -43,7 +44,7 @@ SECURITY_HEADERS = (
     ("Permissions-Policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 TLS_HEADER = ("Strict-Transport-Security", "max-age=2592000")
-"""Only over TLS, and for a month: it binds every port of this machine's name, also those of other programs."""
+"""Sent over TLS only, valid for 30 days: it applies to every port of this host name, also those of other programs."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]+)?")
 
@@ -51,9 +52,9 @@ logger = logging.getLogger(__name__)
 
 
 def register(app: Flask, config: RunConfig) -> None:
-    """Check every request of `app`. Raises `SettingError` for an API_HOSTS that holds something else than names."""
+    """Install the checks and headers on `app`; raises `SettingError` if API_HOSTS holds anything but host names."""
     if config.api_proxies:
-        # Not X-Forwarded-Host: few proxies set it, so a page that rebinds its name could. They pass Host on.
+        # X-Forwarded-Host is ignored: few proxies set it, so a DNS-rebinding page could. Proxies forward Host.
         trusted = config.api_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=0)  # type: ignore[method-assign]
     app.before_request(Guard(config).check)
@@ -61,104 +62,106 @@ def register(app: Flask, config: RunConfig) -> None:
 
 
 def client_name() -> str:
-    """Who asks, as far as it is proved: the name of the present request's token, or `anonymous`."""
+    """Return the authenticated name of the current request's client: the name of its token, or `anonymous`."""
     return authenticated_name() or ANONYMOUS
 
 
 def authenticated_name() -> str | None:
-    """The name of the token that the present request bears; None where no token is needed."""
+    """Return the name of the current request's token; None where no token is needed."""
     name = g.get("token_name")
     assert name is None or isinstance(name, str)
     return name
 
 
 class Guard:
-    """The checks of one server, in the order in which a request meets them; each raises `ProblemError`."""
+    """Checks of one server, in the order in which they run; each raises `ProblemError`."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._names = host_names(config)
-        self._alert_log = TokenReader(config.api_token, token_file_path(config))
-        self._rates = RateLimits(config)
-        self._serves = lru_cache(maxsize=256)(self._serves_name)
+        self._host_names = host_names(config)
+        self._tokens = TokenReader(config.api_token, token_file_path(config))
+        self._rate_limits = RateLimits(config)
+        self._is_served_host = lru_cache(maxsize=256)(self._is_host_served)
 
     def check(self) -> None:
-        """Let the present request pass, or raise `ProblemError`."""
-        if request.endpoint == SIGN_OF_LIFE:
+        """Check the current request; raises `ProblemError` if it is rejected."""
+        if request.endpoint == LIVENESS_ENDPOINT:
             return
-        self._require_own_name()
-        _require_own_page()
-        wanted = operation_of(current_app, request.endpoint)
-        scope = _scope_of(wanted)
+        self._require_served_host()
+        _require_same_origin()
+        operation = operation_of(current_app, request.endpoint)
+        scope = _scope_of(operation)
         address = client_network(request.remote_addr or "")
-        if self._alert_log.is_required and scope is not Scope.OPEN:
+        if self._tokens.is_required and scope is not Scope.OPEN:
             token = self._authenticate(address)
             g.token_name = request.environ[CLIENT_KEY] = token.name
-            self._count(scope, wanted, f"token {token.name}")
+            self._count_request(scope, operation, f"token {token.name}")
             _require_scope(token, scope)
         else:
-            self._count(scope, wanted, address)
+            self._count_request(scope, operation, address)
 
-    def _require_own_name(self) -> None:
-        """A name that leads here from elsewhere (DNS rebinding) must not open the door."""
+    def _require_served_host(self) -> None:
+        """Reject a Host header that is not served, which prevents DNS rebinding."""
         host = request.headers.get("Host", "")
-        if not self._serves(host):
-            served = ", ".join(sorted(self._names)) or "127.0.0.1 and localhost"
-            why = "API_HOSTS names others" if self._names else "without a token no other name is served"
+        if not self._is_served_host(host):
+            served = ", ".join(sorted(self._host_names)) or "127.0.0.1 and localhost"
+            why = "API_HOSTS names others" if self._host_names else "without a token no other name is served"
             raise ProblemError("wrong-host", f"The Host header is {host!r}, but {why}: ask {served}.")
 
-    def _serves_name(self, host: str) -> bool:
-        if not self._names and self._alert_log.is_required:
-            return True  # a page that rebinds its name has no token
+    def _is_host_served(self, host: str) -> bool:
+        if not self._host_names and self._tokens.is_required:
+            return True  # a DNS-rebinding page has no token
         match = _HOST.fullmatch(host)
         if match is None:
             return False
-        name = normalized_name(match.group(1))
-        return name in self._names if self._names else is_loopback(name)
+        name = plain_name(match.group(1))
+        return name in self._host_names if self._host_names else is_loopback(name)
 
     def _authenticate(self, address: str) -> Token:
-        """The token that the request bears.
+        """Return the token of the current request; raises `ProblemError` if it has none or an unknown one.
 
-        Only a chosen token (API_TOKEN) can be weak enough to be guessed, so after too many wrong ones from an address
-        it is not accepted from there for a while; those of the file still are.
+        Only API_TOKEN, which a person chose, can be weak enough to be guessed. After too many wrong tokens from an
+        address, API_TOKEN is not accepted from there for a while; generated tokens from the token file still are.
         """
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not given.strip():
-            self._rates.reads.require_room(address)
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not credentials.strip():
+            self._rate_limits.reads.require_capacity(address)
             raise _unauthorized("Send a token as `Authorization: Bearer <token>`.", 'Bearer realm="leitstand"')
-        wrong_tokens = self._rates.wrong_tokens
+        wrong_tokens = self._rate_limits.wrong_tokens
         try:
-            # WSGI hands header bytes on as Latin-1.
-            text = given.strip().encode("latin-1", "replace")
-            token = self._alert_log.find(text, include_configured=wrong_tokens.has_room(address))
+            # WSGI decodes header bytes as Latin-1.
+            secret = credentials.strip().encode("latin-1", "replace")
+            token = self._tokens.find(secret, with_chosen=wrong_tokens.has_capacity(address))
         except TokenFileError:
             raise ProblemError(
                 "tokens-unavailable", "The server's file of tokens cannot be used; its log says why."
             ) from None
         if token is None:
-            wrong_tokens.require_room(address)
+            wrong_tokens.require_capacity(address)
             logger.warning("%s %s from %s: unknown or expired token", request.method, quote(request.path), address)
             raise _unauthorized(
                 "The token is unknown, revoked or expired.", 'Bearer realm="leitstand", error="invalid_token"'
             )
         return token
 
-    def _count(self, scope: Scope, wanted: Operation | None, asker: str) -> None:
-        is_command = scope is Scope.CONTROL and not _is_dry_run(wanted)
-        (self._rates.commands if is_command else self._rates.reads).require_room(asker)
+    def _count_request(self, scope: Scope, operation: Operation | None, client: str) -> None:
+        is_command = scope is Scope.CONTROL and not _is_dry_run(operation)
+        (self._rate_limits.commands if is_command else self._rate_limits.reads).require_capacity(client)
 
 
-def _scope_of(wanted: Operation | None) -> Scope:
-    """What the present request needs; fails closed for a route without a contract."""
-    if wanted is not None:
-        return wanted.scope
+def _scope_of(operation: Operation | None) -> Scope:
+    """Return the scope that the current request needs; fails closed for an endpoint without an operation."""
+    if operation is not None:
+        return operation.scope
     if request.endpoint is None:
-        return Scope.READ  # the answer will be 404 or 405
+        return Scope.READ  # the response will be 404 or 405
     return Scope.OPEN if request.endpoint == "static" else Scope.CONTROL
 
 
-def _is_dry_run(wanted: Operation | None) -> bool:
-    flags = [] if wanted is None else [parameter for parameter in wanted.parameters if parameter.name == "dry_run"]
-    with suppress(ProblemError):  # what it says is nonsense; it is counted before it is refused
+def _is_dry_run(operation: Operation | None) -> bool:
+    flags = (
+        [] if operation is None else [parameter for parameter in operation.parameters if parameter.name == "dry_run"]
+    )
+    with suppress(ProblemError):  # an invalid value: the request is counted first and rejected later
         return any(flag.value() is True for flag in flags)
     return False
 
@@ -172,29 +175,29 @@ def _require_scope(token: Token, scope: Scope) -> None:
         )
 
 
-def _require_own_page() -> None:
-    """Another site's page can make a browser send requests, though not read the answers.
+def _require_same_origin() -> None:
+    """Reject requests that a page of another site made a browser send; raises `ProblemError` (foreign-origin).
 
-    What changes something must come from our own page or from no page at all. What only reads is refused to foreign
-    pages too, where the browser says so: they would learn nothing, but could take all event streams. Following a link
-    to us is fine.
+    An unsafe request must come from the server's own page or from no page at all. Safe requests of other pages are
+    rejected too if the browser labels them: such a page cannot read the response, but it could occupy all event
+    streams. Following a link to this server is allowed.
     """
-    headers, is_reading = request.headers, request.method in READING
+    headers, is_safe = request.headers, request.method in SAFE_METHODS
     origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
-    if origin is not None and not is_reading and not _is_own(origin):
+    if origin is not None and not is_safe and not _is_own_origin(origin):
         raise ProblemError("foreign-origin", f"The request comes from {origin!r}, which is not this server's own page.")
-    if site in FOREIGN_SITES and not (is_reading and _follows_link()):
+    if site in FOREIGN_SITES and not (is_safe and _is_link_navigation()):
         raise ProblemError("foreign-origin", f"The request comes from another web page ({site}).")
 
 
-def _follows_link() -> bool:
-    """Whether a browser asks to show the answer as a page of its own, neither in a frame nor to a script."""
+def _is_link_navigation() -> bool:
+    """Whether a browser navigates to the response as a top-level page, not in a frame and not for a script."""
     return (request.headers.get("Sec-Fetch-Mode"), request.headers.get("Sec-Fetch-Dest")) == ("navigate", "document")
 
 
-def _is_own(origin: str) -> bool:
+def _is_own_origin(origin: str) -> bool:
     host = request.headers.get("Host", "").lower()
-    # A proxy that speaks TLS may not tell us so; one that does rules pages without it out.
+    # A proxy that terminates TLS may not report it; if it does, plain-HTTP origins are excluded.
     schemes = ("https",) if request.is_secure else ("https", "http")
     return host != "" and origin.lower() in {f"{scheme}://{host}" for scheme in schemes}
 

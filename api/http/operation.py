@@ -1,4 +1,4 @@
-"""What a route takes and answers, declared beside its function; checked before it runs and published.
+"""The operation of a route (OpenAPI's word): its parameters, answers and problems, declared beside its view.
 
     @blueprint.get("/commands")
     @operation(read, LIMIT, answers=[Answer(CommandList)], problems=["no-run", "storage-unavailable"])
@@ -6,8 +6,9 @@
         "The run's commands, newest first."
         ... LIMIT.value() ...
 
-The function's docstring is the published summary. A request with a parameter that is not declared, given twice or out
-of its range is refused with 422, so that a misspelt condition never has an effect that nobody meant.
+The declaration is checked before the view runs and published in the OpenAPI document; the view's docstring is the
+published summary. A parameter that is undeclared, repeated or out of range is rejected with 422: a misspelt condition
+must never be ignored silently.
 """
 
 import difflib
@@ -25,33 +26,33 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Scope(StrEnum):
-    """What a token must allow for a route."""
+    """Scope that a route requires of a token."""
 
     OPEN = "open"
-    """Asked without a token: nothing of a run is in it."""
+    """No token is required: the response contains nothing about a run."""
     READ = "read"
     CONTROL = "control"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One successful answer: the shape of its JSON (a `TypedDict` or any type), or a media type without a shape."""
+    """One successful response: the shape of its JSON (a `TypedDict` or any type), or a media type without a shape."""
 
     shape: Any = None
     description: str = "the answer"
     status: int = 200
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Name and meaning of the headers that matter to a client; the answer always has them."""
+    """Name and meaning of relevant headers that the response always has."""
     optional_headers: Mapping[str, str] = field(default_factory=dict)
-    """The same of those that it has at times."""
+    """Name and meaning of relevant headers that the response may have."""
     schema: Mapping[str, Any] | None = None
-    """A JSON Schema instead of a shape; of an event stream, that of an event."""
+    """A JSON Schema instead of a shape; for an event stream, the schema of one event."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """A JSON body; without `is_required`, no body means an empty object."""
+    """JSON body of a request; unless `is_required`, an absent body means an empty object."""
 
     schema: Mapping[str, Any]
     is_required: bool = False
@@ -61,7 +62,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Operation:
-    """The contract of one route and method."""
+    """Declaration of one route and method: required scope, parameters, answers, problems and body."""
 
     scope: Scope
     parameters: tuple[Parameter[Any], ...] = ()
@@ -69,9 +70,9 @@ class Operation:
     problems: tuple[str, ...] = ()
     body: Body | None = None
 
-    def names(self, place: str) -> list[str]:
-        """The declared parameters `in` this place: `query`, `header` or `path`."""
-        return [parameter.name for parameter in self.parameters if parameter.place == place]
+    def parameter_names(self, location: str) -> list[str]:
+        """Return the names of the parameters declared in `location`: `query`, `header` or `path`."""
+        return [parameter.name for parameter in self.parameters if parameter.location == location]
 
 
 def operation(
@@ -81,37 +82,40 @@ def operation(
     problems: Sequence[str] = (),
     body: Body | None = None,
 ) -> Callable[[View], View]:
-    """Declare what a view takes and answers. `problems` are slugs of `api.http.problems.PROBLEMS`."""
+    """Declare the operation of a view. `problems` are slugs of `api.http.problems.PROBLEMS`."""
 
-    def declared(view: View) -> View:
+    def declare(view: View) -> View:
         view.__operation__ = Operation(scope, parameters, tuple(answers), tuple(problems), body)  # type: ignore[attr-defined]
         return view
 
-    return declared
+    return declare
 
 
 def operation_of(app: Flask, endpoint: str | None) -> Operation | None:
-    """The contract of an endpoint; None for static files and for what does not exist."""
+    """Return the operation of an endpoint; None for static files and unknown endpoints."""
     view = app.view_functions.get(endpoint or "")
-    found = getattr(view, "__operation__", None)
-    return found if isinstance(found, Operation) else None
+    declared = getattr(view, "__operation__", None)
+    return declared if isinstance(declared, Operation) else None
 
 
-def check_parameters(wanted: Operation) -> None:
-    """Refuse the present request when a parameter is unknown, given twice, or not allowed; raises `ProblemError`."""
-    known = wanted.names("query")
+def check_parameters(operation: Operation) -> None:
+    """Check the parameters of the current request.
+
+    Raises `ProblemError` (invalid-argument) if one is undeclared, repeated or has an invalid value.
+    """
+    declared = operation.parameter_names("query")
     for name in request.args:
-        if name not in known:
-            raise ProblemError("invalid-argument", f"{request.path} takes no {name!r}; {_advice(name, known)}")
+        if name not in declared:
+            raise ProblemError("invalid-argument", f"{request.path} takes no {name!r}; {_advice(name, declared)}")
         if len(request.args.getlist(name)) > 1:
             raise ProblemError("invalid-argument", f"{name} is given twice; give it once.")
-    for parameter in wanted.parameters:
-        if parameter.place != "path":
+    for parameter in operation.parameters:
+        if parameter.location != "path":
             parameter.value()
 
 
-def _advice(name: str, known: Sequence[str]) -> str:
-    if not known:
+def _advice(name: str, declared: Sequence[str]) -> str:
+    if not declared:
         return "it takes no parameters."
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else f"it takes: {', '.join(known)}."
+    similar = difflib.get_close_matches(name, declared, n=1, cutoff=0.6)
+    return f"did you mean {similar[0]}?" if similar else f"it takes: {', '.join(declared)}."

@@ -1,4 +1,4 @@
-"""Pages of long lists: `limit`, `cursor` and the link to the next page. A cursor says where a page ended."""
+"""Pages of long lists: `limit`, `cursor` and the link to the next page. A cursor encodes where a page ended."""
 
 import base64
 import binascii
@@ -13,20 +13,20 @@ _TEXT = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 
 
 class Count(Parameter[int | None]):
-    """A whole number from `least` to `most`, or None."""
+    """Whole number from `minimum` to `maximum`, or None."""
 
-    def __init__(self, name: str, meaning: str, *, least: int = 1, most: int) -> None:
-        super().__init__(name, meaning, {"type": "integer", "minimum": least, "maximum": most}, None)
-        self._least, self._most = least, most
+    def __init__(self, name: str, meaning: str, *, minimum: int = 1, maximum: int) -> None:
+        super().__init__(name, meaning, {"type": "integer", "minimum": minimum, "maximum": maximum}, None)
+        self._minimum, self._maximum = minimum, maximum
 
     def _parse(self, text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not self._least <= int(text) <= self._most:
-            raise self._refusal(text, f"a whole number from {self._least} to {self._most}")
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not self._minimum <= int(text) <= self._maximum:
+            raise self._invalid(text, f"a whole number from {self._minimum} to {self._maximum}")
         return int(text)
 
 
 class Cursor(Parameter[tuple[int, str] | None]):
-    """Where an earlier page ended: a step and a name."""
+    """Position at which an earlier page ended: a step and a name."""
 
     def __init__(self) -> None:
         schema = {"type": "string", "pattern": f"^{_TEXT.pattern}$", "format": "cursor"}
@@ -39,24 +39,24 @@ class Cursor(Parameter[tuple[int, str] | None]):
                 return int(step), name
         except ValueError:
             pass
-        raise self._refusal(text, "the next_cursor of the page before")
+        raise self._invalid(text, "the next_cursor of the page before")
 
 
 def cursor_text(position: tuple[int, str]) -> str:
-    """The cursor that leads on from a position."""
+    """Encode a position as a cursor."""
     step, name = position
     content = f"{step}/{name}".encode("utf-8", "surrogateescape")
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def next_link(cursor: str) -> str:
-    """The value of a `Link` header that leads to the present request's next page."""
+    """Return the value of a `Link` header to the next page of the current request."""
     query = urlencode({**request.args, "cursor": cursor})
     return f'<{quote(request.path)}?{query}>; rel="next"'
 
 
 def _decoded(text: str) -> str:
-    """The text in a cursor; raises `ValueError`."""
+    """Decode the text of a cursor; raises `ValueError`."""
     if not _TEXT.fullmatch(text):
         raise ValueError(text)
     try:

@@ -1,6 +1,6 @@
-"""Every refusal in one shape: `application/problem+json` (RFC 9457) with a stable type.
+"""Error responses: every error is answered as `application/problem+json` (RFC 9457) with a stable type.
 
-`PROBLEMS` is the whole list of types; docs/api.md explains each. Never shows a traceback or an exception's class.
+`PROBLEMS` lists all types; docs/api.md explains each. A response never contains a traceback or an exception's class.
 """
 
 import json
@@ -17,15 +17,15 @@ from service.errors import CommandError
 from service.store.database import StoreUnavailableError
 
 RETRY_SECONDS = 2
-POSTED = tuple(f"/{kind}" for kind in Kind if kind is not Kind.SET)
-"""The routes to POST a command to; settings are changed by PATCH."""
+COMMAND_ROUTES = tuple(f"/{kind}" for kind in Kind if kind is not Kind.SET)
+"""Routes that accept a command by POST; settings are changed by PATCH."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ProblemType:
-    """One kind of refusal: its HTTP status and its title."""
+    """HTTP status and title of one type of problem."""
 
     status: int
     title: str
@@ -72,7 +72,7 @@ _SLUGS = {
 
 
 class ProblemError(Exception):
-    """A refusal of a known type; `detail` is one sentence for people."""
+    """Error answered as a problem of the type `slug`; `detail` is one sentence for the user."""
 
     def __init__(self, slug: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -82,7 +82,7 @@ class ProblemError(Exception):
 
 
 def register(app: Flask) -> None:
-    """Let every error of `app` leave in this shape."""
+    """Make `app` answer every error as problem+json."""
     app.register_error_handler(ProblemError, _answer_problem)
     app.register_error_handler(CommandError, _answer_command_error)
     app.register_error_handler(StoreUnavailableError, _answer_unavailable)
@@ -90,18 +90,18 @@ def register(app: Flask) -> None:
 
 
 def problem_response(slug: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer for a problem of this type; a 503 says when to try again."""
-    kind = PROBLEMS[slug]
+    """Build the response for a problem of type `slug`; a 503 has a Retry-After header in seconds."""
+    problem_type = PROBLEMS[slug]
     body = {
         "type": f"/problems/{slug}",
-        "title": kind.title,
-        "status": kind.status,
+        "title": problem_type.title,
+        "status": problem_type.status,
         "detail": detail,
         "instance": quote(request.path),
     }
-    response = Response(json.dumps(body) + "\n", kind.status, mimetype="application/problem+json")
+    response = Response(json.dumps(body) + "\n", problem_type.status, mimetype="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
-    if kind.status == 503:
+    if problem_type.status == 503:
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     response.headers.update(headers or {})
     return response
@@ -121,17 +121,17 @@ def _answer_unavailable(error: StoreUnavailableError) -> Response:
 
 
 def _answer_http_error(error: HTTPException) -> Response:
-    """What Flask refuses by itself, with its headers (Allow, Content-Range)."""
+    """Answer an error that Flask raised itself; keeps its headers (Allow, Content-Range)."""
     status = error.code or 500
     slug = _SLUGS.get(status, "internal-error" if status >= 500 else "bad-request")
     headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
-    return problem_response(slug, _sentence(error, slug), headers)
+    return problem_response(slug, _detail_for(error, slug), headers)
 
 
-def _sentence(error: HTTPException, slug: str) -> str:
+def _detail_for(error: HTTPException, slug: str) -> str:
     path = quote(request.path)
     if slug == "not-found" and request.method == "POST":
-        return f"There is no command {path}; there are: {', '.join(POSTED)} and PATCH /settings."
+        return f"There is no command {path}; there are: {', '.join(COMMAND_ROUTES)} and PATCH /settings."
     if slug == "not-found":
         return f"There is no {path}; /docs lists all routes."
     if isinstance(error, MethodNotAllowed):
@@ -141,6 +141,6 @@ def _sentence(error: HTTPException, slug: str) -> str:
     return error.description or PROBLEMS[slug].title
 
 
-def unreadable(error: OSError) -> ProblemError:
-    """The refusal when the run directory cannot be read."""
+def unreadable_run_directory(error: OSError) -> ProblemError:
+    """Return the error for a run directory that cannot be read (storage-unavailable)."""
     return ProblemError("storage-unavailable", f"The run directory cannot be read ({error.strerror}); try again.")

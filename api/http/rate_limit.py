@@ -1,8 +1,8 @@
-"""How often one asker may ask: commands, other requests, and wrong tokens, each with an allowance of its own.
+"""Rate limits per client: for commands, other requests, and wrong tokens.
 
-An allowance is a bucket per asker that holds a minute's worth and fills evenly. All that is kept of an asker is the
-moment at which the bucket will be full again (the generic cell rate algorithm of ATM networks), by a clock that is
-never set back. Who has not asked for a minute is forgotten.
+Each limit is a token bucket per client that holds one minute's requests and refills evenly. The only state per client
+is the time at which its bucket is full again (generic cell rate algorithm, GCRA), on a monotonic clock. A client
+without a request for one minute is forgotten.
 """
 
 import math
@@ -16,9 +16,9 @@ from api.http.problems import ProblemError
 from service.config.settings import RunConfig
 
 WINDOW_SECONDS = 60.0
-MOST_ASKERS = 10_000
-"""Beyond so many at once, newcomers share one bucket: memory stays bounded whoever asks."""
-TIDY_SECONDS = 1.0
+MAX_CLIENTS = 10_000
+"""Above this number, new clients share one bucket, so that memory stays bounded."""
+CLEANUP_SECONDS = 1.0
 ROUNDING_SECONDS = 1e-9
 WRONG_TOKENS_PER_MINUTE = 30
 
@@ -26,44 +26,44 @@ Clock = Callable[[], float]
 
 
 class RateLimit:
-    """`per_minute` takings a minute for each asker; safe to use from several threads."""
+    """Limit of `per_minute` requests per minute and client; thread-safe."""
 
     def __init__(self, name: str, per_minute: int, clock: Clock = time.monotonic) -> None:
-        """`name` is the plural that refusals speak of."""
+        """Create a limit; error messages and headers call the limited requests `name` (a plural)."""
         self.name = name
         self.per_minute = per_minute
         self._interval = WINDOW_SECONDS / per_minute
         self._clock = clock
         self._full_at: dict[str, float] = {}
-        self._tidied_at = -math.inf
+        self._cleaned_up_at = -math.inf
         self._lock = threading.Lock()
 
-    def take(self, asker: str) -> float:
-        """Take one; returns 0, or the seconds until there will be one to take."""
+    def take(self, client: str) -> float:
+        """Take one request from the client's bucket; returns 0, or if it is empty, the seconds until it is not."""
         now = self._clock()
         with self._lock:
-            key = self._key_of(asker, now)
-            full_at = max(self._full_at.get(key, now), now) + self._interval
+            bucket = self._bucket_of(client, now)
+            full_at = max(self._full_at.get(bucket, now), now) + self._interval
             excess = full_at - now - WINDOW_SECONDS
             if excess > ROUNDING_SECONDS:
                 return excess
-            self._full_at[key] = full_at
+            self._full_at[bucket] = full_at
             return 0.0
 
-    def has_room(self, asker: str) -> bool:
-        """Whether there is one to take, without taking it."""
+    def has_capacity(self, client: str) -> bool:
+        """Whether the client's bucket has a request left; takes none."""
         now = self._clock()
         with self._lock:
-            full_at = max(self._full_at.get(self._key_of(asker, now), now), now)
+            full_at = max(self._full_at.get(self._bucket_of(client, now), now), now)
         return full_at + self._interval - now - WINDOW_SECONDS <= ROUNDING_SECONDS
 
-    def require_room(self, asker: str) -> None:
-        """Take one; raises `ProblemError` (too-many-requests) that says when to come again."""
-        if wait_seconds := self.take(asker):
+    def require_capacity(self, client: str) -> None:
+        """Take one request from the bucket; raises `ProblemError` (too-many-requests) with Retry-After in seconds."""
+        if wait_seconds := self.take(client):
             seconds = math.ceil(wait_seconds)
             raise ProblemError(
                 "too-many-requests",
-                f"Only {self.per_minute} {self.name} a minute are taken from {asker}: wait {seconds} s, and ask less.",
+                f"Only {self.per_minute} {self.name} a minute are taken from {client}: wait {seconds} s, and ask less.",
                 {
                     "Retry-After": str(seconds),
                     # draft-ietf-httpapi-ratelimit-headers-10
@@ -72,18 +72,18 @@ class RateLimit:
                 },
             )
 
-    def _key_of(self, asker: str, now: float) -> str:
-        """Under which name a bucket is kept: for newcomers the asker's own while there is space."""
-        if asker in self._full_at or len(self._full_at) < MOST_ASKERS:
-            return asker
-        if now - self._tidied_at >= TIDY_SECONDS:
-            self._tidied_at = now
-            self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
-        return asker if len(self._full_at) < MOST_ASKERS else ""
+    def _bucket_of(self, client: str, now: float) -> str:
+        """Return the bucket of a client: its own, or the shared one for a new client above MAX_CLIENTS."""
+        if client in self._full_at or len(self._full_at) < MAX_CLIENTS:
+            return client
+        if now - self._cleaned_up_at >= CLEANUP_SECONDS:
+            self._cleaned_up_at = now
+            self._full_at = {bucket: full_at for bucket, full_at in self._full_at.items() if full_at > now}
+        return client if len(self._full_at) < MAX_CLIENTS else ""
 
 
 class RateLimits:
-    """The allowances of one server."""
+    """Rate limits of one server."""
 
     def __init__(self, config: RunConfig, clock: Clock = time.monotonic) -> None:
         self.commands = RateLimit("commands", config.api_commands_per_minute, clock)
@@ -93,15 +93,16 @@ class RateLimits:
 
 @lru_cache(maxsize=1024)
 def client_network(address: str) -> str:
-    """What is counted as one asker: an IPv4 address, or the 64 bits of an IPv6 address that its owner does not choose.
+    """Return the network counted as one client: an IPv4 address, or the /64 prefix of an IPv6 address.
 
-    Other text, as a socket without an address has it, stands for itself.
+    The owner of an IPv6 network chooses the lower 64 bits freely. Text that is no address is returned unchanged, such
+    as that of a Unix socket.
     """
     try:
-        known = ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    if isinstance(known, IPv6Address):
-        mapped = known.ipv4_mapped
-        return str(mapped) if mapped else f"{IPv6Address(int(known) >> 64 << 64)}/64"
-    return str(known)
+    if isinstance(parsed, IPv6Address):
+        mapped = parsed.ipv4_mapped
+        return str(mapped) if mapped else f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
+    return str(parsed)

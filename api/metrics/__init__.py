@@ -1,4 +1,4 @@
-"""One Prometheus scrape: the catalog of metrics, the values of one scrape, the collector.
+"""One Prometheus scrape: the catalog of metrics, the values that one scrape reads, and the collector.
 
-Never asks the trainer: a scrape reads the store only.
+It never queries the trainer: a scrape reads the store and the run directory.
 """

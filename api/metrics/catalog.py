@@ -1,7 +1,7 @@
-"""The table of metrics: name, meaning, labels, and where the value comes from.
+"""Catalog of all metrics: name, meaning, labels and source of the value.
 
-Names follow Prometheus: base units, ratios 0…1, `_total` on counters, labels with few values. A value that is not
-known is left out. docs/api.md shows this table.
+Names follow Prometheus: base units, ratios 0…1, `_total` on counters, labels with few values. An unknown value is
+omitted. docs/api.md lists this catalog.
 """
 
 from api.metrics.definition import MetricDefinition, Scrape
@@ -10,16 +10,16 @@ from api.metrics.families import commands, ranks, run, server, storage, training
 __all__ = ["METRICS", "RUN_METRICS", "SERVER_METRICS", "MetricDefinition", "Scrape"]
 
 RUN_METRICS: tuple[MetricDefinition, ...] = (
-    *run.ROWS,
-    *training.ROWS,
-    *ranks.ROWS,
-    *validation.ROWS,
-    *storage.ROWS,
-    *commands.ROWS,
+    *run.METRICS,
+    *training.METRICS,
+    *ranks.METRICS,
+    *validation.METRICS,
+    *storage.METRICS,
+    *commands.METRICS,
 )
-"""Of one run: by `/metrics` of the default one, by `/runs/<run>/metrics` of any."""
+"""Metrics of one run: served by `/metrics` for the default run and by `/runs/<run>/metrics` for any run."""
 
-SERVER_METRICS: tuple[MetricDefinition, ...] = server.ROWS
-"""Of the API itself: by `/metrics` alone."""
+SERVER_METRICS: tuple[MetricDefinition, ...] = server.METRICS
+"""Metrics of the API process: served by `/metrics` only."""
 
 METRICS: tuple[MetricDefinition, ...] = (*SERVER_METRICS, *RUN_METRICS)

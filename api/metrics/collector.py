@@ -1,4 +1,4 @@
-"""The Prometheus collector that turns one scrape of a run into metric families."""
+"""Prometheus collector that converts one scrape into metric families."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,39 +8,39 @@ from prometheus_client.registry import Collector
 from api.metrics.definition import Histogram, MetricDefinition, Scrape, Value
 
 
-class RowCollector(Collector):
-    """Rows of the table as metric families."""
+class MetricsCollector(Collector):
+    """Collector for a list of metric definitions."""
 
-    def __init__(self, rows: Sequence[MetricDefinition], scrape: Callable[[], Scrape]) -> None:
-        self._rows = rows
+    def __init__(self, definitions: Sequence[MetricDefinition], scrape: Callable[[], Scrape]) -> None:
+        self._definitions = definitions
         self._scrape = scrape
 
     def collect(self) -> Iterator[Metric]:
-        """One family for every row that has a value. Raises `StoreUnavailableError`."""
+        """Scrape once and yield a family for every metric that has a value; raises `StoreUnavailableError`."""
         scrape = self._scrape()
-        for row in self._rows:
-            family = _family(row, scrape)
+        for definition in self._definitions:
+            family = _family(definition, scrape)
             if family.samples:
                 yield family
 
 
-def _family(row: MetricDefinition, scrape: Scrape) -> Metric:
-    family = _empty_family(row)
-    for labels, value in row.read(scrape):
+def _family(definition: MetricDefinition, scrape: Scrape) -> Metric:
+    family = _empty_family(definition)
+    for labels, value in definition.read(scrape):
         if value is not None:
-            _add(family, labels, value)
+            _add_sample(family, labels, value)
     return family
 
 
-def _empty_family(row: MetricDefinition) -> Metric:
-    if row.is_histogram:
-        return HistogramMetricFamily(row.name, row.meaning, labels=row.labels)
-    if row.kind == "counter":
-        return CounterMetricFamily(row.name.removesuffix("_total"), row.meaning, labels=row.labels)
-    return GaugeMetricFamily(row.name, row.meaning, labels=row.labels)
+def _empty_family(definition: MetricDefinition) -> Metric:
+    if definition.is_histogram:
+        return HistogramMetricFamily(definition.name, definition.meaning, labels=definition.labels)
+    if definition.kind == "counter":
+        return CounterMetricFamily(definition.name.removesuffix("_total"), definition.meaning, labels=definition.labels)
+    return GaugeMetricFamily(definition.name, definition.meaning, labels=definition.labels)
 
 
-def _add(family: Metric, labels: Sequence[str], value: Value) -> None:
+def _add_sample(family: Metric, labels: Sequence[str], value: Value) -> None:
     if isinstance(family, HistogramMetricFamily):
         assert isinstance(value, Histogram)
         buckets = [(str(float(bound)), float(count)) for bound, count in zip(value.bounds, value.counts, strict=True)]

@@ -1,4 +1,4 @@
-"""A row of the table of metrics, what one scrape read, and the ways in which values are taken from it."""
+"""Definition of a metric, the values of one scrape, and functions that define metrics by the source of the value."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ BYTES_PER_GIB = 2**30
 
 @dataclass(frozen=True)
 class Disk:
-    """The disk of the run directory."""
+    """Size and free space of the run directory's disk."""
 
     free_bytes: int
     size_bytes: int
@@ -25,14 +25,14 @@ class Disk:
 
 @dataclass(frozen=True)
 class Scrape:
-    """What one scrape read. `now` is Unix seconds; `traffic` is None where only the run is asked for.
+    """Values read by one scrape. `now` is Unix seconds; `http_counts` is None if only the run is scraped.
 
-    `record_count` is of the run directory, where that is elsewhere of the store; `last_record` is the one of the
-    highest step that the store has; `alerts` says of each whether it is on.
+    `record_count` counts the run directory's records, or the store's if the directory is not on this machine.
+    `last_record` is the store's record of the highest step. `alerts` maps every alert to whether it is active.
     """
 
     now: float = field(default_factory=time.time)
-    traffic: HttpCounts | None = None
+    http_counts: HttpCounts | None = None
     run: RunRow | None = None
     ranks: Sequence[RankRow] = ()
     commands: Mapping[tuple[Kind, CommandState], int] = field(default_factory=dict)
@@ -44,32 +44,32 @@ class Scrape:
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
-        """The live snapshot, empty before the first."""
+        """The live snapshot; empty before the first one."""
         return (self.run.snapshot if self.run else None) or {}
 
     def number(self, key: str) -> float | None:
-        """A value of the live snapshot."""
+        """Return a number of the live snapshot; None if it is missing."""
         return as_number(self.snapshot.get(key))
 
-    def fact(self, name: str) -> float | None:
-        """A fact that the trainer told of itself."""
+    def trainer_stat(self, name: str) -> float | None:
+        """Return one of the trainer's statistics about itself; None if it was not reported."""
         return as_number(((self.run.facts if self.run else None) or {}).get(name))
 
     def setting(self, name: str) -> float | None:
-        """The number of a setting as it is in force: what was set since the start, or the start's."""
+        """Return the value of a numeric setting in force: as changed since the start, or the start's."""
         if self.run is None:
             return None
         changes = (self.run.live or {}).get("changes", {})
         return as_number(changes.get(name, self.run.config.get(name)))
 
     def rank_values(self) -> Sequence[Mapping[str, Any]]:
-        """What the snapshot says of the ranks, in their order."""
+        """Return the snapshot's values per rank, in rank order."""
         return self.snapshot.get("per_rank") or ()
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Values counted by size: `counts` says how many do not exceed each of `bounds`, `count` all, `total` their sum."""
+    """Cumulative histogram: `counts` of values up to each of `bounds`, `count` of all values, `total` is their sum."""
 
     bounds: Sequence[float]
     counts: Sequence[int]
@@ -78,13 +78,13 @@ class Histogram:
 
 
 Value = float | Histogram | None
-"""None is left out."""
+"""A metric with the value None is omitted."""
 Sample = tuple[Sequence[str], Value]
 
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """One metric; a counter if its name ends in `_total`, a histogram if `is_histogram`, else a gauge."""
+    """One metric: a counter if its name ends in `_total`, a histogram if `is_histogram`, otherwise a gauge."""
 
     name: str
     meaning: str
@@ -94,47 +94,49 @@ class MetricDefinition:
 
     @property
     def kind(self) -> str:
-        """Its type in Prometheus' words."""
+        """Prometheus type of the metric."""
         if self.is_histogram:
             return "histogram"
         return "counter" if self.name.endswith("_total") else "gauge"
 
 
-def as_number(unlabelled: Any) -> float | None:
-    """A number of the snapshot, or whether something holds as 1 or 0."""
-    return float(unlabelled) if isinstance(unlabelled, int | float) else None
+def as_number(value: Any) -> float | None:
+    """Convert a number, or a boolean to 1 or 0; None for anything else."""
+    return float(value) if isinstance(value, int | float) else None
 
 
 def unlabelled(name: str, meaning: str, read: Callable[[Scrape], float | None]) -> MetricDefinition:
-    """One value without labels."""
+    """Define a metric without labels whose value `read` takes from the scrape."""
     return MetricDefinition(name, meaning, lambda scrape: [((), read(scrape))])
 
 
 def from_snapshot(name: str, meaning: str, key: str, factor: float = 1.0) -> MetricDefinition:
-    """One value of the snapshot, times a factor."""
+    """Define a metric for the snapshot's value `key`, multiplied by `factor`."""
     return unlabelled(name, meaning, lambda scrape: _times(scrape.number(key), factor))
 
 
 def labelled(name: str, meaning: str, label: str, keys: Mapping[str, str]) -> MetricDefinition:
-    """Several values of the snapshot, told apart by one label: {label's value: key}."""
-    return MetricDefinition(
-        name, meaning, lambda scrape: [((text,), scrape.number(key)) for text, key in keys.items()], (label,)
-    )
-
-
-def state_set(name: str, meaning: str, label: str, key: str, choices: Iterable[str]) -> MetricDefinition:
-    """A word of the snapshot as a set of states: 1 for the one that holds, 0 for the others."""
-    words = tuple(choices)
+    """Define a metric for several values of the snapshot, distinguished by one label; `keys` is {label value: key}."""
 
     def read(scrape: Scrape) -> Iterable[Sample]:
-        present = scrape.snapshot.get(key)
-        return [] if present is None else [((word,), float(word == present)) for word in words]
+        return [((label_value,), scrape.number(key)) for label_value, key in keys.items()]
 
     return MetricDefinition(name, meaning, read, (label,))
 
 
-def by_rank(name: str, meaning: str, key: str, factor: float = 1.0) -> MetricDefinition:
-    """One value of the snapshot for every rank, times a factor."""
+def state_set(name: str, meaning: str, label: str, key: str, choices: Iterable[str]) -> MetricDefinition:
+    """Define a state set for the snapshot's text `key`: 1 for the current state, 0 for the other `choices`."""
+    states = tuple(choices)
+
+    def read(scrape: Scrape) -> Iterable[Sample]:
+        current = scrape.snapshot.get(key)
+        return [] if current is None else [((state,), float(state == current)) for state in states]
+
+    return MetricDefinition(name, meaning, read, (label,))
+
+
+def from_snapshot_by_rank(name: str, meaning: str, key: str, factor: float = 1.0) -> MetricDefinition:
+    """Define a metric per rank for the snapshot's value `key` of each rank, multiplied by `factor`."""
 
     def read(scrape: Scrape) -> Iterable[Sample]:
         for row in scrape.rank_values():
@@ -143,22 +145,22 @@ def by_rank(name: str, meaning: str, key: str, factor: float = 1.0) -> MetricDef
     return MetricDefinition(name, meaning, read, ("rank",))
 
 
-def of_rank(name: str, meaning: str, read: Callable[[RankRow], float | None]) -> MetricDefinition:
-    """One value for every rank, as rank 0's watchdog last heard of it."""
+def from_rank_status(name: str, meaning: str, read: Callable[[RankRow], float | None]) -> MetricDefinition:
+    """Define a metric per rank from the rank's status, as rank 0's watchdog last received it."""
     return MetricDefinition(
         name, meaning, lambda scrape: [((str(row.rank),), read(row)) for row in scrape.ranks], ("rank",)
     )
 
 
-def of_run(name: str, meaning: str, read: Callable[[RunRow], float]) -> MetricDefinition:
-    """One value of the run's row."""
+def from_run(name: str, meaning: str, read: Callable[[RunRow], float]) -> MetricDefinition:
+    """Define a metric from the run's row in the store."""
     return unlabelled(name, meaning, lambda scrape: read(scrape.run) if scrape.run else None)
 
 
-def of_fact(name: str, meaning: str, fact: str) -> MetricDefinition:
-    """One fact of the trainer."""
-    return unlabelled(name, meaning, lambda scrape: scrape.fact(fact))
+def from_trainer_stats(name: str, meaning: str, key: str) -> MetricDefinition:
+    """Define a metric for one of the trainer's statistics about itself."""
+    return unlabelled(name, meaning, lambda scrape: scrape.trainer_stat(key))
 
 
-def _times(unlabelled: float | None, factor: float) -> float | None:
-    return None if unlabelled is None else unlabelled * factor
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor

@@ -1,4 +1,4 @@
-"""How much this process is asked: requests by route, how long answers take, what is open now."""
+"""HTTP statistics of this process: requests by route, response times, and open requests and streams."""
 
 import threading
 import time
@@ -15,42 +15,42 @@ from api.runs.context import PREFIX
 
 BOUNDS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 NO_ROUTE = "none"
-OF_A_RUN = "/runs/<run>"
+RUN_ROUTE_PREFIX = "/runs/<run>"
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH", "DELETE", "PUT"})
-TOO_MANY = 429
-STREAM = "text/event-stream"
+TOO_MANY_REQUESTS = 429
+STREAM_MEDIA_TYPE = "text/event-stream"
 
 
 @dataclass
 class Durations:
-    """Of one route's answers. `sizes` says how many fall between two of BOUNDS_SECONDS, the last beyond all."""
+    """Response times of one route; `counts_by_bucket` counts them between two of BOUNDS_SECONDS, the last above all."""
 
-    sizes: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_SECONDS) + 1))
+    counts_by_bucket: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_SECONDS) + 1))
     total_seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one answer."""
-        self.sizes[bisect_left(BOUNDS_SECONDS, seconds)] += 1
+        """Count one response that took `seconds`."""
+        self.counts_by_bucket[bisect_left(BOUNDS_SECONDS, seconds)] += 1
         self.total_seconds += seconds
 
     def copy(self) -> "Durations":
-        """As they are now."""
-        return Durations(list(self.sizes), self.total_seconds)
+        """Return an independent copy."""
+        return Durations(list(self.counts_by_bucket), self.total_seconds)
 
     @property
     def count(self) -> int:
-        """All answers."""
-        return sum(self.sizes)
+        """Number of all responses."""
+        return sum(self.counts_by_bucket)
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """How many answers did not take longer than each of BOUNDS_SECONDS."""
-        return tuple(sum(self.sizes[: place + 1]) for place in range(len(BOUNDS_SECONDS)))
+        """Cumulative numbers of responses that took at most each of BOUNDS_SECONDS."""
+        return tuple(sum(self.counts_by_bucket[: index + 1]) for index in range(len(BOUNDS_SECONDS)))
 
 
 @dataclass(frozen=True)
 class HttpCounts:
-    """All of it at one moment. `requests` counts by (method, route, class of status), `durations` are by route."""
+    """Copy of the statistics: `requests` by (method, route, class of status), `durations` by route."""
 
     requests: Mapping[tuple[str, str, str], int]
     durations: Mapping[str, Durations]
@@ -61,7 +61,7 @@ class HttpCounts:
 
 
 class HttpStats:
-    """Counts every request of one application, whoever refuses it; safe to use from several threads."""
+    """Counts every request of one application, including rejected ones; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -72,14 +72,14 @@ class HttpStats:
         self._streams = 0
         self._rate_limited = 0
 
-    def watch(self, app: App) -> None:
-        """Count from now on."""
-        app.extensions["leitstand.traffic"] = self  # signals do not keep alive what they are sent to
+    def connect(self, app: App) -> None:
+        """Start counting the requests of `app`."""
+        app.extensions["leitstand.http_stats"] = self  # signals hold only weak references to their receivers
         request_started.connect(self._begin, app)
         request_finished.connect(self._end, app)
 
     def counts(self) -> HttpCounts:
-        """As it is now."""
+        """Return a copy of the current statistics."""
         with self._lock:
             return HttpCounts(
                 dict(self._requests),
@@ -91,22 +91,22 @@ class HttpStats:
             )
 
     def _begin(self, _app: Flask, **_: Any) -> None:
-        g.traffic = (time.perf_counter(), request.method != "GET" and "wait" in request.args)
+        g.request_timing = (time.perf_counter(), request.method != "GET" and "wait" in request.args)
         with self._lock:
             self._in_progress += 1
-            self._waiting += g.traffic[1]
+            self._waiting += g.request_timing[1]
 
     def _end(self, _app: Flask, response: Response, **_: Any) -> None:
-        began, waits = g.pop("traffic")  # set by `_begin`: every request begins and ends once
+        started_at, is_waiting = g.pop("request_timing")  # set by `_begin`: every request begins and ends once
         route, method = _route(), request.method if request.method in METHODS else "other"
-        is_stream = response.mimetype == STREAM
+        is_stream = response.mimetype == STREAM_MEDIA_TYPE
         with self._lock:
             self._in_progress -= 1
-            self._waiting -= waits
+            self._waiting -= is_waiting
             self._streams += is_stream
-            self._rate_limited += response.status_code == TOO_MANY
+            self._rate_limited += response.status_code == TOO_MANY_REQUESTS
             self._requests[method, route, f"{response.status_code // 100}xx"] += 1
-            self._durations.setdefault(route, Durations()).add(time.perf_counter() - began)
+            self._durations.setdefault(route, Durations()).add(time.perf_counter() - started_at)
         if is_stream:
             response.call_on_close(self._close_stream)
 
@@ -116,8 +116,8 @@ class HttpStats:
 
 
 def _route() -> str:
-    """The template that the request came by, the same below `/runs/<run>`: so many routes there are, and no more."""
+    """Return the template of the request's route without `/runs/<run>`, which bounds the number of label values."""
     if request.url_rule is None:
         return NO_ROUTE
-    is_below = (request.blueprint or "").startswith(PREFIX)
-    return request.url_rule.rule.removeprefix(OF_A_RUN) if is_below else request.url_rule.rule
+    is_run_route = (request.blueprint or "").startswith(PREFIX)
+    return request.url_rule.rule.removeprefix(RUN_ROUTE_PREFIX) if is_run_route else request.url_rule.rule

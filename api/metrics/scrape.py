@@ -1,4 +1,4 @@
-"""What a scrape reads of a run: counts and single rows of the store, never its history, and no record file."""
+"""Reads the values of one scrape: counts and single rows of the store, never a history and no record file."""
 
 import shutil
 from dataclasses import replace
@@ -13,18 +13,18 @@ from service.alerts.rules import NAMES
 from service.store.store import RunRow
 
 
-def scrape_run(context: RunContext, traffic: HttpCounts | None) -> Scrape:
-    """Everything that the table of metrics needs. Raises `StoreUnavailableError`."""
-    files = _files(context)
+def scrape_run(context: RunContext, http_counts: HttpCounts | None) -> Scrape:
+    """Read all values that the metrics of a run need; raises `StoreUnavailableError`."""
+    record_count = _record_count(context)
     with context.transaction_scope():
         run = context.find_run()
-        scrape = Scrape(traffic=traffic, run=run, record_count=files, disk=_disk(context, run))
+        scrape = Scrape(http_counts=http_counts, run=run, record_count=record_count, disk=_disk(context, run))
         return scrape if run is None else _with_store(scrape, context, run)
 
 
 def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
     store = context.store
-    marks = store.records.find_versions(run.id, newest_first=True, limit=1)
+    versions = store.records.find_versions(run.id, newest_first=True, limit=1)
     alerts = current_alerts(alert_logs_of(current_app), context, run, scrape.now).firing
     return replace(
         scrape,
@@ -32,21 +32,21 @@ def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
         commands=store.commands.counts(run.id),
         delays=store.commands.delays(run.id),
         record_count=store.records.count(run.id) if scrape.record_count is None else scrape.record_count,
-        last_record=marks[0] if marks else None,
+        last_record=versions[0] if versions else None,
         alerts={name: name in alerts for name in NAMES},
     )
 
 
-def _files(context: RunContext) -> int | None:
-    """How many records lie in the directory; None where it is not on this machine, or cannot be read."""
+def _record_count(context: RunContext) -> int | None:
+    """Return the number of records in the run directory; None if it is not on this machine or cannot be read."""
     try:
-        return context.place.records.count() if context.place else None
+        return context.cached_directory.records.count() if context.cached_directory else None
     except OSError:
         return None
 
 
 def _disk(context: RunContext, run: RunRow | None) -> Disk | None:
-    """The disk as it is now where it is on this machine, else as the trainer last saw it."""
+    """Return the disk of the run directory if it is on this machine, otherwise as the trainer last reported it."""
     if context.directory is not None:
         try:
             usage = shutil.disk_usage(context.directory.root)

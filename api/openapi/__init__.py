@@ -1,4 +1,4 @@
-"""The OpenAPI document, its schemas and its HTML page, made from the declarations beside the routes.
+"""The OpenAPI document, its schemas and its HTML page, generated from the declarations beside the routes.
 
-Never lists a route by hand.
+It never lists a route by hand.
 """

@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as a page to read, without scripts and without another server."""
+"""`/docs`: the OpenAPI document as an HTML page, without scripts and without another server."""
 
 import json
 import re
@@ -14,18 +14,19 @@ from api.http.problems import PROBLEMS
 from service import __version__
 
 SERVER = "localhost:5050"
-ORDER = (
+TAG_ORDER = (
     "controls", "live_settings", "states", "events", "alerts", "records", "comparison", "series", "previews",
     "checkpoints", "ranks", "logs", "runs", "metrics", "health", "documents", "page",
 )  # fmt: skip
-"""The groups of routes as a reader wants them: steering, watching, history, the rest."""
+"""Order of the groups of routes on the page: steering, watching, history, the rest."""
 
 Schema = Mapping[str, Any]
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """The page, for an application that is at work."""
-    tags = sorted(document["tags"], key=lambda tag: ORDER.index(tag["name"]) if tag["name"] in ORDER else len(ORDER))
+    """Render the page; needs an application context."""
+    position = {name: index for index, name in enumerate(TAG_ORDER)}
+    tags = sorted(document["tags"], key=lambda tag: position.get(tag["name"], len(TAG_ORDER)))
     groups: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in tags}
     for path, methods in document["paths"].items():
         for method, described in methods.items():
@@ -47,17 +48,17 @@ def page(document: Mapping[str, Any]) -> str:
 
 
 def prose(text: str) -> Markup:
-    """Text with its `names` set as code."""
+    """Convert text to HTML, with `names` in backquotes as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(" ".join(text.split())))))
 
 
 def schema_text(schema: Schema) -> Markup:
-    """A schema in a few words: `integer, from 0 to 100`, `list of RecordEntry`, `one of: a, b`; types are links."""
-    return Markup(" or ").join(dict.fromkeys(map(_words, _alternatives(schema))))
+    """Describe a schema briefly: `integer, from 0 to 100`, `list of RecordEntry`, `one of: a, b`; types are links."""
+    return Markup(" or ").join(dict.fromkeys(map(_describe, _alternatives(schema))))
 
 
 def meaning_of(schema: Schema) -> str:
-    """What a schema says of its meaning, itself or as one of several; empty where it says nothing."""
+    """Return the description of a schema or of one of its alternatives; empty if there is none."""
     return next((str(item["description"]) for item in (schema, *_alternatives(schema)) if "description" in item), "")
 
 
@@ -69,7 +70,7 @@ def _alternatives(schema: Schema) -> Iterator[Schema]:
         yield from ({**schema, "type": kind} for kind in kinds) if isinstance(kinds, list) else [schema]
 
 
-def _words(schema: Schema) -> Markup:
+def _describe(schema: Schema) -> Markup:
     if "$ref" in schema:
         return Markup('<a href="#shape-{0}">{0}</a>').format(schema["$ref"].rpartition("/")[2])
     if schema.get("type") == "array":
@@ -95,11 +96,11 @@ def _bounds(schema: Schema) -> str:
 
 
 def curl(method: str, path: str, described: Mapping[str, Any]) -> str:
-    """How to ask for a route from a shell; what is to be filled in stands in capitals."""
+    """Return a curl command for a route, with placeholders in capitals."""
     url = SERVER + re.sub(r"{(\w+)}", lambda name: name[1].upper(), path)
-    words = ["curl", "-s", *([] if method == "GET" else ["-X", method]), url]
+    arguments = ["curl", "-s", *([] if method == "GET" else ["-X", method]), url]
     for media_type, content in described.get("requestBody", {}).get("content", {}).items():
         if content.get("example"):
-            words += ["-H", f"Content-Type: {media_type}", "-d", json.dumps(content["example"])]
+            arguments += ["-H", f"Content-Type: {media_type}", "-d", json.dumps(content["example"])]
         break
-    return shlex.join(words)
+    return shlex.join(arguments)

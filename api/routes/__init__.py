@@ -1,4 +1,4 @@
-"""Views: read parameters, call, answer. Route `/x` of the whole server is `x.py` here; routes of a run are in `run/`.
+"""Views: read parameters, call, answer. Server-wide route `/x` is `x.py` here; routes of a run are in `run/`.
 
-Never a rule or a query of their own.
+They never contain rules or queries of their own.
 """

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app, request
 
 from api.http.operation import Answer, Scope, operation
-from api.http.parameters import InPath
+from api.http.parameters import PathParameter
 from api.http.problems import ProblemError
 from api.openapi import html
 from api.openapi.document import build, encoded
@@ -17,38 +17,40 @@ from service.run.record_schema import record_schema as schema_of_records
 
 SCHEMA = "application/schema+json"
 
-NAME = InPath("name", "an answer's name, as `/openapi.json` has it", {"type": "string", "enum": list(answer_shapes())})
+NAME = PathParameter(
+    "name", "an answer's name, as `/openapi.json` has it", {"type": "string", "enum": list(answer_shapes())}
+)
 
 blueprint = Blueprint("documents", __name__)
 
 
 @dataclass(frozen=True)
-class PublishedDocument:
-    """The document as it is served: as JSON, and as a page to read."""
+class RenderedDocument:
+    """The OpenAPI document as served: JSON text and HTML page."""
 
     text: str
     page: str
 
 
 class Documents:
-    """The document of one application, made when it is first asked for."""
+    """OpenAPI document of one application, built on first use."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._lock = threading.Lock()
-        self._published: PublishedDocument | None = None
+        self._rendered: RenderedDocument | None = None
 
-    def published(self) -> PublishedDocument:
-        """The same for as long as the process lives: nobody needs a token to ask for it, so it must cost nothing."""
+    def rendered(self) -> RenderedDocument:
+        """Return the document, built once per process: the route needs no token, so a request must be cheap."""
         with self._lock:
-            if self._published is None:
+            if self._rendered is None:
                 document = build(self._app)
-                self._published = PublishedDocument(encoded(document), html.page(document))
-            return self._published
+                self._rendered = RenderedDocument(encoded(document), html.page(document))
+            return self._rendered
 
 
 def register(app: Flask) -> None:
-    """Give `app` its document."""
+    """Give `app` its OpenAPI document."""
     app.extensions["leitstand documents"] = Documents(app)
 
 
@@ -66,14 +68,14 @@ def register(app: Flask) -> None:
 )
 def openapi() -> Response:
     """Show this document: OpenAPI 3.1."""
-    return _kept(Response(_published().text, mimetype="application/json"))
+    return _revalidated(Response(_rendered().text, mimetype="application/json"))
 
 
 @blueprint.get("/docs")
 @operation(Scope.OPEN, answers=[Answer(media_type="text/html", description="the page")])
 def docs() -> str:
     """Show all routes as a page to read; it needs neither scripts nor any other server."""
-    return _published().page
+    return _rendered().page
 
 
 @blueprint.get("/schema/statistik.json")
@@ -87,24 +89,24 @@ def record_schema() -> Response:
 @operation(Scope.OPEN, NAME, answers=[Answer(media_type=SCHEMA, description="the schema")], problems=["not-found"])
 def answer_schema(name: str) -> Response:
     """Show the JSON Schema of one answer by the name that `/openapi.json` gives it, such as `RecordList`."""
-    found = standalone(name)
-    if found is None:
+    schema = standalone(name)
+    if schema is None:
         raise ProblemError("not-found", f"There is no schema {name!r}; /openapi.json lists all in components.schemas.")
-    return _schema(found)
+    return _schema(schema)
 
 
-def _published() -> PublishedDocument:
+def _rendered() -> RenderedDocument:
     documents = current_app.extensions["leitstand documents"]
     assert isinstance(documents, Documents)
-    return documents.published()
+    return documents.rendered()
 
 
 def _schema(schema: dict[str, Any]) -> Response:
     return Response(json.dumps(schema, indent=2) + "\n", mimetype=SCHEMA)
 
 
-def _kept(response: Response) -> Response:
-    """May be kept, but is to be asked for before it is used: an update of the server changes it."""
+def _revalidated(response: Response) -> Response:
+    """Let clients cache the response but revalidate it: an update of the server changes it."""
     response.add_etag()
     response.headers["Cache-Control"] = "no-cache"
     response.make_conditional(request)

@@ -20,13 +20,13 @@ blueprint = Blueprint("runs", __name__)
 def list_all() -> RunList:
     """List the runs; each has all routes of the default one below its `url`."""
     registry, now = current_registry(), time.time()
-    known, skipped = registry.survey()
-    default = _default_id(registry)
+    known, skipped = registry.scan()
+    default = _default_run_id(registry)
     return {"runs": [entry(run, now, is_default=run.row.id == default) for run in known], "skipped": skipped}
 
 
-def _default_id(registry: RunRegistry) -> str | None:
-    """The id of the default run; None where there is none, or it cannot be read."""
+def _default_run_id(registry: RunRegistry) -> str | None:
+    """Return the id of the default run; None if there is none or it cannot be read."""
     try:
         default = registry.context().find_run()
     except (ProblemError, StoreUnavailableError):

@@ -1,4 +1,4 @@
-"""Which runs there are, and one of them during a request: registry, directories, state, settings, records.
+"""Access to runs: the registry of all runs, their directories, and the context of one run during a request.
 
-Never declares a route.
+It never declares a route.
 """

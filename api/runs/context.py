@@ -1,6 +1,6 @@
-"""One run as a request sees it: the store that holds it, and its directory where that is on this machine.
+"""Context of one run during a request: the store that holds the run, and its directory if it is on this machine.
 
-Every question opens the store anew, so a fresh start or a restart of either process needs no reconnection.
+Every query opens the store again, so a new start of the run or a restart of either process needs no reconnection.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -9,40 +9,40 @@ from urllib.parse import quote
 from flask import current_app, g, request
 
 from api.http.problems import ProblemError
-from api.runs.directory import CachedRunDirectory
+from api.runs.cached_directory import CachedRunDirectory
 from service.run.directory import RunDirectory
 from service.store.store import RunRow, Store
 
 PREFIX = "run:"
-"""Before the names of blueprints whose routes begin with `/runs/<run>`."""
+"""Prefix of the names of blueprints whose routes begin with `/runs/<run>`."""
 
 
 class RunContext:
-    """Access to one run for one request. `place` is None for a run whose directory is not on this machine."""
+    """Access to one run for one request; `cached_directory` is None if the run's directory is not on this machine."""
 
-    def __init__(self, store: Store, run_id: str | None, place: CachedRunDirectory | None) -> None:
-        """Without `run_id`, the run of `store` that started last, whichever that is at the time of a question."""
+    def __init__(self, store: Store, run_id: str | None, cached_directory: CachedRunDirectory | None) -> None:
+        """Create the context of run `run_id`; without an id, each query uses the latest run of `store` at that time."""
         self.store = store
-        self.place = place
+        self.cached_directory = cached_directory
         self._run_id = run_id
 
     @property
     def directory(self) -> RunDirectory | None:
-        """Where the run's files lie; None when that is not on this machine."""
-        return None if self.place is None else self.place.directory
+        """Directory of the run's files; None if it is not on this machine."""
+        return None if self.cached_directory is None else self.cached_directory.directory
 
     def transaction_scope(self) -> AbstractContextManager[None]:
-        """Ask the store everything within over one connection, and keep all changes or none."""
+        """Run the queries within over one connection, and commit or roll back their changes together."""
         return self.store.transaction_scope() if self.store.exists() else nullcontext()
 
     def find_run(self) -> RunRow | None:
-        """The run, or None while there is none. Raises `StoreUnavailableError`."""
+        """Return the run, or None if there is none yet; raises `StoreUnavailableError`."""
         if not self.store.exists():
             return None
         return self.store.runs.latest() if self._run_id is None else self.store.runs.get(self._run_id)
 
     def run(self) -> RunRow:
-        """The run; raises `ProblemError` (no-run) or `StoreUnavailableError`."""
+        """Return the run; raises `ProblemError` (no-run) or `StoreUnavailableError`."""
         run = self.find_run()
         if run is None:
             if self._run_id is not None:
@@ -52,8 +52,8 @@ class RunContext:
 
 
 def current_run_context() -> RunContext:
-    """The run that the present request speaks of: the one in its path, or the room's default."""
-    if "reader" not in g:
+    """Return the context of the current request's run: the run in its path, or the default run."""
+    if "context" not in g:
         g.context = current_app.extensions["leitstand"].context(named_run())
     context = g.context
     assert isinstance(context, RunContext)
@@ -61,13 +61,13 @@ def current_run_context() -> RunContext:
 
 
 def named_run() -> str | None:
-    """The id of the run in the present request's path, None where the default one is meant."""
+    """Return the id of the run in the current request's path; None for the default run."""
     run_id = g.get("run_id")
     assert run_id is None or isinstance(run_id, str)
     return run_id
 
 
 def run_path(path: str) -> str:
-    """A path as links in the present answer give it: below `/runs/<run>` if the request came that way."""
+    """Return the path for a link in the current response: below `/runs/<run>` if the request's path is."""
     is_below = (request.blueprint or "").startswith(PREFIX)
     return f"/runs/{quote(g.run_id, safe='')}{path}" if is_below else path

@@ -1,89 +1,92 @@
-"""The run directories on this machine: which run lives where. Directories come and go while the API serves."""
+"""Run directories on this machine, by run. Directories may appear and disappear while the API serves."""
 
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from api.runs.directory import CachedRunDirectory
+from api.runs.cached_directory import CachedRunDirectory
 from service.api_types import SkippedDirectory
 from service.config.settings import RunConfig
 from service.run.directory import RunDirectory
 from service.run.discovery import RunFolders, real_path
 
-KEPT_SECONDS = 1.0
-"""How long it is believed that a run of the shared store has no directory here."""
+ABSENT_CACHE_SECONDS = 1.0
+"""How long to rely on a run of the shared store having no directory here before scanning again."""
 
 
 class RunDirectories:
-    """All run directories of the folders that the settings name; safe to use from several threads."""
+    """All run directories in the folders that the settings name; thread-safe."""
 
     def __init__(self, config: RunConfig) -> None:
         self._folders = RunFolders.of(config)
-        self._home = config.data_root
+        self._data_root = config.data_root
         self._lock = threading.Lock()
-        self._places: dict[Path, CachedRunDirectory] = {}
-        self._of_run: Mapping[str, CachedRunDirectory] = {}
-        self._surveyed_at = float("-inf")
+        self._cached_directories: dict[Path, CachedRunDirectory] = {}
+        self._by_run: Mapping[str, CachedRunDirectory] = {}
+        self._scanned_at = float("-inf")
 
-    def home(self) -> CachedRunDirectory:
-        """The place of DATA_ROOT, also where nothing was started there."""
-        return self._place(real_path(self._home))
+    def data_root(self) -> CachedRunDirectory:
+        """Return the directory DATA_ROOT, whether or not a run was started there."""
+        return self._cached(real_path(self._data_root))
 
-    def of_run(self, run_id: str, *, is_expected: bool) -> CachedRunDirectory | None:
-        """Where a run lives, None where it has no directory here.
+    def find(self, run_id: str, *, is_expected: bool) -> CachedRunDirectory | None:
+        """Return the directory of a run; None if it has none on this machine.
 
-        One that is not known is looked for, on every call only if it `is_expected` to have a directory.
+        An unknown run causes a new scan: at every call if it `is_expected` to have a directory, otherwise at most once
+        per ABSENT_CACHE_SECONDS.
         """
-        place = self._of_run.get(run_id)
-        if place is not None and place.run_id() == run_id:
-            return place
-        if is_expected or time.monotonic() > self._surveyed_at + KEPT_SECONDS:
-            self.survey()
-        return self._of_run.get(run_id)
+        cached_directory = self._by_run.get(run_id)
+        if cached_directory is not None and cached_directory.run_id() == run_id:
+            return cached_directory
+        if is_expected or time.monotonic() > self._scanned_at + ABSENT_CACHE_SECONDS:
+            self.scan()
+        return self._by_run.get(run_id)
 
-    def survey(self) -> tuple[Mapping[str, CachedRunDirectory], list[SkippedDirectory]]:
-        """Look at all directories: their places by run, in the order of the folders, and those that show no run.
+    def scan(self) -> tuple[Mapping[str, CachedRunDirectory], list[SkippedDirectory]]:
+        """Scan all folders; returns the directories by run in the order of the folders, and the skipped ones.
 
-        Of several that hold the same run, as a copy does, the one with the latest sign of life counts.
+        If several directories hold the same run, as copies do, the one with the latest heartbeat is used.
         """
         paths = self._folders.all()
-        self._forget_all_but({*paths, real_path(self._home)})
+        self._keep_only({*paths, real_path(self._data_root)})
         found: dict[str, CachedRunDirectory] = {}
         skipped: list[SkippedDirectory] = []
-        for place in map(self._place, paths):
-            run_id = place.run_id()
+        for cached_directory in map(self._cached, paths):
+            run_id = cached_directory.run_id()
             if run_id is not None and run_id in found:
-                found[run_id], hidden = _livelier(found[run_id], place)
-                skipped.append(_copy(hidden, run_id, found[run_id]))
+                found[run_id], duplicate = _by_heartbeat(found[run_id], cached_directory)
+                skipped.append(_duplicate(duplicate, run_id, found[run_id]))
             elif run_id is not None:
-                found[run_id] = place
-            elif trouble := place.read_error():
-                skipped.append(skipped_directory(place, trouble))
-        self._of_run, self._surveyed_at = found, time.monotonic()
+                found[run_id] = cached_directory
+            elif error := cached_directory.read_error():
+                skipped.append(skipped_directory(cached_directory, error))
+        self._by_run, self._scanned_at = found, time.monotonic()
         return found, skipped
 
-    def _place(self, path: Path) -> CachedRunDirectory:
+    def _cached(self, path: Path) -> CachedRunDirectory:
         with self._lock:
-            if path not in self._places:
-                self._places[path] = CachedRunDirectory(RunDirectory(path))
-            return self._places[path]
+            if path not in self._cached_directories:
+                self._cached_directories[path] = CachedRunDirectory(RunDirectory(path))
+            return self._cached_directories[path]
 
-    def _forget_all_but(self, paths: set[Path]) -> None:
+    def _keep_only(self, paths: set[Path]) -> None:
         with self._lock:
-            for path in self._places.keys() - paths:
-                del self._places[path]
+            for path in self._cached_directories.keys() - paths:
+                del self._cached_directories[path]
 
 
-def skipped_directory(place: CachedRunDirectory, reason: str) -> SkippedDirectory:
-    """A directory that shows no run, for the list."""
-    return {"directory": str(place.directory.root), "reason": reason}
+def skipped_directory(cached_directory: CachedRunDirectory, reason: str) -> SkippedDirectory:
+    """Return the list entry of a directory whose run cannot be served."""
+    return {"directory": str(cached_directory.directory.root), "reason": reason}
 
 
-def _livelier(first: CachedRunDirectory, second: CachedRunDirectory) -> tuple[CachedRunDirectory, CachedRunDirectory]:
-    """The two with the one of the later sign of life first."""
-    return (second, first) if second.heartbeat_at() > first.heartbeat_at() else (first, second)
+def _by_heartbeat(one: CachedRunDirectory, other: CachedRunDirectory) -> tuple[CachedRunDirectory, CachedRunDirectory]:
+    """Return both directories, the one with the later heartbeat first."""
+    return (other, one) if other.heartbeat_at() > one.heartbeat_at() else (one, other)
 
 
-def _copy(place: CachedRunDirectory, run_id: str, other: CachedRunDirectory) -> SkippedDirectory:
-    return skipped_directory(place, f"it holds run {run_id}, as {other.directory.root} does, which is served")
+def _duplicate(cached_directory: CachedRunDirectory, run_id: str, other: CachedRunDirectory) -> SkippedDirectory:
+    return skipped_directory(
+        cached_directory, f"it holds run {run_id}, as {other.directory.root} does, which is served"
+    )

@@ -1,33 +1,33 @@
-"""The list of saved records: where they come from, and one page of them as the API answers it."""
+"""Saved records of a run: their source, and one page of the list as the API returns it."""
 
 from api.artifacts.records.source import RecordFile, RecordPosition, RecordSource
 from api.artifacts.records.store_copies import StoredRecordCopies
 from api.http.conditional import Representation
 from api.http.pagination import cursor_text
-from api.http.problems import unreadable
+from api.http.problems import unreadable_run_directory
 from api.runs.context import RunContext, run_path
 from service.api_types import RecordList
 
 PAGE_SIZE = 1000
-"""Entries on a page where the request does not say; the most it can ask for."""
+"""Default and maximum number of entries on a page."""
 
 
 def record_source(context: RunContext) -> RecordSource:
-    """The files of the run's directory, or where that is not on this machine, the store's copies.
+    """Return the record files of the run's directory, or the store's copies if it is not on this machine.
 
     Raises `ProblemError` (no-run) or `StoreUnavailableError`.
     """
-    if context.place is not None:
-        return context.place.records
+    if context.cached_directory is not None:
+        return context.cached_directory.records
     return StoredRecordCopies(context.store, context.run().id)
 
 
-def listing(source: RecordSource, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordList:
-    """One page of the list; raises `ProblemError` (storage-unavailable) or `StoreUnavailableError`."""
+def record_list(source: RecordSource, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordList:
+    """Return one page of the list; raises `ProblemError` (storage-unavailable) or `StoreUnavailableError`."""
     try:
         page = source.page(after, limit, newest_first=newest_first)
     except OSError as error:
-        raise unreadable(error) from None
+        raise unreadable_run_directory(error) from None
     prefix = run_path("")
     return {
         "records": [{**entry, "url": f"{prefix}{entry['url']}"} for entry in page.records],
@@ -38,15 +38,18 @@ def listing(source: RecordSource, after: RecordPosition | None, limit: int, *, n
 
 
 def find_record(source: RecordSource, name: str) -> RecordFile | None:
-    """The file of this name or `latest`; raises `ProblemError` (storage-unavailable) or `StoreUnavailableError`."""
+    """Return the record `name` or `latest`, or None if there is none.
+
+    Raises `ProblemError` (storage-unavailable) or `StoreUnavailableError`.
+    """
     try:
         return source.find(name)
     except OSError as error:
-        raise unreadable(error) from None
+        raise unreadable_run_directory(error) from None
 
 
-def representation(file: RecordFile) -> Representation:
-    """A record as a download, under its own name."""
+def record_representation(file: RecordFile) -> Representation:
+    """Return a record as a download under its own file name."""
     return Representation(
         file.content,
         "application/json",

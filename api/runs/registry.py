@@ -1,10 +1,9 @@
-"""The control room: every run that this process serves, from run directories on this machine and from a shared store.
+"""Registry of all runs that this process serves, from run directories on this machine and from a shared store.
 
-A run directory holds its own store unless STORE_URL names a PostgreSQL database into which many trainers report.
+A run directory holds its own store unless STORE_URL names a PostgreSQL database to which many trainers report.
 
-The default run, of which routes without `/runs/<run>` speak, is the one in DATA_ROOT: what was started here is steered
-from here, whoever else reports into the same store. Only where DATA_ROOT is no place for one run, because it does not
-exist or is a folder of run directories, it is the run that started last.
+The default run, used by routes without `/runs/<run>`, is the run in DATA_ROOT, whatever other runs report to the same
+store. If DATA_ROOT is missing or is a folder of run directories, the default is the most recently started run.
 """
 
 import time
@@ -16,84 +15,84 @@ from urllib.parse import quote
 from flask import current_app
 
 from api.http.problems import ProblemError
+from api.runs.cached_directory import BUSY_TIMEOUT_SECONDS, CachedRunDirectory
 from api.runs.context import RunContext
 from api.runs.directories import RunDirectories, skipped_directory
-from api.runs.directory import BUSY_SECONDS, CachedRunDirectory
 from service.api_types import RunEntry, SkippedDirectory
 from service.commands import Command
 from service.config.settings import RunConfig
 from service.run.discovery import holds_run_directories
 from service.store.store import RunRow, Store, StoreUnavailableError
 
-KEPT_SECONDS = 1.0
-"""How long the choice of the run that started last is kept: it costs a look into every store."""
+LATEST_CACHE_SECONDS = 1.0
+"""How long the most recently started run is cached: finding it requires a query to every store."""
 
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run, the store that it is in, and its place if it has one here."""
+    """A run, the store that holds it, and its directory if that is on this machine."""
 
     row: RunRow
     store: Store
-    place: CachedRunDirectory | None
+    cached_directory: CachedRunDirectory | None
 
     def context(self) -> RunContext:
-        """Access to it."""
-        return RunContext(self.store, self.row.id, self.place)
+        """Return the run's context."""
+        return RunContext(self.store, self.row.id, self.cached_directory)
 
 
 class RunRegistry:
-    """All runs; safe to use from several threads. Places are kept for what they remember between requests."""
+    """All runs; thread-safe. Keeps the run directories, because they cache values between requests."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._places = RunDirectories(config)
-        self._shared = Store(config.store_url, busy_seconds=BUSY_SECONDS) if config.store_url else None
-        self._seen_in_shared: set[str] = set()
-        self._latest: tuple[float, KnownRun | None] = (float("-inf"), None)
+        self._run_directories = RunDirectories(config)
+        self._shared_store = Store(config.store_url, busy_seconds=BUSY_TIMEOUT_SECONDS) if config.store_url else None
+        self._seen_in_shared_store: set[str] = set()
+        self._cached_latest: tuple[float, KnownRun | None] = (float("-inf"), None)
 
     def runs(self) -> list[KnownRun]:
-        """Every run, the one that started last first; raises `StoreUnavailableError` for the shared store alone."""
-        return self.survey()[0]
+        """Return all runs, most recently started first; raises `StoreUnavailableError` for the shared store only."""
+        return self.scan()[0]
 
-    def survey(self) -> tuple[list[KnownRun], list[SkippedDirectory]]:
-        """Every run as `runs` has it, and the directories that show none: one that is damaged hides no other."""
-        places, skipped = self._places.survey()
-        shared = {} if self._shared is None else {row.id: row for row in self._shared.runs.all()}
+    def scan(self) -> tuple[list[KnownRun], list[SkippedDirectory]]:
+        """Return all runs as `runs` does, and the directories skipped because their run cannot be read."""
+        directories, skipped = self._run_directories.scan()
+        shared_rows = {} if self._shared_store is None else {row.id: row for row in self._shared_store.runs.all()}
         known = []
-        for run_id, place in places.items():
-            store, row = self._store_of(place), shared.pop(run_id, None)
+        for run_id, cached_directory in directories.items():
+            store, row = self._store_of(cached_directory), shared_rows.pop(run_id, None)
             try:
-                row = row if store is self._shared else place.row()
+                row = row if store is self._shared_store else cached_directory.row()
             except StoreUnavailableError as error:
-                skipped.append(skipped_directory(place, str(error)))
+                skipped.append(skipped_directory(cached_directory, str(error)))
                 continue
-            known += [KnownRun(row, store, place)] if row else []
-        known += [KnownRun(row, self._shared, None) for row in shared.values() if self._shared]
-        known.sort(key=lambda found: found.row.started_at, reverse=True)
-        self._latest = (time.monotonic(), next(iter(known), None))
+            known += [KnownRun(row, store, cached_directory)] if row else []
+        known += [KnownRun(row, self._shared_store, None) for row in shared_rows.values() if self._shared_store]
+        known.sort(key=lambda run: run.row.started_at, reverse=True)
+        self._cached_latest = (time.monotonic(), next(iter(known), None))
         return known, skipped
 
     def context(self, run_id: str | None = None) -> RunContext:
-        """Access to a run, or without `run_id` to the default one; raises `ProblemError` (not-found)."""
+        """Return the context of a run, or of the default run without `run_id`; raises `ProblemError` (not-found)."""
         if run_id is None:
-            return self._default_reader()
-        place = self._places.of_run(run_id, is_expected=run_id not in self._seen_in_shared)
-        if place is not None:
-            return RunContext(self._store_of(place), run_id, place)
-        if self._shared is None or not self._is_in(self._shared, run_id):
+            return self._default_context()
+        cached_directory = self._run_directories.find(run_id, is_expected=run_id not in self._seen_in_shared_store)
+        if cached_directory is not None:
+            return RunContext(self._store_of(cached_directory), run_id, cached_directory)
+        if self._shared_store is None or not self._is_in_shared_store(self._shared_store, run_id):
             raise ProblemError("not-found", f"There is no run {run_id!r} here; /runs lists all.")
-        return RunContext(self._shared, run_id, None)
+        return RunContext(self._shared_store, run_id, None)
 
     def command(self, command_id: str) -> tuple[Store, Command] | None:
-        """A command of any run, and the store that it is in; None where there is none.
+        """Find a command of any run; returns it with the store that holds it, or None.
 
-        A damaged directory has none; raises `StoreUnavailableError` for the shared store alone.
+        Stores of damaged directories are skipped; raises `StoreUnavailableError` for the shared store only.
         """
         for store in self._stores():
             try:
                 command = store.commands.get(command_id)
             except StoreUnavailableError:
-                if store is self._shared:
+                if store is self._shared_store:
                     raise
                 continue
             if command is not None:
@@ -101,62 +100,68 @@ class RunRegistry:
         return None
 
     def close(self) -> None:
-        """Give back kept connections; the next question makes new ones."""
-        if self._shared is not None:
-            self._shared.close()
+        """Close pooled connections; the next query opens new ones."""
+        if self._shared_store is not None:
+            self._shared_store.close()
 
-    def _default_reader(self) -> RunContext:
-        home = self._places.home()
-        if home.holds_run:
-            store, run_id = self._store_of(home), home.run_id()
-            is_shared = store is self._shared and run_id is not None
-            return RunContext(store, run_id, home) if is_shared else RunContext(home.store, None, home)
-        root = home.directory.root
+    def _default_context(self) -> RunContext:
+        data_root = self._run_directories.data_root()
+        if data_root.holds_run:
+            store, run_id = self._store_of(data_root), data_root.run_id()
+            is_shared = store is self._shared_store and run_id is not None
+            return RunContext(store, run_id, data_root) if is_shared else RunContext(data_root.store, None, data_root)
+        root = data_root.directory.root
         if root.is_dir() and not holds_run_directories(root):
-            return RunContext(home.store, None, home)  # a run is to come here
-        latest = self._started_last()
-        return RunContext(self._shared or home.store, None, home) if latest is None else latest.context()
+            return RunContext(data_root.store, None, data_root)  # a run may be started here later
+        latest = self._latest_run()
+        return (
+            RunContext(self._shared_store or data_root.store, None, data_root) if latest is None else latest.context()
+        )
 
-    def _started_last(self) -> KnownRun | None:
-        chosen_at, chosen = self._latest
-        if chosen is None or time.monotonic() > chosen_at + KEPT_SECONDS:
-            found = [*self._in_own_stores(), *self._newest_in_shared()]
-            chosen = max(found, key=lambda known: known.row.started_at, default=None)
-            self._latest = (time.monotonic(), chosen)
-        return chosen
+    def _latest_run(self) -> KnownRun | None:
+        cached_at, latest_run = self._cached_latest
+        if latest_run is None or time.monotonic() > cached_at + LATEST_CACHE_SECONDS:
+            candidates = [*self._in_own_stores(), *self._latest_in_shared_store()]
+            latest_run = max(candidates, key=lambda known: known.row.started_at, default=None)
+            self._cached_latest = (time.monotonic(), latest_run)
+        return latest_run
 
     def _in_own_stores(self) -> Iterator[KnownRun]:
-        """The runs whose directories here hold their stores; a damaged one shows none."""
-        for place in self._places.survey()[0].values():
+        """Yield the runs whose directories hold their own store; damaged directories are skipped."""
+        for cached_directory in self._run_directories.scan()[0].values():
             with suppress(StoreUnavailableError):
-                row = None if self._store_of(place) is self._shared else place.row()
+                row = None if self._store_of(cached_directory) is self._shared_store else cached_directory.row()
                 if row is not None:
-                    yield KnownRun(row, place.store, place)
+                    yield KnownRun(row, cached_directory.store, cached_directory)
 
-    def _newest_in_shared(self) -> Iterator[KnownRun]:
-        """The one run of the shared store that may be it: of thousands, reading all would take seconds."""
-        row = None if self._shared is None else self._shared.runs.latest()
-        if row is not None and self._shared is not None:
-            yield KnownRun(row, self._shared, self._places.of_run(row.id, is_expected=False))
+    def _latest_in_shared_store(self) -> Iterator[KnownRun]:
+        """Yield the most recently started run of the shared store only: reading thousands would take seconds."""
+        row = None if self._shared_store is None else self._shared_store.runs.latest()
+        if row is not None and self._shared_store is not None:
+            yield KnownRun(row, self._shared_store, self._run_directories.find(row.id, is_expected=False))
 
-    def _store_of(self, place: CachedRunDirectory) -> Store:
-        return place.store if self._shared is None or place.has_own_store else self._shared
+    def _store_of(self, cached_directory: CachedRunDirectory) -> Store:
+        return (
+            cached_directory.store
+            if self._shared_store is None or cached_directory.has_own_store
+            else self._shared_store
+        )
 
-    def _is_in(self, shared: Store, run_id: str) -> bool:
-        """Whether the shared store knows a run, which it never forgets. Raises `StoreUnavailableError`."""
-        if run_id not in self._seen_in_shared and shared.runs.get(run_id) is not None:
-            self._seen_in_shared.add(run_id)
-        return run_id in self._seen_in_shared
+    def _is_in_shared_store(self, store: Store, run_id: str) -> bool:
+        """Whether the shared store holds a run; cached, as runs are never deleted. Raises `StoreUnavailableError`."""
+        if run_id not in self._seen_in_shared_store and store.runs.get(run_id) is not None:
+            self._seen_in_shared_store.add(run_id)
+        return run_id in self._seen_in_shared_store
 
     def _stores(self) -> Iterator[Store]:
-        if self._shared is not None:
-            yield self._shared
-        places, _ = self._places.survey()
-        yield from (place.store for place in places.values())
+        if self._shared_store is not None:
+            yield self._shared_store
+        directories, _ = self._run_directories.scan()
+        yield from (cached_directory.store for cached_directory in directories.values())
 
 
 def entry(known: KnownRun, now: float, *, is_default: bool) -> RunEntry:
-    """The list's entry for a run at the Unix time `now`."""
+    """Return the list entry of a run at the Unix time `now`."""
     row = known.row
     return {
         "run_id": row.id,
@@ -167,14 +172,14 @@ def entry(known: KnownRun, now: float, *, is_default: bool) -> RunEntry:
         "started_at": row.started_at,
         "heartbeat_at": row.heartbeat_at,
         "age_seconds": max(0.0, now - row.heartbeat_at),
-        "directory": None if known.place is None else str(known.place.directory.root),
+        "directory": None if known.cached_directory is None else str(known.cached_directory.directory.root),
         "is_default": is_default,
         "url": f"/runs/{quote(row.id, safe='')}/",
     }
 
 
 def current_registry() -> RunRegistry:
-    """The room of the application that answers the present request."""
+    """Return the registry of the application that serves the current request."""
     registry = current_app.extensions["leitstand"]
     assert isinstance(registry, RunRegistry)
     return registry

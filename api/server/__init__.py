@@ -1,4 +1,4 @@
-"""The HTTP process itself: gunicorn's configuration and worker, request buffering, access log, background threads.
+"""The HTTP process: gunicorn's configuration and worker, request buffering, access log and background threads.
 
-Never knows what a route answers.
+It never knows what a route answers.
 """

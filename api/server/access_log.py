@@ -1,6 +1,6 @@
-"""gunicorn's access log as JSON lines: who asked what and how it went; never a query string, a header or a token.
+"""gunicorn's access log as JSON lines: client, request and result; never a query string, a header or a token.
 
-Off until gunicorn is told where to write it: GUNICORN_CMD_ARGS="--access-logfile -".
+Disabled unless gunicorn is given a destination: GUNICORN_CMD_ARGS="--access-logfile -".
 """
 
 import json
@@ -15,10 +15,10 @@ from api.http.auth import CLIENT_KEY
 
 
 class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger, but for the lines about requests."""
+    """gunicorn's logger with a JSON access log."""
 
     def access(self, resp: Any, _req: Any, environ: Mapping[str, Any], request_time: timedelta) -> None:
-        """Write the line about one answer."""
+        """Write the log line of one response."""
         if not self.access_log_enabled:
             return
         line = {

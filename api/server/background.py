@@ -1,6 +1,6 @@
-"""What the process that serves does without being asked: it watches for alerts and delivers them.
+"""Background threads of the serving process: the alert monitor and the webhook sender.
 
-Begun by gunicorn once a worker is ready (`api/server/gunicorn_config.py`): nothing of it happens on import.
+gunicorn starts them once a worker is ready (`api/server/gunicorn_config.py`); nothing happens on import.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from api.runs.registry import KnownRun, RunRegistry
 from service.config.settings import RunConfig
 
 
-def begin(app: Flask, config: RunConfig, is_ending: Callable[[], bool]) -> None:
-    """Start the threads of `app`; they and all event streams end once `is_ending` is true."""
+def start(app: Flask, config: RunConfig, is_ending: Callable[[], bool]) -> None:
+    """Start the threads of `app`; they and all event streams end once `is_ending()`. Raises `SettingError`."""
     broadcasters_of(app).end_when(is_ending)
     receiver = WebhookTarget.of(config)
     sender = None if receiver is None else WebhookSender(receiver, is_ending)
 
-    def tell(known: KnownRun, event_id: int) -> None:
+    def notify(known: KnownRun, event_id: int) -> None:
         if sender is not None:
             sender.notify(known.store, known.row.id, event_id)
 
     registry = app.extensions["leitstand"]
     assert isinstance(registry, RunRegistry)
-    AlertMonitor(registry, alert_logs_of(app), is_ending, tell).start()
+    AlertMonitor(registry, alert_logs_of(app), is_ending, notify).start()
     if sender is not None:
         sender.start()

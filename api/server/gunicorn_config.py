@@ -1,8 +1,8 @@
-"""How gunicorn serves the API: `gunicorn -c python:api.server.gunicorn_config "api.app:create_app()"`.
+"""gunicorn's configuration: `gunicorn -c python:api.server.gunicorn_config "api.app:create_app()"`.
 
-One process with many threads: answers are short reads of one file, and a single process needs no shared metrics.
-gunicorn takes this module's names as its settings, so this is the one module that works when it is imported: it
-decides the address to listen on, and ends the process with one sentence when that would be unsafe.
+One process with many threads: responses are short reads of one file, and a single process needs no shared metrics.
+gunicorn reads this module's names as its settings, so it is the only module with effects on import: it determines the
+address to listen on, and exits with a one-sentence error if that would be unsafe.
 """
 
 import sys
@@ -14,20 +14,20 @@ from typing import Any
 
 from api.alerts.webhook import WebhookTarget
 from api.app import settings_from_environment
-from api.commands.wait import MOST_WAITING
+from api.commands.wait import MAX_WAITING
 from api.server import background
-from api.server.request_buffer import MOST_FIELD_BYTES, MOST_FIELDS, MOST_REQUEST_LINE_BYTES
+from api.server.request_buffer import MAX_FIELD_BYTES, MAX_FIELDS, MAX_REQUEST_LINE_BYTES
 from service.auth.hosts import require_safe_address
 from service.config.settings import RunConfig
 from service.errors import UserError
 
-THREADS_FOR_ANSWERS = 32
-"""For requests that are answered at once, whatever streams and waits there are."""
+REQUEST_THREADS = 32
+"""Threads left for requests that are answered immediately if all streams and waiting requests are in use."""
 
 
 @contextmanager
-def ending_in_one_sentence() -> Iterator[None]:
-    """Print the reason and exit with its code when a setting is wrong or the address unsafe."""
+def exiting_on_user_error() -> Iterator[None]:
+    """Print the error and exit with its code if a setting is invalid or the address is unsafe."""
     try:
         yield
     except UserError as error:
@@ -36,8 +36,8 @@ def ending_in_one_sentence() -> Iterator[None]:
 
 
 def safe_settings() -> RunConfig:
-    """The settings of this process, which ends when they are wrong."""
-    with ending_in_one_sentence():
+    """Return the settings of this process; exits if they are invalid."""
+    with exiting_on_user_error():
         config = settings_from_environment()
         require_safe_address(config)
         WebhookTarget.of(config)
@@ -45,7 +45,7 @@ def safe_settings() -> RunConfig:
 
 
 def listening_address(config: RunConfig) -> str:
-    """`host:port` to bind."""
+    """Return the address to bind, `host:port`."""
     host = config.api_host.strip("[]")
     return f"[{host}]:{config.api_port}" if ":" in host else f"{host}:{config.api_port}"
 
@@ -57,12 +57,12 @@ bind = listening_address(_settings)
 worker_class = "api.server.worker.BufferedRequestWorker"
 
 workers = 1
-threads = _settings.api_streams + MOST_WAITING + THREADS_FOR_ANSWERS
+threads = _settings.api_streams + MAX_WAITING + REQUEST_THREADS
 worker_connections = 600
-"""With the files that the threads open, within the 1024 descriptors that a process usually may have."""
-limit_request_line = MOST_REQUEST_LINE_BYTES
-limit_request_fields = MOST_FIELDS
-limit_request_field_size = MOST_FIELD_BYTES
+"""Together with the files that threads open, this stays within the usual limit of 1024 descriptors per process."""
+limit_request_line = MAX_REQUEST_LINE_BYTES
+limit_request_fields = MAX_FIELDS
+limit_request_field_size = MAX_FIELD_BYTES
 timeout = 60
 graceful_timeout = 5
 keepalive = 5
@@ -72,21 +72,21 @@ logger_class = "api.server.access_log.AccessLog"
 
 control_socket_disable = True
 sendfile = False
-"""Its wait for a client that stalls has no end."""
+"""sendfile() has no timeout for a stalled client."""
 forwarded_allow_ips = ""
-"""Whose X-Forwarded headers are believed is decided in one place, by API_PROXIES."""
-# The worker's sign of life is a file; on a disk that hangs, a healthy server would be killed.
+"""X-Forwarded headers are handled in one place, by API_PROXIES."""
+# The worker's heartbeat is a file; on a disk that hangs, a healthy server would be killed.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def on_starting(server: Any) -> None:
-    """gunicorn's hook before it listens: GUNICORN_CMD_ARGS can name other addresses than API_HOST."""
-    with ending_in_one_sentence():
+    """Check the addresses before gunicorn listens: GUNICORN_CMD_ARGS may name others than API_HOST (gunicorn hook)."""
+    with exiting_on_user_error():
         for address in server.cfg.address:
-            if isinstance(address, tuple):  # else a socket in the file system, or one that is handed over
+            if isinstance(address, tuple):  # otherwise a Unix socket or an inherited one
                 require_safe_address(replace(_settings, api_host=address[0]))
 
 
 def post_worker_init(worker: Any) -> None:
-    """gunicorn's hook for a process that begins to serve; what is begun here ends with its last requests."""
-    background.begin(worker.wsgi, _settings, lambda: not worker.alive)
+    """Start the background threads in a serving process; they end with its last requests (gunicorn hook)."""
+    background.start(worker.wsgi, _settings, lambda: not worker.alive)

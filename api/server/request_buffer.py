@@ -1,100 +1,100 @@
-"""The bytes of one HTTP request as they arrive, and whether all of it is there.
+"""Buffer for the bytes of one HTTP request; detects when the request is complete.
 
-It only finds where the request ends. What is wrong with it is for gunicorn's parser to say, so anything odd counts as
-whole: the parser then refuses it without waiting for more.
+It only finds the end of the request. Validation is left to gunicorn's parser, so a malformed request counts as
+complete: the parser then rejects it without waiting for more bytes.
 """
 
 import re
 
-MOST_HEAD_BYTES = 64 * 1024
-MOST_REQUEST_LINE_BYTES = 4094
-MOST_FIELDS = 64
-MOST_FIELD_BYTES = 8190
-"""These three are what gunicorn's parser is told: `api/server/gunicorn_config.py`."""
+MAX_HEAD_BYTES = 64 * 1024
+MAX_REQUEST_LINE_BYTES = 4094
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 8190
+"""These three limits are also those of gunicorn's parser: `api/server/gunicorn_config.py`."""
 
-MOST_BODY_BYTES = 64 * 1024
-MOST_CHUNKED_BYTES = 4 * MOST_BODY_BYTES
-"""With chunks of a few bytes, their sizes outweigh the body."""
-MOST_LINE_BYTES = 8 * 1024
-"""The size of a chunk with what may follow it in its line; also all trailers together."""
+MAX_BODY_BYTES = 64 * 1024
+MAX_CHUNKED_BYTES = 4 * MAX_BODY_BYTES
+"""Limit for a chunked body with its chunk sizes, which exceed the body if chunks have only a few bytes."""
+MAX_LINE_BYTES = 8 * 1024
+"""Limit for the size line of a chunk with its extensions, and for all trailers together."""
 
-_END_OF_HEAD = b"\r\n\r\n"
+_HEAD_END = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _SIZE = re.compile(rb"[0-9a-fA-F]+")
 
 
 class RequestBuffer:
-    """One request, from its first byte on."""
+    """Bytes of one request, from its first byte on."""
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self.is_whole = False
-        self.refusal: str | None = None
-        """The slug of the problem for which the request is refused before it is whole."""
+        self.is_complete = False
+        self.problem: str | None = None
+        """Slug of the problem with which the request is rejected before it is complete."""
         self.awaits_continue = False
-        """Whether the sender holds the body back until it is told to go on."""
-        self._looked_at = 0
+        """Whether the client waits for `100 Continue` before it sends the body."""
+        self._searched_up_to = 0
         self._end: int | None = None
         self._next_chunk: int | None = None
 
     @property
     def is_settled(self) -> bool:
-        """Whether no more bytes are needed to know what to do."""
-        return self.is_whole or self.refusal is not None
+        """Whether the request is complete or rejected, so that no more bytes are needed."""
+        return self.is_complete or self.problem is not None
 
-    def add(self, piece: bytes) -> None:
-        """Take in what arrived."""
-        self.data += piece
+    def add(self, content: bytes) -> None:
+        """Append received bytes."""
+        self.data += content
         if self._end is None and self._next_chunk is None:
-            self._look_for_head()
+            self._find_head_end()
         if self._next_chunk is not None:
-            self._walk_chunks(self._next_chunk)
+            self._scan_chunks(self._next_chunk)
         if self._end is not None and len(self.data) >= self._end:
-            self.is_whole = True
+            self.is_complete = True
 
-    def _look_for_head(self) -> None:
-        start = max(0, self._looked_at - len(_END_OF_HEAD))
-        at = self.data.find(_END_OF_HEAD, start)
-        if at >= 0:
-            self._read_head(bytes(self.data[:at]).lower(), at + len(_END_OF_HEAD))
+    def _find_head_end(self) -> None:
+        start = max(0, self._searched_up_to - len(_HEAD_END))
+        position = self.data.find(_HEAD_END, start)
+        if position >= 0:
+            self._parse_head(bytes(self.data[:position]).lower(), position + len(_HEAD_END))
         elif _BARE_LINE_FEED.search(self.data, start):
             self._end = 0
-        elif len(self.data) > MOST_HEAD_BYTES:
-            self.refusal = "head-too-large"
-        self._looked_at = len(self.data)
+        elif len(self.data) > MAX_HEAD_BYTES:
+            self.problem = "head-too-large"
+        self._searched_up_to = len(self.data)
 
-    def _read_head(self, head: bytes, body_at: int) -> None:
+    def _parse_head(self, head: bytes, body_start: int) -> None:
         request_line, *lines = head.lstrip(b"\r\n").split(b"\r\n")
         fields = [line.partition(b":") for line in lines]
-        given = {name: value.strip() for name, _, value in fields}
-        length = given.get(b"content-length", b"0")
-        if b"chunked" in given.get(b"transfer-encoding", b"") and b"content-length" not in given:
-            self._next_chunk = body_at
-        elif b"transfer-encoding" in given or not length.isdigit():
-            self._end = body_at
-        elif len(length) > 18 or int(length) > MOST_BODY_BYTES:
-            self.refusal = "body-too-large"
+        headers = {name: value.strip() for name, _, value in fields}
+        length = headers.get(b"content-length", b"0")
+        if b"chunked" in headers.get(b"transfer-encoding", b"") and b"content-length" not in headers:
+            self._next_chunk = body_start
+        elif b"transfer-encoding" in headers or not length.isdigit():
+            self._end = body_start
+        elif len(length) > 18 or int(length) > MAX_BODY_BYTES:
+            self.problem = "body-too-large"
         else:
-            self._end = body_at + int(length)
-        # A client of HTTP/1.0 would take "100 Continue" for the answer.
-        self.awaits_continue = given.get(b"expect") == b"100-continue" and not request_line.endswith(b"/1.0")
+            self._end = body_start + int(length)
+        # An HTTP/1.0 client would take "100 Continue" for the final response.
+        self.awaits_continue = headers.get(b"expect") == b"100-continue" and not request_line.endswith(b"/1.0")
 
-    def _walk_chunks(self, at: int) -> None:
-        """Go from chunk to chunk as far as they are here; the last one has size 0, trailers may follow it."""
-        while (line_end := self.data.find(b"\r\n", at)) >= 0:
-            size = _SIZE.match(self.data, at)
+    def _scan_chunks(self, position: int) -> None:
+        """Skip the chunks received so far; the last one has size 0 and may be followed by trailers."""
+        while (line_end := self.data.find(b"\r\n", position)) >= 0:
+            size = _SIZE.match(self.data, position)
             if size is None:
                 self._end = line_end
                 return
             if int(size[0], 16) == 0:
-                self._look_for_trailers_end(line_end)
+                self._find_trailers_end(line_end)
                 break
-            at = line_end + 2 + int(size[0], 16) + 2
-        self._next_chunk = at
-        if self._end is None and (at > MOST_CHUNKED_BYTES or len(self.data) - at > MOST_LINE_BYTES):
-            self.refusal = "body-too-large"
+            position = line_end + 2 + int(size[0], 16) + 2
+        self._next_chunk = position
+        if self._end is None and (position > MAX_CHUNKED_BYTES or len(self.data) - position > MAX_LINE_BYTES):
+            self.problem = "body-too-large"
 
-    def _look_for_trailers_end(self, line_end: int) -> None:
-        end = self.data.find(_END_OF_HEAD, line_end)
+    def _find_trailers_end(self, line_end: int) -> None:
+        end = self.data.find(_HEAD_END, line_end)
         if end >= 0:
-            self._end = end + len(_END_OF_HEAD)
+            self._end = end + len(_HEAD_END)

@@ -1,9 +1,9 @@
-"""gunicorn's worker of threads, with threads only for requests that are here as a whole.
+"""gunicorn's threaded worker, changed so that a thread is used only once a request has been received completely.
 
-gunicorn's own (`gthread`) gives every connection to a thread, which then waits for the rest of the request without
-limit: as many half requests as there are threads silence the server. It also closes connections on the thread that
-accepts new ones, and waits there up to 2 s for the other side. Here that thread gathers the requests of all
-connections at once, head and body, and waits for nobody.
+gunicorn's own worker (`gthread`) gives every connection to a thread, which then waits without limit for the rest of the
+request: as many incomplete requests as there are threads block the server. It also closes connections on the thread
+that accepts new ones, and waits there up to 2 s for the client. Here that thread receives the requests of all
+connections concurrently, head and body, and never blocks.
 """
 
 import errno
@@ -26,52 +26,52 @@ from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-
 
 from api.http.problems import PROBLEMS
 from api.server.request_buffer import (
-    MOST_BODY_BYTES,
-    MOST_FIELD_BYTES,
-    MOST_FIELDS,
-    MOST_HEAD_BYTES,
-    MOST_REQUEST_LINE_BYTES,
+    MAX_BODY_BYTES,
+    MAX_FIELD_BYTES,
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_REQUEST_LINE_BYTES,
     RequestBuffer,
 )
 
 REQUEST_SECONDS = 10.0
-"""How long a request may take to arrive, and a new connection to begin one."""
+"""Time limit for receiving a request, also for the first byte on a new connection."""
 SEND_BUFFER_BYTES = 512 * 1024
-"""What the kernel takes at once: more than any answer that needs no token, so that a client who reads it byte by byte
-holds no thread. Linux usually gives about 400 KiB of it (net.core.wmem_max)."""
-STALLED_SECONDS = 30
-"""How long an answer may wait for the other side to take some of it."""
+"""Send buffer in the kernel: larger than any response that needs no token, so that a client which reads byte by byte
+occupies no thread. Linux usually grants about 400 KiB of it (net.core.wmem_max)."""
+STALL_SECONDS = 30
+"""How long sending a response may wait for the client to receive some of it."""
 LINGER_SECONDS = 2.0
-"""How long a closed connection is still read, so that the answer before is not lost to a reset."""
-MOST_ARRIVING = 200
-"""Requests on their way at a time; one more, and the oldest is dropped."""
-MOST_LINGERING = 100
-PIECE_BYTES = 64 * 1024
-MOST_REASON_CHARACTERS = 200
-"""Of a request that is repeated in the sentence that refuses it."""
+"""How long a closed connection is still read, so that a reset does not destroy the response before it."""
+MAX_ARRIVING = 200
+"""Limit for requests being received; above it, the oldest is dropped."""
+MAX_LINGERING = 100
+CHUNK_BYTES = 64 * 1024
+MAX_REASON_CHARACTERS = 200
+"""Limit for the part of a request that is quoted in an error message."""
 
 DETAILS = {
     "request-timeout": f"The request did not arrive as a whole within {REQUEST_SECONDS:.0f} s.",
-    "body-too-large": f"The body is larger than {MOST_BODY_BYTES} bytes.",
-    "head-too-large": f"The head is larger than {MOST_HEAD_BYTES} bytes, or has a header larger than "
-    f"{MOST_FIELD_BYTES}, or more than {MOST_FIELDS} of them.",
-    "uri-too-long": f"The request line is longer than {MOST_REQUEST_LINE_BYTES} bytes; ask for less at a time.",
+    "body-too-large": f"The body is larger than {MAX_BODY_BYTES} bytes.",
+    "head-too-large": f"The head is larger than {MAX_HEAD_BYTES} bytes, or has a header larger than "
+    f"{MAX_FIELD_BYTES}, or more than {MAX_FIELDS} of them.",
+    "uri-too-long": f"The request line is longer than {MAX_REQUEST_LINE_BYTES} bytes; ask for less at a time.",
     "internal-error": "The server met a defect; its log holds the details.",
 }
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-NOBODY_THERE = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED}
-NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
+NO_CONNECTION_ERRORS = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED}
+DESCRIPTOR_LIMIT_ERRORS = {errno.EMFILE, errno.ENFILE}
 
 
 class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
-    """One client's connection; `linger` closes its socket without waiting."""
+    """Connection of one client; `linger` closes its socket without blocking."""
 
     def __init__(self, linger: Callable[[socket.socket], None], *others: Any) -> None:
         super().__init__(*others)
         self._linger = linger
 
     def close(self, graceful: bool = False) -> None:
-        """Close; when an answer went before, so that it still arrives."""
+        """Close the connection; `graceful` lets a response that was sent before still arrive."""
         if graceful:
             self._linger(self.sock)
         else:
@@ -80,50 +80,50 @@ class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
 @dataclass(eq=False)
 class PendingRequest:
-    """A connection whose request is on its way."""
+    """Connection whose request is being received."""
 
     conn: ClientConnection
     deadline: float
     request: RequestBuffer = field(default_factory=RequestBuffer)
-    is_watched: bool = False
+    is_registered: bool = False
 
 
 class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """What differs from gunicorn's worker; all of it but `handle_request` runs on the main thread."""
+    """Worker that buffers requests. All methods except `handle_request` and `handle_error` run on the main thread."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.max_keepalived: int = max(0, self.cfg.worker_connections - self.cfg.threads - MOST_ARRIVING)
+        self.max_keepalived: int = max(0, self.cfg.worker_connections - self.cfg.threads - MAX_ARRIVING)
         self._arriving: OrderedDict[PendingRequest, None] = OrderedDict()
         self._lingering: OrderedDict[socket.socket, float] = OrderedDict()
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a new connection."""
+        """Accept a new connection."""
         try:
             sock, address = listener.accept()
         except OSError as error:
-            if error.errno in NO_DESCRIPTORS:
-                self._make_room(max(0, len(self._arriving) - 1))
-            elif error.errno not in NOBODY_THERE:
+            if error.errno in DESCRIPTOR_LIMIT_ERRORS:
+                self._limit_arriving(max(0, len(self._arriving) - 1))
+            elif error.errno not in NO_CONNECTION_ERRORS:
                 raise
             return
         self.nr_conns += 1
-        with suppress(OSError):  # it may have left already
-            limit_waiting(sock)
+        with suppress(OSError):  # the client may have disconnected already
+            set_socket_timeouts(sock)
         self.enqueue_req(ClientConnection(self._linger, self.cfg, sock, address, listener.getsockname()))
 
     def enqueue_req(self, conn: ClientConnection) -> None:
-        """Gather the next request of a connection, and give it to a thread once it is whole."""
+        """Receive the next request of a connection; passes it to a thread once it is complete."""
         pending = PendingRequest(conn, time.monotonic() + REQUEST_SECONDS)
         conn.sock.setblocking(False)
-        if conn.parser is not None:  # what came behind the request before
+        if conn.parser is not None:  # bytes received after the previous request
             pending.request.add(conn.parser.unreader.take_buffered())
-        self._make_room(MOST_ARRIVING - 1)
+        self._limit_arriving(MAX_ARRIVING - 1)
         self._arriving[pending] = None
-        self._gather(pending)
+        self._receive(pending)
 
     def murder_pending(self) -> None:
-        """End what takes too long; when the server is to stop, also what has not begun."""
+        """Close connections past their deadline; if the server is stopping, also those without any byte received."""
         now = time.monotonic()
         while self._lingering and next(iter(self._lingering.values())) <= now:
             self._end_lingering(next(iter(self._lingering)))
@@ -134,8 +134,8 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
                 self._drop(pending)
 
     def handle_request(self, req: Any, conn: ClientConnection) -> bool:
-        """Answer, in a thread; a client that stalls counts as one that is gone."""
-        # All of it is here; if it is not what it says it is, that is refused before the application begins.
+        """Answer a request, in a thread; a stalled client is treated as disconnected."""
+        # Reads the complete body here, so that a malformed one is rejected before the application runs.
         req.body = BytesIO(req.body.read())
         try:
             return bool(super().handle_request(req, conn))
@@ -143,92 +143,92 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             raise ConnectionResetError(errno.ECONNRESET, "the client stalled") from None
 
     def handle_error(self, _req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Answer, in a thread, what gunicorn's parser refuses, and what the application leaves without an answer."""
-        slug = slug_of(exc)
+        """Answer, in a thread, a request that gunicorn's parser rejects or the application failed to answer."""
+        slug = problem_slug_for(exc)
         if slug == "internal-error":
             self.log.error("Error handling a request", exc_info=exc)
-        else:  # as often as anybody likes, so it is no warning; and parts of a request do not belong into a log
+        else:  # any client can cause this at will, so it is no warning, and no part of the request is logged
             self.log.info("Unreadable request from %s: %s", addr[0] if addr else "a socket", type(exc).__name__)
-        reason = str(exc)[:MOST_REASON_CHARACTERS]
+        reason = str(exc)[:MAX_REASON_CHARACTERS]
         detail = DETAILS.get(slug) or f"The request cannot be read ({reason}); send it as RFC 9112 has it."
-        _send(client, refusal_bytes(slug, detail))
+        _send(client, problem_bytes(slug, detail))
 
-    def _gather(self, pending: PendingRequest, _file: Any = None) -> None:
-        """Read what is there, and see whether that was all."""
+    def _receive(self, pending: PendingRequest, _file: Any = None) -> None:
+        """Read the available bytes; dispatches the request if it is complete, drops it if it is rejected."""
         if pending not in self._arriving:
-            return  # dropped for another whose event came in the same turn
+            return  # dropped in the same iteration of the event loop, to make room for another
         request, is_open = pending.request, True
         try:
             while is_open and not request.is_settled:
-                piece = pending.conn.sock.recv(PIECE_BYTES)
-                request.add(piece)
-                is_open = piece != b""
+                chunk = pending.conn.sock.recv(CHUNK_BYTES)
+                request.add(chunk)
+                is_open = chunk != b""
         except BlockingIOError:
-            self._wait(pending)
+            self._await_more(pending)
         except OSError:
             self._drop(pending)
         else:
-            if request.is_whole:
-                self._hand_over(pending)
+            if request.is_complete:
+                self._dispatch(pending)
             else:
-                self._drop(pending, request.refusal)
+                self._drop(pending, request.problem)
 
-    def _wait(self, pending: PendingRequest) -> None:
+    def _await_more(self, pending: PendingRequest) -> None:
         if pending.request.awaits_continue:
             pending.request.awaits_continue = False
             _send(pending.conn.sock, CONTINUE)
-        if not pending.is_watched:
-            pending.is_watched = True
-            self.poller.register(pending.conn.sock, EVENT_READ, partial(self._gather, pending))
+        if not pending.is_registered:
+            pending.is_registered = True
+            self.poller.register(pending.conn.sock, EVENT_READ, partial(self._receive, pending))
 
-    def _hand_over(self, pending: PendingRequest) -> None:
-        self._forget(pending)
+    def _dispatch(self, pending: PendingRequest) -> None:
+        self._remove(pending)
         conn = pending.conn
         conn.init()
         conn.parser.unreader.unread(bytes(pending.request.data))
         super().enqueue_req(conn)
 
-    def _drop(self, pending: PendingRequest, refusal: str | None = None) -> None:
-        """End a connection before its request was whole; the other side is told why if there is a reason."""
-        self._forget(pending)
+    def _drop(self, pending: PendingRequest, problem: str | None = None) -> None:
+        """Close a connection before its request is complete; with `problem`, the client receives it first."""
+        self._remove(pending)
         self.nr_conns -= 1
-        if refusal is not None:
-            _send(pending.conn.sock, refusal_bytes(refusal, DETAILS[refusal]))
-        pending.conn.close(graceful=refusal is not None)
+        if problem is not None:
+            _send(pending.conn.sock, problem_bytes(problem, DETAILS[problem]))
+        pending.conn.close(graceful=problem is not None)
 
-    def _forget(self, pending: PendingRequest) -> None:
+    def _remove(self, pending: PendingRequest) -> None:
         del self._arriving[pending]
-        if pending.is_watched:
+        if pending.is_registered:
             self.poller.unregister(pending.conn.sock)
 
-    def _make_room(self, most: int) -> None:
-        """Drop the oldest until at most so many requests are on their way: a whole one takes milliseconds to come."""
-        while len(self._arriving) > most:
+    def _limit_arriving(self, maximum: int) -> None:
+        """Drop the oldest requests above `maximum`: an honest request is received within milliseconds."""
+        while len(self._arriving) > maximum:
             self._drop(next(iter(self._arriving)))
 
     def _linger(self, sock: socket.socket) -> None:
-        """Say that nothing more will be sent, and throw away what still comes, for a while."""
+        """Shut down sending, and discard received bytes for LINGER_SECONDS before closing."""
         try:
             sock.shutdown(socket.SHUT_WR)
             sock.setblocking(False)
-            self.poller.register(sock, EVENT_READ, self._discard)
+            self.poller.register(sock, EVENT_READ, self._drain)
         except (OSError, ValueError):
             sock.close()
             return
         self._lingering[sock] = time.monotonic() + LINGER_SECONDS
-        while len(self._lingering) > MOST_LINGERING:
+        while len(self._lingering) > MAX_LINGERING:
             self._end_lingering(next(iter(self._lingering)))
 
-    def _discard(self, sock: socket.socket) -> None:
+    def _drain(self, sock: socket.socket) -> None:
         if sock not in self._lingering:
             return
         try:
-            is_over = sock.recv(PIECE_BYTES) == b""
+            is_closed = sock.recv(CHUNK_BYTES) == b""
         except BlockingIOError:
-            is_over = False
+            is_closed = False
         except OSError:
-            is_over = True
-        if is_over:
+            is_closed = True
+        if is_closed:
             self._end_lingering(sock)
 
     def _end_lingering(self, sock: socket.socket) -> None:
@@ -237,10 +237,10 @@ class BufferedRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         sock.close()
 
 
-def slug_of(error: Exception) -> str:
-    """What to call a request that could not be answered."""
+def problem_slug_for(error: Exception) -> str:
+    """Return the slug of the problem for a request that could not be answered because of `error`."""
     if isinstance(error, errors.InvalidResponseHeader | errors.InvalidResponseHeaderName):
-        return "internal-error"  # in gunicorn's book they are also what a client can do wrong
+        return "internal-error"  # subclasses of gunicorn's parse errors, but not the client's fault
     if isinstance(error, errors.LimitRequestLine):
         return "uri-too-long"
     if isinstance(error, errors.LimitRequestHeaders):
@@ -248,13 +248,18 @@ def slug_of(error: Exception) -> str:
     return "bad-request" if isinstance(error, errors.ParseException) else "internal-error"
 
 
-def refusal_bytes(slug: str, detail: str) -> bytes:
-    """The whole answer to a request that the application never sees, in the shape of all others."""
-    kind = PROBLEMS[slug]
-    problem = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status, "detail": detail}
+def problem_bytes(slug: str, detail: str) -> bytes:
+    """Encode the complete response to a request that the application never sees, as problem+json like all others."""
+    problem_type = PROBLEMS[slug]
+    problem = {
+        "type": f"/problems/{slug}",
+        "title": problem_type.title,
+        "status": problem_type.status,
+        "detail": detail,
+    }
     body = json.dumps(problem) + "\n"
     lines = (
-        f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}",
+        f"HTTP/1.1 {problem_type.status} {HTTPStatus(problem_type.status).phrase}",
         "Content-Type: application/problem+json",
         f"Content-Length: {len(body)}",
         "Connection: close",
@@ -264,17 +269,20 @@ def refusal_bytes(slug: str, detail: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
 
-def limit_waiting(sock: socket.socket) -> None:
-    """Let the kernel end every wait of a thread for this client, which no setting of gunicorn does."""
+def set_socket_timeouts(sock: socket.socket) -> None:
+    """Set send and receive timeouts, so that no thread waits longer than STALL_SECONDS for this client.
+
+    gunicorn has no setting for this.
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    pause = struct.pack("ll", STALLED_SECONDS, 0)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pause)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pause)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: also for one that is gone without a word, under an event stream
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * STALLED_SECONDS)
+    timeout = struct.pack("ll", STALL_SECONDS, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: also for a client lost without a FIN, during an event stream
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * STALL_SECONDS)
 
 
 def _send(sock: socket.socket, content: bytes) -> None:
-    """Send a few bytes if they fit; who does not take them has had the chance."""
+    """Send a few bytes if they fit into the send buffer; ignores errors."""
     with suppress(OSError):
         sock.send(content)

@@ -120,8 +120,8 @@ def test_webhooks_are_as_they_are_described(page: str) -> None:
 
     assert list(json.loads(example)) == list(webhook.payload(Event(118, "a", 1.0, 5120, "alert", told), 2))
     assert f"`{webhook.EVENT_ID}`" in text
-    assert f"after {webhook_sender.FIRST_PAUSE_SECONDS:.0f} s at first" in text
-    assert f"up to {webhook_sender.LONGEST_PAUSE_SECONDS / 60:.0f} minutes" in text
+    assert f"after {webhook_sender.INITIAL_BACKOFF_SECONDS:.0f} s at first" in text
+    assert f"up to {webhook_sender.MAX_BACKOFF_SECONDS / 60:.0f} minutes" in text
     assert f"for {webhook_sender.GIVE_UP_SECONDS / 3600:.0f} hours" in text
 
 

@@ -1,4 +1,4 @@
-"""Saved records, from the run directory or from the store's copies: pages, headline entries, exports.
+"""Saved records, from the run directory or from the store's copies: pages, list entries and exports.
 
-Never knows a request or a route.
+It never knows a route or a run's registry.
 """

@@ -1,4 +1,4 @@
-"""All saved records as one table: CSV, or JSON lines; read and sent record by record, so that memory stays flat."""
+"""Export of all saved records as CSV or JSON lines; records are read and sent one by one, to bound memory."""
 
 import csv
 import io
@@ -13,99 +13,99 @@ from typing import Any
 from flask import Response, request
 
 from api.artifacts.records.source import RecordPosition, RecordSource
-from api.http.problems import ProblemError, unreadable
+from api.http.problems import ProblemError, unreadable_run_directory
 from service.run.record import KEYS, Record, finite
 from service.store.store import StoreUnavailableError
 
 EXPORTS = {"csv": "text/csv", "jsonl": "application/jsonl"}
-"""The formats and their media types."""
-MOST_EXPORTS = 4
-"""Tables that may be on their way at a time: each takes a thread, and one that is read slowly takes it for long."""
-PIECE_CHARACTERS = 64 * 1024
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""Export formats and their media types."""
+MAX_EXPORTS = 4
+"""Limit for concurrent exports: each occupies a thread for as long as its client reads."""
+CHUNK_CHARACTERS = 64 * 1024
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-_places = threading.BoundedSemaphore(MOST_EXPORTS)
+_export_slots = threading.BoundedSemaphore(MAX_EXPORTS)
 
 
 def export(
-    source: RecordSource, table: str, after: RecordPosition | None, limit: int | None, *, newest_first: bool
+    source: RecordSource, export_format: str, after: RecordPosition | None, limit: int | None, *, newest_first: bool
 ) -> Response:
-    """All records after a position, or `limit` of them, as a `table` of EXPORTS.
+    """Build the response that exports all records after a position, or `limit` of them, in a format of EXPORTS.
 
-    What is no record is left out: the list names it. Raises `ProblemError` (storage-unavailable, too-many-requests) or
-    `StoreUnavailableError`, all before the first byte; what fails later breaks the answer off.
+    Files that are no records are skipped; the list names them. Raises `ProblemError` (storage-unavailable,
+    too-many-requests) or `StoreUnavailableError` before the first byte; a later error aborts the response.
     """
-    response = Response(mimetype=EXPORTS[table])
-    response.headers["Content-Disposition"] = f"attachment; filename=Statistik.{table}"
+    response = Response(mimetype=EXPORTS[export_format])
+    response.headers["Content-Disposition"] = f"attachment; filename=Statistik.{export_format}"
     response.vary.add("Accept")
-    if request.method == "HEAD":  # whose body nobody would close, and whose length is not 0
+    if request.method == "HEAD":  # the body of a HEAD would never be closed, and its length is not 0
         response.response = iter(())
     else:
-        response.response = _Pieces(lambda: _lines(source, table, after, limit, newest_first=newest_first))
+        response.response = _ExportBody(lambda: _lines(source, export_format, after, limit, newest_first=newest_first))
     return response
 
 
-class _Pieces:
-    """The body: opened at once, and only so many at a time, until it is sent, closed by the server, or forgotten."""
+class _ExportBody:
+    """Response body; holds one of the export slots until it is sent, closed by the server or garbage-collected."""
 
     def __init__(self, open_lines: Callable[[], Iterator[str]]) -> None:
-        if not _places.acquire(blocking=False):
+        if not _export_slots.acquire(blocking=False):
             raise ProblemError(
                 "too-many-requests",
-                f"{MOST_EXPORTS} tables of records are being sent already; try again later.",
+                f"{MAX_EXPORTS} tables of records are being sent already; try again later.",
                 {"Retry-After": "10"},
             )
-        self._leave = weakref.finalize(self, _places.release)
+        self._release_slot = weakref.finalize(self, _export_slots.release)
         try:
             self._lines = open_lines()
         except OSError as error:
-            self._leave()
-            raise unreadable(error) from None
+            self._release_slot()
+            raise unreadable_run_directory(error) from None
         except StoreUnavailableError:
-            self._leave()
+            self._release_slot()
             raise
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from _gathered(self._lines)
-        self._leave()
+        yield from _chunks(self._lines)
+        self._release_slot()
 
     def close(self) -> None:
-        """Called by the server at the end, and when the client has hung up."""
-        self._leave()
+        """Release the slot; the WSGI server calls this at the end and when the client disconnects."""
+        self._release_slot()
 
 
 def _lines(
-    source: RecordSource, table: str, after: RecordPosition | None, limit: int | None, *, newest_first: bool
+    source: RecordSource, export_format: str, after: RecordPosition | None, limit: int | None, *, newest_first: bool
 ) -> Iterator[str]:
     records = islice(source.records(after, newest_first=newest_first), limit)
-    return _csv_lines(records) if table == "csv" else _json_lines(records)
+    return _csv_lines(records) if export_format == "csv" else _json_lines(records)
 
 
-def _gathered(lines: Iterator[str]) -> Iterator[bytes]:
-    """Pieces of a size that is worth a packet."""
-    waiting: list[str] = []
+def _chunks(lines: Iterator[str]) -> Iterator[bytes]:
+    """Join lines into chunks of about CHUNK_CHARACTERS, so that few packets are sent."""
+    pending: list[str] = []
     size = 0
     for line in lines:
-        waiting.append(line)
+        pending.append(line)
         size += len(line)
-        if size >= PIECE_CHARACTERS:
-            yield _encoded(waiting)
-            waiting, size = [], 0
-    yield _encoded(waiting)
+        if size >= CHUNK_CHARACTERS:
+            yield _encode(pending)
+            pending, size = [], 0
+    yield _encode(pending)
 
 
-def _encoded(lines: list[str]) -> bytes:
-    """UTF-8; half of a surrogate pair, which only a foreign file can hold, stays the escape that it was."""
+def _encode(lines: list[str]) -> bytes:
+    """Encode as UTF-8; a lone surrogate, which only a foreign file can contain, is written as an escape."""
     return "".join(lines).encode("utf-8", "backslashreplace")
 
 
 def _json_lines(records: Iterator[Record]) -> Iterator[str]:
-    """Each record as it is, on one line."""
+    """Yield each record unchanged, on one line."""
     return (f"{_compact(record)}\n" for record in records)
 
 
 def _csv_lines(records: Iterator[Record]) -> Iterator[str]:
-    """RFC 4180: a heading with the record's keys in their order, nested values as JSON, what is null empty."""
+    """Yield CSV (RFC 4180): a header of the record's keys in order, nested values as JSON, null as an empty cell."""
     rows = chain([KEYS], ([_cell(record.get(key)) for key in KEYS] for record in records))
     for row in rows:
         line = io.StringIO()
@@ -117,8 +117,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        # No text of ours begins so; one of a foreign file must not become a formula where the table is opened.
-        return f"'{value}" if value.startswith(FORMULA_SIGNS) else value
+        # No text that we write begins like this; text of a foreign file must not become a spreadsheet formula.
+        return f"'{value}" if value.startswith(FORMULA_PREFIXES) else value
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else ""
     return _compact(value)
@@ -127,7 +127,7 @@ def _cell(value: Any) -> str:
 def _compact(value: Any) -> str:
     try:
         return _ENCODER.encode(value)
-    except ValueError:  # 1e999 is a number to JSON, and infinite here
+    except ValueError:  # JSON allows 1e999, which Python reads as infinity
         return _ENCODER.encode(finite(value))
 
 

@@ -1,4 +1,4 @@
-"""The names of a run directory's records, in the order of their steps as numbers: 8 bytes for each."""
+"""Index of the record names in a run directory, ordered by step as a number; takes 8 bytes per record."""
 
 import heapq
 import os
@@ -13,15 +13,15 @@ from typing import overload
 from api.artifacts.records.source import RecordPosition
 from service.run.record import record_name, record_step
 
-# A name holds no slash, so that one search through all names at once finds whole ones only.
+# A name contains no slash, so one search through all names joined by slashes finds only complete names.
 _RECORDS = re.compile(r"/Statistik_(0|[1-9][0-9]{0,17})\.json(?=/)")
-_LIKE_RECORDS = re.compile(r"/(Statistik_[^/]*)(?=/)")
-_LIKENESS = "/Statistik_"
+_SIMILAR_NAMES = re.compile(r"/(Statistik_[^/]*)(?=/)")
+_RECORD_PREFIX = "/Statistik_"
 _LEADING_STEP = re.compile(r"Statistik_([0-9]{1,18})")
 
 
 class _RecordPositions(Sequence[RecordPosition]):
-    """Steps as positions, made when asked for."""
+    """Sequence of positions, created on access from the sequence of steps."""
 
     def __init__(self, steps: Sequence[int]) -> None:
         self._steps = steps
@@ -42,47 +42,49 @@ class _RecordPositions(Sequence[RecordPosition]):
 
 @dataclass(frozen=True)
 class RecordIndex:
-    """`records` are named as records are, `foreign` begin likewise and are none; both sorted."""
+    """Sorted positions: `records` have valid record names, `foreign` only begin like one."""
 
     records: Sequence[RecordPosition]
     foreign: Sequence[RecordPosition]
 
     def after(self, position: RecordPosition | None, *, newest_first: bool) -> Iterator[RecordPosition]:
-        """Everything beyond `position`, or all, in one order."""
-        parts = (_beyond(part, position, newest_first=newest_first) for part in (self.records, self.foreign))
+        """Yield all positions after `position`, or all if it is None, records and foreign names in one order."""
+        parts = (_after(part, position, newest_first=newest_first) for part in (self.records, self.foreign))
         return heapq.merge(*parts, reverse=newest_first)
 
 
-NOTHING = RecordIndex((), ())
+EMPTY_INDEX = RecordIndex((), ())
 
 
 class IndexReader:
-    """Lists one folder; where the names are those of the time before, the index is the same too."""
+    """Lists one folder; returns the previous index if the names have not changed."""
 
     def __init__(self) -> None:
-        self._known: tuple[int, RecordIndex] | None = None
+        self._cached: tuple[int, RecordIndex] | None = None
 
     def __call__(self, folder: Path) -> RecordIndex:
-        """The index of the folder as it is now; raises `OSError`."""
+        """Return the current index of the folder; raises `OSError`."""
         names = f"/{'/'.join(os.listdir(folder))}/"
-        if self._known is None or self._known[0] != hash(names):
-            self._known = hash(names), _index_of(names)
-        return self._known[1]
+        if self._cached is None or self._cached[0] != hash(names):
+            self._cached = hash(names), _index_of(names)
+        return self._cached[1]
 
 
 def _index_of(names: str) -> RecordIndex:
     steps = array("q", sorted(map(int, _RECORDS.findall(names))))
-    return RecordIndex(_RecordPositions(steps), _foreign(names) if names.count(_LIKENESS) > len(steps) else ())
+    return RecordIndex(
+        _RecordPositions(steps), _foreign_names(names) if names.count(_RECORD_PREFIX) > len(steps) else ()
+    )
 
 
-def _foreign(names: str) -> list[RecordPosition]:
-    """What begins like a record's name, at the step that its digits say, or else at 0."""
-    found = [name for name in _LIKE_RECORDS.findall(names) if record_step(name) is None]
-    steps = (_LEADING_STEP.match(name) for name in found)
-    return sorted(RecordPosition(int(step[1]) if step else 0, name) for step, name in zip(steps, found, strict=True))
+def _foreign_names(names: str) -> list[RecordPosition]:
+    """Return names that only begin like a record's name, at the step of their leading digits, or at 0."""
+    similar = [name for name in _SIMILAR_NAMES.findall(names) if record_step(name) is None]
+    steps = (_LEADING_STEP.match(name) for name in similar)
+    return sorted(RecordPosition(int(step[1]) if step else 0, name) for step, name in zip(steps, similar, strict=True))
 
 
-def _beyond(
+def _after(
     sorted_part: Sequence[RecordPosition], position: RecordPosition | None, *, newest_first: bool
 ) -> Iterator[RecordPosition]:
     if newest_first:

@@ -1,4 +1,4 @@
-"""Where saved records come from: the files of a run directory, or the copies in the store. One interface for both."""
+"""Interface of a source of saved records: the files of a run directory, or the copies in the store."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from service.api_types import RecordEntry, UnreadableFile
 from service.run.record import Record
 
 LATEST = "latest"
-"""The name that stands for the record of the highest step."""
+"""Alias for the record of the highest step."""
 
 
 class RecordPosition(NamedTuple):
-    """A file's place in the order of the list, which new files do not shift."""
+    """Position of a file in the list; stays valid when files are added."""
 
     step: int
     name: str
@@ -20,7 +20,7 @@ class RecordPosition(NamedTuple):
 
 @dataclass(frozen=True)
 class RecordFile:
-    """One record byte for byte. `modified_at` is Unix seconds."""
+    """One record as the exact bytes of its file; `modified_at` is Unix seconds."""
 
     name: str
     content: bytes
@@ -30,9 +30,10 @@ class RecordFile:
 
 @dataclass(frozen=True)
 class RecordPage:
-    """A stretch of the list: records, what is named like one and is none, and how far it goes.
+    """One page of the list: records, and files that are named like one but are invalid.
 
-    `count` is how many files are named as records in all, `end` the last one's position if there are more.
+    `count` is the number of all files named like records; `end` is the position of the page's last file, or None on
+    the last page.
     """
 
     records: list[RecordEntry]
@@ -42,16 +43,16 @@ class RecordPage:
 
 
 class RecordSource(Protocol):
-    """The records of one run. Every method raises `OSError` or `StoreUnavailableError` when nothing can be read."""
+    """Records of one run. Every method raises `OSError` or `StoreUnavailableError` if the source cannot be read."""
 
     def count(self) -> int:
-        """How many there are by their names."""
+        """Return the number of records by name."""
 
     def page(self, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordPage:
-        """The next `limit` files after a position, records or not."""
+        """Return the next `limit` files after a position, valid records or not."""
 
     def find(self, name: str) -> RecordFile | None:
-        """The file of this name, or the record of the highest step under `latest`; None when there is none."""
+        """Return the file `name`, or for `latest` the record of the highest step; None if there is none."""
 
     def records(self, after: RecordPosition | None = None, *, newest_first: bool = False) -> Iterator[Record]:
-        """All records after a position, read one by one; what is no record is left out."""
+        """Read the records after a position one by one; skips invalid files."""

@@ -1,6 +1,6 @@
-"""The saved records of a run whose directory is not on this machine: the copies that its trainer put into the store.
+"""Saved records of a run whose directory is not on this machine: the copies that its trainer wrote to the store.
 
-A copy counts only where its bytes, made anew, have the sha256 of the file that was written.
+A copy is valid only if its re-encoded bytes have the sha256 of the original file.
 """
 
 import hashlib
@@ -8,88 +8,94 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
 from api.artifacts.lru_cache import LruCache
-from api.artifacts.records.entries import MOST_KEPT, EntryOrReason, NoRecordError, record_entry, require_record
+from api.artifacts.records.entries import (
+    MAX_CACHED_ENTRIES,
+    EntryOrReason,
+    InvalidRecordError,
+    record_entry,
+    require_record,
+)
 from api.artifacts.records.source import LATEST, RecordFile, RecordPage, RecordPosition
 from service.api_types import RecordEntry, UnreadableFile
 from service.run.record import Record, encode_record, record_name, record_step
 from service.store.queries.records import RecordRow, RecordVersion
 from service.store.store import Store
 
-BATCH = 100
-"""Copies read at a time where all are."""
+BATCH_SIZE = 100
+"""Copies read per query when all are read."""
 
-_outcomes: LruCache[tuple[str, RecordVersion], EntryOrReason] = LruCache(MOST_KEPT)
-"""By run and mark: a copy with the same sha256 is the same, and need not be read again."""
+_entry_cache: LruCache[tuple[str, RecordVersion], EntryOrReason] = LruCache(MAX_CACHED_ENTRIES)
+"""Entries by run and version: a copy with the same sha256 need not be read again."""
 
 
 class StoredRecordCopies:
-    """The copies of one run's records. A `RecordSource`; every method raises `StoreUnavailableError`."""
+    """`RecordSource` for the copies of one run's records; every method raises `StoreUnavailableError`."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
         self._run_id = run_id
 
     def count(self) -> int:
-        """How many copies there are."""
+        """Return the number of copies."""
         return self._store.records.count(self._run_id)
 
     def page(self, after: RecordPosition | None, limit: int, *, newest_first: bool) -> RecordPage:
-        """The next `limit` copies after a position."""
-        marks = self._marks(after.step if after else None, limit + 1, newest_first=newest_first)
+        """Return the next `limit` copies after a position."""
+        versions = self._versions(after.step if after else None, limit + 1, newest_first=newest_first)
         records: list[RecordEntry] = []
         unreadable: list[UnreadableFile] = []
-        for mark, outcome in self._judged(marks[:limit]):
-            if isinstance(outcome, str):
-                unreadable.append({"name": record_name(mark.step), "reason": outcome})
+        for version, result in self._entries(versions[:limit]):
+            if isinstance(result, str):
+                unreadable.append({"name": record_name(version.step), "reason": result})
             else:
-                records.append(outcome)
-        last = marks[limit - 1] if len(marks) > limit else None
+                records.append(result)
+        last = versions[limit - 1] if len(versions) > limit else None
         end = RecordPosition(last.step, record_name(last.step)) if last else None
         return RecordPage(records, unreadable, self.count(), end)
 
     def find(self, name: str) -> RecordFile | None:
-        """The copy of the record of this name, or of the newest under `latest`; None when there is none."""
+        """Return the copy of record `name`, or for `latest` of the highest step; None if there is none."""
         step = record_step(name)
         if name == LATEST:
-            return next((file for file, _ in _read(self._rows(None, newest_first=True, together=1))), None)
+            return next((file for file, _ in _read(self._rows(None, newest_first=True, batch_size=1))), None)
         row = None if step is None else self._store.records.get(self._run_id, step)
         try:
             return None if row is None else _file(row)
-        except NoRecordError:
+        except InvalidRecordError:
             return None
 
     def records(self, after: RecordPosition | None = None, *, newest_first: bool = False) -> Iterator[Record]:
-        """All records after a position, read in batches; what is no record is left out. Raises at once."""
+        """Read the records after a position in batches and skip invalid copies; raises immediately."""
         rows = self._rows(after.step if after else None, newest_first=newest_first)
         first = list(islice(rows, 1))
         return (record for _, record in _read(chain(first, rows)))
 
-    def _marks(self, beyond: int | None, limit: int, *, newest_first: bool) -> list[RecordVersion]:
+    def _versions(self, beyond: int | None, limit: int, *, newest_first: bool) -> list[RecordVersion]:
         return self._store.records.find_versions(self._run_id, beyond=beyond, newest_first=newest_first, limit=limit)
 
-    def _judged(self, marks: Sequence[RecordVersion]) -> Iterator[tuple[RecordVersion, EntryOrReason]]:
-        """The list's entry for each copy, or why there is none. Copies are read only where one is not known yet."""
-        known = {mark.step: _outcomes.get((self._run_id, mark)) for mark in marks}
+    def _entries(self, versions: Sequence[RecordVersion]) -> Iterator[tuple[RecordVersion, EntryOrReason]]:
+        """Yield each copy's list entry, or the reason why there is none; reads copies only if one is not cached."""
+        known = {version.step: _entry_cache.get((self._run_id, version)) for version in versions}
         if None in known.values():
-            for row in self._copies(marks):
-                known[row.step] = outcome = _outcome(row)
-                _outcomes.put((self._run_id, RecordVersion(row.step, row.time, row.sha256)), outcome)
-        for mark in marks:
-            found = known[mark.step]
-            if found is not None:  # else it was archived meanwhile
-                yield mark, found
+            for row in self._copies(versions):
+                known[row.step] = result = _entry_or_reason(row)
+                _entry_cache.put((self._run_id, RecordVersion(row.step, row.time, row.sha256)), result)
+        for version in versions:
+            entry = known[version.step]
+            if entry is not None:  # None: the record was archived meanwhile
+                yield version, entry
 
-    def _rows(self, beyond: int | None, *, newest_first: bool, together: int = BATCH) -> Iterator[RecordRow]:
-        """All copies beyond a step, read so many at a time."""
-        while marks := self._marks(beyond, together, newest_first=newest_first):
-            rows = self._copies(marks)
+    def _rows(self, beyond: int | None, *, newest_first: bool, batch_size: int = BATCH_SIZE) -> Iterator[RecordRow]:
+        """Yield all copies beyond a step, read in batches of `batch_size`."""
+        while versions := self._versions(beyond, batch_size, newest_first=newest_first):
+            rows = self._copies(versions)
             yield from reversed(rows) if newest_first else rows
-            beyond = marks[-1].step
+            beyond = versions[-1].step
 
-    def _copies(self, marks: Sequence[RecordVersion]) -> list[RecordRow]:
-        """The copies with these marks, which follow each other, in step order."""
-        lowest = min(mark.step for mark in marks)
-        return self._store.records.find(self._run_id, after_step=lowest - 1, limit=len(marks))
+    def _copies(self, versions: Sequence[RecordVersion]) -> list[RecordRow]:
+        """Return the copies with these consecutive versions, in step order."""
+        lowest = min(version.step for version in versions)
+        return self._store.records.find(self._run_id, after_step=lowest - 1, limit=len(versions))
 
 
 def _read(rows: Iterator[RecordRow]) -> Iterator[tuple[RecordFile, Record]]:
@@ -97,27 +103,27 @@ def _read(rows: Iterator[RecordRow]) -> Iterator[tuple[RecordFile, Record]]:
         try:
             file = _file(row)
             require_record(file.name, row.record)
-        except NoRecordError:
+        except InvalidRecordError:
             continue
         yield file, dict(row.record)
 
 
-def _outcome(row: RecordRow) -> EntryOrReason:
+def _entry_or_reason(row: RecordRow) -> EntryOrReason:
     try:
         file = _file(row)
         require_record(file.name, row.record)
         return record_entry(file, row.record)
-    except NoRecordError as error:
+    except InvalidRecordError as error:
         return f"the store's copy is not a record ({error})"
 
 
 def _file(row: RecordRow) -> RecordFile:
-    """The bytes of the file that the copy was made of; raises `NoRecordError` when they are other ones."""
+    """Re-encode the copied file; raises `InvalidRecordError` if the bytes differ from the original's sha256."""
     try:
         content = encode_record(dict(row.record))
     except (ValueError, TypeError) as error:
-        raise NoRecordError(str(error)) from None
+        raise InvalidRecordError(str(error)) from None
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != row.sha256:
-        raise NoRecordError(f"its sha256 is not {row.sha256}, that of the file")
+        raise InvalidRecordError(f"its sha256 is not {row.sha256}, that of the file")
     return RecordFile(record_name(row.step), content, sha256, row.time)

@@ -1,4 +1,4 @@
-"""One module per group of metric families, `leitstand_<group>_…`: declarations, not code.
+"""One module per group of metric families, `leitstand_<group>_…`: declarations of `MetricDefinition`s.
 
-Never reads the store: values come from `api/metrics/scrape.py`.
+It never reads the store: values come from `api/metrics/scrape.py`.
 """

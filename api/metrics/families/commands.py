@@ -11,7 +11,7 @@ OPEN_STATES = tuple(state for state in CommandState if not state.is_final)
 
 
 def _ended(scrape: Scrape) -> Iterable[Sample]:
-    """Only ended commands are counted: a counter must not fall when a command leaves the queue."""
+    """Count ended commands only: a counter must not decrease when a command leaves the queue."""
     if scrape.run is None:
         return []
     return [
@@ -36,7 +36,7 @@ def _delays(scrape: Scrape) -> Iterable[Sample]:
     return [((), Histogram(BOUNDS_SECONDS, delays.counts, delays.count, delays.total_seconds))]
 
 
-ROWS: tuple[MetricDefinition, ...] = (
+METRICS: tuple[MetricDefinition, ...] = (
     MetricDefinition("leitstand_commands_total", "Ended commands by kind and outcome", _ended, ("kind", "state")),
     MetricDefinition("leitstand_commands_open", "Commands that wait or are carried out", _open, ("state",)),
     MetricDefinition(

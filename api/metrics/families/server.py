@@ -1,4 +1,4 @@
-"""Metrics of the API itself, the same whichever run is asked about; only `/metrics` shows them."""
+"""Metrics of the API process, independent of the run; served by `/metrics` only."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,27 +7,29 @@ from api.metrics.http_stats import BOUNDS_SECONDS, HttpCounts
 from service import __version__
 
 
-def _build(scrape: Scrape) -> Iterable[Sample]:
-    return [((__version__,), 1.0)] if scrape.traffic else []
+def _build_info(scrape: Scrape) -> Iterable[Sample]:
+    return [((__version__,), 1.0)] if scrape.http_counts else []
 
 
 def _requests(scrape: Scrape) -> Iterable[Sample]:
-    return (
-        [(labels, float(count)) for labels, count in sorted(scrape.traffic.requests.items())] if scrape.traffic else []
-    )
+    requests = sorted(scrape.http_counts.requests.items()) if scrape.http_counts else []
+    return [(labels, float(count)) for labels, count in requests]
 
 
 def _durations(scrape: Scrape) -> Iterable[Sample]:
-    found = sorted(scrape.traffic.durations.items()) if scrape.traffic else []
-    return [((route,), Histogram(BOUNDS_SECONDS, took.counts, took.count, took.total_seconds)) for route, took in found]
+    by_route = sorted(scrape.http_counts.durations.items()) if scrape.http_counts else []
+    return [
+        ((route,), Histogram(BOUNDS_SECONDS, durations.counts, durations.count, durations.total_seconds))
+        for route, durations in by_route
+    ]
 
 
-def _of_traffic(name: str, meaning: str, read: Callable[[HttpCounts], int]) -> MetricDefinition:
-    return unlabelled(name, meaning, lambda scrape: read(scrape.traffic) if scrape.traffic else None)
+def _from_http_counts(name: str, meaning: str, read: Callable[[HttpCounts], int]) -> MetricDefinition:
+    return unlabelled(name, meaning, lambda scrape: read(scrape.http_counts) if scrape.http_counts else None)
 
 
-ROWS: tuple[MetricDefinition, ...] = (
-    MetricDefinition("leitstand_build_info", "Version of the API, always 1", _build, ("version",)),
+METRICS: tuple[MetricDefinition, ...] = (
+    MetricDefinition("leitstand_build_info", "Version of the API, always 1", _build_info, ("version",)),
     MetricDefinition(
         "leitstand_api_requests_total",
         "Requests answered, by route and class of status",
@@ -41,10 +43,14 @@ ROWS: tuple[MetricDefinition, ...] = (
         ("route",),
         is_histogram=True,
     ),
-    _of_traffic("leitstand_api_requests_in_progress", "Requests without an answer yet", lambda seen: seen.in_progress),
-    _of_traffic("leitstand_api_waiting_requests", "Those that wait for a command's end", lambda seen: seen.waiting),
-    _of_traffic("leitstand_api_event_streams", "Streams of events that are open", lambda seen: seen.streams),
-    _of_traffic(
-        "leitstand_api_rate_limited_total", "Requests refused because too many came", lambda seen: seen.rate_limited
+    _from_http_counts(
+        "leitstand_api_requests_in_progress", "Requests without an answer yet", lambda counts: counts.in_progress
+    ),
+    _from_http_counts(
+        "leitstand_api_waiting_requests", "Those that wait for a command's end", lambda counts: counts.waiting
+    ),
+    _from_http_counts("leitstand_api_event_streams", "Streams of events that are open", lambda counts: counts.streams),
+    _from_http_counts(
+        "leitstand_api_rate_limited_total", "Requests refused because too many came", lambda counts: counts.rate_limited
     ),
 )

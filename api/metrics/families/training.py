@@ -1,12 +1,12 @@
-"""Metrics of the training: how far it is, what it is losing, how the controller steers it, how fast it is."""
+"""Metrics of the training: progress, losses, state of the adaptive controller, and speed."""
 
 from api.metrics.definition import (
     BYTES_PER_GIB,
     MetricDefinition,
     Scrape,
+    from_run,
     from_snapshot,
     labelled,
-    of_run,
     state_set,
     unlabelled,
 )
@@ -25,8 +25,8 @@ def _eta_seconds(scrape: Scrape) -> float | None:
     return max(0.0, step_max - scrape.run.step) * step_seconds
 
 
-ROWS: tuple[MetricDefinition, ...] = (
-    of_run("leitstand_train_step", "Optimizer steps done, fewer after a rollback", lambda run: run.step),
+METRICS: tuple[MetricDefinition, ...] = (
+    from_run("leitstand_train_step", "Optimizer steps done, fewer after a rollback", lambda run: run.step),
     from_snapshot("leitstand_train_samples", "Training samples seen by all ranks", "samples_seen"),
     from_snapshot("leitstand_train_nonfinite_steps", "Steps skipped, loss or gradient not finite", "skipped_steps"),
     from_snapshot("leitstand_train_epoch", "Epoch, from 1", "epoch_num"),

@@ -21,8 +21,8 @@ def list_all() -> AlertList:
     context = current_run_context()
     with context.transaction_scope():
         run = context.run()
-        judged = current_alerts(alert_logs_of(current_app), context, run, time.time())
-    alerts = judged.firing.values()
+        verdict = current_alerts(alert_logs_of(current_app), context, run, time.time())
+    alerts = verdict.firing.values()
     return {
         "run_id": run.id,
         "alerts": [{"name": alert.name, "since": alert.since, "sentence": alert.sentence} for alert in alerts],

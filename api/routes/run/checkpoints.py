@@ -18,13 +18,13 @@ blueprint = Blueprint("checkpoints", __name__)
 )
 def list_all() -> CheckpointList:
     """List the saved states, and which of them `latest` and `best` are."""
-    place = current_run_context().place
-    if place is None:
+    cached_directory = current_run_context().cached_directory
+    if cached_directory is None:
         raise ProblemError(
             "not-found", "The run's directory is not on this machine, so its checkpoints cannot be shown."
         )
     try:
-        return place.saved_states.listing()
+        return cached_directory.checkpoints.listing()
     except OSError as error:
         raise ProblemError(
             "storage-unavailable", f"The checkpoints cannot be read ({error.strerror}); try again."

@@ -1,7 +1,7 @@
 """`POST /validate`, …, `PATCH /settings`: ask something of the running training; `/commands`: what came of it.
 
-A request only queues a command and answers 202; it waits for the trainer only where it says `wait`. Whoever lost an
-answer asks again under the same Idempotency-Key, and is answered as the first time, whatever happened since.
+A request only queues a command and is answered with 202; it waits for the trainer only with `wait`. A client that lost
+a response repeats the request with the same Idempotency-Key and receives the same answer, whatever happened since.
 """
 
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from typing import cast
 
 from flask import Blueprint, Response, jsonify, url_for
 
-from api.commands.acceptance import accept, dry_run_answer, willing_run
+from api.commands.acceptance import accept, accepting_run, dry_run_answer
 from api.commands.body_schemas import body_of
 from api.commands.request import ACTOR, IF_MATCH, PARAMETERS, SOURCE, CommandRequest, actor, source
 from api.commands.wait import wait_until_final
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Cursor, cursor_text, next_link
-from api.http.parameters import Choice, InPath, Text, WholeNumber
+from api.http.parameters import Choice, PathParameter, PatternText, WholeNumber
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context, named_run
 from api.runs.registry import current_registry
@@ -33,9 +33,9 @@ SUMMARIES = {
     Kind.SET: "Queue a change of settings, taken as a whole or not at all.",
     Kind.ROLLBACK: "Queue a return to a checkpoint, to go on from there.",
 }
-KIND = Choice("kind", "only of this kind", [kind.value for kind in Kind])
-STATE = Choice("state", "only in this state", [state.value for state in CommandState])
-WHOSE = Text(
+KIND_FILTER = Choice("kind", "only of this kind", [kind.value for kind in Kind])
+STATE_FILTER = Choice("state", "only in this state", [state.value for state in CommandState])
+ACTOR_FILTER = PatternText(
     "actor", "only of this `actor`, with `@` and the address or without",
     ".{1,200}", "an actor as commands show it",
 )  # fmt: skip
@@ -43,21 +43,21 @@ WHOSE = Text(
 LIMIT = WholeNumber("limit", "entries on a page", default=100, minimum=1, maximum=1000)
 CURSOR = Cursor()
 
-COMMAND_ID = InPath("command_id", "a command's id", {"type": "string", "pattern": "^[0-9a-f]{32}$"})
+COMMAND_ID = PathParameter("command_id", "a command's id", {"type": "string", "pattern": "^[0-9a-f]{32}$"})
 
-LOCATION = {"Location": "where to look at it"}
-REPLAYED = {"Idempotency-Replayed": "`true` where the command is that of an earlier request with the same key"}
+LOCATION_HEADERS = {"Location": "where to look at it"}
+REPEATED_HEADERS = {"Idempotency-Replayed": "`true` where the command is that of an earlier request with the same key"}
 ACCEPTED = Answer(
     CommandAnswer, "accepted and on disk, not done", 202,
-    headers={**LOCATION, "Retry-After": "seconds until it is worth a look"}, optional_headers=REPLAYED,
+    headers={**LOCATION_HEADERS, "Retry-After": "seconds until it is worth a look"}, optional_headers=REPEATED_HEADERS,
 )  # fmt: skip
 
 ENDED = Answer(
     CommandAnswer | Acceptance, "with `wait`: the command, ended; with `dry_run`: what would be queued",
-    optional_headers={**LOCATION, **REPLAYED},
+    optional_headers={**LOCATION_HEADERS, **REPEATED_HEADERS},
 )  # fmt: skip
 
-REFUSALS = (
+COMMAND_PROBLEMS = (
     "not-json", "unsupported-media-type", "body-too-large", "invalid-argument", "key-reused", "run-ended", "no-run",
     "no-trainer", "storage-unavailable",
 )  # fmt: skip
@@ -68,26 +68,29 @@ blueprint = Blueprint("controls", __name__)
 
 
 def submit(kind: Kind) -> Response:
-    """Queue a command for the running training, or say that it would be."""
+    """Queue a command for the running training, or with `dry_run` only check it.
+
+    Raises `ProblemError`, `CommandError` or `StoreUnavailableError`.
+    """
     context, command_request = current_run_context(), CommandRequest.of_request(kind)
     if command_request.dry_run:
         with context.transaction_scope():
-            return jsonify(dry_run_answer(willing_run(context, command_request), command_request))
+            return jsonify(dry_run_answer(accepting_run(context, command_request), command_request))
     with context.transaction_scope():
-        command, is_replayed = accept(context, command_request)
+        command, is_repeated = accept(context, command_request)
     response = _answer(wait_until_final(context.store, command, command_request.wait))
-    if is_replayed:
+    if is_repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return response
 
 
 def _view(kind: Kind) -> View:
-    """The view of one kind of command, with its contract."""
-    conditions, refusals = ((IF_MATCH,), ("precondition-failed",)) if kind is Kind.SET else ((), ())
+    """Return the view of one kind of command, with its operation."""
+    conditions, extra_problems = ((IF_MATCH,), ("precondition-failed",)) if kind is Kind.SET else ((), ())
 
     @operation(
         Scope.CONTROL, *PARAMETERS, *conditions,
-        answers=[ACCEPTED, ENDED], problems=[*REFUSALS, *refusals], body=body_of(kind),
+        answers=[ACCEPTED, ENDED], problems=[*COMMAND_PROBLEMS, *extra_problems], body=body_of(kind),
     )  # fmt: skip
     def view() -> Response:
         return submit(kind)
@@ -103,27 +106,27 @@ for _kind in Kind:
 
 @blueprint.get("/commands")
 @operation(
-    Scope.READ, KIND, STATE, WHOSE, LIMIT, CURSOR,
+    Scope.READ, KIND_FILTER, STATE_FILTER, ACTOR_FILTER, LIMIT, CURSOR,
     answers=[Answer(CommandList, "a page of the list", optional_headers={"Link": "the next page, `rel=next`"})],
     problems=["invalid-argument", "no-run", "storage-unavailable"],
 )  # fmt: skip
 def list_newest() -> Response:
     """List the run's commands, newest first: who asked for what, when and from where, and what came of it."""
     context = current_run_context()
-    kind, state, cursor = KIND.value(), STATE.value(), CURSOR.value()
+    kind, state, cursor = KIND_FILTER.value(), STATE_FILTER.value(), CURSOR.value()
     commands, before = context.store.commands.page(
         context.run().id,
         kind=None if kind is None else Kind(kind),
         state=None if state is None else CommandState(state),
-        actor=WHOSE.value(),
+        actor=ACTOR_FILTER.value(),
         before=None if cursor is None else cursor[0],
         limit=LIMIT.value(),
     )
-    following = None if before is None else cursor_text((before, ""))
-    page: CommandList = {"commands": [_shown(command) for command in commands], "next_cursor": following}
+    next_cursor = None if before is None else cursor_text((before, ""))
+    page: CommandList = {"commands": [_command_answer(command) for command in commands], "next_cursor": next_cursor}
     response = jsonify(page)
-    if following is not None:
-        response.headers["Link"] = next_link(following)
+    if next_cursor is not None:
+        response.headers["Link"] = next_link(next_cursor)
     return response
 
 
@@ -134,7 +137,7 @@ def list_newest() -> Response:
 )  # fmt: skip
 def show(command_id: str) -> CommandAnswer:
     """Show one command."""
-    return _shown(_find(command_id)[1])
+    return _command_answer(_find(command_id)[1])
 
 
 @blueprint.delete("/commands/<command_id>")
@@ -152,23 +155,26 @@ def cancel(command_id: str) -> CommandAnswer:
         raise ProblemError(
             "command-begun", f"Command {command_id} is {command.state}; only one that is queued can be cancelled."
         )
-    return _shown(command)
+    return _command_answer(command)
 
 
 def _find(command_id: str) -> tuple[Store, Command]:
-    """A command of the run in the path, or of any run where the path names none; the default one may have changed."""
-    context, wanted = current_run_context(), named_run()
+    """Find a command and its store; raises `ProblemError` (not-found).
+
+    Without a run in the path, commands of all runs are searched, because the default run may have changed.
+    """
+    context, run_id = current_run_context(), named_run()
     command = context.store.commands.get(command_id) if context.store.exists() else None
-    if command is not None and wanted in {None, command.run_id}:
+    if command is not None and run_id in {None, command.run_id}:
         return context.store, command
-    found = current_registry().command(command_id) if wanted is None else None
+    found = current_registry().command(command_id) if run_id is None else None
     if found is None:
         raise ProblemError("not-found", f"There is no command {command_id!r}; /commands lists the latest.")
     return found
 
 
 def _answer(command: Command) -> Response:
-    """200 with a command that has ended, else 202 with where it stands and where to look again."""
+    """Answer 200 with a final command, otherwise 202 with its current state, Location and Retry-After."""
     response = jsonify(command.as_dict())
     response.headers["Location"] = url_for(".show", command_id=command.id)
     if not command.state.is_final:
@@ -177,5 +183,5 @@ def _answer(command: Command) -> Response:
     return response
 
 
-def _shown(command: Command) -> CommandAnswer:
+def _command_answer(command: Command) -> CommandAnswer:
     return cast(CommandAnswer, command.as_dict())

@@ -7,31 +7,31 @@ from typing import Any
 
 from flask import Blueprint
 
-from api.artifacts.records.entries import HEADLINES, NoRecordError, parsed
+from api.artifacts.records.entries import HEADLINES, InvalidRecordError, parse_record
 from api.artifacts.records.source import LATEST, RecordSource
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count
-from api.http.parameters import Identities, Names, Text
-from api.http.problems import ProblemError, unreadable
+from api.http.parameters import Choices, Ids, PatternText
+from api.http.problems import ProblemError, unreadable_run_directory
 from api.runs.context import RunContext, current_run_context
 from api.runs.records import find_record, record_source
 from api.runs.registry import current_registry
 from service.api_types import ComparedRecord, Comparison
 from service.run.record import KEYS, Record, finite, record_name
 
-MOST_RUNS = 16
-USUAL_LIMIT, MOST_RECORDS = 100, 1000
-MOST_BYTES = 16 * 1024 * 1024
-"""Of values in an answer, which takes six times as much memory until it is sent."""
+MAX_RUNS = 16
+DEFAULT_LIMIT, MAX_RECORDS = 100, 1000
+MAX_BYTES = 16 * 1024 * 1024
+"""Limit for the values in an answer, which takes six times as much memory until it is sent."""
 
-RUNS = Identities("runs", f"ids of runs; without it all that are here, at most the newest {MOST_RUNS}", most=MOST_RUNS)
-STEP = Text(
+RUNS = Ids("runs", f"ids of runs; without it all that are here, at most the newest {MAX_RUNS}", maximum=MAX_RUNS)
+STEP = PatternText(
     "step", "compare only the records of this step, or each run's `latest`", f"[0-9]{{1,18}}|{LATEST}",
     f"a step, a whole number, or {LATEST}",
 )  # fmt: skip
 
-LIMIT = Count("limit", f"records of a run, the latest ones; {USUAL_LIMIT} where it is not said", most=MOST_RECORDS)
-NAMES = Names("names", f"keys of a record; without it {', '.join(HEADLINES)}", KEYS)
+LIMIT = Count("limit", f"records of a run, the latest ones; {DEFAULT_LIMIT} where it is not said", maximum=MAX_RECORDS)
+NAMES = Choices("names", f"keys of a record; without it {', '.join(HEADLINES)}", KEYS)
 
 Column = tuple[int, dict[str, Any]]
 
@@ -46,47 +46,47 @@ blueprint = Blueprint("comparison", __name__)
 )  # fmt: skip
 def compare() -> Comparison:
     """Compare the saved records of several runs: at one step, or over all of them."""
-    current_run_context()  # a path that names no run that is here leads nowhere
+    current_run_context()  # answers 404 if the run in the path does not exist
     names = NAMES.value() or HEADLINES
-    readers = _readers(RUNS.value())
-    found = (
+    contexts = _contexts(RUNS.value())
+    compared = (
         ComparedRecord(run_id=run_id, step=step, values=values)
-        for run_id, context in readers.items()
+        for run_id, context in contexts.items()
         for step, values in _columns(record_source(context), names)
     )
-    places = {run_id: place for place, run_id in enumerate(readers)}
-    records = sorted(_bounded(found), key=lambda record: (places[record["run_id"]], record["step"]))
-    return {"names": list(names), "runs": list(readers), "records": records}
+    order = {run_id: index for index, run_id in enumerate(contexts)}
+    records = sorted(_bounded(compared), key=lambda record: (order[record["run_id"]], record["step"]))
+    return {"names": list(names), "runs": list(contexts), "records": records}
 
 
 def _bounded(records: Iterable[ComparedRecord]) -> Iterator[ComparedRecord]:
-    """These, unless they are too much for one answer; raises `ProblemError` (invalid-argument)."""
+    """Yield the records; raises `ProblemError` (invalid-argument) once they are too large for one answer."""
     size = 0
     for record in records:
         size += len(json.dumps(record["values"]))
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise ProblemError(
                 "invalid-argument",
-                f"The answer has more than {MOST_BYTES} bytes; ask for less with names=, runs=, step= or limit=.",
+                f"The answer has more than {MAX_BYTES} bytes; ask for less with names=, runs=, step= or limit=.",
             )
         yield record
 
 
-def _readers(wanted: Sequence[str] | None) -> dict[str, RunContext]:
-    """Access to the runs by id; raises `ProblemError` (not-found), naming the one that is not here."""
+def _contexts(run_ids: Sequence[str] | None) -> dict[str, RunContext]:
+    """Return the contexts of the runs by id; raises `ProblemError` (not-found) for an unknown run."""
     registry = current_registry()
-    if wanted is None:
-        return {known.row.id: known.context() for known in registry.runs()[:MOST_RUNS]}
-    return {run_id: registry.context(run_id) for run_id in wanted}
+    if run_ids is None:
+        return {known.row.id: known.context() for known in registry.runs()[:MAX_RUNS]}
+    return {run_id: registry.context(run_id) for run_id in run_ids}
 
 
 def _columns(source: RecordSource, names: Sequence[str]) -> Iterator[Column]:
-    """The values of one run's records that are asked for, the newest first."""
+    """Yield step and requested values of one run's records, newest first."""
     step = STEP.value()
     if step is None:
-        records = _newest(source, LIMIT.value() or USUAL_LIMIT)
+        records = _newest(source, LIMIT.value() or DEFAULT_LIMIT)
     else:
-        records = _at(source, step if step == LATEST else record_name(int(step)))
+        records = _single(source, step if step == LATEST else record_name(int(step)))
     return ((record["step_current"], {name: finite(record.get(name)) for name in names}) for record in records)
 
 
@@ -94,12 +94,12 @@ def _newest(source: RecordSource, limit: int) -> Iterator[Record]:
     try:
         return islice(source.records(newest_first=True), limit)
     except OSError as error:
-        raise unreadable(error) from None
+        raise unreadable_run_directory(error) from None
 
 
-def _at(source: RecordSource, name: str) -> Iterator[Record]:
+def _single(source: RecordSource, name: str) -> Iterator[Record]:
     file = find_record(source, name)
     try:
-        return iter(() if file is None else (parsed(file),))
-    except NoRecordError:
+        return iter(() if file is None else (parse_record(file),))
+    except InvalidRecordError:
         return iter(())

@@ -1,6 +1,6 @@
 """`/events`: what happens to a run, as it happens, as server-sent events that can be taken up again after a break.
 
-The id of an event says how far the run has been seen, so it is good after a restart of this process too.
+The id of an event encodes the position in the run, so it stays valid after a restart of this process.
 """
 
 from flask import Blueprint, Response, current_app
@@ -9,16 +9,16 @@ from api.events.broadcaster import broadcasters_of
 from api.events.messages import ALWAYS, KINDS
 from api.events.stream import LimitedStream, StreamRequest
 from api.http.operation import Answer, Scope, operation
-from api.http.parameters import Names, Text
+from api.http.parameters import Choices, PatternText
 from api.runs.context import named_run
 from service.store.event_replay import CURSOR_PATTERN, EventCursor
 
 MEDIA_TYPE = "text/event-stream"
 
-WANTED = Names("kinds", f"only these kinds of events: {', '.join(KINDS)}; all where it is not said", KINDS)
+KINDS_FILTER = Choices("kinds", f"only these kinds of events: {', '.join(KINDS)}; all where it is not said", KINDS)
 _MEANING = "the id of the last event that was seen; without it, the stream begins with the present"
-LAST_EVENT_ID = Text("Last-Event-ID", _MEANING, CURSOR_PATTERN, "the id of an event", place="header")
-LAST_EVENT_ID_QUERY = Text(
+LAST_EVENT_ID = PatternText("Last-Event-ID", _MEANING, CURSOR_PATTERN, "the id of an event", location="header")
+LAST_EVENT_ID_QUERY = PatternText(
     "last_event_id", f"{_MEANING}; for who cannot send the header", CURSOR_PATTERN, "the id of an event"
 )
 
@@ -33,14 +33,14 @@ EVENT = {
     "required": ["id", "event", "data"],
     "additionalProperties": False,
 }
-"""OpenAPI 3.1 has no words for the parts of a stream; tools take a stream's schema for that of an event."""
+"""OpenAPI 3.1 cannot describe the parts of a stream; tools take a stream's schema as that of one event."""
 
 blueprint = Blueprint("events", __name__)
 
 
 @blueprint.get("/events")
 @operation(
-    Scope.READ, WANTED, LAST_EVENT_ID, LAST_EVENT_ID_QUERY,
+    Scope.READ, KINDS_FILTER, LAST_EVENT_ID, LAST_EVENT_ID_QUERY,
     answers=[
         Answer(media_type=MEDIA_TYPE, description="events until the client leaves, at most for an hour", schema=EVENT)
     ],
@@ -50,7 +50,7 @@ def follow() -> Response:
     """Follow what happens: states, log points, records, commands, alerts and everything else in the run's journal."""
     broadcasters = broadcasters_of(current_app)
     text = LAST_EVENT_ID.value() or LAST_EVENT_ID_QUERY.value()
-    stream_request = StreamRequest(WANTED.value() or KINDS, None if text is None else EventCursor.parse(text))
+    stream_request = StreamRequest(KINDS_FILTER.value() or KINDS, None if text is None else EventCursor.parse(text))
     stream = LimitedStream(broadcasters, named_run(), stream_request)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Response(stream, mimetype=MEDIA_TYPE, headers=headers)

@@ -8,9 +8,9 @@ from api.http.parameters import WholeNumber
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context
 
-MOST_LINES = 5000
+MAX_LINES = 5000
 
-TAIL = WholeNumber("tail", "how many lines from the end", default=200, minimum=1, maximum=MOST_LINES)
+TAIL = WholeNumber("tail", "how many lines from the end", default=200, minimum=1, maximum=MAX_LINES)
 
 blueprint = Blueprint("logs", __name__)
 

@@ -5,23 +5,23 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, jsonify
 
-from api.artifacts.previews import MEDIA_TYPES, Picture, PreviewFiles, media_type
+from api.artifacts.previews import MEDIA_TYPES, PreviewFiles, PreviewImage, media_type
 from api.http.conditional import NOT_MODIFIED, PRECONDITIONS, RANGE, Representation, respond
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count, Cursor, cursor_text, next_link
-from api.http.parameters import LARGEST, InPath, Step
+from api.http.parameters import LARGEST, PathParameter, Step
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context, run_path
 from service.api_types import PreviewEntry, PreviewList
 
-USUAL_LIMIT, MOST_PREVIEWS = 100, 1000
+DEFAULT_LIMIT, MAX_PREVIEWS = 100, 1000
 
 KINDS = sorted(MEDIA_TYPES.values())
 
 STEP = Step("step", "only the pictures of this step")
-OF_STEP = InPath("step", "the step of a validation", {"type": "integer", "minimum": 0, "maximum": LARGEST})
-NAME = InPath("name", "a picture's name as the list gives it", {"type": "string"})
-LIMIT = Count("limit", f"pictures on a page, {USUAL_LIMIT} where it is not said", most=MOST_PREVIEWS)
+OF_STEP = PathParameter("step", "the step of a validation", {"type": "integer", "minimum": 0, "maximum": LARGEST})
+NAME = PathParameter("name", "a picture's name as the list gives it", {"type": "string"})
+LIMIT = Count("limit", f"pictures on a page, {DEFAULT_LIMIT} where it is not said", maximum=MAX_PREVIEWS)
 CURSOR = Cursor()
 
 blueprint = Blueprint("previews", __name__)
@@ -35,14 +35,14 @@ blueprint = Blueprint("previews", __name__)
 )  # fmt: skip
 def list_all() -> Response:
     """List the preview pictures, newest step first."""
-    limit = LIMIT.value() or USUAL_LIMIT
+    limit = LIMIT.value() or DEFAULT_LIMIT
     try:
-        found = list(islice(_files().pictures(CURSOR.value(), STEP.value()), limit + 1))
+        images = list(islice(_preview_files().images(CURSOR.value(), STEP.value()), limit + 1))
     except OSError as error:
         raise _unreadable(error) from None
-    last = found[limit - 1] if len(found) > limit else None
+    last = images[limit - 1] if len(images) > limit else None
     cursor = None if last is None else cursor_text((last.step, last.name))
-    page: PreviewList = {"previews": [_entry(picture) for picture in found[:limit]], "next_cursor": cursor}
+    page: PreviewList = {"previews": [_entry(image) for image in images[:limit]], "next_cursor": cursor}
     response = jsonify(page)
     if cursor is not None:
         response.headers["Link"] = next_link(cursor)
@@ -62,7 +62,7 @@ def list_all() -> Response:
 def show(step: int, name: str) -> Response:
     """Show one preview picture."""
     try:
-        file = _files().find(step, name)
+        file = _preview_files().find(step, name)
     except OSError as error:
         raise _unreadable(error) from None
     kind = media_type(name)
@@ -71,19 +71,19 @@ def show(step: int, name: str) -> Response:
     return respond(Representation(file.content, kind, file.sha256, file.modified_at))
 
 
-def _files() -> PreviewFiles:
-    place = current_run_context().place
-    if place is None:
+def _preview_files() -> PreviewFiles:
+    cached_directory = current_run_context().cached_directory
+    if cached_directory is None:
         raise ProblemError("not-found", "The run's directory is not on this machine, so its previews cannot be shown.")
-    return place.previews
+    return cached_directory.previews
 
 
-def _entry(picture: Picture) -> PreviewEntry:
+def _entry(image: PreviewImage) -> PreviewEntry:
     return {
-        "step": picture.step,
-        "name": picture.name,
-        "size_bytes": picture.size_bytes,
-        "url": run_path(f"/previews/{picture.step}/{quote(picture.name)}"),
+        "step": image.step,
+        "name": image.name,
+        "size_bytes": image.size_bytes,
+        "url": run_path(f"/previews/{image.step}/{quote(image.name)}"),
     }
 
 

@@ -5,13 +5,13 @@ import time
 from flask import Blueprint, Response
 
 from api.http.operation import Answer, Scope, operation
-from api.http.parameters import InPath
+from api.http.parameters import PathParameter
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context
 from service.api_types import RankEntry, RankList
 from service.store.queries.ranks import RankRow
 
-RANK = InPath("rank", "a rank, from 0", {"type": "integer", "minimum": 0})
+RANK = PathParameter("rank", "a rank, from 0", {"type": "integer", "minimum": 0})
 
 blueprint = Blueprint("ranks", __name__)
 

@@ -6,7 +6,7 @@ from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count
-from api.http.parameters import LARGEST, Names, WholeNumber
+from api.http.parameters import LARGEST, Choices, WholeNumber
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context
 from service.api_types import Envelope, EnvelopeSeries, Series
@@ -15,17 +15,17 @@ from service.store.queries.series import SeriesRow
 from service.store.rollups.buckets import Bucket
 from service.store.store import Store
 
-NUMBERS = tuple(field.name for field in FIELDS if field.kind in {"number", "integer"})
-"""The record's keys that can have a history, in the record's order."""
-MOST_POINTS = 10_000
-"""Log points that are answered as they are."""
-BATCH = 1000
-"""Log points asked of the store at a time."""
+NUMERIC_KEYS = tuple(field.name for field in FIELDS if field.kind in {"number", "integer"})
+"""Keys of a record that can have a history, in the record's order."""
+MAX_POINTS = 10_000
+"""Limit for log points in an answer without `points`."""
+BATCH_SIZE = 1000
+"""Log points read from the store per query."""
 
-NAMES = Names("names", "numeric keys of a record; without it all that have values", NUMBERS)
+NAMES = Choices("names", "numeric keys of a record; without it all that have values", NUMERIC_KEYS)
 FIRST_STEP = WholeNumber("from", "the first step", default=0)
 LAST_STEP = WholeNumber("to", "the last step, included", default=LARGEST)
-POINTS = Count("points", "reduce the history to about so many stretches of equal width", least=10, most=5000)
+POINTS = Count("points", "reduce the history to about so many stretches of equal width", minimum=10, maximum=5000)
 
 blueprint = Blueprint("series", __name__)
 
@@ -41,12 +41,12 @@ def show() -> Series | Envelope:
     context = current_run_context()
     run = context.run()
     points = POINTS.value()
-    return _logged(context.store, run.id) if points is None else _reduced(context.store, run.id, points)
+    return _log_points(context.store, run.id) if points is None else _envelope(context.store, run.id, points)
 
 
-def _logged(store: Store, run_id: str) -> Series:
+def _log_points(store: Store, run_id: str) -> Series:
     rows = _rows(store, run_id, FIRST_STEP.value(), LAST_STEP.value())
-    names = list(NAMES.value() or _known({name for row in rows for name in row.values}))
+    names = list(NAMES.value() or _in_record_order({name for row in rows for name in row.values}))
     return {
         "run_id": run_id,
         "names": names,
@@ -57,16 +57,16 @@ def _logged(store: Store, run_id: str) -> Series:
 
 
 def _rows(store: Store, run_id: str, first_step: int, last_step: int) -> list[SeriesRow]:
-    """Log points between two steps, both included; raises `ProblemError` (invalid-argument) when there are too many."""
+    """Return the log points between two steps, inclusive; raises `ProblemError` (invalid-argument) if too many."""
     rows: list[SeriesRow] = []
     after_step = first_step - 1
-    while (limit := min(BATCH, last_step - after_step)) > 0:
+    while (limit := min(BATCH_SIZE, last_step - after_step)) > 0:
         batch = store.series.find_after(run_id, after_step, limit)
         rows += (row for row in batch if row.step <= last_step)
-        if len(rows) > MOST_POINTS:
+        if len(rows) > MAX_POINTS:
             raise ProblemError(
                 "invalid-argument",
-                f"There are more than {MOST_POINTS} log points between these steps; "
+                f"There are more than {MAX_POINTS} log points between these steps; "
                 "ask for fewer steps with from= and to=, or for an envelope with points=1000.",
             )
         if len(batch) < limit:
@@ -75,23 +75,23 @@ def _rows(store: Store, run_id: str, first_step: int, last_step: int) -> list[Se
     return rows
 
 
-def _known(names: Collection[str]) -> list[str]:
-    """Those that are keys of a record, in its order."""
-    return [name for name in NUMBERS if name in names]
+def _in_record_order(names: Collection[str]) -> list[str]:
+    """Return the names that are keys of a record, in its order."""
+    return [name for name in NUMERIC_KEYS if name in names]
 
 
-def _reduced(store: Store, run_id: str, points: int) -> Envelope:
+def _envelope(store: Store, run_id: str, points: int) -> Envelope:
     first_step = FIRST_STEP.value()
-    names = NAMES.value() or _known(store.series.names(run_id))
-    found = store.series.envelope(run_id, names, first_step, LAST_STEP.value(), points)
-    series = {name: _columns(of_name) for name, of_name in found.items()}
-    told = [columns for columns in series.values() if columns["steps"]]
-    spans = (zip(columns["steps"], columns["last_steps"], strict=True) for columns in told)
+    names = NAMES.value() or _in_record_order(store.series.names(run_id))
+    envelope = store.series.envelope(run_id, names, first_step, LAST_STEP.value(), points)
+    series = {name: _columns(of_name) for name, of_name in envelope.items()}
+    non_empty = [columns for columns in series.values() if columns["steps"]]
+    spans = (zip(columns["steps"], columns["last_steps"], strict=True) for columns in non_empty)
     return {
         "run_id": run_id,
         "names": list(names),
-        "first_step": min((columns["steps"][0] for columns in told), default=first_step),
-        "last_step": max((columns["last_steps"][-1] for columns in told), default=first_step),
+        "first_step": min((columns["steps"][0] for columns in non_empty), default=first_step),
+        "last_step": max((columns["last_steps"][-1] for columns in non_empty), default=first_step),
         "stretch_steps": max((last - first + 1 for of_name in spans for first, last in of_name), default=1),
         "series": series,
     }

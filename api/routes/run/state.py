@@ -7,7 +7,7 @@ from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
 from api.runs.context import current_run_context
-from api.runs.state import state_answer, state_schema
+from api.runs.state_answer import state_answer, state_schema
 
 blueprint = Blueprint("states", __name__)
 

@@ -9,10 +9,10 @@ from api.artifacts.records.source import LATEST, RecordPosition
 from api.http.conditional import NOT_MODIFIED, PRECONDITIONS, RANGE, Representation, respond
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count, Cursor, next_link
-from api.http.parameters import Choice, InPath
+from api.http.parameters import Choice, PathParameter
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context, run_path
-from api.runs.records import PAGE_SIZE, find_record, listing, record_source, representation
+from api.runs.records import PAGE_SIZE, find_record, record_list, record_representation, record_source
 from service.api_types import RecordList
 
 JSON = "application/json"
@@ -23,10 +23,14 @@ FORMAT = Choice(
 )  # fmt: skip
 
 ORDER = Choice("order", "by step as a number: `asc`, or `desc` for the newest first", ["asc", "desc"], default="asc")
-LIMIT = Count("limit", f"entries on a page, without it {PAGE_SIZE}; records in a table, without it all", most=PAGE_SIZE)
+LIMIT = Count(
+    "limit", f"entries on a page, without it {PAGE_SIZE}; records in a table, without it all", maximum=PAGE_SIZE
+)
 CURSOR = Cursor()
 NAMES = rf"^(?:{LATEST}|Statistik_(?:0|[1-9][0-9]{{0,17}})\.json)$"
-NAME = InPath("name", f"a record's name as the list gives it, or `{LATEST}`", {"type": "string", "pattern": NAMES})
+NAME = PathParameter(
+    "name", f"a record's name as the list gives it, or `{LATEST}`", {"type": "string", "pattern": NAMES}
+)
 
 blueprint = Blueprint("records", __name__)
 
@@ -53,10 +57,10 @@ def list_all() -> Response:
     newest_first = ORDER.value() == "desc"
     cursor = CURSOR.value()
     after = None if cursor is None else RecordPosition(*cursor)
-    wanted = FORMAT.value() or _accepted()
-    if wanted != "json":
-        return export(source, wanted, after, LIMIT.value(), newest_first=newest_first)
-    return _answer_page(listing(source, after, LIMIT.value() or PAGE_SIZE, newest_first=newest_first))
+    export_format = FORMAT.value() or _accepted_format()
+    if export_format != "json":
+        return export(source, export_format, after, LIMIT.value(), newest_first=newest_first)
+    return _answer_page(record_list(source, after, LIMIT.value() or PAGE_SIZE, newest_first=newest_first))
 
 
 @blueprint.get("/statistics/<name>")
@@ -84,13 +88,13 @@ def download(name: str) -> Response:
     file = find_record(record_source(current_run_context()), name)
     if file is None:
         raise ProblemError("not-found", f"There is no record {name!r}; /statistics lists all.")
-    response = respond(representation(file))
+    response = respond(record_representation(file))
     if name == LATEST:
         response.headers["Content-Location"] = run_path(f"/statistics/{file.name}")
     return response
 
 
-def _accepted() -> str:
+def _accepted_format() -> str:
     return ACCEPTED[request.accept_mimetypes.best_match(ACCEPTED, JSON)]
 
 

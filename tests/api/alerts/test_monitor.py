@@ -152,7 +152,7 @@ def test_an_old_run_is_settled_once_and_then_left_alone(root: Path, monkeypatch:
     store.events.add(RUN_ID, 1, "alert", {"name": "stalled", "is_on": True, "since": 1.0, "sentence": "It hangs."})
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 3600 WHERE kind = 'alert'")
-    monkeypatch.setattr(monitor, "SURVEY_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "SCAN_SECONDS", 0.0)
     watch = watch_of(RunConfig(data_root=root))
     watch.check()
     watch.check()
@@ -163,7 +163,7 @@ def test_an_old_run_is_settled_once_and_then_left_alone(root: Path, monkeypatch:
 
 
 def test_a_run_that_comes_later_is_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "SURVEY_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "SCAN_SECONDS", 0.0)
     watch = watch_of(RunConfig(data_root=root))
     watch.check()
     store = write_run(root, state=RunState.FAILED)

@@ -45,7 +45,7 @@ def is_genuine(secret: str, header: str, body: bytes, now: float, tolerance_seco
 def test_an_alert_is_posted_as_json(hook: StandIn) -> None:
     attempt = post(WebhookTarget(f"{hook.url}/hook?room=7", "geheim"), EVENT, SENT_AT)
 
-    assert attempt.outcome is DeliveryOutcome.TAKEN
+    assert attempt.outcome is DeliveryOutcome.ACCEPTED
     (request,) = hook.requests
     assert (request.method, request.target) == ("POST", "/hook?room=7")
     assert json.loads(request.body) == {
@@ -60,7 +60,7 @@ def test_an_alert_is_posted_as_json(hook: StandIn) -> None:
 def test_a_run_may_have_any_name(hook: StandIn) -> None:
     attempt = post(WebhookTarget(f"{hook.url}/hook", ""), replace(EVENT, run_id="实验\n1"), SENT_AT)
 
-    assert attempt.outcome is DeliveryOutcome.TAKEN
+    assert attempt.outcome is DeliveryOutcome.ACCEPTED
     assert hook.requests[0].headers["X-Leitstand-Event-Id"] == "%E5%AE%9E%E9%AA%8C%0A1-41"
     assert json.loads(hook.requests[0].body)["id"] == "实验\n1-41"
 
@@ -111,8 +111,9 @@ def test_without_a_secret_nothing_is_signed(hook: StandIn) -> None:
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [(200, "TAKEN"), (202, "TAKEN"), (204, "TAKEN"), (400, "REFUSED"), (401, "REFUSED"), (404, "REFUSED"),
-     (410, "REFUSED"), (408, "AWAY"), (429, "AWAY"), (500, "AWAY"), (503, "AWAY"), (599, "AWAY")],
+    [(200, "ACCEPTED"), (202, "ACCEPTED"), (204, "ACCEPTED"), (400, "REJECTED"), (401, "REJECTED"), (404, "REJECTED"),
+     (410, "REJECTED"), (408, "UNAVAILABLE"), (429, "UNAVAILABLE"), (500, "UNAVAILABLE"), (503, "UNAVAILABLE"),
+     (599, "UNAVAILABLE")],
 )  # fmt: skip
 def test_the_status_says_whether_to_try_again(hook: StandIn, status: int, outcome: str) -> None:
     hook.on("POST", "/hook", Answer(b"", status))
@@ -120,14 +121,14 @@ def test_the_status_says_whether_to_try_again(hook: StandIn, status: int, outcom
     attempt = post(WebhookTarget(f"{hook.url}/hook", ""), EVENT, SENT_AT)
 
     assert attempt.outcome.name == outcome
-    assert str(status) in attempt.why
+    assert str(status) in attempt.reason
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(hook: StandIn, status: int) -> None:
     hook.on("POST", "/hook", Answer(b"", status, {"Location": f"{hook.url}/elsewhere"}))
 
-    assert post(WebhookTarget(f"{hook.url}/hook", ""), EVENT, SENT_AT).outcome is DeliveryOutcome.REFUSED
+    assert post(WebhookTarget(f"{hook.url}/hook", ""), EVENT, SENT_AT).outcome is DeliveryOutcome.REJECTED
     assert hook.targets == ["/hook"]
 
 
@@ -139,13 +140,16 @@ def test_a_receiver_may_say_when_to_come_again(hook: StandIn, text: str, seconds
 
 
 def test_a_receiver_that_is_not_there_is_away() -> None:
-    assert post(WebhookTarget(f"http://127.0.0.1:{free_port()}/", ""), EVENT, SENT_AT).outcome is DeliveryOutcome.AWAY
+    assert (
+        post(WebhookTarget(f"http://127.0.0.1:{free_port()}/", ""), EVENT, SENT_AT).outcome
+        is DeliveryOutcome.UNAVAILABLE
+    )
 
 
 def test_a_receiver_that_slams_the_door_or_babbles_is_away() -> None:
     for said in (b"", b"hello\r\n\r\n", b"HTTP/1.1 2"):
         with slamming_server(lambda peer, said=said: peer.sendall(said)) as (url, _):  # type: ignore[misc]
-            assert post(WebhookTarget(url, ""), EVENT, SENT_AT).outcome is DeliveryOutcome.AWAY
+            assert post(WebhookTarget(url, ""), EVENT, SENT_AT).outcome is DeliveryOutcome.UNAVAILABLE
 
 
 def test_a_receiver_that_is_silent_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +157,7 @@ def test_a_receiver_that_is_silent_is_away(monkeypatch: pytest.MonkeyPatch) -> N
     with socket.create_server(("127.0.0.1", 0)) as listener:
         attempt = post(WebhookTarget(f"http://127.0.0.1:{listener.getsockname()[1]}/", ""), EVENT, SENT_AT)
 
-    assert (attempt.outcome, attempt.why) == (DeliveryOutcome.AWAY, "it does not answer in time")
+    assert (attempt.outcome, attempt.reason) == (DeliveryOutcome.UNAVAILABLE, "it does not answer in time")
 
 
 def test_an_answer_without_end_is_not_read() -> None:
@@ -165,7 +169,7 @@ def test_an_answer_without_end_is_not_read() -> None:
 
     with slamming_server(react) as (url, _):
         try:
-            assert post(WebhookTarget(url, ""), EVENT, SENT_AT).outcome is DeliveryOutcome.TAKEN
+            assert post(WebhookTarget(url, ""), EVENT, SENT_AT).outcome is DeliveryOutcome.ACCEPTED
         finally:
             released.set()
 

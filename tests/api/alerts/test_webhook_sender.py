@@ -26,7 +26,7 @@ OK, BUSY, GONE = Answer({}), Answer(b"", 503), Answer(b"", 410)
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "REST_SECONDS", "TICK_SECONDS"):
+    for name in ("INITIAL_BACKOFF_SECONDS", "MAX_BACKOFF_SECONDS", "RETRY_SECONDS", "TICK_SECONDS"):
         monkeypatch.setattr(webhook_sender, name, 0.02)
 
 
@@ -162,11 +162,11 @@ def test_what_is_delivered_is_not_looked_for_again(store: Store, hook: StandIn, 
     with delivering(f"{hook.url}/hook") as at_work:
         number = alert(store, "a")
         at_work.notify(store, RUN_ID, number)
-        eventually(lambda: at_work._done == {RUN_ID: number}, what="delivered")
+        eventually(lambda: at_work._delivered == {RUN_ID: number}, what="delivered")
         for _ in range(100):
             at_work.notify(store, RUN_ID, number)
 
-        assert at_work._told == {}
+        assert at_work._pending == {}
 
 
 def test_old_alerts_are_nobodys_concern_when_webhooks_are_switched_on(
@@ -204,7 +204,7 @@ def test_where_nothing_is_to_be_delivered_nothing_is_written(
         connection.exec_driver_sql("UPDATE events SET time = time - 7201")
     with delivering(f"{hook.url}/hook") as at_work:
         at_work.notify(store, RUN_ID, number)
-        eventually(lambda: at_work._done == {RUN_ID: number}, what="the look")
+        eventually(lambda: at_work._delivered == {RUN_ID: number}, what="the look")
 
     with store.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM deliveries").scalar() == 0
@@ -216,7 +216,7 @@ def test_another_receiver_is_told_of_its_own(store: Store, hook: StandIn, eventu
     for path in ("hook", "other"):
         with delivering(f"{hook.url}/{path}") as at_work:
             at_work.notify(store, RUN_ID, number)
-            eventually(lambda at_work=at_work: at_work._done, what="delivered")
+            eventually(lambda at_work=at_work: at_work._delivered, what="delivered")
 
     assert hook.targets == ["/hook", "/other"]
 
@@ -228,7 +228,7 @@ def test_two_processes_do_not_both_deliver(store: Store, hook: StandIn, eventual
             number = alert(store, name)
             one.notify(store, RUN_ID, number)
             two.notify(store, RUN_ID, number)
-        eventually(lambda: one._done == two._done == {RUN_ID: number}, what="all delivered")
+        eventually(lambda: one._delivered == two._delivered == {RUN_ID: number}, what="all delivered")
 
     assert received(hook) == list("abcdefgh")
 
@@ -260,10 +260,10 @@ def test_who_was_too_slow_does_not_take_back_what_another_has_delivered(store: S
 def test_a_run_that_cannot_be_asked_delays_no_other(
     store: Store, hook: StandIn, eventually: Eventually, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_sender, "REST_SECONDS", 600.0)
+    monkeypatch.setattr(webhook_sender, "RETRY_SECONDS", 600.0)
     with delivering(f"{hook.url}/hook") as at_work:
         at_work.notify(Store(tmp_path / "nowhere.db"), "gone", 1)
-        eventually(lambda: at_work._resting, what="the vain attempt")
+        eventually(lambda: at_work._paused_until, what="the vain attempt")
         at_work.notify(store, RUN_ID, alert(store, "a"))
         eventually(lambda: received(hook) == ["a"], what="the other's alert")
 
@@ -304,16 +304,16 @@ def test_telling_never_waits_for_a_receiver(store: Store, hook: StandIn, eventua
         eventually(lambda: hook.requests, what="the receiver is asked")
         for number in range(1000):
             at_work.notify(store, f"run-{number % 3}", number)
-        assert len(at_work._told) <= 4
+        assert len(at_work._pending) <= 4
         released.set()
 
 
 def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_sender, "FIRST_PAUSE_SECONDS", 1.0)
-    monkeypatch.setattr(webhook_sender, "LONGEST_PAUSE_SECONDS", 300.0)
+    monkeypatch.setattr(webhook_sender, "INITIAL_BACKOFF_SECONDS", 1.0)
+    monkeypatch.setattr(webhook_sender, "MAX_BACKOFF_SECONDS", 300.0)
     at_work, attempt = (
         WebhookSender(WebhookTarget("http://a", ""), lambda: False),
-        webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.AWAY, "no"),
+        webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.UNAVAILABLE, "no"),
     )
     for failures in range(1, 40):
         at_work._failures = failures
@@ -321,5 +321,5 @@ def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -
         pauses = {at_work._pause_seconds(attempt) for _ in range(5)}
         assert all(longest / 2 <= pause <= longest for pause in pauses)
         assert len(pauses) == 5
-    asked = webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.AWAY, "no", wait_seconds=10_000.0)
+    asked = webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.UNAVAILABLE, "no", wait_seconds=10_000.0)
     assert at_work._pause_seconds(asked) == 300.0

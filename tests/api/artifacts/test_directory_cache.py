@@ -71,7 +71,7 @@ def test_a_folder_that_changed_just_now_is_read_until_another_change_would_show(
     watched.current()
     assert context.count == 2
 
-    monkeypatch.setattr(directory_cache, "GRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(directory_cache, "TIMESTAMP_GRANULARITY_SECONDS", 0.0)
 
     watched.current()
     watched.current()
@@ -81,7 +81,7 @@ def test_a_folder_that_changed_just_now_is_read_until_another_change_would_show(
 def test_a_change_that_leaves_the_same_time_is_seen(
     watched: DirectoryCache[list[str]], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_cache, "_stamp_of", lambda _folder: (1, 1, 0, 2**62))
+    monkeypatch.setattr(directory_cache, "_folder_stamp", lambda _folder: (1, 1, 0, 2**62))
     assert watched.current() == []
 
     (folder / "a").touch()

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import requests
 
-from api.commands.wait import MOST_WAITING
+from api.commands.wait import MAX_WAITING
 from api.events.stream import ENDS, HEARTBEAT_SECONDS
 from service.client.client import Client
 from service.commands import CommandState
@@ -48,13 +48,11 @@ def test_a_stream_is_taken_up_after_a_restart_of_the_server(root: Path, store: S
 def test_with_all_streams_taken_the_next_is_refused_and_the_server_lives(
     server: Server, store: Store, eventually: Eventually
 ) -> None:
-    with ExitStack() as streams, ThreadPoolExecutor(MOST_WAITING) as pool:
+    with ExitStack() as streams, ThreadPoolExecutor(MAX_WAITING) as pool:
         for _ in range(STREAMS):
             streams.enter_context(following(server.url, eventually)).await_kind("state")
-        waiting = [
-            pool.submit(requests.post, f"{server.url}/validate?wait=50", timeout=60) for _ in range(MOST_WAITING)
-        ]
-        eventually(lambda: len(store.commands.find(RUN_ID, CommandState.QUEUED)) == MOST_WAITING, what="all wait")
+        waiting = [pool.submit(requests.post, f"{server.url}/validate?wait=50", timeout=60) for _ in range(MAX_WAITING)]
+        eventually(lambda: len(store.commands.find(RUN_ID, CommandState.QUEUED)) == MAX_WAITING, what="all wait")
         refused = requests.get(f"{server.url}/events", timeout=20)
         alive = requests.get(f"{server.url}/livez", timeout=20)
         taken = open_streams(server)

@@ -17,7 +17,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from api.http.problems import PROBLEMS
-from api.server.request_buffer import MOST_BODY_BYTES
+from api.server.request_buffer import MAX_BODY_BYTES
 from service.auth.tokens import TokenScope, create_token
 from service.store.store import Store
 from tests.api.conftest import keep_alive
@@ -255,7 +255,7 @@ def test_commands_and_records_come_through_whole(registry: Room) -> None:
 @pytest.mark.parametrize(
     ("slug", "options"),
     [
-        ("body-too-large", {"data": b"x" * (MOST_BODY_BYTES + 1)}),
+        ("body-too-large", {"data": b"x" * (MAX_BODY_BYTES + 1)}),
         ("uri-too-long", {"params": {"actor": "a" * 5_000}}),
         ("uri-too-long", {"params": {"actor": "a" * 10_000}}),
         ("head-too-large", {"headers": {"X": "a" * 10_000}}),

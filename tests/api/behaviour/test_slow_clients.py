@@ -10,9 +10,9 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from api.commands.wait import MOST_WAITING
+from api.commands.wait import MAX_WAITING
 from api.server import worker
-from api.server.request_buffer import MOST_BODY_BYTES
+from api.server.request_buffer import MAX_BODY_BYTES
 from service.config.settings import RunConfig
 from tests.api.harness import serving as serving_module
 from tests.api.harness.serving import Server, serving
@@ -95,7 +95,7 @@ def test_a_hundred_half_requests_take_no_threads_and_are_answered_once_whole(
 
 def test_with_every_stream_and_every_wait_taken_others_are_answered(served_root: Path) -> None:
     streams = RunConfig().api_streams
-    with serving(served_root) as server, connected(server, streams + MOST_WAITING) as taken:
+    with serving(served_root) as server, connected(server, streams + MAX_WAITING) as taken:
         for connection in taken[:streams]:
             connection.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert {start_of_answer(connection) for connection in taken[:streams]} == {b"HTTP/1.1 200"}
@@ -109,7 +109,7 @@ def test_with_every_stream_and_every_wait_taken_others_are_answered(served_root:
 
 
 def test_of_too_many_half_requests_the_oldest_are_dropped(fresh_server: Server) -> None:
-    with connected(fresh_server, worker.MOST_ARRIVING + 50) as slow:
+    with connected(fresh_server, worker.MAX_ARRIVING + 50) as slow:
         for connection in slow:
             connection.sendall(HALF_HEAD)
 
@@ -178,7 +178,7 @@ def test_a_client_is_told_to_go_on_when_it_waits_for_that(fresh_server: Server) 
 
 
 def test_a_body_that_is_too_large_is_refused_while_it_is_still_sent(fresh_server: Server) -> None:
-    answer = requests.post(f"{fresh_server.url}/validate", data=b"x" * (4 * MOST_BODY_BYTES), timeout=20)
+    answer = requests.post(f"{fresh_server.url}/validate", data=b"x" * (4 * MAX_BODY_BYTES), timeout=20)
 
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -212,12 +212,12 @@ def test_a_request_that_never_ends_is_refused_in_time(
 
 
 def test_a_client_that_does_not_take_its_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "STALLED_SECONDS", 1)
+    monkeypatch.setattr(worker, "STALL_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         sock, _ = listener.accept()
         with client, sock:
-            worker.limit_waiting(sock)
+            worker.set_socket_timeouts(sock)
             sock.setblocking(True)
 
             with pytest.raises((BlockingIOError, TimeoutError)):
@@ -233,7 +233,7 @@ def test_an_answer_that_needs_no_token_is_taken_off_its_thread_at_once(client: F
         slow.connect(listener.getsockname())
         sock, _ = listener.accept()
         with sock:
-            worker.limit_waiting(sock)
+            worker.set_socket_timeouts(sock)
             sock.setblocking(False)
 
             assert sock.send(answer) == len(answer)

@@ -90,8 +90,8 @@ def test_who_waits_holds_neither_a_connection_nor_a_lock(
 def test_with_all_places_taken_the_next_is_answered_at_once_and_the_server_lives(
     server: Server, served_store: Store, eventually: Eventually
 ) -> None:
-    with asking(server, "wait=50", wait.MOST_WAITING) as answers:
-        eventually(lambda: len(queued(served_store)) == wait.MOST_WAITING, what="all commands are queued")
+    with asking(server, "wait=50", wait.MAX_WAITING) as answers:
+        eventually(lambda: len(queued(served_store)) == wait.MAX_WAITING, what="all commands are queued")
         eventually(lambda: _is_answered_at_once(server, served_store), what="a request without a place is answered")
         assert requests.get(f"{server.url}/livez", timeout=20).status_code == 200
         served_store.commands.reject_queued(RUN_ID, "enough")
@@ -104,8 +104,8 @@ def test_who_hangs_up_while_waiting_frees_the_place_at_once(
     server: Server, served_store: Store, eventually: Eventually, has_gone: bool
 ) -> None:
     with ExitStack() as opened:
-        hanging = [opened.enter_context(_ask_raw(server.port)) for _ in range(wait.MOST_WAITING)]
-        eventually(lambda: len(queued(served_store)) == wait.MOST_WAITING, what="all commands are queued")
+        hanging = [opened.enter_context(_ask_raw(server.port)) for _ in range(wait.MAX_WAITING)]
+        eventually(lambda: len(queued(served_store)) == wait.MAX_WAITING, what="all commands are queued")
         eventually(lambda: _is_answered_at_once(server, served_store), what="all places are taken")
         for connection in [] if has_gone else hanging:
             connection.shutdown(socket.SHUT_WR)
@@ -137,12 +137,12 @@ def _is_answered_at_once(server: Server, store: Store) -> bool:
 
 
 def test_places_are_given_back(client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "_places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(wait, "_wait_slots", threading.BoundedSemaphore(1))
 
     for _ in range(3):
         client.post("/validate?wait=0.01")
 
-    assert wait._places.acquire(blocking=False)
+    assert wait._wait_slots.acquire(blocking=False)
 
 
 def test_a_store_that_cannot_be_read_meanwhile_is_asked_again(store: Store, root: Path) -> None:

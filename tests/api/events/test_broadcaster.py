@@ -13,8 +13,8 @@ from api.events.broadcaster import Broadcasters, RunBroadcaster
 from api.events.messages import StreamMessage
 from api.events.subscription import Subscription
 from api.http.problems import ProblemError
+from api.runs.cached_directory import CachedRunDirectory
 from api.runs.context import RunContext
-from api.runs.directory import CachedRunDirectory
 from service.run.directory import RunDirectory
 from service.run.state import RunState
 from service.store.event_replay import EventCursor
@@ -63,11 +63,11 @@ def text_of(box: Subscription, seconds: float = 20.0) -> list[str]:
 
 
 def threads() -> int:
-    return sum(thread.name == "watcher" for thread in threading.enumerate())
+    return sum(thread.name == "broadcaster" for thread in threading.enumerate())
 
 
 def test_a_mailbox_has_the_present_state_at_once(watched: RunBroadcaster, store: Store) -> None:
-    box = watched.open()
+    box = watched.subscribe()
 
     delivery = box.poll(0)
     assert delivery.state is not None
@@ -78,7 +78,7 @@ def test_a_mailbox_has_the_present_state_at_once(watched: RunBroadcaster, store:
 def test_all_mailboxes_get_the_same_from_one_look(
     watched: RunBroadcaster, store: Store, eventually: Eventually
 ) -> None:
-    boxes = [watched.open() for _ in range(32)]
+    boxes = [watched.subscribe() for _ in range(32)]
     for box in boxes:
         box.poll(0)
     store.events.add(RUN_ID, 1, "paused", {})
@@ -91,7 +91,7 @@ def test_all_mailboxes_get_the_same_from_one_look(
 
 def test_who_is_silent_costs_no_looks(watched: RunBroadcaster, store: Store, eventually: Eventually) -> None:
     """A store that does not change is looked into once a second, whoever listens."""
-    boxes = [watched.open() for _ in range(32)]
+    boxes = [watched.subscribe() for _ in range(32)]
     eventually(lambda: CountingReader.looks >= 8, what="the looks that follow a change")
 
     assert CountingReader.looks < 32
@@ -102,11 +102,11 @@ def test_the_thread_lives_only_while_somebody_listens(
     watched: RunBroadcaster, store: Store, eventually: Eventually
 ) -> None:
     for _ in range(3):
-        first, second = watched.open(), watched.open()
-        watched.close(first)
-        assert watched.is_watching
-        watched.close(second)
-        eventually(lambda: not watched.is_watching, what="the end of the watching")
+        first, second = watched.subscribe(), watched.subscribe()
+        watched.unsubscribe(first)
+        assert watched.is_running
+        watched.unsubscribe(second)
+        eventually(lambda: not watched.is_running, what="the end of the watching")
     eventually(lambda: threads() == 0, what="the end of all threads")
 
 
@@ -114,21 +114,21 @@ def test_the_end_is_told_to_everybody(root: Path, store: Store, eventually: Even
     ending = threading.Event()
     place = CachedRunDirectory(RunDirectory(root))
     watched = RunBroadcaster(lambda: RunContext(place.store, None, place), ending.is_set)
-    boxes = [watched.open() for _ in range(3)]
+    boxes = [watched.subscribe() for _ in range(3)]
     ending.set()
 
-    eventually(lambda: all(box.poll(0).is_over for box in boxes), what="the end")
-    assert not watched.is_watching
+    eventually(lambda: all(box.poll(0).has_ended for box in boxes), what="the end")
+    assert not watched.is_running
 
 
 def test_who_comes_first_to_a_run_that_is_not_there_is_told_so(watched: RunBroadcaster, root: Path) -> None:
     with pytest.raises(ProblemError):
-        watched.open()
+        watched.subscribe()
     root.mkdir()
     (root / "leitstand.db").write_bytes(b"no database at all, but some bytes")
     with pytest.raises(StoreUnavailableError):
-        watched.open()
-    assert not watched.is_watching
+        watched.subscribe()
+    assert not watched.is_running
 
 
 def test_a_defect_does_not_silence_the_streams(
@@ -146,7 +146,7 @@ def test_a_defect_does_not_silence_the_streams(
         return real(of, position)
 
     monkeypatch.setattr(broadcaster, "read_messages", read)
-    box = watched.open()
+    box = watched.subscribe()
     broken.set()
     store.events.add(RUN_ID, 1, "paused", {})
     eventually(lambda: "a defect" in caplog.text, what="the log")
@@ -158,7 +158,7 @@ def test_a_defect_does_not_silence_the_streams(
 def test_states_are_some_time_apart_and_the_last_is_never_left_out(
     watched: RunBroadcaster, store: Store, eventually: Eventually
 ) -> None:
-    box = watched.open()
+    box = watched.subscribe()
     states = [str(box.poll(0).state)]
 
     def collect() -> bool:
@@ -177,7 +177,7 @@ def test_states_are_some_time_apart_and_the_last_is_never_left_out(
 
 def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: RunBroadcaster, store: Store) -> None:
     store.runs.update(RUN_ID, state=RunState.PAUSED)
-    box = watched.open()
+    box = watched.subscribe()
     box.poll(0)
     for _ in range(5):
         keep_alive(store)
@@ -188,16 +188,16 @@ def test_a_state_is_not_sent_again_just_because_it_grows_older(watched: RunBroad
 def test_a_mailbox_is_bounded(store: Store) -> None:
     box = Subscription(EventCursor(RUN_ID, 0, 0), "{}")
     one = StreamMessage("event", b"x", EventCursor(RUN_ID, 1, 0))
-    box.push([one] * subscription.MOST_WAITING)
-    assert not box._has_lost
+    box.push([one] * subscription.MAX_QUEUED_MESSAGES)
+    assert not box._has_overflowed
     for _ in range(1000):
         box.push([one])
         box.set_state("{}")
         box.set_note("note")
 
     assert box._messages == []
-    assert box.poll(0).has_lost
-    box.begin_at(EventCursor(RUN_ID, 2000, 0))
+    assert box.poll(0).has_overflowed
+    box.resume_at(EventCursor(RUN_ID, 2000, 0))
     box.push([one])
     delivery = box.poll(0)
     assert (len(delivery.messages), delivery.state, delivery.note) == (1, "{}", "note")
@@ -217,13 +217,13 @@ def test_places_are_counted_and_watchers_are_shared(root: Path, store: Store, ev
     place = CachedRunDirectory(RunDirectory(root))
     broadcasters = Broadcasters(lambda run_id: RunContext(place.store, run_id, place), 2)
 
-    assert [broadcasters.take_place() for _ in range(3)] == [True, True, False]
-    broadcasters.give_place_back()
-    assert (broadcasters.taken, broadcasters.take_place()) == (1, True)
+    assert [broadcasters.acquire_slot() for _ in range(3)] == [True, True, False]
+    broadcasters.release_slot()
+    assert (broadcasters.slots_in_use, broadcasters.acquire_slot()) == (1, True)
 
-    box = broadcasters.of(None).open()
+    box = broadcasters.of(None).subscribe()
     assert broadcasters.of(None) is broadcasters.of(None)
     for number in range(50):
         broadcasters.of(f"run-{number}")
     assert len(broadcasters._broadcasters) == 2, "those that nobody listens to are forgotten"
-    broadcasters.of(None).close(box)
+    broadcasters.of(None).unsubscribe(box)

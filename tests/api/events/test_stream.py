@@ -13,7 +13,7 @@ from api.events import stream
 from api.events.broadcaster import broadcasters_of
 from api.events.messages import ALWAYS, KINDS
 from api.events.stream import ENDS
-from api.events.subscription import MOST_WAITING
+from api.events.subscription import MAX_QUEUED_MESSAGES
 from service.config.settings import RunConfig
 from service.store.store import Store
 from tests.api.harness.example_run import RUN_ID
@@ -34,7 +34,7 @@ def test_a_silent_stream_shows_signs_of_life(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.0)
-    monkeypatch.setattr(stream, "TURN_SECONDS", 0.01)
+    monkeypatch.setattr(stream, "POLL_SECONDS", 0.01)
     with pieces(client, "kinds=alert") as answer:
         next(answer)
         assert next(answer) == f": alive\nid: 6-4201-{RUN_ID}\n\n".encode()
@@ -47,10 +47,10 @@ def test_a_silent_stream_shows_signs_of_life(
 def test_a_stream_ends_after_a_while_so_that_its_token_is_looked_at_again(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "LONGEST_SECONDS", 0.0)
+    monkeypatch.setattr(stream, "MAX_STREAM_SECONDS", 0.0)
     with pieces(client) as answer:
         assert list(answer)[-1] == f": {ENDS}\n\n".encode()
-    assert broadcasters_of(client.application).taken == 0
+    assert broadcasters_of(client.application).slots_in_use == 0
 
 
 def test_a_reader_who_falls_behind_gets_everything_from_the_store(
@@ -58,18 +58,18 @@ def test_a_reader_who_falls_behind_gets_everything_from_the_store(
 ) -> None:
     with pieces(client, "kinds=event") as answer:
         next(answer)
-        for number in range(MOST_WAITING + 100):
+        for number in range(MAX_QUEUED_MESSAGES + 100):
             store.events.add(RUN_ID, number, "set", {})
         (broadcaster,) = broadcasters_of(client.application)._broadcasters.values()
         (subscription,) = broadcaster._subscriptions
-        eventually(lambda: subscription._has_lost, what="the mailbox is full")
+        eventually(lambda: subscription._has_overflowed, what="the mailbox is full")
         assert subscription._messages == []
         store.events.add(RUN_ID, 1, "paused", {})
         found = b""
         while b'"kind":"paused"' not in found:
             found += next(answer)
 
-    assert found.count(b'"kind":"set"') == MOST_WAITING + 100
+    assert found.count(b'"kind":"set"') == MAX_QUEUED_MESSAGES + 100
 
 
 def test_no_streams_may_be_allowed_at_all(make_client: Callable[..., FlaskClient], store: Store) -> None:
@@ -83,7 +83,7 @@ def test_who_asks_for_the_head_alone_holds_no_place(make_client: Callable[..., F
         assert (answer.status_code, answer.data) == (200, b"")
         answer.close()
 
-    assert broadcasters_of(client.application).taken == 0
+    assert broadcasters_of(client.application).slots_in_use == 0
 
 
 def test_following_needs_a_token_where_reading_does(root: Path, store: Store) -> None:

@@ -55,18 +55,18 @@ def test_askers_do_not_take_from_each_other(clock: Clock) -> None:
 def test_looking_takes_nothing(clock: Clock) -> None:
     rate_limit = RateLimit("commands", 1, clock)
 
-    assert [rate_limit.has_room("anna"), rate_limit.has_room("anna")] == [True, True]
+    assert [rate_limit.has_capacity("anna"), rate_limit.has_capacity("anna")] == [True, True]
     rate_limit.take("anna")
-    assert not rate_limit.has_room("anna")
+    assert not rate_limit.has_capacity("anna")
 
 
 def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
     rate_limit = RateLimit("commands", 7, clock)
     for _ in range(7):
-        rate_limit.require_room("anna")
+        rate_limit.require_capacity("anna")
 
     with pytest.raises(ProblemError, match="Only 7 commands a minute are taken from anna: wait 9 s") as refusal:
-        rate_limit.require_room("anna")
+        rate_limit.require_capacity("anna")
 
     assert refusal.value.slug == "too-many-requests"
     assert refusal.value.headers == {
@@ -75,7 +75,7 @@ def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
         "RateLimit": '"commands";r=0;t=9',
     }
     clock.now += 9
-    rate_limit.require_room("anna")
+    rate_limit.require_capacity("anna")
 
 
 @given(per_minute=st.integers(1, 10**6), pauses=st.lists(st.floats(0, 100), min_size=1, max_size=60))
@@ -103,7 +103,7 @@ def test_who_waits_as_long_as_told_is_served(per_minute: int, burst: int) -> Non
 
 
 def test_however_many_ask_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit_module, "MOST_ASKERS", 100)
+    monkeypatch.setattr(rate_limit_module, "MAX_CLIENTS", 100)
     rate_limit = RateLimit("wrong tokens", 1, clock)
 
     first = [rate_limit.take(f"asker {number}") for number in range(100)]
@@ -111,7 +111,7 @@ def test_however_many_ask_memory_is_bounded(clock: Clock, monkeypatch: pytest.Mo
 
     assert set(first) == {0}
     assert later == [0] + [60] * 199, "newcomers share what one would have"
-    assert not rate_limit.has_room("asker 500")
+    assert not rate_limit.has_capacity("asker 500")
     assert rate_limit.take("asker 0") == 60, "who is known keeps what was counted"
     assert len(rate_limit._full_at) <= 101
 

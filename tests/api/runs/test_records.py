@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.artifacts.lru_cache import LruCache
-from api.artifacts.records.entries import MOST_KEPT
+from api.artifacts.records.entries import MAX_CACHED_ENTRIES
 from api.artifacts.records.index import IndexReader
 from service.atomic_files import write_atomically
 from service.config.settings import RunConfig
@@ -26,7 +26,7 @@ MANY = 100_000
 def _no_grain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what was written just now count as written long ago: nothing else changes while the test runs."""
     for module in ("api.artifacts.directory_cache", "api.artifacts.records.entries"):
-        monkeypatch.setattr(f"{module}.GRAIN_SECONDS", 0.0)
+        monkeypatch.setattr(f"{module}.TIMESTAMP_GRANULARITY_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -227,11 +227,11 @@ def test_of_very_many_files_little_is_kept_in_memory(many: Path) -> None:
     try:
         before, _ = tracemalloc.get_traced_memory()
         client.get("/statistics?limit=10")
-        kept, _ = tracemalloc.get_traced_memory()
+        cached, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert kept - before < 16 * MANY
+    assert cached - before < 16 * MANY
 
 
 def test_the_latest_of_very_many_is_found_without_reading_the_others(many: Path, calls: Calls) -> None:
@@ -281,4 +281,4 @@ def test_a_bounded_memory_forgets_what_was_not_used_for_longest() -> None:
 
 
 def test_a_page_fits_into_what_is_remembered() -> None:
-    assert MOST_KEPT >= 2 * 1000
+    assert MAX_CACHED_ENTRIES >= 2 * 1000

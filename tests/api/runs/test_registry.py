@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.runs import directory
+from api.runs import cached_directory
 from service.commands import CommandState
 from service.config.loader import plain_values
 from service.config.settings import RunConfig
@@ -190,7 +190,7 @@ def test_a_directory_that_a_fresh_start_gave_to_another_run_is_that_runs(
 def test_a_quiet_store_is_read_again_once_somebody_writes_to_it(
     registry: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch, make_run: MakeRun
 ) -> None:
-    monkeypatch.setattr(directory, "QUIET_SECONDS", -1.0)
+    monkeypatch.setattr(cached_directory, "IDLE_SECONDS", -1.0)
     store = make_run(folder / "aaa", "aaa")
     store.close()
 

@@ -10,7 +10,7 @@ from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.server.request_buffer import MOST_BODY_BYTES, MOST_CHUNKED_BYTES, MOST_HEAD_BYTES, RequestBuffer
+from api.server.request_buffer import MAX_BODY_BYTES, MAX_CHUNKED_BYTES, MAX_HEAD_BYTES, RequestBuffer
 
 HEAD = b"POST /validate HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -61,21 +61,21 @@ def test_a_request_is_whole_with_its_last_byte_and_not_before(content: bytes) ->
         assert not request.is_settled, content[:place]
         request.add(content[place : place + 1])
 
-    assert request.is_whole
+    assert request.is_complete
     assert bytes(request.data) == content
 
 
 @pytest.mark.parametrize("content", WHOLE)
 def test_it_does_not_matter_where_a_request_is_cut(content: bytes) -> None:
     for place in range(1, len(content)):
-        assert gathered(content[:place], content[place:]).is_whole, place
+        assert gathered(content[:place], content[place:]).is_complete, place
 
 
 @pytest.mark.parametrize("content", WHOLE)
 def test_what_follows_a_request_is_kept_for_the_next(content: bytes) -> None:
     request = gathered(content + b"GET /next")
 
-    assert request.is_whole
+    assert request.is_complete
     assert bytes(request.data) == content + b"GET /next"
 
 
@@ -83,26 +83,26 @@ def test_what_follows_a_request_is_kept_for_the_next(content: bytes) -> None:
 def test_a_body_that_would_be_too_large_is_not_waited_for(size: bytes) -> None:
     request = gathered(HEAD + b"Content-Length: " + size + b"\r\n\r\n")
 
-    assert (request.refusal, request.is_whole) == ("body-too-large", False)
+    assert (request.problem, request.is_complete) == ("body-too-large", False)
 
 
 def test_the_largest_body_is_taken() -> None:
-    assert gathered(HEAD + b"Content-Length: 65536\r\n\r\n", b"x" * MOST_BODY_BYTES).is_whole
+    assert gathered(HEAD + b"Content-Length: 65536\r\n\r\n", b"x" * MAX_BODY_BYTES).is_complete
 
 
 def test_a_head_without_end_is_refused() -> None:
-    request = gathered(b"GET /" + b"a" * (MOST_HEAD_BYTES - 5))
+    request = gathered(b"GET /" + b"a" * (MAX_HEAD_BYTES - 5))
     assert not request.is_settled
 
     request.add(b"a")
 
-    assert request.refusal == "head-too-large"
+    assert request.problem == "head-too-large"
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        b"1\r\nx\r\n" * (MOST_CHUNKED_BYTES // 6 + 1),
+        b"1\r\nx\r\n" * (MAX_CHUNKED_BYTES // 6 + 1),
         b"fffffff\r\n",
         b"00010000000\r\n",
         b"1;" + b"a" * 9000,
@@ -110,7 +110,7 @@ def test_a_head_without_end_is_refused() -> None:
     ],
 )
 def test_chunks_without_end_are_refused(content: bytes) -> None:
-    assert gathered(CHUNKED, content).refusal == "body-too-large"
+    assert gathered(CHUNKED, content).problem == "body-too-large"
 
 
 def test_a_sender_that_waits_to_be_told_to_go_on_is_noticed() -> None:
@@ -134,7 +134,7 @@ def test_whatever_counts_as_whole_the_parser_waits_for_no_more_of_it(
         if not request.is_settled:
             request.add(content[place : place + 1])
 
-    if request.is_whole:
+    if request.is_complete:
         parser = RequestParser(Config(), all_there_is(bytes(request.data)), ("127.0.0.1", 1))
         with suppress(errors.ParseException, errors.NoMoreData, StopIteration):
             next(parser).body.read()

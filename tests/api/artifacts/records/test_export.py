@@ -16,8 +16,8 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from api.artifacts.records.entries import MOST_BYTES
-from api.artifacts.records.export import MOST_EXPORTS
+from api.artifacts.records.entries import MAX_RECORD_BYTES
+from api.artifacts.records.export import MAX_EXPORTS
 from service.run.record import KEYS, encode_record, record_name
 from service.store.store import Store
 from tests.api.harness.example_run import RECORD_STEPS, example_record
@@ -120,7 +120,7 @@ def test_what_is_no_record_is_left_out(client: FlaskClient, store: Store, root: 
     (root / "Statistik_10.json").symlink_to(root / "Statistik_700.json")
     (root / "Statistik_700 (1).json").write_bytes((root / "Statistik_700.json").read_bytes())
     with (root / "Statistik_11.json").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+        file.truncate(MAX_RECORD_BYTES + 1)
 
     assert [record["step_current"] for record in records_of(client)] == list(RECORD_STEPS)
 
@@ -203,7 +203,7 @@ def test_a_table_comes_through_a_real_server_piece_by_piece(long_server: Server)
 
 
 def test_head_of_a_table_takes_no_place(long_server: Server) -> None:
-    answers = [requests.head(f"{long_server.url}/statistics?format=csv", timeout=20) for _ in range(MOST_EXPORTS + 2)]
+    answers = [requests.head(f"{long_server.url}/statistics?format=csv", timeout=20) for _ in range(MAX_EXPORTS + 2)]
 
     assert {answer.status_code for answer in answers} == {200}
     assert not any("Content-Length" in answer.headers for answer in answers)
@@ -228,4 +228,4 @@ def _take(server: Server, tables: ExitStack, taken: Counter[bytes]) -> bool:
     connection = tables.enter_context(socket.create_connection(("127.0.0.1", server.port)))
     connection.sendall(b"GET /statistics?format=csv HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     taken[connection.recv(12)] += 1
-    return taken[b"HTTP/1.1 200"] == MOST_EXPORTS
+    return taken[b"HTTP/1.1 200"] == MAX_EXPORTS

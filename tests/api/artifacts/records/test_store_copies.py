@@ -131,7 +131,7 @@ def test_any_other_name_is_not_found(unmounted: FlaskClient, name: str) -> None:
 def test_all_copies_are_read_in_batches_in_both_directions(
     store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.artifacts.records.store_copies.BATCH", 4)
+    monkeypatch.setattr("api.artifacts.records.store_copies.BATCH_SIZE", 4)
     for step in range(1, 13):
         save_record(root, store, example_record(step, 1.0))
     copies = StoredRecordCopies(store, RUN_ID)

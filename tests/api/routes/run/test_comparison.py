@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.routes.run.comparison import MOST_RUNS
+from api.routes.run.comparison import MAX_RUNS
 from service.atomic_files import write_atomically
 from service.config.settings import RunConfig
 from service.run.record import encode_record, record_name
@@ -116,7 +116,7 @@ def test_an_unknown_run_is_not_found_and_named(both: FlaskClient) -> None:
     [
         ("names=qualty_ki_value", "quality_ki_value"), ("names=step", "'step'"), ("runs=", "runs"),
         ("runs=a,,b", "runs"), ("runs=../etc", "runs"),
-        (f"runs={','.join(map(str, range(MOST_RUNS + 1)))}", f"1 to {MOST_RUNS}"),
+        (f"runs={','.join(map(str, range(MAX_RUNS + 1)))}", f"1 to {MAX_RUNS}"),
         ("step=-1", "step"), ("step=first", "latest"), ("step=", "step"), ("limit=0", "limit"), ("limit=1001", "1000"),
         ("run=a", "runs"),
     ],
@@ -145,7 +145,7 @@ def test_what_is_no_record_is_left_out(both: FlaskClient, root: Path, content: b
 def test_more_than_fits_into_an_answer_is_refused_with_a_way_out(
     both: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.routes.run.comparison.MOST_BYTES", 2000)
+    monkeypatch.setattr("api.routes.run.comparison.MAX_BYTES", 2000)
     url = f"/statistics/compare?runs={RUN_ID},{OTHER}"
 
     answer = both.get(f"{url}&names=per_rank")

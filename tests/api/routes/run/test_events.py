@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.events import stream
 from api.events.broadcaster import READABLE, UNREADABLE, broadcasters_of
-from api.events.messages import PAGE
-from api.events.stream import ENDS, FOREIGN
+from api.events.messages import PAGE_SIZE
+from api.events.stream import ENDS, UNKNOWN_ID
 from service.api_types import CommandAnswer
 from service.commands import CommandState, Kind
 from service.config.settings import RunConfig
@@ -164,7 +164,7 @@ def test_an_id_that_is_not_known_begins_with_the_present(
         store.events.add(RUN_ID, 1, "paused", {})
         follower.await_kind("event")
 
-    assert follower.comments == [FOREIGN, ENDS]
+    assert follower.comments == [UNKNOWN_ID, ENDS]
     assert "log" not in follower.kinds()
 
 
@@ -183,7 +183,7 @@ def test_a_wrong_parameter_is_refused(client: FlaskClient, store: Store, query: 
 
 
 def test_more_log_points_than_can_be_replayed_are_named_instead(follow: Follow, store: Store) -> None:
-    log(store, *range(5000, 5000 + stream.MOST_REPLAYED))
+    log(store, *range(5000, 5000 + stream.MAX_REPLAYED_POINTS))
     with follow(f"last_event_id=0-0-{RUN_ID}") as follower:
         gap = follower.await_kind("gap")
         follower.await_kind("state")
@@ -198,7 +198,7 @@ def test_more_log_points_than_can_be_replayed_are_named_instead(follow: Follow, 
 
 def test_a_gap_is_nothing_to_who_wants_no_log_points(follow: Follow, store: Store) -> None:
     store.events.add(RUN_ID, 0, "started", {})  # after which all steps are walked again
-    log(store, *range(5000, 5000 + stream.MOST_REPLAYED + PAGE))
+    log(store, *range(5000, 5000 + stream.MAX_REPLAYED_POINTS + PAGE_SIZE))
     with follow(f"kinds=record,state&last_event_id=0-0-{RUN_ID}") as follower:
         follower.await_kind("state")
 
@@ -220,7 +220,7 @@ def test_without_a_run_there_is_nothing_to_follow(client: FlaskClient) -> None:
     answer = client.get("/events")
 
     assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/no-run")
-    assert broadcasters_of(client.application).taken == 0
+    assert broadcasters_of(client.application).slots_in_use == 0
 
 
 def is_archived(root: Path) -> bool:
@@ -279,7 +279,7 @@ def test_a_stream_goes_on_while_another_process_writes_all_the_time(
     follow: Follow, store: Store, root: Path, eventually: Eventually
 ) -> None:
     """Nothing is lost or doubled between what is read from the store at first and what is handed out later."""
-    is_over = threading.Event()
+    has_ended = threading.Event()
 
     def write() -> None:
         own = Store(root / "leitstand.db", keep_open=True)
@@ -287,7 +287,7 @@ def test_a_stream_goes_on_while_another_process_writes_all_the_time(
             own.events.add(RUN_ID, number, "set", {"number": number})
             own.series.add(RUN_ID, [SeriesRow(10_000 + number, time.time(), {"total_loss_value": 1.0})])
         own.close()
-        is_over.set()
+        has_ended.set()
 
     writer = threading.Thread(target=write)
     with ExitStack() as streams:
@@ -298,7 +298,7 @@ def test_a_stream_goes_on_while_another_process_writes_all_the_time(
             follower.await_kind("log", 300)
         writer.join()
 
-    assert is_over.is_set()
+    assert has_ended.is_set()
     for follower in followers:
         assert [event["details"]["number"] for event in follower.of("event")] == list(range(300))
         points = [point["step"] for point in follower.of("log") if point["step"] >= 10_000]

@@ -61,7 +61,7 @@ def test_what_is_no_text_is_replaced(client: FlaskClient, log: Path) -> None:
 def test_wherever_pieces_are_cut_the_lines_are_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, piece_bytes: int, count: int
 ) -> None:
-    monkeypatch.setattr(log_tail, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(log_tail, "CHUNK_BYTES", piece_bytes)
     lines = [f"{'x' * (number % 5)}" for number in range(40)]
     path = tmp_path / "log"
     path.write_text("\n".join(lines) + ending)
@@ -78,7 +78,7 @@ def test_of_a_huge_log_only_the_end_is_read(log: Path, monkeypatch: pytest.Monke
         file.write(b"\nthe end\n")
 
     assert client.get("/logs?tail=1").data == b"the end\n"
-    assert len(client.get("/logs?tail=5").data) == log_tail.MOST_BYTES
+    assert len(client.get("/logs?tail=5").data) == log_tail.MAX_BYTES
 
 
 def test_a_rotated_log_is_read_anew(client: FlaskClient, log: Path) -> None:

@@ -88,8 +88,8 @@ def loss_at(step: int) -> float:
 def test_a_long_history_is_refused_with_a_way_out(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.routes.run.series.MOST_POINTS", 30)
-    monkeypatch.setattr("api.routes.run.series.BATCH", 7)
+    monkeypatch.setattr("api.routes.run.series.MAX_POINTS", 30)
+    monkeypatch.setattr("api.routes.run.series.BATCH_SIZE", 7)
 
     answer = client.get("/series")
 
@@ -105,7 +105,7 @@ def test_however_the_store_is_asked_the_history_is_the_same(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     whole = client.get("/series").get_json()
-    monkeypatch.setattr("api.routes.run.series.BATCH", batch)
+    monkeypatch.setattr("api.routes.run.series.BATCH_SIZE", batch)
 
     assert client.get("/series").get_json() == whole
     assert client.get("/series?from=200&to=4000").get_json()["steps"] == list(range(200, 4001, LOG_EVERY))

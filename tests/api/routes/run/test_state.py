@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from api.runs.state import state_answer
+from api.runs.state_answer import state_answer
 from service.run.record import KEYS
 from service.run.state import RunState
 from service.store.store import RunRow, Store

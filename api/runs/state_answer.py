@@ -1,4 +1,4 @@
-"""The answer of `GET /state`: the live snapshot with the reported state, ages and rank rows."""
+"""Answer of `GET /state`: the live snapshot with the reported state and the ages of heartbeat and progress."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from service.run.record_schema import record_schema
 from service.run.state import RunState
 from service.store.store import RunRow
 
-_MAKES_STEPS = frozenset({RunState.RUNNING, RunState.STALLED})
+_TRAINING_STATES = frozenset({RunState.RUNNING, RunState.STALLED})
 FLAGS = ("training_active", "validation_running", "training_paused")
 
-_MAY_VALIDATE = _MAKES_STEPS | {RunState.PAUSED}
+_VALIDATING_STATES = _TRAINING_STATES | {RunState.PAUSED}
 
 
 def state_schema() -> dict[str, Any]:
-    """The JSON Schema of the answer: the record's keys, each null before the first log point, and the run's state."""
+    """Return the JSON Schema of the answer: the record's keys, null before the first log point, and the run's state."""
     record = record_schema()["properties"]
     snapshot = {key: {"anyOf": [record[key], {"type": "null"}]} for key in KEYS}
     number, text = {"type": "number", "minimum": 0}, {"type": "string"}
-    own = {
+    run_properties = {
         "run_state": {"type": "string", "enum": [state.value for state in RunState]},
         "run_reason": {"anyOf": [text, {"type": "null"}]},
         "age_seconds": {**number, "description": "seconds since the trainer's last sign of life"},
@@ -26,13 +26,13 @@ def state_schema() -> dict[str, Any]:
         "started_at": number,
         "step_live": {"type": "integer", "minimum": 0, "description": "the last step done; the keys may lag behind"},
     }
-    of_the_run = {"run_id": text, **{flag: {"type": "boolean"} for flag in FLAGS}}
-    properties = {**snapshot, **of_the_run, **own}
+    identity_properties = {"run_id": text, **{flag: {"type": "boolean"} for flag in FLAGS}}
+    properties = {**snapshot, **identity_properties, **run_properties}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def state_answer(run: RunRow, now: float) -> dict[str, Any]:
-    """One flat object at the Unix time `now`; the record's keys are None before the first log point."""
+    """Return the state as one flat object at the Unix time `now`; record keys are None before the first log point."""
     snapshot = run.snapshot or {}
     state = run.reported_state(now)
     return {
@@ -49,11 +49,11 @@ def state_answer(run: RunRow, now: float) -> dict[str, Any]:
 
 
 def _flags(run: RunRow, state: RunState) -> dict[str, bool]:
-    """The flags that must not lag behind: the snapshot may be a log point old, or left by a trainer that is gone."""
+    """Return the flags as they are now: the snapshot may be a log point old, or written by a trainer that has died."""
     snapshot = run.snapshot or {}
-    is_of_this_step = snapshot.get("step_current", -1) >= run.step
+    is_current = snapshot.get("step_current", -1) >= run.step
     return {
-        "training_active": state in _MAKES_STEPS,
-        "validation_running": bool(snapshot.get("validation_running")) and is_of_this_step and state in _MAY_VALIDATE,
+        "training_active": state in _TRAINING_STATES,
+        "validation_running": bool(snapshot.get("validation_running")) and is_current and state in _VALIDATING_STATES,
         "training_paused": state is RunState.PAUSED,
     }

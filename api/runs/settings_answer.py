@@ -1,4 +1,4 @@
-"""The answer of `GET /settings`: each live setting with its value in force, range and pending change."""
+"""Answer of `GET /settings`: each live setting with its value in force, range and pending change."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,32 +14,32 @@ from service.config.loader import plain_values
 from service.config.settings import rule_of
 from service.store.store import RunRow, Store
 
-Values = Mapping[str, int | float | bool | str]
+SettingValues = Mapping[str, int | float | bool | str]
 
 
 def settings_of(run: RunRow) -> LiveSettings:
-    """The settings of a run as the trainer last reported them."""
+    """Return the settings of a run as the trainer last reported them."""
     return LiveSettings.of_run(run.config, run.live)
 
 
 def has_perceptual(run: RunRow) -> bool:
-    """Whether the run computes the perceptual term: the trainer knows, and before it says so the settings do."""
-    wanted = settings_of(run).start.perceptual_weight > 0
-    return bool((run.facts or {}).get("has_perceptual", wanted))
+    """Whether the run computes the perceptual loss: as the trainer reported, or before that, as the settings imply."""
+    configured = settings_of(run).start.perceptual_weight > 0
+    return bool((run.facts or {}).get("has_perceptual", configured))
 
 
 def settings_representation(store: Store, run_id: str) -> Representation:
     """Build the answer of `GET /settings`, with its ETag; raises `ProblemError` (no-run)."""
-    # In this order: a change that ends between the two looks is in the second.
-    pending = _pending(store, run_id)
+    # The order matters: a change that ends between the two queries is then part of the second.
+    pending = _pending_changes(store, run_id)
     run = store.runs.get(run_id)
     if run is None:
         raise ProblemError("no-run", f"Run {run_id} is not in its store any more; look at /runs.")
-    content = jsonify(_answer(run, pending)).get_data()
+    content = jsonify(_settings_answer(run, pending)).get_data()
     return Representation(content, "application/json", hashlib.sha256(content).hexdigest())
 
 
-def _answer(run: RunRow, pending: list[PendingChange]) -> SettingsAnswer:
+def _settings_answer(run: RunRow, pending: list[PendingChange]) -> SettingsAnswer:
     live = settings_of(run)
     pins = {name: live.pins[name.lower()] for name in PINNABLE if name.lower() in live.pins}
     settings, start = {**plain_values(live.config), **pins}, plain_values(live.start)
@@ -48,13 +48,13 @@ def _answer(run: RunRow, pending: list[PendingChange]) -> SettingsAnswer:
         "changes": {name: settings[name] for name in live.changes},
         "pins": pins,
         "pending": pending,
-        "changeable": [_row(name, settings, start) for name in (*CHANGEABLE, *PINNABLE)],
+        "changeable": [_changeable_setting(name, settings, start) for name in (*CHANGEABLE, *PINNABLE)],
     }
 
 
-def _pending(store: Store, run_id: str) -> list[PendingChange]:
-    """The changes that are accepted and not carried out, in the order of their acceptance."""
-    found = [
+def _pending_changes(store: Store, run_id: str) -> list[PendingChange]:
+    """Return the changes that are accepted and not yet executed, in the order of acceptance."""
+    commands = [
         command
         for state in (CommandState.QUEUED, CommandState.RUNNING)
         for command in store.commands.find(run_id, state)
@@ -62,11 +62,11 @@ def _pending(store: Store, run_id: str) -> list[PendingChange]:
     ]
     return [
         {"command_id": command.id, "changes": dict(command.arguments), "apply_at_step": command.apply_at_step}
-        for command in sorted(found, key=lambda command: (command.created_at, command.id))
+        for command in sorted(commands, key=lambda command: (command.created_at, command.id))
     ]
 
 
-def _row(name: str, settings: Values, start: Values) -> ChangeableSetting:
+def _changeable_setting(name: str, settings: SettingValues, start: SettingValues) -> ChangeableSetting:
     return {
         "name": name,
         "value": settings[name],
