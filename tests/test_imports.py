@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import leitstand
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("service", "ddp", "api")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -23,8 +25,8 @@ FORBIDDEN = {
 
 ORDER = {
     "service": (
-        "service", "service.errors", "service.atomic_files", "service.api_types", "service.loss_terms", "service.config",
-        "service.commands",
+        "service", "service.errors", "service.imports", "service.atomic_files", "service.api_types",
+        "service.loss_terms", "service.config", "service.commands",
         "service.run", "service.store.tables", "service.store.schema_upgrade", "service.store.backends",
         "service.store.database", "service.store.rollups", "service.store.queries", "service.store", "service.alerts",
         "service.auth", "service.client", "service.launcher", "service.cli",
@@ -59,9 +61,8 @@ NEVER = {
 MOST_ENTRIES = 14
 """Files and folders in one folder, `__init__.py` left out: more are not taken in at a glance."""
 
-REGISTERING = {"service/cli/__init__.py", "api/routes/run/commands.py"}
-"""Modules with a loop that adds commands or routes to a group of their own, as a decorator would."""
-
+REGISTERING = {"api/routes/run/commands.py"}
+"""Modules with a loop that adds routes to a group of their own, as a decorator would."""
 
 HAND_ON = {"service/__init__.py", "service/client/__init__.py", "service/cli/__init__.py"}
 """Packages that hold more than a docstring: the version, `Client` for scripts, the command line's entry."""
@@ -194,14 +195,31 @@ def test_nothing_happens_on_import(path: Path) -> None:
     for node in ast.parse(path.read_text()).body:
         is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         is_registration = label(path) in REGISTERING and isinstance(node, ast.For)
-        is_guard = isinstance(node, ast.If) and "__name__" in ast.dump(node.test)
+        is_guard = isinstance(node, ast.If) and ast.unparse(node.test) in {"__name__ == '__main__'", "TYPE_CHECKING"}
         allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
         assert isinstance(node, allowed) or is_docstring or is_registration or is_guard, ast.unparse(node)
 
 
-def test_the_command_line_loads_neither_torch_nor_flask() -> None:
-    program = "import service.cli, sys; print(sorted({'torch', 'flask', 'numpy', 'ddp', 'api'} & set(sys.modules)))"
-
+def loaded_by(program: str, packages: set[str]) -> set[str]:
+    """Those of `packages` that a program leaves imported in a fresh interpreter."""
+    program += f"; import sys; print(*sorted({packages!r} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(answer.stdout.split())
 
-    assert answer.stdout == "[]\n"
+
+def loading(*names: str) -> str:
+    """A program that loads these commands of the command line."""
+    return f"from service.cli import leitstand; [leitstand.commands[name] for name in {names!r}]"
+
+
+def test_no_command_of_the_command_line_loads_torch_or_flask() -> None:
+    assert loaded_by(loading(*leitstand.commands), {"torch", "flask", "numpy", "ddp", "api"}) == set()
+
+
+def test_asking_a_server_does_not_wait_for_the_database_nor_starting_a_program_for_http() -> None:
+    packages = {"sqlalchemy", "requests"}
+
+    assert loaded_by("import service.cli", packages) == set()
+    assert loaded_by(loading("state", "validate", "events", "series", "stats"), packages) == {"requests"}
+    assert loaded_by(loading("train", "serve", "prepare", "token"), packages) == set()
+    assert loaded_by(loading("up", "doctor"), packages) == {"sqlalchemy"}

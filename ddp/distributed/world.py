@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ddp.distributed.eager import EagerDDP
 from ddp.distributed.environment import RankEnvironment, choose_device
 from ddp.distributed.status_store import LocalStatusStore, StatusStore, TcpStatusStore
 
@@ -101,7 +102,7 @@ class World:
         known = inspect.signature(DistributedDataParallel.__init__).parameters
         switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         without_buffers: dict[str, Any] = {switch: False}
-        return DistributedDataParallel(
+        return EagerDDP(
             model,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             gradient_as_bucket_view=share_buckets,

@@ -17,7 +17,7 @@ from ddp.control.command_poller import CommandPoller
 from ddp.control.command_queue import CommandQueue
 from ddp.recording.heartbeat import Heartbeat
 from ddp.recording.record_writer import RecordWriter, UnsavedRecord, Waiting
-from ddp.recording.store_writer import StoreWriter
+from ddp.recording.store_writer import StoreWriter, rank_row
 from ddp.recording.trackers.base import Tracker
 from ddp.validation.result import Preview
 from ddp.watchdog.watchdog import RankStatus, Stall
@@ -269,7 +269,7 @@ class Recorder:
             self._written_snapshot = snapshot
         if (statuses := self._rank_statuses) is not self._written_statuses:
             self._written_statuses = statuses
-            self._store.ranks.replace(self._run_id, [status.as_row(time.time()) for status in statuses])
+            self._store.ranks.replace(self._run_id, [rank_row(status, time.time()) for status in statuses])
 
     def _confirm(self, unsaved: UnsavedRecord, sha256: str) -> None:
         step, record = unsaved.step, unsaved.record

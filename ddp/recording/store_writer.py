@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ddp.watchdog.rank_status import RankStatus
+from service.store.queries.ranks import RankRow
 from service.store.store import Store, StoreUnavailableError
 
 LOG_POINTS_KEPT = 10_000
@@ -102,3 +104,19 @@ class StoreWriter:
         for writing in writings:
             self._writings.remove(writing)  # among the first
             self._log_points_out += writing.is_log_point
+
+
+def rank_row(status: RankStatus, now: float) -> RankRow:
+    """The store's row of a rank at the Unix time `now`."""
+    return RankRow(
+        rank=status.rank,
+        time=now - status.silent_seconds,
+        host=status.host,
+        pid=status.pid,
+        device=status.device,
+        stage=status.stage.value,
+        step=status.step,
+        stage_seconds=status.stage_seconds,
+        stack=status.stack,
+        stacked_at=None if status.stacked_seconds is None else now - status.stacked_seconds,
+    )

@@ -17,6 +17,7 @@ from ddp.metrics.piggyback import PiggybackModule
 from ddp.metrics.step_metrics import REDUCED, pack, pack_values
 from ddp.metrics.total_variation import total_variation
 from ddp.metrics.window import MetricsWindow
+from ddp.step.adamw import EagerAdamW
 from ddp.step.ema import EmaModel
 from ddp.step.out_of_memory import is_out_of_memory, largest_fitting_batch, out_of_memory_sentence
 from ddp.watchdog.stages import Stage, StageMarker
@@ -171,7 +172,7 @@ class _Part:
         self.lr, self.gt = lr, gt
 
 
-def _optimizer(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.AdamW:
+def _optimizer(groups: list[dict[str, Any]], config: RunConfig) -> EagerAdamW:
     for group in groups:
         group.setdefault("lr_factor", 1.0)
-    return torch.optim.AdamW(groups, lr=config.max_lr, weight_decay=config.weight_decay, fused=config.fused_adamw)
+    return EagerAdamW(groups, lr=config.max_lr, weight_decay=config.weight_decay, fused=config.fused_adamw)

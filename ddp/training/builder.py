@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import QueueListener
+from typing import TYPE_CHECKING
 
 from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer, Stateful
@@ -19,10 +20,7 @@ from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.log_files import also_to_file
 from ddp.recording.null_recorder import NullRecorder
-from ddp.recording.recorder import Recorder
-from ddp.recording.registration import RunRegistration, register_run
 from ddp.recording.trackers.select import open_tracker
-from ddp.recording.trainer_stats import TrainerStatsSource
 from ddp.step.batches import BatchStream
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.progress import Progress
@@ -39,6 +37,9 @@ from service.config.settings import RunConfig
 from service.errors import DatasetError, RunDirectoryError, UserError
 from service.run.directory import Claim, RunDirectory, claim, write_config
 from service.run.record import Record
+
+if TYPE_CHECKING:
+    from ddp.recording.recorder import Recorder
 
 RESTART_PATIENCE_SECONDS = 60.0
 SHAPE = ("workload", "n_feats", "n_blocks", "n_frames", "scale")
@@ -172,8 +173,8 @@ def watchdog_running(parts: TrainerComponents) -> Iterator[None]:
         world.status_store(),
         place,
         stall_seconds=lambda: parts.run_status.config.stall_seconds,
-        report=recorder.show_ranks if isinstance(recorder, Recorder) else None,
-        on_stall=recorder.note_stall if isinstance(recorder, Recorder) else None,
+        report=None if isinstance(recorder, NullRecorder) else recorder.show_ranks,
+        on_stall=None if isinstance(recorder, NullRecorder) else recorder.note_stall,
     )
     watchdog.start()
     try:
@@ -205,7 +206,7 @@ def _open_recorder(
     command_queue: CommandQueue,
     workload: Workload,
     checkpointer: Checkpointer,
-) -> Recorder | NullRecorder:
+) -> "Recorder | NullRecorder":
     """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
     recorder: Recorder | None = None
     problem: UserError | None = None
@@ -231,7 +232,12 @@ def _make_recorder(
     command_queue: CommandQueue,
     workload: Workload,
     checkpointer: Checkpointer,
-) -> Recorder:
+) -> "Recorder":
+    # Only here, because they bring SQLAlchemy along, which no other rank needs.
+    from ddp.recording.recorder import Recorder
+    from ddp.recording.registration import RunRegistration, register_run
+    from ddp.recording.trainer_stats import TrainerStatsSource
+
     config, directory, progress = loaded.config, RunDirectory(loaded.config.data_root), run_status.progress
     registration = RunRegistration(run_id, write_config(directory, loaded), progress.step)
     store, before = register_run(config, registration)
@@ -248,7 +254,7 @@ def _make_recorder(
     return recorder
 
 
-def _say_start(recorder: Recorder | NullRecorder, world: World, workload: Workload, progress: Progress) -> None:
+def _say_start(recorder: "Recorder | NullRecorder", world: World, workload: Workload, progress: Progress) -> None:
     logger.info(
         "%s at step %d: %d ranks on %s, %d training samples, %d validation images.",
         "Resuming" if progress.step else "Starting",

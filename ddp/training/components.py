@@ -1,6 +1,7 @@
 """What a trainer is made of. Built in `ddp/training/builder.py`."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer
@@ -10,7 +11,6 @@ from ddp.distributed.world import World
 from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import NullRecorder
-from ddp.recording.recorder import Recorder
 from ddp.step.batches import BatchStream
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.stepper import Stepper
@@ -19,6 +19,9 @@ from ddp.training.snapshot import SnapshotBuilder
 from ddp.watchdog.stages import StageMarker
 from ddp.workload import Workload
 from service.run.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from ddp.recording.recorder import Recorder  # with it SQLAlchemy, which rank 0 alone needs
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class TrainerComponents:
     window: MetricsWindow
     snapshot_builder: SnapshotBuilder
     control: RankAgreement
-    recorder: Recorder | NullRecorder
+    recorder: "Recorder | NullRecorder"
     checkpointer: Checkpointer
     marker: StageMarker
     leave: ShutdownRequest

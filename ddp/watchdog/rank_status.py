@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ddp.watchdog.stages import Stage
-from service.store.queries.ranks import RankRow
 
 LONGEST_GAP_SECONDS = 3.0
 """Between two readings no rank is silent for longer: the time in which rank 0 itself was frozen is not theirs."""
@@ -57,21 +56,6 @@ class RankStatus:
     silent_seconds: float
     stack: str | None
     stacked_seconds: float | None  # ago
-
-    def as_row(self, now: float) -> RankRow:
-        """The store's row at the Unix time `now`."""
-        return RankRow(
-            rank=self.rank,
-            time=now - self.silent_seconds,
-            host=self.host,
-            pid=self.pid,
-            device=self.device,
-            stage=self.stage.value,
-            step=self.step,
-            stage_seconds=self.stage_seconds,
-            stack=self.stack,
-            stacked_at=None if self.stacked_seconds is None else now - self.stacked_seconds,
-        )
 
 
 @dataclass

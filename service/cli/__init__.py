@@ -13,24 +13,28 @@ from io import TextIOWrapper
 import click
 
 from service import __version__
-from service.cli import control, doctor, events, series, show, start, stats, token
+from service.cli.lazy_commands import LazyCommands
 from service.errors import UserError
 
-INTERRUPTED = 130
+OUTPUT_FAILED, INTERRUPTED = 1, 130
+
+_PLACES = {
+    "start": ("train", "serve", "prepare"),
+    "control": ("validate", "pause", "resume", "checkpoint", "stop", "rollback", "cancel", "settings"),
+    "show": ("state", "runs", "commands", "ranks", "alerts", "log", "checkpoints"),
+}
+_COMMANDS = {
+    **{name: f"service.cli.{module}:{name}" for module, names in _PLACES.items() for name in names},
+    **{name: f"service.cli.{name}:{name}" for name in ("up", "events", "stats", "series", "token", "doctor")},
+    "set": "service.cli.control:set_settings",
+}
+"""Where each command is: `module:attribute`."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(commands=LazyCommands(_COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="leitstand", message="%(prog)s %(version)s")
 def leitstand() -> None:
     """The control room for training video super-resolution networks."""
-
-
-for _command in (
-    start.up, start.train, start.serve, *control.COMMANDS, show.state, show.runs, show.commands, show.ranks,
-    show.alerts, events.events, show.log, stats.stats, series.series, show.checkpoints, start.prepare,
-    token.token, doctor.doctor,
-):  # fmt: skip
-    leitstand.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # What could not be written would be tried once more at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         click.echo(f"Error: The output cannot be written ({error.strerror}).", err=True)
-        code = control.FAILED
+        code = OUTPUT_FAILED
     sys.exit(code)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from service.api_types import ChangeableSetting, CommandAnswer, SettingsAnswer
-from service.cli.options import as_json_text, json_option, server_options
+from service.cli.options import as_json_text, json_option
+from service.cli.server_options import server_options
 from service.cli.tables import table
 from service.client.client import Client, is_final
 from service.commands import LATEST, CommandState, Kind, acceptance_sentence, outcome_sentence
@@ -104,13 +105,12 @@ def settings(client: Client, as_json: bool) -> None:
     click.echo(as_json_text(answer) if as_json else settings_table(answer))
 
 
-COMMANDS = (
-    *(_command_for(kind) for kind in (Kind.VALIDATE, Kind.PAUSE, Kind.RESUME, Kind.CHECKPOINT, Kind.STOP)),
-    _command_for(Kind.SET, [click.argument("pairs", metavar="KEY=VALUE...", nargs=-1, required=True)], _changes),
-    _command_for(Kind.ROLLBACK, [click.argument("checkpoint", default=LATEST)]),
-    cancel,
-    settings,
+validate, pause, resume = _command_for(Kind.VALIDATE), _command_for(Kind.PAUSE), _command_for(Kind.RESUME)
+checkpoint, stop = _command_for(Kind.CHECKPOINT), _command_for(Kind.STOP)
+set_settings = _command_for(
+    Kind.SET, [click.argument("pairs", metavar="KEY=VALUE...", nargs=-1, required=True)], _changes
 )
+rollback = _command_for(Kind.ROLLBACK, [click.argument("checkpoint", default=LATEST)])
 
 
 def settings_table(answer: SettingsAnswer) -> str:

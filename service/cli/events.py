@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from service.cli.options import json_option, needs_escapes, server_options
+from service.cli.options import json_option, needs_escapes
+from service.cli.server_options import server_options
 from service.cli.tables import moment, number
 from service.client.client import Client, LiveEvent
 from service.commands import outcome_sentence

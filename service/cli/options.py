@@ -1,5 +1,6 @@
-"""Options that several commands share: where settings come from, and which server to talk to."""
+"""What several commands share: options for settings, ranks and JSON, and the name of the person who asks."""
 
+import getpass
 import json
 import os
 import sys
@@ -9,11 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from service.client.client import DEFAULT_URL, Client
 from service.errors import UserError
-from service.launcher.key_commands import login_name
 from service.launcher.programs import SettingsSource
 
 Command = Callable[..., Any]
@@ -29,48 +27,6 @@ def settings_options(function: Command) -> Command:
         return function(source=SettingsSource(config, overrides), **others)
 
     return with_source
-
-
-_SERVER_OPTIONS = (
-    click.option("--url", envvar="LEITSTAND_URL", default=DEFAULT_URL, show_default=True, help="Address of the API."),
-    click.option("--token", envvar="LEITSTAND_TOKEN", help="Token of the API; better given as LEITSTAND_TOKEN."),
-    click.option("--token-file", type=click.Path(path_type=Path), help="File that holds the token alone."),
-    click.option("--run", envvar="LEITSTAND_RUN", metavar="RUN", help="The run that is meant, if not the default."),
-    click.option(
-        "--ca", envvar="LEITSTAND_CA", type=click.Path(path_type=Path), metavar="FILE",
-        help="Certificates to check a server with TLS against.",
-    ),
-)  # fmt: skip
-
-
-def server_options(function: Command) -> Command:
-    """Adds --url, --token, --token-file, --run and --ca; the command gets an open client as `client`."""
-
-    @wraps(function)
-    def with_client(
-        url: str, token: str | None, token_file: Path | None, run: str | None, ca: Path | None, **others: Any
-    ) -> Any:
-        known = token if token_file is None else _token_in(token_file)
-        with Client(url, known, run, ca_file=ca, actor=login_name(), source="cli") as client:
-            return function(client=client, **others)
-
-    command: Command = with_client
-    for option in reversed(_SERVER_OPTIONS):
-        command = option(command)
-    return command
-
-
-def _token_in(path: Path) -> str:
-    """The token in a file. Raises `UserError` when there is none; one on the command line contradicts it."""
-    if click.get_current_context().get_parameter_source("token") is ParameterSource.COMMANDLINE:
-        raise UserError("--token and --token-file exclude each other; give one.")
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The token file {path} cannot be read ({error}); give another with --token-file.") from None
-    if not token:
-        raise UserError(f"The token file {path} is empty; write the token into it.")
-    return token
 
 
 def ranks_options(function: Command) -> Command:
@@ -129,3 +85,11 @@ def needs_escapes() -> bool:
 def become(command: tuple[str, ...], environment: Any) -> None:
     """Replace this process by the command: signals and exit code are then the command's own."""
     os.execvpe(command[0], list(command), dict(environment))
+
+
+def login_name() -> str:
+    """The name of the person who started this process, as far as the system knows it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in many containers
+        return "unnamed"

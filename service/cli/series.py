@@ -3,7 +3,8 @@
 import click
 
 from service.api_types import Envelope, EnvelopeSeries, Series
-from service.cli.options import as_json_text, json_option, server_options
+from service.cli.options import as_json_text, json_option
+from service.cli.server_options import server_options
 from service.cli.tables import moment, number, table
 from service.client.client import Client
 

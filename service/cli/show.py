@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from service.api_types import CommandAnswer, RankEntry, RunEntry
-from service.cli.options import as_json_text, json_option, server_options
+from service.cli.options import as_json_text, json_option
+from service.cli.server_options import server_options
 from service.cli.stats import show_unreadable
 from service.cli.tables import MISSING, duration, moment, number, pairs, size, table
 from service.client.artifacts import PAGE_SIZE

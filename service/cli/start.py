@@ -1,7 +1,6 @@
-"""`leitstand up`, `train`, `serve`, `prepare`: the commands that start processes on this machine."""
+"""`leitstand train`, `serve`, `prepare`: the commands that become another program of this machine."""
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -10,71 +9,16 @@ from service.auth.hosts import require_safe_address
 from service.cli.options import become, ranks_options, settings_options
 from service.config.settings import RunConfig
 from service.errors import SettingError
-from service.launcher.key_commands import login_name
 from service.launcher.ports import address_text, require_free_port
 from service.launcher.programs import (
-    Program,
     SettingsSource,
     api_program,
     count_ranks,
-    holds_patches,
     preparation_program,
     require_patches,
     trainer_program,
 )
-from service.launcher.supervisor import Plan, Supervisor
-from service.run.directory import RunDirectory, require_writable
 from service.run.discovery import RunFolders, overrides_for
-from service.store.store import store_location
-
-
-@click.command
-@ranks_options
-@click.option("--fresh", is_flag=True, help="Archive the run in DATA_ROOT and begin a new one; otherwise it goes on.")
-@click.option("--leave", is_flag=True, help="End when the training has ended, at a terminal too.")
-@settings_options
-def up(source: SettingsSource, ranks: str, restarts: int, fresh: bool, leave: bool) -> int:
-    """Train and serve on this machine.
-
-    Makes the patch set first where DATASET_ROOT holds none. The keys v, p, c and q steer from this terminal; Ctrl-C
-    ends everything in order.
-    """
-    config = source.load(os.environ).config
-    plan = _plan(source, config, ranks, restarts, fresh=fresh, serve_on=sys.stdin.isatty() and not leave)
-    return Supervisor(plan, click.echo).run()
-
-
-def _plan(source: SettingsSource, config: RunConfig, ranks: str, restarts: int, *, fresh: bool, serve_on: bool) -> Plan:
-    """Check all that can be checked before anything starts; raises `UserError`."""
-    require_safe_address(config)
-    require_free_port(config.api_host, config.api_port)
-    require_writable(config.data_root)
-    directory = RunDirectory(config.data_root)
-    start = "--fresh" if fresh else "--resume"
-    return Plan(
-        trainer=trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts),
-        api=api_program(source, os.environ),
-        preparation=_preparation(config),
-        store=store_location(config),
-        log=directory.log,
-        url=address_text(config.api_host, config.api_port),
-        actor=login_name(),
-        serve_on=serve_on,
-        run_id=directory.run_id if config.store_url else None,
-    )
-
-
-def _preparation(config: RunConfig) -> Program | None:
-    """What makes the patch set, or None where there is one. A set of the same videos is left as it is, quickly."""
-    if config.video_root:
-        click.echo(f"Patch set in DATASET_ROOT {config.dataset_root} from the videos in {config.video_root}:")
-    elif not holds_patches(config.dataset_root):
-        click.echo(
-            f"DATASET_ROOT {config.dataset_root} holds no patch set yet: making one from clips {config.clips!r}."
-        )
-    else:
-        return None
-    return preparation_program(config, os.environ)
 
 
 @click.command

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import click
 
 from service.api_types import ComparedRecord, RecordEntry, RecordList, UnreadableFile
-from service.cli.options import as_json_text, json_option, server_options
+from service.cli.options import as_json_text, json_option
+from service.cli.server_options import server_options
 from service.cli.tables import MISSING, Columns, moment, number, pairs, table
 from service.client.artifacts import Format
 from service.client.client import Client

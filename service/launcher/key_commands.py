@@ -1,6 +1,5 @@
 """Commands from the keyboard of the launcher: straight into the store, so that they work while the API is down."""
 
-import getpass
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,11 +89,3 @@ class KeyCommands:
             if command.kind in {Kind.PAUSE, Kind.RESUME} and command.apply_at_step is None:
                 return Kind.RESUME if command.kind is Kind.PAUSE else Kind.PAUSE
         return Kind.RESUME if run.state is RunState.PAUSED else Kind.PAUSE
-
-
-def login_name() -> str:
-    """The name of the person who started this process, as far as the system knows it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in many containers
-        return "unnamed"

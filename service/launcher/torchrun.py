@@ -16,6 +16,8 @@ import signal
 import sys
 from typing import Any
 
+from service.imports import without_collection
+
 LAUNCHER = "torch.distributed.run"
 AGENT = "torch.distributed.elastic.agent.server.local_elastic_agent"
 ANSWERS = frozenset({2, 143})
@@ -44,7 +46,8 @@ def _restart_only_after_accidents() -> None:
 
     The agent has no public place for this; where its private parts are named otherwise, it restarts as it always did.
     """
-    agent = importlib.import_module(AGENT).LocalElasticAgent
+    with without_collection():  # this imports torch, and with it nearly all that torchrun needs
+        agent = importlib.import_module(AGENT).LocalElasticAgent
     look = agent._monitor_workers
 
     def look_and_judge(self: Any, *arguments: Any, **named: Any) -> Any:

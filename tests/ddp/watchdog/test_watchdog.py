@@ -251,15 +251,6 @@ def test_the_age_of_a_stack_includes_the_silence_after_it(now: list[float]) -> N
     assert (second.stack, second.stacked_seconds) == (None, None)
 
 
-def test_a_row_of_the_store_dates_everything_by_rank_0s_clock() -> None:
-    seen = RankStatus(1, "gpu-07", 101, "cuda:1", Stage.ALL_REDUCE, 512, 61.0, 2.0, "line\n", 2.5)
-
-    row = seen.as_row(now=1000.0)
-
-    assert (row.rank, row.time, row.stage, row.stage_seconds) == (1, 998.0, "all-reduce", 61.0)
-    assert (row.stack, row.stacked_at) == ("line\n", 997.5)
-
-
 # The stack
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import exit_code
-from service.cli import start as up_module
+from service.cli import up as up_module
 from service.launcher.supervisor import Plan
 
 

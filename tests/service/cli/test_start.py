@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.cli import exit_code
-from service.cli import start as up_module
+from service.cli import up as up_module
 from service.launcher.supervisor import Plan
 from service.store.store import Store
 

@@ -1,13 +1,12 @@
 """Keys that become commands in the store."""
 
-import getpass
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.commands import CommandState, Kind, outcome_sentence
-from service.launcher.key_commands import LEGEND, KeyCommands, login_name
+from service.launcher.key_commands import LEGEND, KeyCommands
 from service.run.directory import RunDirectory
 from service.run.state import RunState
 from service.store.store import Store
@@ -170,20 +169,6 @@ def test_the_run_of_an_earlier_trainer_is_not_taken_for_this_ones(store: Store, 
 
 def test_without_a_store_there_is_no_run(key_commands: KeyCommands) -> None:
     assert key_commands.run_since(0.0) is None
-
-
-def test_the_login_name_is_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert login_name() == getpass.getuser()
-
-
-@pytest.mark.parametrize("error", [KeyError("uid"), OSError("no user")])
-def test_a_user_id_without_a_name_is_unnamed(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def nameless() -> str:
-        raise error
-
-    monkeypatch.setattr(getpass, "getuser", nameless)
-
-    assert login_name() == "unnamed"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""One rank of a training, from its arguments to its exit code; `python -m ddp` runs it."""
+
+import argparse
+import logging
+import os
+import sys
+from logging.handlers import QueueListener
+from pathlib import Path
+
+from ddp.control.shutdown import EXIT_CODE, ShutdownRequest, die_of_signals
+from ddp.distributed.environment import RankEnvironment, rank_environment
+from ddp.distributed.world import World, is_loss_of_peer
+from ddp.recording.log_files import console_log
+from ddp.recording.trackers.select import require_extras
+from ddp.training.builder import Start, build_components, claimed_run_directory, open_workload, watchdog_running
+from ddp.training.components import TrainerComponents
+from ddp.training.trainer import Trainer
+from service.config.loader import load_config
+from service.errors import MemoryShortageError, UserError
+from service.run.state import LEFT_BY_SIGNAL, RunState
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run this rank to its end; returns the exit code."""
+    place = rank_environment()
+    die_of_signals()
+    with console_log(place) as listener:
+        try:
+            return run_rank(place, parse_arguments(), listener)
+        except UserError as error:
+            if place.is_main or isinstance(error, MemoryShortageError):
+                sys.stderr.write(f"Error: {error}\n")
+            return error.exit_code
+        except Exception as error:  # the boundary of the process: everything unexpected is logged with its traceback
+            if is_loss_of_peer(error):
+                logger.error("Rank %d ends, because another rank is gone.", place.rank)  # noqa: TRY400 - all is said
+            else:
+                logger.exception("Rank %d failed.", place.rank)
+            return 1
+
+
+def parse_arguments() -> Start:
+    """The command line and the settings. Raises `UserError`."""
+    parser = argparse.ArgumentParser(prog="torchrun -m ddp", description="Train one network on all ranks.")
+    parser.add_argument("--config", type=Path, help="settings file (TOML)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
+    parser.add_argument("--resume", action="store_true", help="continue the run in DATA_ROOT, if there is one")
+    parser.add_argument("--fresh", action="store_true", help="archive the run in DATA_ROOT and start anew")
+    given = parser.parse_args()
+    if given.resume and given.fresh:
+        raise UserError("--resume and --fresh contradict each other: give one of them.")
+    return Start(load_config(given.config, given.set, os.environ), given.resume, given.fresh)
+
+
+def run_rank(place: RankEnvironment, start: Start, listener: QueueListener) -> int:
+    """Meet the other ranks, open the data, take possession of the run directory, train."""
+    config = start.loaded.config
+    world = World.join(place, config.device, config.threads_per_rank)
+    try:
+        require_extras(world, config)
+        workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
+        leave = ShutdownRequest()
+        leave.install()
+        with claimed_run_directory(world, start, listener) as run_id:
+            word = world.restart_note()
+            if word == LEFT_BY_SIGNAL:
+                return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave
+            parts = build_components(world, start, run_id, leave, workload)
+            # A restart after an accident does not end a pause; a person who starts the run again does.
+            parts.run_status.is_paused = word == RunState.PAUSED
+            return train(parts)
+    finally:
+        world.leave()
+
+
+def train(parts: TrainerComponents) -> int:
+    """Train to the end and say how it ended; returns the exit code."""
+    run_status, recorder = parts.run_status, parts.recorder
+    try:
+        with watchdog_running(parts):
+            ending = Trainer(parts).run()
+    except BaseException as error:
+        parts.checkpointer.close()  # what is on its way to the disk is whole yet
+        close_after(error, parts)
+        raise
+    if run_status.is_leaving and parts.world.is_main:
+        parts.world.leave_restart_note(LEFT_BY_SIGNAL)
+    parts.checkpointer.close()
+    recorder.close(ending, LEFT_BY_SIGNAL if run_status.is_leaving else None)
+    return EXIT_CODE if run_status.is_leaving else 0
+
+
+def close_after(error: BaseException, parts: TrainerComponents) -> None:
+    """Say why the run failed; nothing, if the launcher will start all ranks again."""
+    world = parts.world
+    if isinstance(error, UserError):
+        world.publish_failure(str(error))
+        parts.recorder.close(RunState.FAILED, str(error))
+    elif is_loss_of_peer(error) and (reason := world.published_failure()):
+        parts.recorder.close(RunState.FAILED, reason)
+    elif world.restarts_left > 0:
+        parts.recorder.close_for_restart()
+    else:
+        parts.recorder.close(RunState.FAILED, f"{type(error).__name__}: {error}")
