@@ -113,7 +113,7 @@ class Guard:
         match = _HOST.fullmatch(host)
         if match is None:
             return False
-        name = plain_name(match.group(1))
+        name = normalized_name(match.group(1))
         return name in self._host_names if self._host_names else is_loopback(name)
 
     def _authenticate(self, address: str) -> Token:
@@ -130,7 +130,7 @@ class Guard:
         try:
             # WSGI decodes header bytes as Latin-1.
             secret = credentials.strip().encode("latin-1", "replace")
-            token = self._tokens.find(secret, with_chosen=wrong_tokens.has_capacity(address))
+            token = self._tokens.find(secret, include_configured=wrong_tokens.has_capacity(address))
         except TokenFileError:
             raise ProblemError(
                 "tokens-unavailable", "The server's file of tokens cannot be used; its log says why."
