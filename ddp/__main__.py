@@ -8,7 +8,7 @@ ready to resume; 1 anything else.
 
 import sys
 
-from service.imports import without_collection
+from service.launcher.imports import without_collection
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ import signal
 import sys
 from typing import Any
 
-from service.imports import without_collection
+from service.launcher.imports import without_collection
 
 LAUNCHER = "torch.distributed.run"
 AGENT = "torch.distributed.elastic.agent.server.local_elastic_agent"

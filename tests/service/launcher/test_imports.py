@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.imports import without_collection
+from service.launcher.imports import without_collection
 
 
 @pytest.fixture(autouse=True)
