@@ -1,4 +1,4 @@
-"""Builds the parts of one rank's trainer from settings, in the order in which they need each other."""
+"""Builds the components of one rank's trainer from settings, in the order in which they need each other."""
 
 import hashlib
 import logging
@@ -105,7 +105,7 @@ def open_workload(world: World, config: RunConfig) -> Workload:
 
 
 def build_components(
-    world: World, start: Start, run_id: str, leave: ShutdownRequest, workload: Workload
+    world: World, start: Start, run_id: str, shutdown: ShutdownRequest, workload: Workload
 ) -> TrainerComponents:
     """Network, optimizer, controller, recorder …; resumes when the run directory holds a saved state."""
     config = start.loaded.config
@@ -136,7 +136,9 @@ def build_components(
     checkpointer = Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, saved_parts)
     records = _resume(world, checkpointer, run_status, controller)
     command_queue = CommandQueue()
-    control = RankAgreement(world, command_queue, lambda: leave.is_set, first_check_step=run_status.progress.step + 1)
+    agreement = RankAgreement(
+        world, command_queue, lambda: shutdown.is_set, first_check_step=run_status.progress.step + 1
+    )
     recorder = _open_recorder(world, start, run_id, run_status, command_queue, workload, checkpointer)
     recorder.adopt_records(records)
     if world.is_main:
@@ -153,25 +155,25 @@ def build_components(
         nonfinite_steps=nonfinite_steps,
         window=window,
         snapshot_builder=snapshot_builder,
-        control=control,
+        agreement=agreement,
         recorder=recorder,
         checkpointer=checkpointer,
         marker=marker,
-        leave=leave,
+        shutdown=shutdown,
         run_status=run_status,
     )
 
 
 @contextmanager
-def watchdog_running(parts: TrainerComponents) -> Iterator[None]:
+def watchdog_running(components: TrainerComponents) -> Iterator[None]:
     """Within it, this rank says what it is doing, and rank 0 names who holds the others up."""
-    world, recorder = parts.world, parts.recorder
+    world, recorder = components.world, components.recorder
     place = (world.rank, world.host, str(world.device))
     watchdog = Watchdog(
-        parts.marker,
+        components.marker,
         world.status_store(),
         place,
-        stall_seconds=lambda: parts.run_status.config.stall_seconds,
+        stall_seconds=lambda: components.run_status.config.stall_seconds,
         report=recorder.show_ranks if isinstance(recorder, Recorder) else None,
         on_stall=recorder.note_stall if isinstance(recorder, Recorder) else None,
     )
