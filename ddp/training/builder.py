@@ -114,7 +114,7 @@ def build_components(
     stepper = Stepper(world, config, workload, marker)
     seed_rng(config.seed + 1 + world.rank)  # the weights are alike on all ranks, dropout is not
     run_status = RunStatus(Progress(), LiveSettings(config, {}))
-    controller = Controller.of(config, has_perceptual=workload.has_perceptual)
+    controller = Controller.of(run_status.config, has_perceptual=workload.has_perceptual)
     metrics_buffer, nonfinite_steps, window = (
         StepMetricsBuffer(world.device, config.adapt_every),
         NonFiniteSteps(),
