@@ -11,7 +11,7 @@ from ddp.adaptive.controller import Controller
 from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.world import World
 from ddp.training.builder import Start, build_components, watchdog_running
-from ddp.training.components import TrainerComponents
+from ddp.training.components import TrainerComponents, build_trainer
 from ddp.training.trainer import Trainer
 from ddp.workload import Share
 from service.config.loader import LoadedConfig
@@ -61,19 +61,19 @@ def make_optimizer(config: RunConfig, workload: Synthetic, model: nn.Module) -> 
 
 
 @contextmanager
-def parts_at_work(world: World, config: RunConfig, workload: Synthetic) -> Iterator[TrainerComponents]:
-    """The parts of a whole trainer, its recorder writing a real store and its watchdog watching."""
+def components_at_work(world: World, config: RunConfig, workload: Synthetic) -> Iterator[TrainerComponents]:
+    """The components of a whole trainer, its recorder writing a real store and its watchdog watching."""
     start = Start(LoadedConfig(config, {}), resume=False, fresh=False)
-    parts = build_components(world, start, "bench", ShutdownRequest(), workload)
-    with watchdog_running(parts):
-        parts.window.clock.restart()
-        yield parts
-    parts.checkpointer.close()
-    parts.recorder.close(RunState.STOPPED)
+    components = build_components(world, start, "bench", ShutdownRequest(), workload)
+    with watchdog_running(components):
+        components.window.clock.restart()
+        yield components
+    components.checkpointer.close()
+    components.recorder.close(RunState.STOPPED)
 
 
 @contextmanager
 def trainer_at_work(world: World, config: RunConfig, workload: Synthetic) -> Iterator[Trainer]:
     """A whole trainer."""
-    with parts_at_work(world, config, workload) as parts:
-        yield Trainer(parts)
+    with components_at_work(world, config, workload) as components:
+        yield build_trainer(components)

@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node=2 -m bench.stall [--model demo|large] [--saves N]
 
-The time that `StepBoundary.save` keeps the training thread (gathering random generators, copying the state) against the
+The time that `Checkpoints.save` keeps the training thread (gathering random generators, copying the state) against the
 median step, and the steps made while the writer's thread is at work against those before.
 """
 
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.blocks import load_text
-from bench.loops import NEVER, parts_at_work
+from bench.loops import NEVER, components_at_work
 from bench.synthetic import SIZES, Synthetic
 from ddp.checkpoint.folder import Reason
 from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
-from ddp.training.boundary import StepBoundary
+from ddp.training.checkpoints import Checkpoints
+from ddp.training.components import build_checkpoints, build_trainer
 from ddp.training.trainer import Trainer
 from service.config.settings import RunConfig
 
@@ -46,7 +47,7 @@ def timed(act: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def save_once(trainer: Trainer, boundary: StepBoundary, drain: Callable[[], object], steps: int) -> Saving:
+def save_once(trainer: Trainer, checkpoints: Checkpoints, drain: Callable[[], object], steps: int) -> Saving:
     """Some steps, a checkpoint, as many steps again: those that began while it was being written are `meanwhile`."""
     before = [timed(trainer.advance) for _ in range(steps)]
     written_at: list[float] = []
@@ -57,7 +58,7 @@ def save_once(trainer: Trainer, boundary: StepBoundary, drain: Callable[[], obje
         written.set()
 
     began = time.perf_counter()
-    boundary.save(Reason.SCHEDULE, note)
+    checkpoints.save(Reason.SCHEDULE, note)
     copied_at = time.perf_counter()
     meanwhile = []
     for _ in range(steps):
@@ -79,12 +80,12 @@ def measure_saving(model: str, saves: int, steps: int) -> None:
             data_root=Path(world.from_main(folder)), **SIZES[model]._asdict(),
             val_step_every=NEVER, checkpoint_every=NEVER, max_steps=NEVER,
         )  # fmt: skip
-        with parts_at_work(world, config, Synthetic(config)) as parts:
-            trainer, boundary = Trainer(parts), StepBoundary(parts)
+        with components_at_work(world, config, Synthetic(config)) as components:
+            trainer, checkpoints = build_trainer(components), build_checkpoints(components)
             for _ in range(WARM_UP_STEPS):
                 trainer.advance()
-            found = [save_once(trainer, boundary, parts.checkpointer.drain, steps) for _ in range(saves)]
-            parameters = sum(parameter.numel() for parameter in parts.stepper.model.parameters())
+            found = [save_once(trainer, checkpoints, components.checkpointer.drain, steps) for _ in range(saves)]
+            parameters = sum(parameter.numel() for parameter in components.stepper.model.parameters())
         if world.is_main:
             sys.stdout.write(describe_saving(model, parameters, found))
     world.leave()

@@ -42,7 +42,7 @@ IMPORTS = {
     "service.client": ("service.client",),
     "api.app": ("api.app",),
     "ddp.__main__": ("ddp.__main__",),
-    "all of a rank": ("ddp.training.rank", "ddp.__main__"),  # the first that there is
+    "all of a rank": ("ddp.rank", "ddp.__main__"),  # the first that there is
 }
 LEITSTAND = "import sys; from service.cli import main; main(sys.argv[1:])"
 PATIENCE_SECONDS = 120.0

@@ -14,7 +14,7 @@ from service.launcher.imports import without_collection
 def main() -> int:
     """Import the trainer and run this rank to its end; returns the exit code."""
     with without_collection():
-        from ddp.training import rank
+        from ddp import rank
     return rank.main()
 
 

@@ -25,16 +25,16 @@ FORBIDDEN = {
 
 ORDER = {
     "service": (
-        "service", "service.errors", "service.atomic_files", "service.api_types",
-        "service.loss_terms", "service.config", "service.commands",
-        "service.run", "service.store.tables", "service.store.schema_upgrade", "service.store.backends",
+        "service", "service.errors", "service.atomic_files", "service.api_types", "service.loss_terms",
+        "service.config", "service.commands", "service.run", "service.store.tables", "service.store.schema_upgrade",
+        "service.store.backends",
         "service.store.database", "service.store.rollups", "service.store.queries", "service.store", "service.alerts",
         "service.auth", "service.client", "service.launcher", "service.cli",
     ),
     "ddp": (
         "ddp.workload", "ddp.vsr.prepare", "ddp.vsr", "ddp.adaptive", "ddp.distributed", "ddp.metrics", "ddp.watchdog",
         "ddp.step", "ddp.validation", "ddp.checkpoint", "ddp.control", "ddp.recording.trackers", "ddp.recording",
-        "ddp.training", "ddp.__main__",
+        "ddp.training", "ddp.rank", "ddp.__main__",
     ),
     "api": (
         "api.http", "api.artifacts", "api.artifacts.records", "api.runs", "api.alerts", "api.events", "api.commands",

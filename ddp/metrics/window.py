@@ -11,6 +11,7 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,6 +151,17 @@ class MetricsWindow:
         self.clock.clear()
         return skipped
 
+    @contextmanager
+    def excluded(self) -> Iterator[None]:
+        """Count the time within the block for no step: the next step begins when the block ends."""
+        yield
+        self.clock.restart()
+
+    def reset_memory_peak(self) -> None:
+        """Forget the peak of GPU memory: done after every record."""
+        if self._world.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._world.device)
+
     def _row(self) -> tuple[float, ...]:
         durations, own = self.clock.durations()
         memory_gib, peak_gib = memory_use(self._world.device)
@@ -181,9 +193,3 @@ def memory_use(device: torch.device) -> tuple[float, float]:
         peak = torch.cuda.max_memory_allocated(device) / GIB
         return peak, peak
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB, 0.0
-
-
-def reset_peak(device: torch.device) -> None:
-    """Begin a new peak: called after every record."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)

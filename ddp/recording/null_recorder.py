@@ -1,12 +1,15 @@
 """The recorder of every rank but rank 0: it takes the same calls and writes nothing."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.run.state import RunState
 
+if TYPE_CHECKING:
+    from ddp.recording.recorder import Recorder
+
 
 class NullRecorder:
-    """Stands where rank 0 has its recorder, so that the training loop is the same on all ranks."""
+    """No-op recorder, so that the training loop is the same on all ranks."""
 
     def start(self) -> None:
         """Nothing to start."""
@@ -53,3 +56,7 @@ class NullRecorder:
 
     def event(self, kind: str, details: Any) -> None:
         """Rank 0 writes the history."""
+
+
+RunRecorder: TypeAlias = "Recorder | NullRecorder"
+"""The recorder of any rank. A name in quotes, since ranks other than 0 never import what rank 0's recorder needs."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from service.config.settings import RunConfig
+from service.config.fixed_settings import FixedSettings
 
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
 
@@ -31,21 +31,21 @@ def largest_fitting_batch(attempt: Callable[[int], None], largest: int) -> int:
     return 0
 
 
-def out_of_memory_sentence(rank: int, device: str, config: RunConfig, fitting: int) -> str:
+def out_of_memory_sentence(rank: int, device: str, settings: FixedSettings, fitting: int) -> str:
     """What a person should do when `fitting` samples per micro-batch fit."""
-    start = f"Rank {rank} ran out of memory on {device} with BATCH_SIZE {config.batch_size}"
+    start = f"Rank {rank} ran out of memory on {device} with BATCH_SIZE {settings.batch_size}"
     if not fitting:
-        return f"{start}, and a single sample does not fit either: {_smaller(config)}"
-    factor = -(-config.batch_size // fitting) * config.accumulation_steps
+        return f"{start}, and a single sample does not fit either: {_smaller(settings)}"
+    factor = -(-settings.batch_size // fitting) * settings.accumulation_steps
     return (
         f"{start}; {fitting} fits: set BATCH_SIZE={fitting} and ACCUMULATION_STEPS={factor} for the same samples per "
-        f"step, or {_smaller(config)}"
+        f"step, or {_smaller(settings)}"
     )
 
 
-def _smaller(config: RunConfig) -> str:
-    ways = [] if config.activation_checkpointing else ["ACTIVATION_CHECKPOINTING=true"]
-    ways += [] if config.precision == "bfloat16" else ["PRECISION=bfloat16"]
+def _smaller(settings: FixedSettings) -> str:
+    ways = [] if settings.activation_checkpointing else ["ACTIVATION_CHECKPOINTING=true"]
+    ways += [] if settings.precision == "bfloat16" else ["PRECISION=bfloat16"]
     return f"set {', '.join([*ways, 'a smaller PATCH_SIZE'])} or a smaller N_FEATS."
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from service.config.fixed_settings import FixedSettings
 from service.config.settings import RunConfig
 
 
@@ -49,7 +50,7 @@ class Progress:
             self.best_quality, self.best_step = quality, self.step
 
     def report(self, config: RunConfig, sample_count: int, world_size: int) -> dict[str, Any]:
-        """The record's keys about steps and epochs.
+        """Return the record's keys about steps and epochs; `config` holds the settings in force.
 
         Samples form one endless stream, so an epoch may end inside a step: the step belongs to the epoch of its last
         sample, and `epoch_step_total` is the number of steps that an epoch takes, rounded up.
@@ -69,9 +70,9 @@ class Progress:
         }
 
 
-def samples_per_step(config: RunConfig, world_size: int) -> int:
-    """Samples of all ranks in one optimizer step."""
-    return config.batch_size * config.accumulation_steps * world_size
+def samples_per_step(settings: FixedSettings, world_size: int) -> int:
+    """Return the samples of all ranks in one optimizer step."""
+    return settings.batch_size * settings.accumulation_steps * world_size
 
 
 def format_duration(seconds: float) -> str:

@@ -22,28 +22,28 @@ from ddp.step.ema import EmaModel
 from ddp.step.out_of_memory import is_out_of_memory, largest_fitting_batch, out_of_memory_sentence
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.workload import Batch, Workload
-from service.config.settings import RunConfig
+from service.config.fixed_settings import FixedSettings
 from service.errors import MemoryShortageError
 
 
 class Stepper:
     """Owns the network, its DDP wrapper, the averaged weights, the loss and the optimizer."""
 
-    def __init__(self, world: World, config: RunConfig, workload: Workload, marker: StageMarker) -> None:
+    def __init__(self, world: World, settings: FixedSettings, workload: Workload, marker: StageMarker) -> None:
         self._world = world
-        self._config = config
+        self._settings = settings
         self._marker = marker
         self.model = workload.build_model().to(world.device)
-        if config.channels_last:
+        if settings.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
         self.loss = workload.build_loss().to(world.device)
-        self.ema = EmaModel(self.model, config.ema_decay) if config.ema_decay else None
-        self.optimizer = _optimizer(workload.parameter_groups(self.model), config)
+        self.ema = EmaModel(self.model, settings.ema_decay) if settings.ema_decay else None
+        self.optimizer = _optimizer(workload.parameter_groups(self.model), settings)
         # Compiled inside the wrapper, so that the plain model beside it keeps its names for checkpoints and hooks.
-        network: Any = torch.compile(self.model) if config.compile_model else self.model
+        network: Any = torch.compile(self.model) if settings.compile_model else self.model
         self._network = PiggybackModule(network, REDUCED, world.device)
         self._wrapped = world.wrap(
-            self._network, static_graph=config.static_graph, share_buckets=config.gradient_as_bucket_view
+            self._network, static_graph=settings.static_graph, share_buckets=settings.gradient_as_bucket_view
         )
         self._weights: tuple[tuple[float, ...], Tensor] | None = None
 
@@ -61,11 +61,11 @@ class Stepper:
         `before_update` is called once all gradients are under way. Raises `MemoryShortageError`.
         """
         on_device = self._on_device(weights)
-        for number in range(1, self._config.accumulation_steps + 1):
+        for number in range(1, self._settings.accumulation_steps + 1):
             self._marker.enter(Stage.DATA)
             batch = window.timed(batches)
             try:
-                self._walk(batch, on_device, window, is_last=number == self._config.accumulation_steps)
+                self._walk(batch, on_device, window, is_last=number == self._settings.accumulation_steps)
             except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
                 if not is_out_of_memory(error):
                     raise
@@ -83,7 +83,7 @@ class Stepper:
         """One micro-batch forward and backward; gradients are averaged over the ranks by the last one of a step."""
         with nullcontext() if is_last else self._world.no_sync(self._wrapped):
             self._marker.enter(Stage.FORWARD)
-            loss = self._loss(self._wrapped, self._network, batch, weights) / self._config.accumulation_steps
+            loss = self._loss(self._wrapped, self._network, batch, weights) / self._settings.accumulation_steps
             if is_last:
                 window.clock.local_done()
                 self._marker.enter(Stage.ALL_REDUCE)
@@ -99,7 +99,7 @@ class Stepper:
         """The weighted loss of one micro-batch, a scalar; `carrier`, wrapped or not in `network`, takes the values."""
         lr = self._to_device(batch.lr)  # (B, T, 3, h, w)
         target = self._to_device(batch.gt)  # (B, 3, H, W)
-        with torch.autocast(self._world.device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
+        with torch.autocast(self._world.device.type, torch.bfloat16, enabled=self._settings.precision == "bfloat16"):
             output = network(lr)
         terms = self.loss(output, target)  # (4,) unweighted
         total = (terms * weights).sum()
@@ -121,7 +121,7 @@ class Stepper:
         return pack(reduced, norm, skipped)
 
     def _optimize_unless(self, skipped: Tensor) -> None:
-        if self._config.fused_adamw:
+        if self._settings.fused_adamw:
             # The fused kernel looks at these two attributes; they are how torch.amp.GradScaler skips a step.
             vars(self.optimizer).update(found_inf=skipped, grad_scale=None)
             self.optimizer.step()
@@ -139,7 +139,7 @@ class Stepper:
             self._loss(trial, trial, part, self._on_device((1.0, 0.0, 0.0, 0.0))).backward()
 
         fitting = largest_fitting_batch(attempt, len(batch.lr) // 2)
-        return out_of_memory_sentence(self._world.rank, str(self._world.device), self._config, fitting)
+        return out_of_memory_sentence(self._world.rank, str(self._world.device), self._settings, fitting)
 
     def _to_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(self._world.device, non_blocking=True).float() / 255
@@ -172,7 +172,8 @@ class _Part:
         self.lr, self.gt = lr, gt
 
 
-def _optimizer(groups: list[dict[str, Any]], config: RunConfig) -> EagerAdamW:
+def _optimizer(groups: list[dict[str, Any]], settings: FixedSettings) -> EagerAdamW:
     for group in groups:
         group.setdefault("lr_factor", 1.0)
-    return EagerAdamW(groups, lr=config.max_lr, weight_decay=config.weight_decay, fused=config.fused_adamw)
+    # Every step sets its own learning rate.
+    return EagerAdamW(groups, lr=0.0, weight_decay=settings.weight_decay, fused=settings.fused_adamw)

@@ -1,4 +1,4 @@
-"""Builds the parts of one rank's trainer from settings, in the order in which they need each other."""
+"""Builds the components of one rank's trainer from settings, in the order in which they need each other."""
 
 import hashlib
 import logging
@@ -19,7 +19,7 @@ from ddp.distributed.world import World
 from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.log_files import also_to_file
-from ddp.recording.null_recorder import NullRecorder
+from ddp.recording.null_recorder import NullRecorder, RunRecorder
 from ddp.recording.trackers.select import open_tracker
 from ddp.step.batches import BatchStream
 from ddp.step.nonfinite import NonFiniteSteps
@@ -106,7 +106,7 @@ def open_workload(world: World, config: RunConfig) -> Workload:
 
 
 def build_components(
-    world: World, start: Start, run_id: str, leave: ShutdownRequest, workload: Workload
+    world: World, start: Start, run_id: str, shutdown: ShutdownRequest, workload: Workload
 ) -> TrainerComponents:
     """Network, optimizer, controller, recorder …; resumes when the run directory holds a saved state."""
     config = start.loaded.config
@@ -115,7 +115,7 @@ def build_components(
     stepper = Stepper(world, config, workload, marker)
     seed_rng(config.seed + 1 + world.rank)  # the weights are alike on all ranks, dropout is not
     run_status = RunStatus(Progress(), LiveSettings(config, {}))
-    controller = Controller.of(config, has_perceptual=workload.has_perceptual)
+    controller = Controller.of(run_status.config, has_perceptual=workload.has_perceptual)
     metrics_buffer, nonfinite_steps, window = (
         StepMetricsBuffer(world.device, config.adapt_every),
         NonFiniteSteps(),
@@ -137,7 +137,9 @@ def build_components(
     checkpointer = Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, saved_parts)
     records = _resume(world, checkpointer, run_status, controller)
     command_queue = CommandQueue()
-    control = RankAgreement(world, command_queue, lambda: leave.is_set, first_check_step=run_status.progress.step + 1)
+    agreement = RankAgreement(
+        world, command_queue, lambda: shutdown.is_set, first_check_step=run_status.progress.step + 1
+    )
     recorder = _open_recorder(world, start, run_id, run_status, command_queue, workload, checkpointer)
     recorder.adopt_records(records)
     if world.is_main:
@@ -154,25 +156,25 @@ def build_components(
         nonfinite_steps=nonfinite_steps,
         window=window,
         snapshot_builder=snapshot_builder,
-        control=control,
+        agreement=agreement,
         recorder=recorder,
         checkpointer=checkpointer,
         marker=marker,
-        leave=leave,
+        shutdown=shutdown,
         run_status=run_status,
     )
 
 
 @contextmanager
-def watchdog_running(parts: TrainerComponents) -> Iterator[None]:
+def watchdog_running(components: TrainerComponents) -> Iterator[None]:
     """Within it, this rank says what it is doing, and rank 0 names who holds the others up."""
-    world, recorder = parts.world, parts.recorder
+    world, recorder = components.world, components.recorder
     place = (world.rank, world.host, str(world.device))
     watchdog = Watchdog(
-        parts.marker,
+        components.marker,
         world.status_store(),
         place,
-        stall_seconds=lambda: parts.run_status.config.stall_seconds,
+        stall_seconds=lambda: components.run_status.config.stall_seconds,
         report=None if isinstance(recorder, NullRecorder) else recorder.show_ranks,
         on_stall=None if isinstance(recorder, NullRecorder) else recorder.note_stall,
     )
@@ -206,7 +208,7 @@ def _open_recorder(
     command_queue: CommandQueue,
     workload: Workload,
     checkpointer: Checkpointer,
-) -> "Recorder | NullRecorder":
+) -> RunRecorder:
     """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
     recorder: Recorder | None = None
     problem: UserError | None = None
@@ -254,7 +256,7 @@ def _make_recorder(
     return recorder
 
 
-def _say_start(recorder: "Recorder | NullRecorder", world: World, workload: Workload, progress: Progress) -> None:
+def _say_start(recorder: RunRecorder, world: World, workload: Workload, progress: Progress) -> None:
     logger.info(
         "%s at step %d: %d ranks on %s, %d training samples, %d validation images.",
         "Resuming" if progress.step else "Starting",

@@ -1,7 +1,7 @@
-"""What a trainer is made of. Built in `ddp/training/builder.py`."""
+"""What a trainer is made of, and how its loop is put together from that. Built in `ddp/training/builder.py`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
 from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer
@@ -10,23 +10,31 @@ from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
-from ddp.recording.null_recorder import NullRecorder
+from ddp.recording.null_recorder import RunRecorder
 from ddp.step.batches import BatchStream
 from ddp.step.nonfinite import NonFiniteSteps
+from ddp.step.progress import samples_per_step
 from ddp.step.stepper import Stepper
+from ddp.training.block_review import BlockReview, NonFiniteGuard
+from ddp.training.boundary import StepBoundary
+from ddp.training.checkpoints import Checkpoints
+from ddp.training.command_executor import CommandExchange, CommandExecutor, CommandLoop
+from ddp.training.metrics_publisher import MetricsPublisher
+from ddp.training.rollback import Rollback
 from ddp.training.run_status import RunStatus
+from ddp.training.settings_change import SettingsChange
 from ddp.training.snapshot import SnapshotBuilder
+from ddp.training.trainer import StepAccounting, StepMaker, Trainer
+from ddp.training.validation_pass import ImageScoring, ValidationPass
+from ddp.validation.evaluation import Networks
 from ddp.watchdog.stages import StageMarker
 from ddp.workload import Workload
 from service.run.directory import RunDirectory
 
-if TYPE_CHECKING:
-    from ddp.recording.recorder import Recorder  # with it SQLAlchemy, which rank 0 alone needs
-
 
 @dataclass(frozen=True)
 class TrainerComponents:
-    """The parts of one rank's trainer; the same on every rank but for the recorder."""
+    """The components of one rank's trainer; the same on every rank but for the recorder."""
 
     world: World
     run_id: str
@@ -39,9 +47,60 @@ class TrainerComponents:
     nonfinite_steps: NonFiniteSteps
     window: MetricsWindow
     snapshot_builder: SnapshotBuilder
-    control: RankAgreement
-    recorder: "Recorder | NullRecorder"
+    agreement: RankAgreement
+    recorder: RunRecorder
     checkpointer: Checkpointer
     marker: StageMarker
-    leave: ShutdownRequest
+    shutdown: ShutdownRequest
     run_status: RunStatus
+
+
+def build_trainer(c: TrainerComponents) -> Trainer:
+    """Put the loop together; each class gets only what it uses."""
+    metrics = MetricsPublisher(c.world, c.window, c.snapshot_builder, c.recorder, c.run_status, c.marker)
+    checkpoints = build_checkpoints(c)
+    boundary = StepBoundary(
+        c.world, c.run_status, c.recorder, metrics, _build_validation(c, metrics), checkpoints, c.marker
+    )
+    settings = SettingsChange(c.run_status, c.controller, c.recorder, metrics, has_perceptual=c.workload.has_perceptual)
+    rollback = _build_rollback(c, checkpoints, settings)
+    exchange = CommandExchange(c.world, c.run_status, c.recorder)
+    executor = CommandExecutor(exchange, boundary, checkpoints, settings, rollback, c.run_status, c.marker)
+    guard = NonFiniteGuard(c.world, c.nonfinite_steps, c.run_status, c.recorder, checkpoints, rollback)
+    return Trainer(
+        c.run_status,
+        c.window,
+        BlockReview(c.metrics_buffer, guard, c.controller, c.run_status, c.recorder),
+        StepMaker(c.stepper, c.batch_stream, c.controller, c.agreement, c.run_status, c.window, c.marker),
+        _build_accounting(c),
+        boundary,
+        CommandLoop(c.agreement, executor, c.run_status, c.recorder, c.window, c.marker),
+    )
+
+
+def build_checkpoints(c: TrainerComponents) -> Checkpoints:
+    """What saves and finds the states of this trainer."""
+    return Checkpoints(c.checkpointer, c.run_status, c.recorder, c.window, c.marker)
+
+
+def _build_validation(c: TrainerComponents, metrics: MetricsPublisher) -> ValidationPass:
+    ema = None if c.stepper.ema is None else c.stepper.ema.model
+    networks = Networks(c.stepper.model, ema, c.stepper.loss)
+    scoring = ImageScoring(c.world, c.workload, networks, c.marker, c.shutdown, c.recorder.mark_progress)
+    return ValidationPass(scoring, metrics, c.snapshot_builder, c.recorder, c.controller, c.run_status, c.window)
+
+
+def _build_rollback(c: TrainerComponents, checkpoints: Checkpoints, settings: SettingsChange) -> Rollback:
+    def continue_at(step: int) -> None:
+        c.batch_stream.reset()
+        c.agreement.reset(step)
+
+    archive_of = partial(c.directory.archive_of_branch, c.run_id)
+    return Rollback(c.world, c.run_status, checkpoints, settings, c.recorder, archive_of, continue_at)
+
+
+def _build_accounting(c: TrainerComponents) -> StepAccounting:
+    samples = samples_per_step(c.run_status.config, c.world.size)
+    return StepAccounting(
+        c.run_status, c.window, c.metrics_buffer, c.snapshot_builder, c.recorder, samples_per_step=samples
+    )

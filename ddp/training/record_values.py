@@ -7,8 +7,8 @@ from typing import Any
 from ddp.adaptive.types import Change
 from ddp.distributed.world import World
 from ddp.metrics.window import WindowMetrics
-from ddp.step.progress import format_duration
-from service.config.settings import RunConfig
+from ddp.step.progress import format_duration, samples_per_step
+from service.config.fixed_settings import FixedSettings
 from service.loss_terms import LOSS_TERMS, TOTAL_LOSS_KEY
 from service.run.record import SCHEMA_VERSION, Record
 from service.run.record_schema import FIELDS
@@ -51,13 +51,13 @@ def losses_of(summary: WindowMetrics) -> dict[str, Any]:
     return {TOTAL_LOSS_KEY: summary.total_loss, **terms}
 
 
-def speed_of(summary: WindowMetrics, config: RunConfig, position: Mapping[str, Any]) -> dict[str, Any]:
+def speed_of(summary: WindowMetrics, settings: FixedSettings, position: Mapping[str, Any]) -> dict[str, Any]:
     """The record's keys about speed and time left; `position` holds the keys about steps."""
     steps_left = position["step_max"] - position["step_current"]
     epoch_steps_left = position["epoch_step_total"] - position["epoch_step_current"]
     return {
         "iteration_duration": summary.step_seconds,
-        "samples_per_second": summary.samples_per_second(config.batch_size * config.accumulation_steps),
+        "samples_per_second": summary.samples_per_second(samples_per_step(settings, world_size=1)),
         "data_wait_ratio": summary.data_wait_ratio,
         "eta_total_formatted": format_duration(steps_left * summary.step_seconds if steps_left else 0.0),
         "eta_epoch_formatted": format_duration(epoch_steps_left * summary.step_seconds if epoch_steps_left else 0.0),

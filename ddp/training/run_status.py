@@ -1,4 +1,4 @@
-"""Where a run stands: the few things that change as it goes, each with one owner and the same on every rank."""
+"""The mutable state of a run: the few things that change as it goes, each with one owner and the same on every rank."""
 
 from ddp.step.progress import Progress
 from service.config.live_settings import LiveSettings
@@ -7,7 +7,7 @@ from service.run.state import RunState
 
 
 class RunStatus:
-    """Where a run stands; the same on every rank. `ending` is set once it is to end."""
+    """The mutable state of a run, the same on every rank. `ending` is set once it is to end."""
 
     def __init__(self, progress: Progress, live: LiveSettings) -> None:
         self.progress = progress
@@ -28,5 +28,5 @@ class RunStatus:
 
     @property
     def config(self) -> RunConfig:
-        """The settings in force now."""
+        """The settings in force now: to be asked for every time, and never kept."""
         return self._config

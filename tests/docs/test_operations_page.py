@@ -22,7 +22,7 @@ from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS
 from ddp.recording import record_writer, recorder, store_writer
 from ddp.recording.log_files import ForgivingFile
 from ddp.step.out_of_memory import out_of_memory_sentence
-from ddp.training import trainer
+from ddp.training import block_review
 from service.alerts import rules
 from service.cli import leitstand
 from service.config.live_settings import LiveSettings
@@ -162,9 +162,9 @@ def test_numbers_of_a_slow_rank_are_those_of_the_code(page: str) -> None:
 def test_numbers_of_an_automatic_rollback_are_those_of_the_code(page: str) -> None:
     text = section(page, "### When numbers go bad")
 
-    assert trainer.ROLLBACK_LR_FACTOR == 0.5
+    assert block_review.ROLLBACK_LR_FACTOR == 0.5
     assert "`LR_SCALE` at half of what it was" in text
-    assert f"After {trainer.ROLLBACKS_IN_VAIN} such rollbacks" in text
+    assert f"After {block_review.ROLLBACKS_IN_VAIN} such rollbacks" in text
 
 
 def test_what_leaving_means_is_that_of_the_code(page: str) -> None:

@@ -120,6 +120,20 @@ def test_the_slow_rank_is_clearly_slower_than_the_median_rank(own_seconds: list[
     assert WindowMetrics(1.0, (1.0,) * 4, tuple(rank(seconds) for seconds in own_seconds)).slow_rank == slow
 
 
+def test_what_is_excluded_counts_for_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    window = MetricsWindow(world_of_one())
+    now[0] += 1.0
+    window.clock.step_done()
+    with window.excluded():
+        now[0] += 60.0
+    now[0] += 2.0
+    window.clock.step_done()
+
+    assert window.clock.durations()[0] == [1.0, 2.0]
+
+
 def test_few_steps_name_no_slow_rank() -> None:
     assert WindowMetrics(1.0, (1.0,) * 4, (rank(0.1, steps=2), rank(9.0, steps=2))).slow_rank is None
 

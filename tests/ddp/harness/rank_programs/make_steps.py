@@ -20,8 +20,7 @@ from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import losses
 from ddp.training.builder import Start, build_components, open_workload
-from ddp.training.components import TrainerComponents
-from ddp.training.trainer import Trainer
+from ddp.training.components import TrainerComponents, build_trainer
 from service.config.loader import load_config
 from service.run.state import RunState
 
@@ -46,9 +45,9 @@ class Counted:
 
         return call
 
-    def watch(self, parts: TrainerComponents) -> None:
+    def watch(self, components: TrainerComponents) -> None:
         """Count DDP's own buckets too; the hook does what DDP does without one."""
-        wrapped = parts.stepper._wrapped
+        wrapped = components.stepper._wrapped
         if isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
             wrapped.register_comm_hook(None, self._reduce)
 
@@ -60,16 +59,16 @@ class Counted:
         return future
 
 
-def watch_losses(parts: TrainerComponents) -> list[float]:
+def watch_losses(components: TrainerComponents) -> list[float]:
     """The total loss of each step from now on."""
     totals: list[float] = []
-    note = parts.metrics_buffer.append
+    note = components.metrics_buffer.append
 
     def add(row: torch.Tensor, step: int) -> None:
         totals.append(float(losses(row)[0]))
         note(row, step)
 
-    parts.metrics_buffer.append = add  # type: ignore[method-assign]
+    components.metrics_buffer.append = add  # type: ignore[method-assign]
     return totals
 
 
@@ -78,21 +77,21 @@ def main() -> None:
     out, steps, *overrides = sys.argv[1:]
     loaded = load_config(None, overrides, {})
     world = World.join(rank_environment(), "cpu", threads=1)
-    parts = build_components(
+    components = build_components(
         world, Start(loaded, False, False), "steps", ShutdownRequest(), open_workload(world, loaded.config)
     )
     counted = Counted()
-    counted.watch(parts)
-    trainer = Trainer(parts)
-    totals, began = watch_losses(parts), time.monotonic()
-    parts.window.clock.restart()
+    counted.watch(components)
+    trainer = build_trainer(components)
+    totals, began = watch_losses(components), time.monotonic()
+    components.window.clock.restart()
     for step in range(1, int(steps) + 1):
         counted.step = step
         trainer.advance()
     seconds = time.monotonic() - began
-    weights = torch.cat([parameter.detach().flatten() for parameter in parts.stepper.model.parameters()])
-    parts.checkpointer.close()
-    parts.recorder.close(RunState.STOPPED)
+    weights = torch.cat([parameter.detach().flatten() for parameter in components.stepper.model.parameters()])
+    components.checkpointer.close()
+    components.recorder.close(RunState.STOPPED)
     if world.is_main:
         torch.save(
             {

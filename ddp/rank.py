@@ -13,8 +13,7 @@ from ddp.distributed.world import World, is_loss_of_peer
 from ddp.recording.log_files import console_log
 from ddp.recording.trackers.select import require_extras
 from ddp.training.builder import Start, build_components, claimed_run_directory, open_workload, watchdog_running
-from ddp.training.components import TrainerComponents
-from ddp.training.trainer import Trainer
+from ddp.training.components import TrainerComponents, build_trainer
 from service.config.loader import load_config
 from service.errors import MemoryShortageError, UserError
 from service.run.state import LEFT_BY_SIGNAL, RunState
@@ -61,46 +60,46 @@ def run_rank(place: RankEnvironment, start: Start, listener: QueueListener) -> i
     try:
         require_extras(world, config)
         workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
-        leave = ShutdownRequest()
-        leave.install()
+        shutdown = ShutdownRequest()
+        shutdown.install()
         with claimed_run_directory(world, start, listener) as run_id:
             word = world.restart_note()
             if word == LEFT_BY_SIGNAL:
                 return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave
-            parts = build_components(world, start, run_id, leave, workload)
+            components = build_components(world, start, run_id, shutdown, workload)
             # A restart after an accident does not end a pause; a person who starts the run again does.
-            parts.run_status.is_paused = word == RunState.PAUSED
-            return train(parts)
+            components.run_status.is_paused = word == RunState.PAUSED
+            return train(components)
     finally:
         world.leave()
 
 
-def train(parts: TrainerComponents) -> int:
-    """Train to the end and say how it ended; returns the exit code."""
-    run_status, recorder = parts.run_status, parts.recorder
+def train(components: TrainerComponents) -> int:
+    """Train to the end and record how it ended; returns the exit code."""
+    run_status, recorder = components.run_status, components.recorder
     try:
-        with watchdog_running(parts):
-            ending = Trainer(parts).run()
+        with watchdog_running(components):
+            ending = build_trainer(components).run()
     except BaseException as error:
-        parts.checkpointer.close()  # what is on its way to the disk is whole yet
-        close_after(error, parts)
+        components.checkpointer.close()  # what is on its way to the disk is whole yet
+        close_after(error, components)
         raise
-    if run_status.is_leaving and parts.world.is_main:
-        parts.world.leave_restart_note(LEFT_BY_SIGNAL)
-    parts.checkpointer.close()
+    if run_status.is_leaving and components.world.is_main:
+        components.world.leave_restart_note(LEFT_BY_SIGNAL)
+    components.checkpointer.close()
     recorder.close(ending, LEFT_BY_SIGNAL if run_status.is_leaving else None)
     return EXIT_CODE if run_status.is_leaving else 0
 
 
-def close_after(error: BaseException, parts: TrainerComponents) -> None:
-    """Say why the run failed; nothing, if the launcher will start all ranks again."""
-    world = parts.world
+def close_after(error: BaseException, components: TrainerComponents) -> None:
+    """Record why the run failed; nothing, if the launcher will start all ranks again."""
+    world = components.world
     if isinstance(error, UserError):
         world.publish_failure(str(error))
-        parts.recorder.close(RunState.FAILED, str(error))
+        components.recorder.close(RunState.FAILED, str(error))
     elif is_loss_of_peer(error) and (reason := world.published_failure()):
-        parts.recorder.close(RunState.FAILED, reason)
+        components.recorder.close(RunState.FAILED, reason)
     elif world.restarts_left > 0:
-        parts.recorder.close_for_restart()
+        components.recorder.close_for_restart()
     else:
-        parts.recorder.close(RunState.FAILED, f"{type(error).__name__}: {error}")
+        components.recorder.close(RunState.FAILED, f"{type(error).__name__}: {error}")

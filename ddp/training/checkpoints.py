@@ -1,0 +1,101 @@
+"""The run's checkpoints as the step boundary uses them: saved with what the run needs beside its parts, and found."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ddp.checkpoint.checkpointer import Checkpointer
+from ddp.checkpoint.folder import LoadedState, Reason, checkpoint_name
+from ddp.metrics.window import MetricsWindow
+from ddp.recording.null_recorder import RunRecorder
+from ddp.training.run_status import RunStatus
+from ddp.watchdog.stages import Stage, StageMarker
+from service.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Saves the state of the run, and finds and restores one. Every method is called by all ranks at the same step."""
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        run_status: RunStatus,
+        recorder: RunRecorder,
+        window: MetricsWindow,
+        marker: StageMarker,
+    ) -> None:
+        self._checkpointer = checkpointer
+        self._run_status = run_status
+        self._recorder = recorder
+        self._window = window
+        self._marker = marker
+
+    def save(self, reason: Reason, on_written: Callable[[int, str | None], None] = lambda *_: None) -> None:
+        """Copy the state now, write it in the background.
+
+        Rank 0's writer thread then calls `on_written` with the step that was written, this one or a newer one, and the
+        problem or None.
+        """
+        step = self._run_status.progress.step
+
+        def written(written_step: int, problem: str | None) -> None:
+            if written_step == step:
+                self._report_written(step, problem)
+            on_written(written_step, problem)
+
+        with self._window.excluded():
+            self._marker.enter(Stage.CHECKPOINT)
+            self._checkpointer.save(
+                step,
+                reason,
+                is_best=self._run_status.progress.best_step == step,
+                extra={"live": self._run_status.live.state(), "records": self._recorder.unsaved_records()},
+                on_written=written,
+            )
+
+    def save_if_best(self) -> None:
+        """After a validation: save the state, if it is the best so far and SAVE_BEST is on."""
+        progress = self._run_status.progress
+        if self._run_status.config.save_best and progress.best_step == progress.step:
+            self.save(Reason.BEST)
+
+    def save_and_wait(self, reason: Reason) -> str | None:
+        """Save, and wait until it is durable; returns the problem, the same on every rank, or None."""
+        self.save(reason)
+        return self._checkpointer.drain()
+
+    def newest(self, at_most: int) -> LoadedState | None:
+        """Write what waits, then load the newest state up to the step `at_most`; None when there is none.
+
+        Raises `RunDirectoryError` on all ranks alike when none of several can be used.
+        """
+        self._checkpointer.drain()
+        return self._checkpointer.newest(at_most)
+
+    def named(self, name: str) -> LoadedState:
+        """Write what waits, then load the state that a person named. Raises `RunDirectoryError` on all ranks alike."""
+        self._checkpointer.drain()
+        return self._checkpointer.named(name)
+
+    def restore(self, found: LoadedState) -> dict[str, Any]:
+        """Give a state back to all parts, in place; returns its `extra`. Raises `RuntimeError` when it does not fit."""
+        try:
+            return self._checkpointer.restore(found)
+        except UserError as error:  # no refusal any more: the parts may hold a half of each state
+            raise RuntimeError(f"the rollback to {found.saved.folder.name} broke down") from error
+
+    def archive_after(self, step: int, archive: Path) -> None:
+        """Move the checkpoints beyond `step` into the folder `archive`."""
+        self._checkpointer.archive_after(step, archive)
+
+    def _report_written(self, step: int, problem: str | None) -> None:
+        """Called on rank 0's writer thread."""
+        self._recorder.mark_progress()
+        if problem is None:  # a problem is logged by the writer
+            logger.info("Checkpoint saved: %s", checkpoint_name(step))
+            self._recorder.event("checkpoint", {"checkpoint": checkpoint_name(step)})
+        else:
+            self._recorder.event("checkpoint failed", {"checkpoint": checkpoint_name(step), "reason": problem})

@@ -1,0 +1,66 @@
+"""Takes the run back to a checkpoint, in place: by command, or because the numbers went bad."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from ddp.checkpoint.folder import LoadedState, Reason
+from ddp.distributed.world import World
+from ddp.recording.null_recorder import RunRecorder
+from ddp.training.checkpoints import Checkpoints
+from ddp.training.run_status import RunStatus
+from ddp.training.settings_change import SettingsChange
+
+logger = logging.getLogger(__name__)
+
+
+class Rollback:
+    """Continues the run from a checkpoint, on a new branch. Called by all ranks at the same step."""
+
+    def __init__(
+        self,
+        world: World,
+        run_status: RunStatus,
+        checkpoints: Checkpoints,
+        settings: SettingsChange,
+        recorder: RunRecorder,
+        archive_of: Callable[[int], Path],
+        on_restored: Callable[[int], None],
+    ) -> None:
+        """`archive_of` names the folder for what a branch leaves behind; `on_restored` gets the restored step."""
+        self._world = world
+        self._run_status = run_status
+        self._checkpoints = checkpoints
+        self._settings = settings
+        self._recorder = recorder
+        self._archive_of = archive_of
+        self._on_restored = on_restored
+
+    def run(self, found: LoadedState, reason: str, lr_factor: float | None = None) -> None:
+        """Restore `found` and archive the records and checkpoints of later steps.
+
+        With `lr_factor` the learning rate is lowered. Raises `RuntimeError` when the state does not fit the network.
+        """
+        progress = self._run_status.progress
+        left_at, branch = progress.step, progress.branch
+        extra = self._checkpoints.restore(found)
+        progress.branch = branch + 1
+        self._settings.restore(extra["live"], lr_factor)
+        self._on_restored(progress.step)
+        archive = self._archive_of(branch)
+        self._recorder.branch_off(progress.step, progress.last_recorded_step, archive)
+        self._checkpoints.archive_after(progress.step, archive)
+        self._report(left_at, found, reason)
+        # A crash must find the new branch and its learning rate, and pruning must spare it.
+        self._checkpoints.save(Reason.COMMAND)
+
+    def _report(self, left_at: int, found: LoadedState, reason: str) -> None:
+        name, progress = found.saved.folder.name, self._run_status.progress
+        if self._world.is_main:
+            logger.warning(
+                "Rolled back from step %d to %s (%s); this is branch %d.", left_at, name, reason, progress.branch
+            )
+        details = {"from_step": left_at, "checkpoint": name, "reason": reason, "branch_id": progress.branch}
+        self._recorder.mark_step(progress.step)
+        self._recorder.event("rollback", {**details, "LR_SCALE": self._run_status.config.lr_scale})
+        self._settings.publish()
