@@ -26,8 +26,8 @@ FORBIDDEN = {
 ORDER = {
     "service": (
         "service", "service.errors", "service.atomic_files", "service.api_types", "service.loss_terms",
-        "service.config", "service.commands", "service.run", "service.store.tables", "service.store.schema_upgrade",
-        "service.store.backends",
+        "service.background_thread", "service.config", "service.commands", "service.run", "service.store.tables",
+        "service.store.schema_upgrade", "service.store.backends",
         "service.store.database", "service.store.rollups", "service.store.queries", "service.store", "service.alerts",
         "service.auth", "service.client", "service.launcher", "service.cli",
     ),

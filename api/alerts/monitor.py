@@ -1,12 +1,12 @@
 """Detects when alerts begin and end, independently of requests, and records it in the runs' `events` table."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 
 from api.alerts.current import AlertLogs, free_bytes
 from api.runs.registry import KnownRun, RunRegistry
+from service.background_thread import BackgroundThread, ErrorBoundary
 from service.store.store import RunRow, StoreUnavailableError
 
 CHECK_SECONDS = 2.0
@@ -42,11 +42,21 @@ class AlertMonitor:
         self._runs: dict[str, KnownRun] = {}
         self._scanned_at = float("-inf")
         self._checked: set[str] = set()
-        self._logged_errors: set[tuple[str, str]] = set()
+        self._boundary = ErrorBoundary(logger, once=True)
+        self._thread = BackgroundThread(
+            "alerts",
+            self.check,
+            interval_seconds=CHECK_SECONDS,
+            tick_seconds=TICK_SECONDS,
+            begins_at_once=True,
+            is_over=is_ending,
+            boundary=self._boundary,
+            error_message="The alerts cannot be checked; this is tried again.",
+        )
 
     def start(self) -> None:
         """Start the monitor's thread."""
-        threading.Thread(target=self._run, name="alerts", daemon=True).start()
+        self._thread.start()
 
     def check(self) -> None:
         """Check every monitored run once."""
@@ -57,40 +67,28 @@ class AlertMonitor:
             self._check_run_safely(known)
         self._runs = self._watched(self._runs.values())
 
-    def _run(self) -> None:
-        while not self._is_ending():
-            self.check()
-            deadline = time.monotonic() + CHECK_SECONDS
-            while time.monotonic() < deadline and not self._is_ending():
-                time.sleep(TICK_SECONDS)
-
     def _scan(self, now: float) -> None:
         """Find the recent runs, and each other run once: its alert may have ended while no monitor was running."""
         if now < self._scanned_at + SCAN_SECONDS:
             return
         self._scanned_at = now
-        try:
-            found = self._registry.runs()
-        except StoreUnavailableError as error:
-            logger.debug("Runs cannot be listed: %s", error)
-        except Exception as error:  # the boundary of the thread
-            if self._is_new("scan", error):
-                logger.exception("The runs cannot be listed, so new ones are not watched for alerts.")
-        else:
-            self._runs = self._watched(found)
+        with self._boundary.guard("The runs cannot be listed, so new ones are not watched for alerts."):
+            try:
+                self._runs = self._watched(self._registry.runs())
+            except StoreUnavailableError as error:
+                logger.debug("Runs cannot be listed: %s", error)
 
     def _watched(self, runs: Iterable[KnownRun]) -> dict[str, KnownRun]:
         now = time.time()
         return {known.row.id: known for known in runs if known.row.id not in self._checked or is_recent(known.row, now)}
 
     def _check_run_safely(self, known: KnownRun) -> None:
-        try:
-            self._check_run(known)
-        except StoreUnavailableError as error:
-            logger.debug("The alerts of run %s cannot be judged: %s", known.row.id, error)
-        except Exception as error:  # the boundary of the thread: a defect with one run must not stop the others
-            if self._is_new(known.row.id, error):
-                logger.exception("The alerts of run %s cannot be judged.", known.row.id)
+        """Check one run; a defect with it must not stop the others."""
+        with self._boundary.guard("The alerts of run %s cannot be judged.", known.row.id):
+            try:
+                self._check_run(known)
+            except StoreUnavailableError as error:
+                logger.debug("The alerts of run %s cannot be judged: %s", known.row.id, error)
 
     def _check_run(self, known: KnownRun) -> None:
         alert_log, now = self._alert_logs.of(known.store, known.row.id), time.time()
@@ -103,13 +101,6 @@ class AlertMonitor:
         self._checked.add(run.id)
         if self._on_checked is not None:
             self._on_checked(known, alert_log.last_change_id)
-
-    def _is_new(self, subject: str, error: Exception) -> bool:
-        """Whether this error was not logged before for `subject`: a check runs every few seconds."""
-        key = (subject, type(error).__name__)
-        is_new = key not in self._logged_errors
-        self._logged_errors.add(key)
-        return is_new
 
 
 def is_recent(run: RunRow, now: float) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from api.alerts.webhook import DeliveryAttempt, DeliveryOutcome, WebhookTarget, post
 from service.alerts.webhook_outbox import WebhookOutbox
+from service.background_thread import BackgroundThread, ErrorBoundary
 from service.store.queries.events import Event
 from service.store.store import Store, StoreUnavailableError
 
@@ -38,7 +39,7 @@ class WebhookSender:
         self._lease_holder = f"{socket.gethostname()} {uuid.uuid4().hex}"
         self._not_before = time.time() - GIVE_UP_SECONDS
         # Shared between threads: by run, the last notified alert, and the alert up to which all are delivered
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._pending: dict[str, tuple[Store, int]] = {}
         self._delivered: dict[str, int] = {}
         # Used by the sender's thread only; times are monotonic
@@ -47,44 +48,50 @@ class WebhookSender:
         """By run, the alert whose delivery fails, and since when."""
         self._paused_until: dict[str, float] = {}
         """By run, the time until which it is not retried for a reason of its own, which must not delay other runs."""
+        self._boundary = ErrorBoundary(logger)
+        self._thread = BackgroundThread(
+            "webhook-sender",
+            self._deliver_due,
+            interval_seconds=TICK_SECONDS,
+            is_over=is_ending,
+            boundary=self._boundary,
+            error_message="The alerts cannot be delivered; this is tried again.",
+        )
 
     def start(self) -> None:
         """Start the sender's thread."""
-        threading.Thread(target=self._run, name="webhook-sender", daemon=True).start()
+        self._thread.start()
 
     def notify(self, store: Store, run_id: str, event_id: int) -> None:
         """Announce that a run may have alerts to deliver, up to event `event_id`; returns immediately."""
-        with self._changed:
-            if event_id > self._delivered.get(run_id, 0):
-                self._pending[run_id] = (store, event_id)
-                self._changed.notify()
+        with self._lock:
+            if event_id <= self._delivered.get(run_id, 0):
+                return
+            self._pending[run_id] = (store, event_id)
+        self._thread.wake()
 
     # The sender's thread
 
-    def _run(self) -> None:
-        while not self._is_ending():
-            with self._changed:
-                if not self._due():
-                    self._changed.wait(TICK_SECONDS)
-                due = self._due()
+    def _deliver_due(self) -> None:
+        """Deliver until no run is due."""
+        while not self._is_ending() and (due := self._due()):
             for run_id, (store, event_id) in due.items():
                 self._deliver_safely(store, run_id, event_id)
 
     def _due(self) -> dict[str, tuple[Store, int]]:
         now = time.monotonic()
-        return {
-            run_id: pending for run_id, pending in self._pending.items() if self._paused_until.get(run_id, now) <= now
-        }
+        with self._lock:
+            pending = dict(self._pending)
+        return {run_id: item for run_id, item in pending.items() if self._paused_until.get(run_id, now) <= now}
 
     def _deliver_safely(self, store: Store, run_id: str, event_id: int) -> None:
-        try:
-            pause_seconds = self._deliver(WebhookOutbox(store, run_id, self._receiver.id, self._lease_holder))
-        except StoreUnavailableError as error:
-            logger.debug("The alerts of run %s cannot be delivered now: %s", run_id, error)
-            pause_seconds = RETRY_SECONDS
-        except Exception:  # the boundary of the thread
-            logger.exception("The alerts of run %s cannot be delivered; this is tried again.", run_id)
-            pause_seconds = MAX_BACKOFF_SECONDS
+        pause_seconds: float | None = MAX_BACKOFF_SECONDS  # after an unexpected error
+        with self._boundary.guard("The alerts of run %s cannot be delivered; this is tried again.", run_id):
+            try:
+                pause_seconds = self._deliver(WebhookOutbox(store, run_id, self._receiver.id, self._lease_holder))
+            except StoreUnavailableError as error:
+                logger.debug("The alerts of run %s cannot be delivered now: %s", run_id, error)
+                pause_seconds = RETRY_SECONDS
         if pause_seconds is None:
             self._mark_delivered(run_id, event_id)
         else:
@@ -141,7 +148,7 @@ class WebhookSender:
         """Record that all alerts of a run up to event `event_id` are delivered."""
         self._failing.pop(run_id, None)
         self._paused_until.pop(run_id, None)
-        with self._changed:
+        with self._lock:
             self._delivered[run_id] = event_id
             if self._pending[run_id][1] <= event_id:
                 del self._pending[run_id]

@@ -20,6 +20,7 @@ from api.events.subscription import Subscription
 from api.http.problems import ProblemError
 from api.runs.context import RunContext
 from api.runs.registry import RunRegistry
+from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble
 from service.store.change_poll import ChangePoller
 from service.store.event_replay import EventCursor
 from service.store.store import RunRow, Store, StoreUnavailableError
@@ -109,7 +110,8 @@ class RunBroadcaster:
         # Used by the broadcaster's thread only
         self._published_state = ""
         self._published_state_at = 0.0
-        self._is_store_unreadable = False
+        self._outage = LastingTrouble()
+        self._boundary = ErrorBoundary(logger)
 
     @property
     def is_running(self) -> bool:
@@ -129,7 +131,7 @@ class RunBroadcaster:
                     state_data(follower.run, time.time())[1],
                     time.monotonic(),
                 )
-                threading.Thread(target=self._run, args=(follower,), name="broadcaster", daemon=True).start()
+                self._start(follower)
             subscription = Subscription(self._published.position, state_data(self._published.run, time.time())[0])
             self._subscriptions.add(subscription)
         return subscription
@@ -150,17 +152,28 @@ class RunBroadcaster:
         with self._lock:
             self._subscriptions.discard(subscription)
 
+    def _start(self, follower: RunFollower) -> None:
+        self._outage = LastingTrouble()
+        BackgroundThread(
+            "broadcaster",
+            partial(self._poll_safely, follower),
+            interval_seconds=TICK_SECONDS,
+            begins_at_once=True,
+            is_over=lambda: not self._should_continue(),
+            boundary=self._boundary,
+            error_message="A broadcaster met an unexpected error; it goes on.",
+        ).start()
+
     # The broadcaster's thread
 
-    def _run(self, follower: RunFollower) -> None:
-        self._is_store_unreadable = False
-        while self._should_continue():
-            try:
-                self._poll_once(follower)
-            except Exception:  # the boundary of the thread: a defect must not stop the streams for ever
-                logger.exception("The watcher of run %s met an unexpected error; it goes on.", follower.run.id)
-                time.sleep(STATE_SECONDS)
-            time.sleep(TICK_SECONDS)
+    def _poll_safely(self, follower: RunFollower) -> None:
+        """Poll once; a defect must not stop the streams for ever, and lets the next poll come later."""
+        is_done = False
+        with self._boundary.guard("The watcher of run %s met an unexpected error; it goes on.", follower.run.id):
+            self._poll_once(follower)
+            is_done = True
+        if not is_done:
+            time.sleep(STATE_SECONDS)
 
     def _should_continue(self) -> bool:
         with self._lock:
@@ -180,9 +193,11 @@ class RunBroadcaster:
                     self._publish(follower, messages)
                 self._publish(follower, [])
             except (StoreUnavailableError, ProblemError):
-                self._publish_readability(is_unreadable=True)
+                if self._outage.begin():
+                    self._publish_note(UNREADABLE)
             else:
-                self._publish_readability(is_unreadable=False)
+                if self._outage.end():
+                    self._publish_note(READABLE)
         if now >= self._published_state_at + STATE_SECONDS:
             self._publish_state(follower, now)
 
@@ -202,14 +217,10 @@ class RunBroadcaster:
                 subscription.set_state(state)
         self._published_state, self._published_state_at = comparable, now
 
-    def _publish_readability(self, *, is_unreadable: bool) -> None:
-        """Publish a note once when the store becomes unreadable, and once when it is readable again."""
-        if is_unreadable == self._is_store_unreadable:
-            return
-        self._is_store_unreadable = is_unreadable
+    def _publish_note(self, text: str) -> None:
         with self._lock:
             for subscription in self._subscriptions:
-                subscription.set_note(UNREADABLE if is_unreadable else READABLE)
+                subscription.set_note(text)
 
 
 class Broadcasters:

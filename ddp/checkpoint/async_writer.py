@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddp.checkpoint.folder import CheckpointFolder, Reason, checkpoint_name
+from service.background_thread import BackgroundThread, ErrorBoundary
 from service.run.trainer_stats import TrainerStats
 
 MOST_WAITING = 2
@@ -66,18 +67,24 @@ class CheckpointWriter:
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._is_writing = False
-        self._is_closing = False
         self._problem: str | None = None
-        self._thread = threading.Thread(target=self._run, name="checkpoint writer", daemon=True)
+        self._boundary = ErrorBoundary(logger)
+        self._thread = BackgroundThread(
+            "checkpoint writer",
+            self._write_waiting,
+            boundary=self._boundary,
+            error_message="The checkpoint writer met an unexpected error; it goes on.",
+            at_end=self._write_waiting,
+        )
         self._thread.start()
 
     def submit(self, snapshot: PendingCheckpoint) -> None:
         """Have a state written; returns at once."""
         with self._changed:
-            if self._is_closing:
+            if self._thread.is_closing:
                 raise RuntimeError(f"The checkpoint of step {snapshot.step} came after the writer was closed.")
             self._waiting = _with_newer(self._waiting, snapshot)
-            self._changed.notify_all()
+        self._thread.wake()
 
     def drain(self) -> str | None:
         """Wait until everything is written and told; the problem of the last state, or None when it was written."""
@@ -91,26 +98,27 @@ class CheckpointWriter:
 
     def close(self) -> None:
         """Write what waits and end the thread."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
-        self._thread.join()
+        self._thread.close()
 
-    def _run(self) -> None:
+    # The thread
+
+    def _write_waiting(self) -> None:
         _give_way()
-        while self._turn():
+        while self._write_next():
             pass
 
-    def _turn(self) -> bool:
-        """Write one state; False at the end. A method of its own, so that no copy of the weights outlives it."""
+    def _write_next(self) -> bool:
+        """Write one state; False when none waits. A method of its own, so that no copy of the weights outlives it."""
         waiting = self._take()
         if waiting is None:
             return False
         problem = self._write(waiting.snapshot)
         for tell in waiting.tell:
-            _guarded("tell of a checkpoint", tell, waiting.snapshot.step, problem)
+            with self._boundary.guard("The checkpoint writer could not tell of a checkpoint."):
+                tell(waiting.snapshot.step, problem)
         if problem is None:
-            _guarded("prune checkpoints", self._prune)
+            with self._boundary.guard("The checkpoint writer could not prune checkpoints."):
+                self._prune()
         with self._changed:
             self._problem = problem
             self._is_writing = False
@@ -124,7 +132,6 @@ class CheckpointWriter:
 
     def _take(self) -> _Waiting | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._is_closing)
             if not self._waiting:
                 return None
             self._is_writing = True
@@ -138,7 +145,7 @@ class CheckpointWriter:
         except OSError as error:
             problem = f"{name} could not be written ({error.strerror or error})"
             logger.warning("Checkpoint %s; the one before stays and training goes on.", problem)
-        except Exception as error:
+        except Exception as error:  # whatever it was, who waits for this state is told
             logger.exception("Checkpoint %s could not be written; the one before stays and training goes on.", name)
             problem = f"{name} could not be written ({type(error).__name__}: {error})"
         else:
@@ -196,14 +203,6 @@ def _give_place(queue: list[_Waiting], index: int) -> None:
         is_best=newer.is_best or (older.snapshot.is_best and older.snapshot.step == newer.step),
     )
     queue[index] = _Waiting(snapshot, (*older.tell, *queue[index].tell))
-
-
-def _guarded(what: str, act: Callable[..., object], *arguments: object) -> None:
-    """Do it; a defect in it must not end the thread."""
-    try:
-        act(*arguments)
-    except Exception:
-        logger.exception("The checkpoint writer could not %s.", what)
 
 
 def _give_way() -> None:

@@ -6,7 +6,6 @@ it is kept and tried again. Either is said once, and training goes on.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from ddp.recording.store_writer import StoreWriter, rank_row
 from ddp.recording.trackers.base import Tracker
 from ddp.validation.result import Preview
 from ddp.watchdog.watchdog import RankStatus, Stall
+from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble, use_last_chance
 from service.commands import Command, CommandState
 from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
@@ -69,12 +69,18 @@ class Recorder:
         self._others_facts = others_facts or TrainerStats
         self._written_snapshot: Record | None = None
         self._written_statuses: tuple[RankStatus, ...] = ()
-        self._store_is_down = False
+        self._store_outage = LastingTrouble()
         self._store_outages = 0
         self._store_retry_at = 0.0
         self._unanswered_reason: str | None = None
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread = BackgroundThread(
+            "recorder",
+            self._turn,
+            interval_seconds=POLL_SECONDS,
+            boundary=ErrorBoundary(logger),
+            error_message="The recorder met an unexpected error; it goes on.",
+            at_end=self._write_the_rest,
+        )
 
     def start(self) -> None:
         """Begin to write and to listen."""
@@ -101,8 +107,7 @@ class Recorder:
 
         A pause stays in force, queued commands stay queued.
         """
-        self._ending.set()
-        self._thread.join()
+        self._thread.close()
         self._store.close()
         self._tracker.close()
 
@@ -204,24 +209,20 @@ class Recorder:
 
     # The recorder thread
 
-    def _run(self) -> None:
-        while not self._ending.wait(POLL_SECONDS):
-            try:
-                self._turn()
-            except Exception:  # the boundary of the thread: a defect here must not end the heartbeat
-                logger.exception("The recorder met an unexpected error; it goes on.")
-        deadline = time.monotonic() + LAST_CHANCE_SECONDS
+    def _write_the_rest(self) -> None:
         self._heartbeat.force()  # the last heartbeat tells of the last checkpoint
-        while self._has_something_to_write and time.monotonic() < deadline:
-            self._store_retry_at = 0.0
-            self._records.retry_now()
-            self._turn()
-            if self._has_something_to_write:
-                time.sleep(POLL_SECONDS)
+        use_last_chance(
+            self._retry, is_wanted=self._has_something_to_write, seconds=LAST_CHANCE_SECONDS, pause_seconds=POLL_SECONDS
+        )
         self._answer_the_rest()
-        self._say_what_is_lost()
+        self._report_losses()
 
-    @property
+    def _retry(self) -> None:
+        """Write now, whatever failed before."""
+        self._store_retry_at = 0.0
+        self._records.retry_now()
+        self._turn()
+
     def _has_something_to_write(self) -> bool:
         return bool(self._writings or self._records.unsaved() or self._snapshot is not self._written_snapshot)
 
@@ -240,16 +241,16 @@ class Recorder:
             self._writings.write()
             self._write_latest()
             self._heartbeat.send_if_due(now, self.step)
-            if not self._ending.is_set():
+            if not self._thread.is_closing:
                 self._command_poller.poll(self.step)
         except StoreUnavailableError as error:
             self._store_retry_at = now + RETRY_SECONDS
-            if not self._store_is_down:
+            if self._store_outage.begin():
                 logger.warning("The store cannot be reached (%s); training goes on, and writing will catch up.", error)
                 self._store_outages += 1
-            self._store_is_down = True
         else:
-            self._say_store_is_back()
+            if self._store_outage.end():
+                logger.info("The store is back; %d log points were dropped so far.", self._writings.dropped)
 
     def _facts(self) -> TrainerStats:
         return {
@@ -285,12 +286,7 @@ class Recorder:
             self.finish(command, CommandState.FAILED, step=unsaved.step, reason=reason)
         unsaved.waiting = ()
 
-    def _say_store_is_back(self) -> None:
-        if self._store_is_down:
-            logger.info("The store is back; %d log points were dropped so far.", self._writings.dropped)
-            self._store_is_down = False
-
-    def _say_what_is_lost(self) -> None:
+    def _report_losses(self) -> None:
         for unsaved in self._records.unsaved():
             logger.error("%s could not be written and is lost.", unsaved.name)
         if self._writings:

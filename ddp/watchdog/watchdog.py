@@ -17,6 +17,7 @@ from ddp.watchdog.rank_status import RankReport, RankStatus, RankStatusTable
 from ddp.watchdog.stack_dump import thread_stack
 from ddp.watchdog.stages import Stage, StageMarker, StageReading
 from ddp.watchdog.stall_detection import Stall, StallTracker, find_stall
+from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble
 
 __all__ = ["RankStatus", "Stall", "Watchdog"]
 
@@ -63,43 +64,36 @@ class Watchdog:
         self._stacked_at = float("-inf")
         self._rank_table = RankStatusTable()
         self._news = StallTracker()
-        self._board_is_gone = False
-        self._defects: set[type[Exception]] = set()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._board_loss = LastingTrouble()
+        self._thread = BackgroundThread(
+            "watchdog",
+            lambda: self._reach_board(self._turn),
+            interval_seconds=turn_seconds,
+            begins_at_once=True,
+            boundary=ErrorBoundary(logger, once=True),
+            error_message="The watchdog met an unexpected error; it goes on.",
+            at_end=lambda: self._reach_board(self._post_leaving),
+        )
 
     def start(self) -> None:
         """Begin to watch."""
         self._thread.start()
 
     def close(self) -> None:
-        """Say goodbye and stop. A board that does not answer is left alone after a second."""
-        self._ending.set()
-        if self._thread.ident is not None:
-            self._thread.join(CLOSE_SECONDS)
+        """Post that this rank leaves, and stop. A board that does not answer is left alone after a second."""
+        self._thread.close(CLOSE_SECONDS)
 
     # The watchdog's thread
 
-    def _run(self) -> None:
-        self._survive(self._turn)
-        while not self._ending.wait(self._turn_seconds):
-            self._survive(self._turn)
-        self._survive(self._say_goodbye)
-
-    def _survive(self, do: Callable[[], None]) -> None:
-        """Nothing that goes wrong here may end the watch, let alone the training; each thing is said once."""
+    def _reach_board(self, act: Callable[[], None]) -> None:
+        """Do what needs the board; a board that is gone is reported once and ends nothing."""
         try:
-            do()
+            act()
         except StatusStoreGoneError as error:
-            if not self._board_is_gone:
+            if self._board_loss.begin():
                 logger.warning("The ranks' board cannot be reached (%s); no stall is named until it is back.", error)
-            self._board_is_gone = True
-        except Exception as error:  # the boundary of the thread
-            if type(error) not in self._defects:
-                logger.exception("The watchdog met an unexpected error; it goes on.")
-            self._defects.add(type(error))
         else:
-            self._board_is_gone = False
+            self._board_loss.end()
 
     def _turn(self) -> None:
         self._post(self._marker.now())
@@ -107,10 +101,10 @@ class Watchdog:
             return
         self._rank_table.update(self._status_store.read_all())
         statuses = self._rank_table.statuses()
-        if self._report is not None and not self._ending.is_set():
+        if self._report is not None and not self._thread.is_closing:
             self._report(statuses)
-        if self._on_stall is not None and not self._ending.is_set():
-            self._tell(statuses, self._on_stall)
+        if self._on_stall is not None and not self._thread.is_closing:
+            self._report_stalls(statuses, self._on_stall)
 
     def _post(self, reading: StageReading) -> None:
         """Put a reading on the board, with the newest stack."""
@@ -131,13 +125,13 @@ class Watchdog:
         )
         self._status_store.publish(post.encode())
 
-    def _tell(self, statuses: Sequence[RankStatus], on_stall: Callable[[Stall], None]) -> None:
+    def _report_stalls(self, statuses: Sequence[RankStatus], on_stall: Callable[[Stall], None]) -> None:
         stall_seconds = self._stall_seconds()
         silence_seconds = max(stall_seconds, SILENT_TURNS * self._turn_seconds)
         for news in self._news.changes(find_stall(statuses, stall_seconds, silence_seconds), time.monotonic()):
             on_stall(news)
 
-    def _say_goodbye(self) -> None:
-        """The last post: a rank that left on purpose is not missed."""
+    def _post_leaving(self) -> None:
+        """Post for the last time: a rank that left on purpose is not missed."""
         reading = self._marker.now()
         self._post(StageReading(Stage.LEAVING, reading.step, 0.0))

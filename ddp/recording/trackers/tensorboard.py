@@ -6,7 +6,6 @@ step, after a resume or a rollback, says so in the file, and TensorBoard hides w
 
 import io
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from ddp.recording.trackers.base import Tracker
 from ddp.recording.trackers.event_file import EventFile, framed
 from ddp.recording.trackers.tensorboard_tags import Scalar, training_scalars, validation_scalars
 from ddp.validation.result import Preview
+from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble, use_last_chance
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 2.0
@@ -56,10 +56,17 @@ class TensorBoard(Tracker):
         # Of the thread
         self._file = EventFile(folder)
         self._batch: tuple[list[_Waiting], bytes] | None = None
-        self._has_failed = False
+        self._failure = LastingTrouble()
         self._retry_at = 0.0
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tensorboard", daemon=True)
+        self._boundary = ErrorBoundary(logger)
+        self._thread = BackgroundThread(
+            "tensorboard",
+            self._write_waiting,
+            interval_seconds=POLL_SECONDS,
+            boundary=self._boundary,
+            error_message="TensorBoard's thread met an unexpected error; it goes on.",
+            at_end=self._write_the_rest,
+        )
 
     def start(self, step: int) -> None:
         """Begin to write for a run that goes on at `step`."""
@@ -68,8 +75,7 @@ class TensorBoard(Tracker):
 
     def close(self) -> None:
         """Write what waits, and give up after a while."""
-        self._ending.set()
-        self._thread.join(LAST_CHANCE_SECONDS + RETRY_SECONDS)
+        self._thread.close(LAST_CHANCE_SECONDS + RETRY_SECONDS)
 
     def log_point(self, step: int, at: float, snapshot: Mapping[str, Any]) -> None:
         """Show the training's values at a step; `at` is Unix seconds."""
@@ -105,26 +111,25 @@ class TensorBoard(Tracker):
 
     # The thread
 
-    def _run(self) -> None:
-        while not self._ending.wait(POLL_SECONDS):
-            try:
-                self._write_waiting(time.monotonic())
-            except Exception:  # the boundary of the thread
-                logger.exception("TensorBoard's thread met an unexpected error; it goes on.")
-        self._write_the_rest(time.monotonic() + LAST_CHANCE_SECONDS)
-        self._file.close()
-
-    def _write_the_rest(self, deadline: float) -> None:
-        while self._waiting and time.monotonic() < deadline:
-            self._retry_at = 0.0
-            self._write_waiting(time.monotonic())
-            if self._waiting:
-                time.sleep(POLL_SECONDS)
+    def _write_the_rest(self) -> None:
+        use_last_chance(
+            self._retry,
+            is_wanted=lambda: bool(self._waiting),
+            seconds=LAST_CHANCE_SECONDS,
+            pause_seconds=POLL_SECONDS,
+        )
         if self._waiting:
             logger.error("%d events for TensorBoard are lost: its file could not be written.", len(self._waiting))
+        self._file.close()
 
-    def _write_waiting(self, now: float) -> None:
-        """Write what waits, unless a failure is less than RETRY_SECONDS of the monotonic clock ago."""
+    def _retry(self) -> None:
+        """Write now, whatever failed before."""
+        self._retry_at = 0.0
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Write what waits, unless a failure is less than RETRY_SECONDS ago."""
+        now = time.monotonic()
         if now < self._retry_at:
             return
         try:
@@ -135,33 +140,28 @@ class TensorBoard(Tracker):
                 self._batch = None
         except OSError as error:
             self._retry_at = now + RETRY_SECONDS
-            self._say_failure(error)
+            if self._failure.begin():
+                reason = error.strerror or error
+                logger.warning(
+                    "TensorBoard's events cannot be written (%s); training goes on, and it is retried.", reason
+                )
         else:
-            self._has_failed = False
+            self._failure.end()
 
     def _next_batch(self) -> tuple[list[_Waiting], bytes]:
         together = [self._waiting[place] for place in range(min(len(self._waiting), EVENTS_TOGETHER))]
-        return together, framed(event for item in together if (event := _built(item)) is not None)
+        return together, framed(event for item in together if (event := self._built(item)) is not None)
+
+    def _built(self, item: _Waiting) -> Event | None:
+        """Build the event; None where that fails: a defect in one must not keep back the others."""
+        with self._boundary.guard("An event for TensorBoard could not be made and is left out."):
+            return item.build()
+        return None
 
     def _forget(self, written: Sequence[_Waiting]) -> None:
         for item in written:
             self._waiting.popleft()
             self._pictures_out += item.is_picture
-
-    def _say_failure(self, error: OSError) -> None:
-        if not self._has_failed:
-            reason = error.strerror or error
-            logger.warning("TensorBoard's events cannot be written (%s); training goes on, and it is retried.", reason)
-        self._has_failed = True
-
-
-def _built(item: _Waiting) -> Event | None:
-    """The event; a defect in one must not keep back the others."""
-    try:
-        return item.build()
-    except Exception:
-        logger.exception("An event for TensorBoard could not be made and is left out.")
-        return None
 
 
 def _scalars(step: int, at: float, scalars: Iterable[Scalar]) -> Event:

@@ -53,8 +53,9 @@ def delivering(url: str) -> Iterator[WebhookSender]:
     """A courier at work for the time of the context."""
     ending = threading.Event()
     at_work = WebhookSender(WebhookTarget(url, "geheim"), ending.is_set)
-    thread = threading.Thread(target=at_work._run)
-    thread.start()
+    before = set(threading.enumerate())
+    at_work.start()
+    (thread,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "webhook-sender")
     try:
         yield at_work
     finally:

@@ -297,7 +297,7 @@ def test_the_thread_gives_way_and_no_other_does(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.submit(1)
     desk.writer.drain()
-    thread = desk.writer._thread.native_id
+    (thread,) = (item.native_id for item in threading.enumerate() if item.name == "checkpoint writer")
     assert thread is not None
 
     assert os.getpriority(os.PRIO_PROCESS, thread) == max(before, 10)
