@@ -122,14 +122,15 @@ def _close(jobs: socket.socket, server: int) -> None:
 
 
 def _ask_for_processes(jobs: socket.socket) -> None:
-    """From now on whoever starts a Python program here asks the server."""
+    """From now on whoever starts a Python module here asks the server. A script may be a program that needs no torch."""
     from tests.harness.forked import ForkServer
 
     server = ForkServer(jobs)
 
     class Popen(subprocess.Popen):  # type: ignore[type-arg]  # torch subscribes its name
         def __new__(cls, args: Any, **options: Any) -> Any:
-            return server.start(args, **options) if args[0] == sys.executable else super().__new__(cls)
+            is_module = args[0] == sys.executable and "-m" in args[1:3]
+            return server.start(args, **options) if is_module else super().__new__(cls)
 
     subprocess.Popen = Popen  # type: ignore[misc]
 

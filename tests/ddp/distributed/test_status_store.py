@@ -25,8 +25,8 @@ def test_a_world_without_groups_has_a_board_of_its_own() -> None:
     assert status_store.read_all() == ["alone"]
 
 
-def test_ranks_read_each_other_while_a_collective_hangs(launch: Launch, tmp_path: Path, repository: Path) -> None:
-    process = launch(torchrun(2, str(repository / "tests/ddp/harness/rank_programs/post_on_board.py")))
+def test_ranks_read_each_other_while_a_collective_hangs(launch: Launch, tmp_path: Path) -> None:
+    process = launch(torchrun(2, "-m", "tests.ddp.harness.rank_programs.post_on_board"))
 
     assert process.wait(timeout=120) == 0
     assert "READ [None, 'rank 1 hangs']" in (tmp_path / "output.txt").read_text()

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +22,7 @@ from ddp.watchdog.watchdog import SILENT_TURNS, Watchdog
 from tests.ddp.harness.store_serving import ServeStore, store_board
 from tests.harness.forked import Process, StartPython
 
-PROGRAM = str(Path(__file__).parents[1] / "harness" / "rank_programs" / "watched.py")
+PROGRAM = ("-m", "tests.ddp.harness.rank_programs.watched")
 LIMIT = 60.0
 PLACE = (0, "gpu-07", "cuda:0")
 TURN = 0.02
@@ -427,7 +426,7 @@ def test_a_limit_that_is_changed_holds_from_the_next_turn_on(eventually: Callabl
 @contextmanager
 def other_rank(port: int, start_python: StartPython) -> Iterator[Process]:
     """Rank 1 in a process of its own."""
-    with start_python([sys.executable, PROGRAM, str(port)], stdin=subprocess.PIPE) as process:
+    with start_python([sys.executable, *PROGRAM, str(port)], stdin=subprocess.PIPE) as process:
         try:
             yield process
         finally:
