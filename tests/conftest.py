@@ -1,19 +1,23 @@
 """What every test may use: a place to find the repository, and a deadline instead of a sleep."""
 
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.harness.forked import StartPython, fork_server
 from tests.postgres import postgres as postgres  # fixtures for every test
 from tests.postgres import store_url as store_url
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+IMPORTED_BY_RANKS = ("ddp.__main__", "torch._dynamo")
 STARTS_RANKS = ("tests.ddp.harness.launching", "tests.ddp.harness.training")
 """Who imports one of these, starts training processes."""
 
@@ -41,6 +45,23 @@ def eventually() -> Callable[..., None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def start_python(request: pytest.FixtureRequest) -> Iterator[StartPython]:
+    """Start a program of this interpreter, with the arguments of `subprocess.Popen`.
+
+    It becomes the fork of a process that has imported already what ranks import, which costs a tenth of a new one.
+    """
+    if request.config.getoption("--no-fork") or sys.platform != "linux":
+        yield partial(subprocess.Popen, text=True)
+        return
+    with fork_server(*IMPORTED_BY_RANKS) as server:
+        yield server.start
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-fork", action="store_true", help="start new interpreters instead of forks")
 
 
 @cache

@@ -60,8 +60,13 @@ def _restart_only_after_accidents() -> None:
 
 
 def _rank_failure(error: Any) -> int:
-    """The exit code of the rank that failed first, named on stderr unless the rank itself explained it."""
-    rank, failure = error.get_first_failure()
+    """The exit code of the rank that ended with an answer, or else of the one that failed first.
+
+    The others fail as soon as they miss one; torchrun often finds all of them ended at the same look. Names the rank on
+    stderr unless it explained itself.
+    """
+    answers = [item for item in error.failures.items() if item[1].exitcode in ANSWERS]
+    rank, failure = (*answers, error.get_first_failure())[0]
     code = int(failure.exitcode)
     if code < 0:
         sys.stderr.write(f"Error: rank {rank} was ended by {signal.Signals(-code).name}.\n")

@@ -4,13 +4,17 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.ddp.harness import store_serving
 from tests.ddp.harness.launching import Launch, settings, torchrun, write_pair
+from tests.ddp.harness.store_serving import ServeStore
 from tests.ddp.harness.training import Eventually, Training
+from tests.harness.forked import Process, StartPython
 
 
 @pytest.fixture(scope="session")
@@ -25,19 +29,16 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Launch]:
+def launch(tmp_path: Path, start_python: StartPython) -> Iterator[Launch]:
     """Start a program with its output in a file; whatever still runs at the end of the test is killed."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Process] = []
 
-    def start(
-        command: list[str], output: str = "output.txt", environment: Mapping[str, str] | None = None
-    ) -> "subprocess.Popen[str]":
+    def start(command: list[str], output: str = "output.txt", environment: Mapping[str, str] | None = None) -> Process:
         with (tmp_path / output).open("w") as file:
-            process = subprocess.Popen(
+            process = start_python(
                 command,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                text=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
                 start_new_session=True,
             )
@@ -53,6 +54,12 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
             for rank in ranks:
                 with suppress(psutil.NoSuchProcess):
                     rank.kill()
+
+
+@pytest.fixture
+def serving_store(start_python: StartPython) -> ServeStore:
+    """Serve torch's key-value store for the time of a `with`."""
+    return partial(store_serving.serving_store, start_python)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from service.errors import UserError
 from tests.api.harness.serving import serving
 from tests.ddp.harness.launching import write_pair
 from tests.e2e.tiny_run import TinyRun
+from tests.harness.forked import StartPython
 
 LEITSTAND = str(Path(sys.executable).parent / "leitstand")
 
@@ -126,13 +127,13 @@ def wait_for_training(registry: Room) -> bool:
 
 
 @pytest.fixture
-def unserved_run(tmp_path: Path, eventually: Callable[..., None]) -> Iterator[TinyRun]:
+def unserved_run(tmp_path: Path, start_python: StartPython, eventually: Callable[..., None]) -> Iterator[TinyRun]:
     """A tiny patch set and two ranks that the test starts; nothing serves it."""
     for index in range(8):
         write_pair(tmp_path / "Patches", f"train_{index}", 36, 36, seed=index)
     for index in range(2):
         write_pair(tmp_path / "Val", f"val_{index}", 36, 36, seed=100 + index)
-    run = TinyRun(tmp_path, eventually)
+    run = TinyRun(tmp_path, start_python, eventually)
     run.root.mkdir()
     try:
         yield run

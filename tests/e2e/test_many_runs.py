@@ -21,6 +21,7 @@ from service.run.directory import RunDirectory
 from service.run.record import list_records
 from tests.api.harness.serving import serving
 from tests.ddp.harness.launching import settings, torchrun, write_pair
+from tests.harness.forked import StartPython
 from tests.postgres import PostgresService
 
 Eventually = Callable[..., None]
@@ -32,7 +33,7 @@ RARE = 10**6
 class Trainee:
     """One training with its own run directory."""
 
-    def __init__(self, root: Path, dataset: Path, store_url: str) -> None:
+    def __init__(self, root: Path, dataset: Path, store_url: str, start_python: StartPython) -> None:
         self.root = root
         self._output = root.parent / "output.txt"
         root.parent.mkdir()
@@ -40,8 +41,8 @@ class Trainee:
         chosen = settings(DATASET_ROOT=dataset, DATA_ROOT=root, PATCH_SIZE=8, SAVE_BEST="false", **rhythm)
         environment = {"OMP_NUM_THREADS": "1", "STORE_URL": store_url}
         with self._output.open("w") as file:
-            self.process = subprocess.Popen(
-                torchrun(1, "-m", "ddp", *chosen), stdout=file, stderr=subprocess.STDOUT, text=True,
+            self.process = start_python(
+                torchrun(1, "-m", "ddp", *chosen), stdout=file, stderr=subprocess.STDOUT,
                 env={**os.environ, **environment}, start_new_session=True,
             )  # fmt: skip
 
@@ -62,7 +63,7 @@ class Trainee:
     def kill(self) -> None:
         if self.process.poll() is None:
             launcher = psutil.Process(self.process.pid)
-            for process in [*launcher.children(recursive=True), launcher]:
+            for process in [*reversed(launcher.children(recursive=True)), launcher]:
                 process.kill()
             self.process.wait()
 
@@ -95,7 +96,10 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(
-    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresService, eventually: Eventually
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: PostgresService,
+    start_python: StartPython,
+    eventually: Eventually,
 ) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
     dataset = folder / "data"
@@ -107,9 +111,9 @@ def fleet(
     with ExitStack() as running:
         running.callback(postgres.drop_database, store_url)
         running.callback(postgres.start)
-        here = Trainee(folder / "here" / "one", dataset, store_url)
+        here = Trainee(folder / "here" / "one", dataset, store_url, start_python)
         running.callback(here.kill)
-        elsewhere = Trainee(folder / "elsewhere" / "two", dataset, store_url)
+        elsewhere = Trainee(folder / "elsewhere" / "two", dataset, store_url, start_python)
         running.callback(elsewhere.kill)
         roots = str(folder / "here")
         server = running.enter_context(serving(folder / "no data root", RUN_ROOTS=roots, STORE_URL=store_url))

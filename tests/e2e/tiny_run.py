@@ -12,6 +12,7 @@ import psutil
 from service.client.client import ApiError, Client
 from service.store.store import Store
 from tests.ddp.harness.launching import settings, torchrun
+from tests.harness.forked import Process, StartPython
 
 Eventually = Callable[..., None]
 RARE = 10**6
@@ -20,21 +21,22 @@ RARE = 10**6
 class TinyRun:
     """Two ranks at work on a tiny patch set and the API before them."""
 
-    def __init__(self, folder: Path, eventually: Eventually) -> None:
-        self.root, self._folder, self._eventually = folder / "run", folder, eventually
+    def __init__(self, folder: Path, start_python: StartPython, eventually: Eventually) -> None:
+        self.root, self._folder = folder / "run", folder
+        self._start_python, self._eventually = start_python, eventually
         self.validation_gate = folder / "validation gate"
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Process] = []
         self.url = ""
 
-    def start(self, *flags: str, **values: object) -> "subprocess.Popen[str]":
+    def start(self, *flags: str, **values: object) -> Process:
         """Start the ranks; their validations wait for the gate."""
         rhythm = {"MAX_STEPS": RARE, "CHECKPOINT_EVERY": 20, "VAL_STEP_EVERY": 25, "LOG_EVERY": 5, "PATCH_SIZE": 8}
         chosen = {"DATASET_ROOT": self._folder, "DATA_ROOT": self.root, **rhythm, **values}
         gated = settings(WORKLOAD="tests.ddp.harness.gated_workload", KEEP_CHECKPOINTS=0, **chosen)
         environment = {"OMP_NUM_THREADS": "1", "TEST_VALIDATION_GATE": str(self.validation_gate)}
         with self._output_path(len(self.processes)).open("w") as file:
-            process = subprocess.Popen(
-                torchrun(2, "-m", "ddp", *flags, *gated), stdout=file, stderr=subprocess.STDOUT, text=True,
+            process = self._start_python(
+                torchrun(2, "-m", "ddp", *flags, *gated), stdout=file, stderr=subprocess.STDOUT,
                 env={**os.environ, **environment}, start_new_session=True,
             )  # fmt: skip
         self.processes.append(process)
@@ -65,7 +67,7 @@ class TinyRun:
     def kill_all(self) -> None:
         """No rank gets a chance to write or say anything more."""
         launcher = psutil.Process(self.processes[-1].pid)
-        everything = [*launcher.children(recursive=True), launcher]
+        everything = [*reversed(launcher.children(recursive=True)), launcher]
         for process in everything:
             process.kill()
         self.processes[-1].wait()

@@ -25,12 +25,6 @@ Train = Callable[..., Training]
 GATED = {"WORKLOAD": "tests.ddp.harness.gated_workload", "PATCH_SIZE": 8}
 
 
-def ranks_of(run: Training) -> dict[int, psutil.Process]:
-    """{rank: process} of a training under torchrun."""
-    children = psutil.Process(run.process.pid).children()
-    return {int(child.environ()["RANK"]): child for child in children if "ddp" in " ".join(child.cmdline())}
-
-
 def test_a_bad_step_is_skipped_and_a_row_of_them_rolls_the_run_back_at_a_lower_learning_rate(train: Train) -> None:
     run = train(
         2, MAX_STEPS=60, VAL_STEP_EVERY=20, CHECKPOINT_EVERY=10, ADAPT_EVERY=2, NONFINITE_LIMIT=3, SAVE_BEST="false",
@@ -176,7 +170,7 @@ def test_a_restart_after_an_accident_keeps_a_pause_and_what_is_queued(train: Tra
     run.wait_for_step(20)
     (paused,) = run.ask(Kind.PAUSE)
     queued = run.submit(Kind.VALIDATE, apply_at_step=10**5)
-    ranks_of(run)[1].kill()
+    run.ranks()[1].kill()
     eventually(lambda: len(run.events("started")) == 2, seconds=60, what="the restart")
     eventually(lambda: run.is_at(0), what="the restarted run")
 
@@ -198,7 +192,7 @@ def test_a_restart_keeps_a_pause_though_the_store_is_away(
         run.wait_for_step(20)
         (paused,) = run.ask(Kind.PAUSE)
         postgres.stop()
-        ranks_of(run)[1].kill()
+        run.ranks()[1].kill()
         eventually(lambda: "unseen until it is back" in run.output, seconds=90, what="the restart")
         postgres.start()
         eventually(lambda: len(run.events("started")) == 2, seconds=60, what="the news of it")
@@ -219,7 +213,7 @@ def test_a_rank_that_was_asked_to_leave_is_not_started_again(
         process = launch([sys.executable, "-m", module, *options, "-m", "ddp", *values], output=f"{name}.txt")
         run = Training(process, tmp_path / name, tmp_path / f"{name}.txt", eventually)
         run.wait_for_step(3)
-        os.kill(ranks_of(run)[1].pid, signal.SIGTERM)
+        os.kill(run.ranks()[1].pid, signal.SIGTERM)
 
         assert run.end() == (143 if name == "ours" else 1), run.output
         row = run.run()
@@ -240,7 +234,7 @@ def test_a_signal_during_a_validation_leaves_at_once_and_the_validation_is_made_
     eventually(lambda: run.has_begun(caught), what="the beginning of a command")
     start.touch()
     run.wait_for_step(20)
-    os.kill(ranks_of(run)[0].pid, signal.SIGTERM)
+    os.kill(run.ranks()[0].pid, signal.SIGTERM)
     gate.touch()
     run.end()
     row = run.run()
@@ -294,7 +288,7 @@ def test_a_second_signal_leaves_at_once(train: Train, tmp_path: Path, eventually
     """Without waiting for the step, which here would never end."""
     run = train(1, environment={"TEST_EVENTS": "hang@0:5", "TEST_RELEASE": str(tmp_path / "never")}, **GATED)
     run.wait_for_step(4)
-    rank = ranks_of(run)[0]
+    rank = run.ranks()[0]
 
     def has_ended_after_another_signal() -> bool:
         with suppress(psutil.NoSuchProcess):

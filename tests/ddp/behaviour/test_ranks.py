@@ -10,7 +10,7 @@ import torch
 
 from tests.ddp.harness.launching import Launch, settings, torchrun
 
-PROGRAM = str(Path(__file__).parents[1] / "harness" / "rank_programs" / "make_steps.py")
+PROGRAM = ("-m", "tests.ddp.harness.rank_programs.make_steps")
 REFERENCE = Path(__file__).parent / "reference" / "learning_curve.json"
 
 
@@ -24,7 +24,7 @@ def steps_of(launch: Launch, tmp_path: Path, tiny_dataset: Path) -> Any:
         overrides = [text for text in chosen if text != "--set"]
         (tmp_path / name).mkdir()
         out = tmp_path / f"{name}.pt"
-        process = launch(torchrun(ranks, PROGRAM, str(out), str(steps), *overrides), output=f"{name}.txt")
+        process = launch(torchrun(ranks, *PROGRAM, str(out), str(steps), *overrides), output=f"{name}.txt")
         assert process.wait(timeout=120) == 0, (tmp_path / f"{name}.txt").read_text()
         found: dict[str, Any] = torch.load(out, weights_only=False)
         return found

@@ -114,11 +114,7 @@ def test_a_signal_to_one_rank_alone_saves_and_leaves_on_all_ranks_with_143(
 ) -> None:
     training = train(2, MAX_STEPS=1_000_000, VAL_STEP_EVERY=100_000)
     training.wait_for_step(3)
-    ranks = [
-        child for child in psutil.Process(training.process.pid).children()
-        if "ddp" in " ".join(child.cmdline())
-    ]  # fmt: skip
-    by_rank = {int(child.environ()["RANK"]): child for child in ranks}
+    by_rank = training.ranks()
     assert sorted(by_rank) == [0, 1]
 
     os.kill(by_rank[1].pid, signal.SIGTERM)
@@ -153,7 +149,8 @@ def test_a_signal_to_the_launcher_saves_and_leaves_also_with_loader_processes(tr
 def test_ranks_of_a_killed_launcher_save_and_leave(train: Callable[..., Training], eventually: Eventually) -> None:
     training = train(2, MAX_STEPS=1_000_000, VAL_STEP_EVERY=100_000)
     training.wait_for_step(3)
-    ranks = psutil.Process(training.process.pid).children()
+    ranks = list(training.ranks().values())
+    assert len(ranks) == 2
 
     training.process.kill()
     eventually(lambda: not any(rank.is_running() for rank in ranks), what="the end of the orphaned ranks")

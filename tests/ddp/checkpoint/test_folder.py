@@ -21,6 +21,7 @@ import torch
 from ddp.checkpoint.folder import FORMAT_VERSION, CheckpointFolder, Reason, SavedState, load_state, verify
 from service import __version__
 from service.errors import RunDirectoryError
+from tests.harness.forked import StartPython
 
 
 def state(value: float) -> dict[str, Any]:
@@ -504,12 +505,10 @@ while True:
 """
 
 
-def test_a_process_killed_while_saving_leaves_only_whole_states(tmp_path: Path, repository: Path) -> None:
+def test_a_process_killed_while_saving_leaves_only_whole_states(tmp_path: Path, start_python: StartPython) -> None:
     chance = random.Random(0)
     for _ in range(5):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)], cwd=repository, stdout=subprocess.PIPE
-        )
+        process = start_python([sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)], stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert int(process.stdout.readline()) > 0
         with pytest.raises(subprocess.TimeoutExpired):

@@ -12,7 +12,7 @@ from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.status_store import LocalStatusStore, StatusStoreGoneError
 from ddp.distributed.world import World
 from tests.ddp.harness.launching import Launch, torchrun
-from tests.ddp.harness.store_serving import serving_store, store_board
+from tests.ddp.harness.store_serving import ServeStore, store_board
 
 
 def test_a_world_without_groups_has_a_board_of_its_own() -> None:
@@ -25,14 +25,14 @@ def test_a_world_without_groups_has_a_board_of_its_own() -> None:
     assert status_store.read_all() == ["alone"]
 
 
-def test_ranks_read_each_other_while_a_collective_hangs(launch: Launch, tmp_path: Path, repository: Path) -> None:
-    process = launch(torchrun(2, str(repository / "tests/ddp/harness/rank_programs/post_on_board.py")))
+def test_ranks_read_each_other_while_a_collective_hangs(launch: Launch, tmp_path: Path) -> None:
+    process = launch(torchrun(2, "-m", "tests.ddp.harness.rank_programs.post_on_board"))
 
     assert process.wait(timeout=120) == 0
     assert "READ [None, 'rank 1 hangs']" in (tmp_path / "output.txt").read_text()
 
 
-def test_each_rank_has_the_text_that_it_posted_last() -> None:
+def test_each_rank_has_the_text_that_it_posted_last(serving_store: ServeStore) -> None:
     with serving_store() as server:
         first, second = (store_board(server.port, rank, size=3) for rank in (0, 1))
         first.publish("one")
@@ -42,13 +42,13 @@ def test_each_rank_has_the_text_that_it_posted_last() -> None:
         assert first.read_all() == second.read_all() == ["one, later; über", "two", None]
 
 
-def test_a_rank_that_never_posted_is_not_waited_for() -> None:
+def test_a_rank_that_never_posted_is_not_waited_for(serving_store: ServeStore) -> None:
     with serving_store() as server:
         assert store_board(server.port, rank=0, size=2).read_all() == [None, None]
 
 
 def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
-    eventually: Callable[..., None],
+    serving_store: ServeStore, eventually: Callable[..., None]
 ) -> None:
     with serving_store() as server:
         status_store = store_board(server.port, rank=0, size=1)
@@ -70,7 +70,7 @@ def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
 
 
 def test_a_store_that_comes_back_is_found_again(
-    monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+    serving_store: ServeStore, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(board_module, "RETRY_SECONDS", 0.0)
     with serving_store() as server:
@@ -90,7 +90,7 @@ def test_a_store_that_comes_back_is_found_again(
         eventually(has_posted)
 
 
-def test_waiting_for_a_frozen_store_leaves_other_threads_alone() -> None:
+def test_waiting_for_a_frozen_store_leaves_other_threads_alone(serving_store: ServeStore) -> None:
     """Torch's client must not hold the interpreter's lock while it waits."""
     answers: list[object] = []
     with serving_store() as server:

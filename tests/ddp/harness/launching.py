@@ -1,12 +1,13 @@
 """Starting real ranks on a tiny patch set."""
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from tests.harness.forked import Process
 
 SCALE, FRAMES = 3, 5
 TINY = {
@@ -30,7 +31,7 @@ def write_pair(folder: Path, name: str, height: int, width: int, seed: int) -> N
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(target / f"{name}.png")
 
 
-Launch = Callable[..., "subprocess.Popen[str]"]
+Launch = Callable[..., Process]
 
 
 def torchrun(ranks: int, *arguments: str) -> list[str]:

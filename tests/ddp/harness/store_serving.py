@@ -1,11 +1,10 @@
 """Torch's key-value store in a process of its own, for the time of a `with`: to be frozen, killed and started again."""
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,6 +12,8 @@ from functools import partial
 from torch.distributed import TCPStore
 
 from ddp.distributed.status_store import TcpStatusStore
+from tests.harness.forked import Process, StartPython
+from tests.postgres import freeze_process
 
 SERVER = """
 import sys
@@ -23,27 +24,30 @@ sys.stdin.read()
 """
 
 
+ServeStore = Callable[..., AbstractContextManager["StoreServer"]]
+"""Serve a store for the time of a `with`, at a port if one is given."""
+
+
 @dataclass(frozen=True)
 class StoreServer:
     """A running store."""
 
     port: int
-    process: subprocess.Popen[str]
+    process: Process
 
     def freeze(self) -> None:
         """Stop every thread of it; a signal alone would let it answer for a moment more."""
-        self.process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+        freeze_process(self.process.pid)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
-def serving_store(port: int = 0) -> Iterator[StoreServer]:
+def serving_store(start_python: StartPython, port: int = 0) -> Iterator[StoreServer]:
     """A store on loopback, on a free port if none is given."""
     command = [sys.executable, "-c", SERVER, str(port)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = start_python(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with process:
         try:
             assert process.stdout is not None

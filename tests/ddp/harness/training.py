@@ -1,23 +1,34 @@
 """A running training and the store through which it is steered, as the API and the keyboard do."""
 
 import json
-import subprocess
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from service.commands import Command, CommandState, Kind
 from service.run.state import RunState
 from service.store.store import RunRow, Store, StoreUnavailableError
+from tests.harness.forked import Process
 
 Eventually = Callable[..., None]
+
+
+def _rank(process: psutil.Process) -> int | None:
+    """A fork is named after its rank (`tests/harness/fork_server.py`), a new interpreter has it in its environment."""
+    if os.getsid(process.pid) != process.pid:
+        return None
+    name = process.name()
+    return int(name.removeprefix("rank ") if name.startswith("rank ") else process.environ()["RANK"])
 
 
 class Training:
     """One start of a training."""
 
-    def __init__(self, process: "subprocess.Popen[str]", root: Path, output: Path, eventually: Eventually) -> None:
+    def __init__(self, process: Process, root: Path, output: Path, eventually: Eventually) -> None:
         self.process, self.root, self._output, self._eventually = process, root, output, eventually
         self.store = Store(root / "leitstand.db")
 
@@ -29,6 +40,11 @@ class Training:
     def end(self, seconds: float = 90) -> int:
         """Wait for the end; returns the exit code."""
         return self.process.wait(timeout=seconds)
+
+    def ranks(self) -> dict[int, psutil.Process]:
+        """{rank: process}; each leads a session, unlike its loaders."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return {number: child for child in below if (number := _rank(child)) is not None}
 
     def run(self) -> RunRow | None:
         try:

@@ -21,12 +21,12 @@ from ddp.vsr.workload import build
 from service.config.settings import RunConfig
 from tests.ddp.harness.launching import Launch, torchrun
 
-PROGRAM = str(Path(__file__).parents[1] / "harness" / "rank_programs" / "validate_once.py")
+PROGRAM = ("-m", "tests.ddp.harness.rank_programs.validate_once")
 Report = dict[str, Any]
 
 
 def validate_with(ranks: int, launch: Launch, tmp_path: Path, dataset: Path) -> Report:
-    process = launch(torchrun(ranks, PROGRAM, str(dataset)), output=f"ranks_{ranks}.txt")
+    process = launch(torchrun(ranks, *PROGRAM, str(dataset)), output=f"ranks_{ranks}.txt")
     assert process.wait(timeout=120) == 0, (tmp_path / f"ranks_{ranks}.txt").read_text()
     lines = (tmp_path / f"ranks_{ranks}.txt").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("RESULT ")]

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +19,10 @@ from ddp.watchdog.stack_dump import MAX_BYTES, thread_stack
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.watchdog.stall_detection import Stall, StallTracker, find_stall
 from ddp.watchdog.watchdog import SILENT_TURNS, Watchdog
-from tests.ddp.harness.store_serving import serving_store, store_board
+from tests.ddp.harness.store_serving import ServeStore, store_board
+from tests.harness.forked import Process, StartPython
 
+PROGRAM = ("-m", "tests.ddp.harness.rank_programs.watched")
 LIMIT = 60.0
 PLACE = (0, "gpu-07", "cuda:0")
 TURN = 0.02
@@ -414,15 +415,19 @@ def test_a_limit_that_is_changed_holds_from_the_next_turn_on(eventually: Callabl
 
 
 @contextmanager
-def other_rank(port: int, repository: Path) -> Iterator["subprocess.Popen[str]"]:
+def other_rank(port: int, start_python: StartPython) -> Iterator[Process]:
     """Rank 1 in a process of its own."""
-    command = [sys.executable, str(repository / "tests/ddp/harness/rank_programs/watched.py"), str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment) as process:
+    with start_python([sys.executable, *PROGRAM, str(port)], stdin=subprocess.PIPE) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def ask_to_leave(other: Process) -> None:
+    assert other.stdin is not None
+    other.stdin.close()
+    assert other.wait(timeout=60) == 0
 
 
 def makes_steps(watch: Watch, rank: int) -> bool:
@@ -430,13 +435,13 @@ def makes_steps(watch: Watch, rank: int) -> bool:
 
 
 def test_a_frozen_rank_is_named_silent_and_its_return_is_said(
-    repository: Path, eventually: Callable[..., None]
+    serving_store: ServeStore, start_python: StartPython, eventually: Callable[..., None]
 ) -> None:
     marker = StageMarker()
     marker.enter(Stage.ALL_REDUCE, step=512)
     with (
         serving_store() as server,
-        other_rank(server.port, repository) as frozen,
+        other_rank(server.port, start_python) as frozen,
         Watch(store_board(server.port, 0, 2), marker) as watch,
     ):
         eventually(lambda: makes_steps(watch, 1), what="rank 1 on the board")
@@ -454,17 +459,18 @@ def test_a_frozen_rank_is_named_silent_and_its_return_is_said(
     assert ended.is_over
 
 
-def test_a_rank_that_leaves_says_goodbye_and_is_not_missed(repository: Path, eventually: Callable[..., None]) -> None:
+def test_a_rank_that_leaves_says_goodbye_and_is_not_missed(
+    serving_store: ServeStore, start_python: StartPython, eventually: Callable[..., None]
+) -> None:
     marker = StageMarker()
     marker.enter(Stage.PAUSED)
     with (
         serving_store() as server,
-        other_rank(server.port, repository) as other,
+        other_rank(server.port, start_python) as other,
         Watch(store_board(server.port, 0, 2), marker) as watch,
     ):
         eventually(lambda: makes_steps(watch, 1), what="rank 1 on the board")
-        other.communicate("", timeout=60)
-        assert other.returncode == 0
+        ask_to_leave(other)
         watch.limit = 0.2
         eventually(lambda: watch.last()[1].silent_seconds > 0.5, what="rank 1 to be silent")
 
@@ -472,18 +478,21 @@ def test_a_rank_that_leaves_says_goodbye_and_is_not_missed(repository: Path, eve
         assert watch.stalls == []
 
 
-def test_a_frozen_store_holds_up_nobodys_end(repository: Path, eventually: Callable[..., None]) -> None:
-    with serving_store() as server, other_rank(server.port, repository) as other:
-        with Watch(store_board(server.port, 0, 2), StageMarker()) as watch:
-            eventually(lambda: makes_steps(watch, 1), what="rank 1 on the board")
-            server.freeze()
-            try:
-                other.communicate("", timeout=60)
-                watch.dog.close()
-            finally:
-                server.thaw()
-
-        assert other.returncode == 0
+def test_a_frozen_store_holds_up_nobodys_end(
+    serving_store: ServeStore, start_python: StartPython, eventually: Callable[..., None]
+) -> None:
+    with (
+        serving_store() as server,
+        other_rank(server.port, start_python) as other,
+        Watch(store_board(server.port, 0, 2), StageMarker()) as watch,
+    ):
+        eventually(lambda: makes_steps(watch, 1), what="rank 1 on the board")
+        server.freeze()
+        try:
+            ask_to_leave(other)
+            watch.dog.close()
+        finally:
+            server.thaw()
 
 
 def test_a_board_that_dies_is_said_once_and_the_watch_goes_on(

@@ -19,6 +19,7 @@ from ddp.vsr.prepare.__main__ import main
 from ddp.vsr.prepare.manifest import PatchSettings
 from ddp.vsr.prepare.pipeline import prepare_videos
 from service.errors import UserError
+from tests.harness.forked import StartPython
 
 Textured = Callable[..., list[NDArray[np.uint8]]]
 VideoMaker = Callable[[Path, list[NDArray[np.uint8]]], Path]
@@ -165,10 +166,12 @@ def test_an_interruption_leaves_nothing_behind(videos: Path, tmp_path: Path) -> 
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_terminated_command_leaves_nothing_behind(clips_folder: Path, tmp_path: Path, repository: Path) -> None:
+def test_a_terminated_command_leaves_nothing_behind(
+    clips_folder: Path, tmp_path: Path, start_python: StartPython
+) -> None:
     command = [sys.executable, "-m", "ddp.vsr.prepare", "--dataset", str(tmp_path / "set"), "--videos"]
     command += [str(clips_folder)]
-    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, text=True) as process:
+    with start_python(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert any("for validation" in line for line in process.stdout)  # stops reading there
         assert len(list(tmp_path.iterdir())) == 1
