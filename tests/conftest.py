@@ -17,7 +17,7 @@ from tests.postgres import postgres as postgres  # fixtures for every test
 from tests.postgres import store_url as store_url
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-IMPORTED_BY_RANKS = ("ddp.__main__", "torch._dynamo")
+IMPORTED_BY_RANKS = ("ddp.rank", "ddp.recording.recorder")
 STARTS_RANKS = ("tests.ddp.harness.launching", "tests.ddp.harness.training")
 """Who imports one of these, starts training processes."""
 

@@ -33,9 +33,16 @@ def launch(tmp_path: Path, start_python: StartPython) -> Iterator[Launch]:
     """Start a program with its output in a file; whatever still runs at the end of the test is killed."""
     started: list[Process] = []
 
-    def start(command: list[str], output: str = "output.txt", environment: Mapping[str, str] | None = None) -> Process:
+    def start(
+        command: list[str],
+        output: str = "output.txt",
+        environment: Mapping[str, str] | None = None,
+        *,
+        is_forked: bool = True,
+    ) -> Process:
+        start_process = start_python if is_forked else partial(subprocess.Popen, text=True)
         with (tmp_path / output).open("w") as file:
-            process = start_python(
+            process = start_process(
                 command,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -67,6 +74,7 @@ def train(launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventu
     """Start a training under torchrun: `train(2, "--resume", MAX_STEPS=5)`.
 
     `root` names the run directory below tmp_path; `launcher` are options of torchrun, `environment` more variables.
+    Without `is_forked` every process is a new interpreter, which has imported nothing yet.
     """
 
     def start(
@@ -76,11 +84,12 @@ def train(launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventu
         root: str = "run",
         launcher: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        is_forked: bool = True,
         **values: object,
     ) -> Training:
         chosen = settings(**{"DATASET_ROOT": tiny_dataset, "DATA_ROOT": tmp_path / root, **values})
         command = torchrun(ranks, *launcher, "-m", "ddp", *flags, *chosen)
-        process = launch(command, output=output, environment=environment)
+        process = launch(command, output=output, environment=environment, is_forked=is_forked)
         return Training(process, tmp_path / root, tmp_path / output, eventually)
 
     return start

@@ -122,7 +122,7 @@ def _close(jobs: socket.socket, server: int) -> None:
 
 
 def _ask_for_processes(jobs: socket.socket) -> None:
-    """From now on whoever starts a Python module here asks the server. A script may be a program that needs no torch."""
+    """Let whoever starts a Python module here ask the server; a script may be a program that needs no torch."""
     from tests.harness.forked import ForkServer
 
     server = ForkServer(jobs)

@@ -11,7 +11,7 @@ def test_ranks_import_neither_compiler_nor_video_and_only_rank_0_the_database(
 ) -> None:
     training = train(
         2, WORKLOAD="tests.ddp.harness.modules_workload", EMA_DECAY=0.9, MAX_STEPS=6, VAL_STEP_EVERY=2,
-        CHECKPOINT_EVERY=2, environment={"TEST_MODULES": str(tmp_path)},
+        CHECKPOINT_EVERY=2, environment={"TEST_MODULES": str(tmp_path)}, is_forked=False,
     )  # fmt: skip
     assert training.end() == 0, training.output
 
