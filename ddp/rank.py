@@ -84,6 +84,8 @@ def train(components: TrainerComponents) -> int:
         components.checkpointer.close()  # what is on its way to the disk is whole yet
         close_after(error, components)
         raise
+    finally:
+        components.batch_stream.close()
     if run_status.is_leaving and components.world.is_main:
         components.world.leave_restart_note(LEFT_BY_SIGNAL)
     components.checkpointer.close()

@@ -23,5 +23,9 @@ class BatchStream(Iterator[Batch]):
         return next(self._batches)
 
     def reset(self) -> None:
-        """Begin anew at the sample that the progress names; ends the loader processes there were."""
+        """Begin again at the sample that the progress names; ends the loader processes there were."""
+        self.close()
+
+    def close(self) -> None:
+        """End the loader processes. They ignore signals, so the interpreter's exit would wait for them in vain."""
         self._batches = None
