@@ -79,7 +79,7 @@ def test_no_word_is_explained_that_nobody_uses(page: str, repository: Path) -> N
 
 def test_every_thread_of_ours_has_a_row_and_no_other_does(page: str, repository: Path) -> None:
     rows = table(section(page, "## The threads"))
-    named = {name for first, *_ in rows for name in re.findall(r"^`([a-z ]+)`", first)}
+    named = {name for first, *_ in rows for name in re.findall(r"^`([a-z -]+)`", first)}
 
     assert named == {name for path in modules(repository) for name in started_threads(path)}
     assert all(all(row) for row in rows if not row[0].startswith("**"))

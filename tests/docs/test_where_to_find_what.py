@@ -92,6 +92,7 @@ def test_the_other_rows_are_true_too(rows: dict[str, str], repository: Path) -> 
     answers = {
         "the setting `VAL_STEP_EVERY`: its default and range": where(repository, "service", declares("val_step_every")),
         "the execution of `validate` on all ranks": where(repository, "ddp", declares("CommandExecutor")),
+        "the validation and its record": where(repository, "ddp/training", calls("note_validation")),
         "the values of a record": where(repository, "ddp", calls("build_record")),
         "the conditions of an alert": where(repository, "service/alerts", declares("AlertVerdict")),
         "the writing of a checkpoint": where(repository, "ddp", declares("CheckpointWriter")),

@@ -46,9 +46,9 @@ def test_the_route_answers_for_the_default_run_and_for_any(client: FlaskClient, 
 
 
 def test_the_setting_has_a_default_and_can_change_while_a_run_goes_on(client: FlaskClient) -> None:
-    assert RunConfig().preview_count == 4
-    assert client.patch("/settings", json={"PREVIEW_COUNT": 2}).status_code == 202
-    assert client.patch("/settings", json={"PREVIEW_COUNT": 65}).status_code == 422
+    assert RunConfig().rollback_factor == 0.5
+    assert client.patch("/settings", json={"ROLLBACK_FACTOR": 0.25}).status_code == 202
+    assert client.patch("/settings", json={"ROLLBACK_FACTOR": 2}).status_code == 422
 
 
 def test_the_command_is_queued_and_has_a_bit_and_a_line(client: FlaskClient, store: Store) -> None:
