@@ -26,7 +26,7 @@ RENAMED = {
 WITHOUT_EFFECT = {
     "HIST_STEP_EVERY": "it never had a consumer",
     "USE_AMP": "it never had a consumer; PRECISION=bfloat16 is what it meant",
-    "LR_UPDATE_EVERY": "the learning rate is computed anew for every step",
+    "LR_UPDATE_EVERY": "the learning rate is computed for every step",
     "VAL_BATCH_SIZE": "validation scores one image at a time",
 }
 """Names of the original trainer that have no effect; using one is an error rather than being ignored silently."""
@@ -117,12 +117,12 @@ class RunConfig:
     ema_decay: float = setting(0.0, "decay per step of averaged (EMA) weights; 0 keeps none", 0, 0.99999)
 
     # The adaptive controller, in optimizer steps
-    adaptive_loss_weights: bool = setting(True, "let the controller move the loss weights")
-    adaptive_grad_clip: bool = setting(True, "let the controller move the gradient clip")
+    adaptive_loss_weights: bool = setting(True, "let the controller change the loss weights")
+    adaptive_grad_clip: bool = setting(True, "let the controller change the gradient clip")
     adaptive_lr_boost: bool = setting(True, "let a plateau raise the learning rate for a while")
-    adaptive_warmup_steps: int = setting(1000, "steps in mode Warmup, in which nothing is moved", 0, 10**9)
-    settling_steps: int = setting(100, "steps in mode Settling, after Warmup, in which nothing is moved", 0, 10**9)
-    cooldown_duration: int = setting(80, "steps without a move of the weights after one", 0, 10**6)
+    adaptive_warmup_steps: int = setting(1000, "steps in mode Warmup, in which no weight changes", 0, 10**9)
+    settling_steps: int = setting(100, "steps in mode Settling, after Warmup, in which no weight changes", 0, 10**9)
+    cooldown_duration: int = setting(80, "steps after a change of the weights until the next", 0, 10**6)
     plateau_patience: int = setting(250, "steps without improvement that make a plateau", 1, 10**6)
     plateau_safety_threshold: int = setting(800, "steps without improvement that reset the weights", 1, 10**6)
     boost_steps: int = setting(1000, "steps over which a boost of the learning rate decays", 1, 10**6)
@@ -150,7 +150,7 @@ class RunConfig:
     threads_per_rank: int = setting(1, "CPU threads of one rank", 1, 256)
     stall_seconds: float = setting(60.0, "seconds in one stage after which a rank counts as stalled", 0.1, 10**6)
 
-    # What is reported beside records
+    # Reports beside records
     tensorboard: bool = setting(False, "write scalars for TensorBoard into DATA_ROOT/tensorboard")
     tensorboard_images: bool = setting(False, "write the preview pictures there too")
     webhook_url: str = setting("", "address that gets a signed POST whenever an alert begins or ends")
@@ -161,14 +161,14 @@ class RunConfig:
     # The API
     api_host: str = setting("127.0.0.1", "address the API listens on; any other than loopback needs a token")
     api_port: int = setting(5050, "port the API listens on", 1, 65535)
-    api_token: str = setting("", "token that requests must bear; without any token, loopback only")
+    api_token: str = setting("", "token that requests must send; without any token, loopback only")
     api_tokens: str = setting("", "file of hashed tokens with scopes, made by `leitstand token`")
-    api_hosts: str = setting("", "names, with commas between, by which the API may be asked; empty: any, given a token")
-    api_proxies: int = setting(0, "reverse proxies in front whose X-Forwarded headers are believed", 0, 10)
+    api_hosts: str = setting("", "host names, separated by commas, that the API serves; empty: any, given a token")
+    api_proxies: int = setting(0, "reverse proxies in front whose X-Forwarded headers are trusted", 0, 10)
     api_streams: int = setting(32, "event streams open at a time", 0, 48)
-    api_commands_per_minute: int = setting(300, "commands that one token or address may give a minute", 1, 10**6)
+    api_commands_per_minute: int = setting(300, "commands that one token or address may send a minute", 1, 10**6)
     api_reads_per_minute: int = setting(30_000, "other requests that one token or address may send a minute", 1, 10**9)
-    run_roots: str = setting("", "run directories, or folders of some, served too; separated by `:`")
+    run_roots: str = setting("", "more run directories, or folders of them, to serve; separated by `:`")
 
     def __post_init__(self) -> None:
         for item in fields(self):
