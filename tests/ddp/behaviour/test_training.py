@@ -142,7 +142,7 @@ def test_a_signal_to_the_launcher_saves_and_leaves_also_with_loader_processes(tr
     assert run is not None
     assert (run.state, run.reason) == (RunState.STOPPED, "left after a signal; ready to resume")
     assert (training.root / "checkpoints" / "latest" / "manifest.json").exists()
-    assert "SIGKILL" not in training.output, "a rank that waits for its loaders is killed by torchrun after 30 s"
+    assert "forcefully" not in training.output, "torchrun killed a rank that waited for its loaders for 30 s"
     _, alive = psutil.wait_procs(everything, timeout=10)
     assert alive == []
 
