@@ -18,7 +18,7 @@ from service.launcher.programs import (
     preparation_program,
     trainer_program,
 )
-from service.launcher.supervisor import Plan, Supervisor
+from service.launcher.supervisor import LaunchPlan, Supervisor
 from service.run.directory import RunDirectory, require_writable
 from service.store.store import store_location
 
@@ -39,14 +39,16 @@ def up(source: SettingsSource, ranks: str, restarts: int, fresh: bool, leave: bo
     return Supervisor(plan, click.echo).run()
 
 
-def _plan(source: SettingsSource, config: RunConfig, ranks: str, restarts: int, *, fresh: bool, serve_on: bool) -> Plan:
+def _plan(
+    source: SettingsSource, config: RunConfig, ranks: str, restarts: int, *, fresh: bool, serve_on: bool
+) -> LaunchPlan:
     """Check all that can be checked before anything starts; raises `UserError`."""
     require_safe_address(config)
     require_free_port(config.api_host, config.api_port)
     require_writable(config.data_root)
     directory = RunDirectory(config.data_root)
     start = "--fresh" if fresh else "--resume"
-    return Plan(
+    return LaunchPlan(
         trainer=trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts),
         api=api_program(source, os.environ),
         preparation=_preparation(config),
