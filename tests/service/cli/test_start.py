@@ -216,7 +216,7 @@ def test_doctor_names_what_would_not_work_and_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.cli.doctor.find_spec", lambda module: None if module == "flask" else object())
-    monkeypatch.setattr("service.cli.doctor.LITTLE_SPACE_GIB", 1e9)
+    monkeypatch.setattr("service.cli.doctor.MIN_FREE_GIB", 1e9)
     monkeypatch.setattr("service.launcher.programs.count_devices", lambda: 0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         places = settings(
