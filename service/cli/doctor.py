@@ -62,8 +62,8 @@ def _python(_config: RunConfig) -> str:
 
 
 def _packages(_config: RunConfig) -> str:
-    wanted = [(module, extra) for extra, modules in EXTRAS.items() for module in modules]
-    missing = [f"{module} (extra {extra!r})" for module, extra in wanted if not find_spec(module)]
+    required = [(module, extra) for extra, modules in EXTRAS.items() for module in modules]
+    missing = [f"{module} (extra {extra!r})" for module, extra in required if not find_spec(module)]
     if missing:
         raise UserError(f"not installed: {', '.join(missing)}; run `make setup`.")
     return "training and API are installed"

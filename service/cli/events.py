@@ -21,8 +21,8 @@ from service.commands import outcome_sentence
 @server_options
 def events(client: Client, kinds: str, after: str, as_json: bool) -> None:
     """Follow what happens, until Ctrl-C."""
-    wanted = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    for event in client.events(wanted, last_event_id=after):
+    requested_kinds = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    for event in client.events(requested_kinds, last_event_id=after):
         click.echo(_json_line(event) if as_json else line(event))
 
 

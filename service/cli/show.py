@@ -103,8 +103,8 @@ COMMAND_HEADINGS = ("asked at", "by", "from", "id", "command")
 @server_options
 def commands(client: Client, kind: str | None, state: str | None, actor: str | None, limit: int, as_json: bool) -> None:
     """List the run's commands, newest first."""
-    found = client.commands(kind=kind, state=state, actor=actor, page_size=min(limit, PAGE_SIZE))
-    newest = list(islice(found, limit))
+    commands_iterator = client.commands(kind=kind, state=state, actor=actor, page_size=min(limit, PAGE_SIZE))
+    newest = list(islice(commands_iterator, limit))
     if as_json:
         click.echo(as_json_text({"commands": newest}))
     elif newest:
@@ -159,15 +159,15 @@ def ranks(client: Client, rank: int | None, as_json: bool) -> None:
 
 
 def _rank_row(entry: RankEntry) -> tuple[str, ...]:
-    known = {name: MISSING if value is None else str(value) for name, value in entry.items()}
+    texts = {name: MISSING if value is None else str(value) for name, value in entry.items()}
     return (
-        known["rank"],
-        known["host"],
-        known["pid"],
-        known["device"],
-        known["stage"],
+        texts["rank"],
+        texts["host"],
+        texts["pid"],
+        texts["device"],
+        texts["stage"],
         duration(entry["stage_seconds"]),
-        known["step"],
+        texts["step"],
         f"{duration(entry['age_seconds'])} ago",
     )
 

@@ -2,7 +2,7 @@
 
     preparation (once) → API, trainer ──┬─ key pressed      → a command in the store
                                         ├─ API died         → restarted, the training is not affected
-                                        ├─ trainer ended    → reported; then the API goes on serving, or all ends
+                                        ├─ trainer ended    → reported; then the API keeps serving, or all ends
                                         └─ q, Ctrl-C, …     → SIGTERM to the trainer, then to the API; SIGKILL at last
 
 One thread with one loop. It does not read the output of its children, and controls the training only to end it.
