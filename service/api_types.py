@@ -129,7 +129,7 @@ class RecordEntry(TypedDict):
 
 
 class UnreadableFile(TypedDict):
-    """A file or folder that is not what its name says, and the reason."""
+    """A file or folder with the name of a record or checkpoint that is not a valid one, and the reason."""
 
     name: str
     reason: str

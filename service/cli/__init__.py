@@ -1,8 +1,8 @@
-"""The command line `leitstand`: starts trainings, watches and steers them. Never imports torch or flask.
+"""The command line `leitstand`: starts, monitors and controls trainings. Never imports torch or flask.
 
-Exit codes: 0 done · 1 the command failed, was rejected or expired · 2 bad input · 3 no server, or no trainer ·
-124 the time given to --wait is over · 130 Ctrl-C. Errors are one sentence on stderr, with --json one object there:
-`slug`, `status`, `detail`, `exit_code` (wrong usage stays a sentence).
+Exit codes: 0 success · 1 the command failed, was rejected or expired · 2 bad input · 3 no server, or no trainer ·
+124 timeout of --wait · 130 Ctrl-C. An error is one sentence on stderr, or with --json one object on stderr with `slug`,
+`status`, `detail` and `exit_code` (wrong usage is always a sentence).
 """
 
 import os
@@ -18,17 +18,17 @@ from service.errors import UserError
 
 OUTPUT_FAILED, INTERRUPTED = 1, 130
 
-_PLACES = {
+_MODULES = {
     "start": ("train", "serve", "prepare"),
     "control": ("validate", "pause", "resume", "checkpoint", "stop", "rollback", "cancel", "settings"),
     "show": ("state", "runs", "commands", "ranks", "alerts", "log", "checkpoints"),
 }
 _COMMANDS = {
-    **{name: f"service.cli.{module}:{name}" for module, names in _PLACES.items() for name in names},
+    **{name: f"service.cli.{module}:{name}" for module, names in _MODULES.items() for name in names},
     **{name: f"service.cli.{name}:{name}" for name in ("up", "events", "stats", "series", "token", "doctor")},
     "set": "service.cli.control:set_settings",
 }
-"""Where each command is: `module:attribute`."""
+"""The location of each command: `module:attribute`."""
 
 
 @click.group(commands=LazyCommands(_COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,9 +38,9 @@ def leitstand() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and leave with its exit code."""
+    """Run one command and exit with its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # A sign that the terminal cannot show, or half of a file's name, must not end the command.
+        # Characters that the terminal cannot encode, also in file names, must not end the command.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.filename is not None:
             raise
-        # What could not be written would be tried once more at the interpreter's end.
+        # The interpreter would try to write the buffered output again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         click.echo(f"Error: The output cannot be written ({error.strerror}).", err=True)
         code = OUTPUT_FAILED
@@ -56,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def exit_code(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code, errors printed."""
+    """Run one command and print its errors; returns its exit code."""
     try:
-        # A command returns its exit code, or nothing for 0.
+        # A command returns its exit code, or None for 0.
         return int(leitstand.main(args=arguments, prog_name="leitstand", standalone_mode=False) or 0)
     except UserError as error:
         click.echo(f"Error: {error}", err=True)

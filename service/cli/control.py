@@ -1,4 +1,4 @@
-"""`leitstand validate`, `pause`, `set`, `rollback`, …, `settings`, `cancel`: ask something of the running training."""
+"""`leitstand validate`, `pause`, `set`, `rollback`, …, `settings`, `cancel`: control of the running training."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import click
 from service.api_types import ChangeableSetting, CommandAnswer, SettingsAnswer
 from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
-from service.cli.tables import table
+from service.cli.text_table import table
 from service.client.client import Client, is_final
 from service.commands import LATEST, CommandState, Kind, acceptance_sentence, outcome_sentence
 from service.errors import UserError
@@ -47,7 +47,7 @@ _CONDITIONS: tuple[Option, ...] = (
 def _command_for(
     kind: Kind, parameters: Sequence[Option] = (), arguments_of: Callable[..., dict[str, Any]] = dict
 ) -> click.Command:
-    """The command of a kind; `arguments_of` makes its arguments of the values of `parameters`."""
+    """Return the click command of a kind; `arguments_of` converts the values of `parameters` to its arguments."""
 
     @json_option
     @server_options
@@ -74,7 +74,7 @@ def _command_for(
 
 
 def _changes(pairs: Sequence[str]) -> dict[str, Any]:
-    """{KEY: value} of texts; the server knows which there are. Raises `UserError` for a text that is no pair."""
+    """Return {KEY: value} of KEY=VALUE texts, which the server checks; raises `UserError` for any other text."""
     changes: dict[str, Any] = {}
     for text in pairs:
         key, equals, value = text.partition("=")
@@ -114,7 +114,7 @@ rollback = _command_for(Kind.ROLLBACK, [click.argument("checkpoint", default=LAT
 
 
 def settings_table(answer: SettingsAnswer) -> str:
-    """A line for each setting that can change: its value, what it was at the start, what it may be."""
+    """Return a table of the settings that can change: value, value at the start, allowed values."""
     rows = [_row(setting, answer) for setting in answer["changeable"]]
     return table(("setting", "value", "at the start", "may be", ""), rows, left=frozenset({0, 3, 4}))
 
@@ -122,8 +122,8 @@ def settings_table(answer: SettingsAnswer) -> str:
 def _row(setting: ChangeableSetting, answer: SettingsAnswer) -> tuple[str, ...]:
     name = setting["name"]
     mark = "held" if name in answer["pins"] else "changed" if name in answer["changes"] else ""
-    coming = [f"soon {_plain(change['changes'][name])}" for change in answer["pending"] if name in change["changes"]]
-    marks = ", ".join([mark, *coming] if mark else coming)
+    pending = [f"soon {_plain(change['changes'][name])}" for change in answer["pending"] if name in change["changes"]]
+    marks = ", ".join([mark, *pending] if mark else pending)
     return name, _plain(setting["value"]), _plain(setting["start_value"]), setting["range"], marks
 
 
@@ -132,19 +132,19 @@ def _plain(value: Any) -> str:
 
 
 def _show(answer: CommandAnswer, as_json: bool) -> int:
-    """Print where the command stands; returns the exit code."""
+    """Print the command's state or outcome; returns the exit code."""
     succeeded = not is_final(answer) or answer["state"] == CommandState.DONE
     text = outcome_sentence(answer["kind"], answer["state"], answer["step"], answer["result"], answer["reason"])
     if as_json:
         click.echo(as_json_text(answer))
     elif not is_final(answer):
-        click.echo(f"{text}{_moment(answer)} as command {answer['id']}")
+        click.echo(f"{text}{_at_step(answer)} as command {answer['id']}")
     else:
         click.echo(text if succeeded else f"Error: {text}", err=not succeeded)
     return 0 if succeeded else FAILED
 
 
-def _moment(answer: CommandAnswer) -> str:
-    """For which step a command waits; a server of an earlier version does not say."""
+def _at_step(answer: CommandAnswer) -> str:
+    """Return the step that a command waits for as text; servers of earlier versions do not send it."""
     step = answer.get("apply_at_step")
     return "" if step is None else f" for step {step}"

@@ -1,4 +1,4 @@
-"""`leitstand doctor`: looks at this machine and these settings, and says what would not work and what to do."""
+"""`leitstand doctor`: checks this machine and the settings, and reports problems with remedies."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from service.auth.hosts import require_safe_address
 from service.auth.tokens import read_tokens, token_file_path
 from service.cli.options import as_json_text, json_option, settings_options
-from service.cli.tables import table
+from service.cli.text_table import table
 from service.config.settings import RunConfig
 from service.errors import UserError
 from service.launcher.ports import require_free_port
@@ -23,9 +23,9 @@ from service.run.directory import require_writable
 from service.store.schema_upgrade import needs_upgrade
 from service.store.store import StoreUnavailableError, open_store
 
-LITTLE_SPACE_GIB = 2.0
+MIN_FREE_GIB = 2.0
 BUSY_SECONDS = 2.0
-"""How long a store that is locked is waited for."""
+"""How long to wait for a locked store."""
 EXTRAS = {"train": ("torch", "numpy", "PIL", "av"), "api": ("flask", "gunicorn", "prometheus_client")}
 
 Check = Callable[[RunConfig], str]
@@ -62,8 +62,8 @@ def _python(_config: RunConfig) -> str:
 
 
 def _packages(_config: RunConfig) -> str:
-    wanted = [(module, extra) for extra, modules in EXTRAS.items() for module in modules]
-    missing = [f"{module} (extra {extra!r})" for module, extra in wanted if not find_spec(module)]
+    required = [(module, extra) for extra, modules in EXTRAS.items() for module in modules]
+    missing = [f"{module} (extra {extra!r})" for module, extra in required if not find_spec(module)]
     if missing:
         raise UserError(f"not installed: {', '.join(missing)}; run `make setup`.")
     return "training and API are installed"
@@ -75,13 +75,13 @@ def _devices(config: RunConfig) -> str:
 
 
 def _run_directory(config: RunConfig) -> str:
-    place = next(folder for folder in (config.data_root, *config.data_root.absolute().parents) if folder.is_dir())
-    if place == config.data_root:
-        require_writable(place)
-    elif not os.access(place, os.W_OK):
-        raise UserError(f"DATA_ROOT {config.data_root} cannot be made in {place}; choose another or mend permissions.")
-    free_gib = shutil.disk_usage(place).free / 2**30
-    if free_gib < LITTLE_SPACE_GIB:
+    folder = next(folder for folder in (config.data_root, *config.data_root.absolute().parents) if folder.is_dir())
+    if folder == config.data_root:
+        require_writable(folder)
+    elif not os.access(folder, os.W_OK):
+        raise UserError(f"DATA_ROOT {config.data_root} cannot be made in {folder}; choose another or mend permissions.")
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    if free_gib < MIN_FREE_GIB:
         raise UserError(f"DATA_ROOT {config.data_root} has {free_gib:.1f} GiB left; make room for checkpoints.")
     return f"{config.data_root}, {free_gib:.0f} GiB free"
 
@@ -101,7 +101,7 @@ def _store(config: RunConfig) -> str:
 
 
 def _has_tables(store_url: str) -> bool:
-    """Whether a server's database is a store already: `open_store` would make it one, and this command only looks."""
+    """Return True if a server's database already has the tables, which `open_store` would create."""
     try:
         from service.store.backends.postgres import PostgresServer
     except ModuleNotFoundError as error:
@@ -118,9 +118,9 @@ def _has_tables(store_url: str) -> bool:
 
 def _tokens(config: RunConfig) -> str:
     file = token_file_path(config)
-    found = [f"{len(read_tokens(file))} in {file}"] if file else []
-    found += ["API_TOKEN"] if config.api_token else []
-    return ", ".join(found) or "none: only this machine is served"
+    tokens = [f"{len(read_tokens(file))} in {file}"] if file else []
+    tokens += ["API_TOKEN"] if config.api_token else []
+    return ", ".join(tokens) or "none: only this machine is served"
 
 
 def _dataset(config: RunConfig) -> str:

@@ -1,4 +1,4 @@
-"""`leitstand events`: what happens, as it happens, until Ctrl-C."""
+"""`leitstand events`: prints events as they happen, until Ctrl-C."""
 
 import json
 import time
@@ -9,7 +9,7 @@ import click
 
 from service.cli.options import json_option, needs_escapes
 from service.cli.server_options import server_options
-from service.cli.tables import moment, number
+from service.cli.text_table import moment, number
 from service.client.client import Client, LiveEvent
 from service.commands import outcome_sentence
 
@@ -21,15 +21,15 @@ from service.commands import outcome_sentence
 @server_options
 def events(client: Client, kinds: str, after: str, as_json: bool) -> None:
     """Follow what happens, until Ctrl-C."""
-    wanted = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    for event in client.events(wanted, last_event_id=after):
+    requested_kinds = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    for event in client.events(requested_kinds, last_event_id=after):
         click.echo(_json_line(event) if as_json else line(event))
 
 
 def line(event: LiveEvent) -> str:
-    """An event in one line: when, of which kind, and the values that people ask for first."""
+    """Return an event as one line: time, kind and main values."""
     text = _TEXTS.get(event.kind, _other)(event.data)
-    # A state has no time of its own: it is that of now.
+    # A state has no time, because it is the present one.
     return f"{moment(event.data.get('time', time.time()))}  {event.kind:<7}  {text}"
 
 
@@ -47,8 +47,8 @@ def _log_point(data: Mapping[str, Any]) -> str:
 
 
 def _record(data: Mapping[str, Any]) -> str:
-    quality, before = number(data.get("quality_ki_value")), number(data.get("quality_lr_value"))
-    return f"{data.get('name')}: quality KI {quality}, LR {before}"
+    quality_ki, quality_lr = number(data.get("quality_ki_value")), number(data.get("quality_lr_value"))
+    return f"{data.get('name')}: quality KI {quality_ki}, LR {quality_lr}"
 
 
 def _command(data: Mapping[str, Any]) -> str:

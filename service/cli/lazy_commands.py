@@ -1,4 +1,4 @@
-"""Commands by name, each imported when it is asked for: `leitstand state` does not load what `up` needs."""
+"""Commands that are imported on first use, so that `leitstand state` does not load the modules of `leitstand up`."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
@@ -7,31 +7,31 @@ import click
 
 
 class LazyCommands(MutableMapping[str, click.Command]):
-    """The commands of a group. Their names are known without an import, so that a wrong one is answered at once."""
+    """The commands of a group; their names are known without importing them."""
 
-    def __init__(self, places: Mapping[str, str]) -> None:
-        """`places` says for each name where the command is: `module:attribute`."""
-        self._known: dict[str, str | click.Command] = dict(places)
+    def __init__(self, locations: Mapping[str, str]) -> None:
+        """Use `locations`, which maps each name to the command's `module:attribute`."""
+        self._commands: dict[str, str | click.Command] = dict(locations)
 
     def __getitem__(self, name: str) -> click.Command:
-        known = self._known[name]
-        if isinstance(known, str):
-            module, _, attribute = known.partition(":")
+        entry = self._commands[name]
+        if isinstance(entry, str):
+            module, _, attribute = entry.partition(":")
             command: click.Command = getattr(import_module(module), attribute)
-            self._known[name] = known = command
-        return known
+            self._commands[name] = entry = command
+        return entry
 
     def __setitem__(self, name: str, command: click.Command) -> None:
-        self._known[name] = command
+        self._commands[name] = command
 
     def __delitem__(self, name: str) -> None:
-        del self._known[name]
+        del self._commands[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._known
+        return name in self._commands
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        return iter(self._commands)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._commands)

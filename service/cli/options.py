@@ -1,4 +1,4 @@
-"""What several commands share: options for settings, ranks and JSON, and the name of the person who asks."""
+"""Code that several commands share: options for settings, ranks and JSON output, and the user's name."""
 
 import getpass
 import json
@@ -18,7 +18,7 @@ Command = Callable[..., Any]
 
 
 def settings_options(function: Command) -> Command:
-    """Adds --config and --set; the command gets them as `source`."""
+    """Add --config and --set; the command receives them as `source`."""
 
     @click.option("--config", type=click.Path(path_type=Path), envvar="LEITSTAND_CONFIG", help="TOML file of settings.")
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting; may be repeated.")
@@ -30,7 +30,7 @@ def settings_options(function: Command) -> Command:
 
 
 def ranks_options(function: Command) -> Command:
-    """Adds --ranks and --restarts."""
+    """Add --ranks and --restarts."""
     with_ranks = click.option(
         "--ranks", default="auto", metavar="N", help="Training processes; auto: one per GPU, 2 without any."
     )
@@ -46,7 +46,7 @@ def ranks_options(function: Command) -> Command:
 
 
 def json_option(function: Command) -> Command:
-    """Adds --json as `as_json`; above all other options, so that errors become JSON too, one object on stderr."""
+    """Add --json as `as_json`, and print errors as JSON on stderr too; must be the outermost option decorator."""
 
     @click.option("--json", "as_json", is_flag=True, help="The answer as JSON, errors on stderr too.")
     @wraps(function)
@@ -63,7 +63,7 @@ def json_option(function: Command) -> Command:
 
 
 def problem(error: UserError) -> dict[str, Any]:
-    """An error as JSON: `slug` is its stable name, `status` the HTTP status or None where the server said nothing."""
+    """Return an error as JSON values: `slug` is its stable name, `status` the HTTP status or None without an answer."""
     return {
         "slug": getattr(error, "slug", "") or "bad-input",
         "status": getattr(error, "status", None),
@@ -73,23 +73,23 @@ def problem(error: UserError) -> dict[str, Any]:
 
 
 def as_json_text(answer: Any) -> str:
-    """An answer as people read JSON: indented, and without escapes where the output can show every sign."""
+    """Return an answer as indented JSON, without escapes if the output can encode all characters."""
     return json.dumps(answer, indent=2, ensure_ascii=needs_escapes())
 
 
 def needs_escapes() -> bool:
-    """Whether the output is in an encoding that lacks signs."""
+    """Return True if the output's encoding lacks characters."""
     return "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower()
 
 
-def become(command: tuple[str, ...], environment: Any) -> None:
-    """Replace this process by the command: signals and exit code are then the command's own."""
+def replace_process(command: tuple[str, ...], environment: Any) -> None:
+    """Replace this process by the command, which then handles signals and sets the exit code itself."""
     os.execvpe(command[0], list(command), dict(environment))
 
 
 def login_name() -> str:
-    """The name of the person who started this process, as far as the system knows it."""
+    """Return the login name of the user of this process, or `unnamed`."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in many containers
+    except (KeyError, OSError):  # the user id has no name, as in many containers
         return "unnamed"

@@ -1,15 +1,15 @@
-"""`leitstand series`: the history of values, point by point or in stretches."""
+"""`leitstand series`: prints the history of values as log points or buckets."""
 
 import click
 
 from service.api_types import Envelope, EnvelopeSeries, Series
 from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
-from service.cli.tables import moment, number, table
+from service.cli.text_table import moment, number, table
 from service.client.client import Client
 
 PATTERN = ".6g"
-STRETCH_HEADINGS = ("value", "from", "to", "points", "mean", "lowest", "at", "highest", "at")
+BUCKET_HEADINGS = ("value", "from", "to", "points", "mean", "lowest", "at", "highest", "at")
 
 
 @click.command
@@ -33,32 +33,32 @@ def series(
         click.echo(as_json_text(log_points) if as_json else points_table(log_points))
     else:
         envelope = client.envelope(wanted, points, first_step, last_step)
-        click.echo(as_json_text(envelope) if as_json else stretches_table(envelope))
+        click.echo(as_json_text(envelope) if as_json else buckets_table(envelope))
 
 
 def points_table(answer: Series) -> str:
-    """A line for each log point."""
+    """Return a table with one line per log point."""
     columns = [[number(value, PATTERN) for value in answer["values"][name]] for name in answer["names"]]
     times = [moment(at) for at in answer["times"]]
     rows = zip(map(str, answer["steps"]), times, *columns, strict=True)
     return table(("step", "at", *answer["names"]), rows, left=frozenset({1}))
 
 
-def stretches_table(answer: Envelope) -> str:
-    """A line for each stretch of each value."""
-    found = answer["series"].items()
-    rows = [(name, *_bucket(values, place)) for name, values in found for place in range(len(values["steps"]))]
-    return table(STRETCH_HEADINGS, rows)
+def buckets_table(answer: Envelope) -> str:
+    """Return a table with one line per bucket of each value."""
+    series_by_name = answer["series"].items()
+    rows = [(name, *_row(values, index)) for name, values in series_by_name for index in range(len(values["steps"]))]
+    return table(BUCKET_HEADINGS, rows)
 
 
-def _bucket(values: EnvelopeSeries, place: int) -> tuple[str, ...]:
+def _row(values: EnvelopeSeries, index: int) -> tuple[str, ...]:
     return (
-        str(values["steps"][place]),
-        str(values["last_steps"][place]),
-        str(values["counts"][place]),
-        number(values["means"][place], PATTERN),
-        number(values["lows"][place], PATTERN),
-        str(values["low_steps"][place]),
-        number(values["highs"][place], PATTERN),
-        str(values["high_steps"][place]),
+        str(values["steps"][index]),
+        str(values["last_steps"][index]),
+        str(values["counts"][index]),
+        number(values["means"][index], PATTERN),
+        number(values["lows"][index], PATTERN),
+        str(values["low_steps"][index]),
+        number(values["highs"][index], PATTERN),
+        str(values["high_steps"][index]),
     )

@@ -1,4 +1,4 @@
-"""Options of the commands that talk to a server: which one, with which token, about which run."""
+"""Options of the commands that use a server: its address, token, run and certificates."""
 
 from functools import wraps
 from pathlib import Path
@@ -24,14 +24,14 @@ _SERVER_OPTIONS = (
 
 
 def server_options(function: Command) -> Command:
-    """Adds --url, --token, --token-file, --run and --ca; the command gets an open client as `client`."""
+    """Add --url, --token, --token-file, --run and --ca; the command receives an open client as `client`."""
 
     @wraps(function)
     def with_client(
         url: str, token: str | None, token_file: Path | None, run: str | None, ca: Path | None, **others: Any
     ) -> Any:
-        known = token if token_file is None else _token_in(token_file)
-        with Client(url, known, run, ca_file=ca, actor=login_name(), source="cli") as client:
+        used_token = token if token_file is None else _read_token(token_file)
+        with Client(url, used_token, run, ca_file=ca, actor=login_name(), source="cli") as client:
             return function(client=client, **others)
 
     command: Command = with_client
@@ -40,8 +40,8 @@ def server_options(function: Command) -> Command:
     return command
 
 
-def _token_in(path: Path) -> str:
-    """The token in a file. Raises `UserError` when there is none; one on the command line contradicts it."""
+def _read_token(path: Path) -> str:
+    """Return the token in a file; raises `UserError` if there is none, or if --token is given too."""
     if click.get_current_context().get_parameter_source("token") is ParameterSource.COMMANDLINE:
         raise UserError("--token and --token-file exclude each other; give one.")
     try:

@@ -1,4 +1,4 @@
-"""`leitstand state`, `runs`, `ranks`, `commands`, `alerts`, `log`, `checkpoints`: what the API shows, as tables."""
+"""`leitstand state`, `runs`, `ranks`, `commands`, `alerts`, `log`, `checkpoints`: print the API's answers as tables."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -10,7 +10,7 @@ from service.api_types import CommandAnswer, RankEntry, RunEntry
 from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
 from service.cli.stats import show_unreadable
-from service.cli.tables import MISSING, duration, moment, number, pairs, size, table
+from service.cli.text_table import MISSING, duration, moment, number, pairs, size, table
 from service.client.artifacts import PAGE_SIZE
 from service.client.client import Client
 from service.commands import CommandState, Kind, outcome_sentence
@@ -26,7 +26,7 @@ def state(client: Client, as_json: bool) -> None:
 
 
 def summary(snapshot: Mapping[str, Any]) -> str:
-    """The values that people ask for first, a line each; what the server does not send is a dash."""
+    """Return the main values of the snapshot, one per line; missing values are shown as a dash."""
     value = snapshot.get
     reason = f" ({value('run_reason')})" if value("run_reason") else ""
     step = max((known for known in (value("step_live"), value("step_current")) if known is not None), default=None)
@@ -103,8 +103,8 @@ COMMAND_HEADINGS = ("asked at", "by", "from", "id", "command")
 @server_options
 def commands(client: Client, kind: str | None, state: str | None, actor: str | None, limit: int, as_json: bool) -> None:
     """List the run's commands, newest first."""
-    found = client.commands(kind=kind, state=state, actor=actor, page_size=min(limit, PAGE_SIZE))
-    newest = list(islice(found, limit))
+    commands_iterator = client.commands(kind=kind, state=state, actor=actor, page_size=min(limit, PAGE_SIZE))
+    newest = list(islice(commands_iterator, limit))
     if as_json:
         click.echo(as_json_text({"commands": newest}))
     elif newest:
@@ -159,15 +159,15 @@ def ranks(client: Client, rank: int | None, as_json: bool) -> None:
 
 
 def _rank_row(entry: RankEntry) -> tuple[str, ...]:
-    known = {name: MISSING if value is None else str(value) for name, value in entry.items()}
+    texts = {name: MISSING if value is None else str(value) for name, value in entry.items()}
     return (
-        known["rank"],
-        known["host"],
-        known["pid"],
-        known["device"],
-        known["stage"],
+        texts["rank"],
+        texts["host"],
+        texts["pid"],
+        texts["device"],
+        texts["stage"],
         duration(entry["stage_seconds"]),
-        known["step"],
+        texts["step"],
         f"{duration(entry['age_seconds'])} ago",
     )
 

@@ -1,4 +1,4 @@
-"""`leitstand train`, `serve`, `prepare`: the commands that become another program of this machine."""
+"""`leitstand train`, `serve`, `prepare`: the commands that replace this process by another program."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from service.auth.hosts import require_safe_address
-from service.cli.options import become, ranks_options, settings_options
+from service.cli.options import ranks_options, replace_process, settings_options
 from service.config.settings import RunConfig
 from service.errors import SettingError
 from service.launcher.ports import address_text, require_free_port
@@ -29,7 +29,7 @@ def prepare(source: SettingsSource) -> None:
     It goes to DATASET_ROOT and is made from VIDEO_ROOT, or from the clips named by CLIPS.
     """
     program = preparation_program(source.load(os.environ).config, os.environ)
-    become(program.command, program.environment)
+    replace_process(program.command, program.environment)
 
 
 @click.command
@@ -47,13 +47,13 @@ def serve(source: SettingsSource, directories: tuple[Path, ...]) -> None:
     require_safe_address(config)
     require_free_port(config.api_host, config.api_port)
     if config.run_roots:
-        click.echo(_found(config))
+        click.echo(_runs_sentence(config))
     click.echo(f"Dashboard: {address_text(config.api_host, config.api_port)}")
     program = api_program(source, os.environ)
-    become(program.command, program.environment)
+    replace_process(program.command, program.environment)
 
 
-def _found(config: RunConfig) -> str:
+def _runs_sentence(config: RunConfig) -> str:
     count = len(RunFolders.of(config).all())
     runs = "No run is there yet" if count == 0 else f"Serving {count} run{'s' if count > 1 else ''}"
     return f"{runs}{', and those of the shared store' if config.store_url else ''}."
@@ -75,4 +75,4 @@ def train(source: SettingsSource, ranks: str, restarts: int, resume: bool, fresh
     require_patches(config.dataset_root)
     start = "--resume" if resume else "--fresh" if fresh else None
     program = trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts)
-    become(program.command, program.environment)
+    replace_process(program.command, program.environment)

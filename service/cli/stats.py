@@ -1,4 +1,4 @@
-"""`leitstand stats`: the saved records: their list, one of them, all as one table, those of several runs."""
+"""`leitstand stats`: lists, prints, downloads, exports and compares the saved records."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import click
 from service.api_types import ComparedRecord, RecordEntry, RecordList, UnreadableFile
 from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
-from service.cli.tables import MISSING, Columns, moment, number, pairs, table
+from service.cli.text_table import MISSING, TextTable, moment, number, pairs, table
 from service.client.artifacts import Format
 from service.client.client import Client
 from service.errors import UserError
@@ -32,9 +32,9 @@ def list_records(client: Client, limit: int | None, as_json: bool) -> None:
     if as_json:
         click.echo(as_json_text(client.statistics(limit)))
         return
-    columns = Columns(HEADINGS, left=frozenset({0, 7, 8}))
+    text_table = TextTable(HEADINGS, left=frozenset({0, 7, 8}))
     for page in client.record_pages() if limit is None else [client.statistics(limit)]:
-        _show_page(columns, page)
+        _show_page(text_table, page)
 
 
 @stats.command
@@ -60,7 +60,7 @@ def get(client: Client, name: str, folder: Path, as_json: bool) -> None:
 
     NAME is its file, its step or `latest`.
     """
-    with _writing(folder):
+    with _explained_write_errors(folder):
         path = client.download(name, folder)
     click.echo(as_json_text({"path": str(path)}) if as_json else str(path))
 
@@ -109,7 +109,7 @@ def compare(
 
 
 def _step(text: str | None) -> int | Literal["latest"] | None:
-    """The step that is meant; raises `UserError`."""
+    """Parse the value of --step; raises `UserError`."""
     if text is None:
         return None
     if text == "latest":
@@ -121,34 +121,34 @@ def _step(text: str | None) -> int | Literal["latest"] | None:
 
 def _export(client: Client, file_format: Format, file: Path | None, as_json: bool) -> None:
     if file is None or str(file) == "-":
-        for piece in client.export(file_format):
-            click.echo(piece, nl=False)
+        for chunk in client.export(file_format):
+            click.echo(chunk, nl=False)
         return
-    with _writing(file):
+    with _explained_write_errors(file):
         client.save_export(file_format, file)
     if as_json:
         click.echo(as_json_text({"path": str(file)}))
 
 
 @contextmanager
-def _writing(place: Path) -> Iterator[None]:
-    """Says in one sentence why a place cannot be written."""
+def _explained_write_errors(path: Path) -> Iterator[None]:
+    """Convert `OSError` to a `UserError` that says why the path cannot be written."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{place} cannot be written ({error.strerror}); choose another place.") from None
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
 
 
-def _show_page(columns: Columns, page: RecordList) -> None:
+def _show_page(text_table: TextTable, page: RecordList) -> None:
     if page["records"]:
-        click.echo(columns.text([_row(entry) for entry in page["records"]]))
+        click.echo(text_table.render([_row(entry) for entry in page["records"]]))
     elif not page["count"]:
         click.echo("No record yet: one is saved after every validation.")
     show_unreadable(page["unreadable"])
 
 
 def show_unreadable(files: Iterable[UnreadableFile]) -> None:
-    """Name files that are not what they are called, apart from the list."""
+    """Print the names of unreadable files and the reasons on stderr."""
     for file in files:
         click.echo(f"unreadable: {file['name']} ({file['reason']})", err=True)
 
@@ -172,7 +172,7 @@ def _compared_row(entry: ComparedRecord, names: Iterable[str]) -> tuple[str, ...
 
 
 def _plain(value: Any) -> str:
-    """A value in a line of its own; what is nested is only counted."""
+    """Return a value as text; of a nested value only the number of entries."""
     if isinstance(value, list | Mapping):
         return f"{len(value)} entries"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""`leitstand token`: make, list and revoke the tokens of the API, in the file that API_TOKENS names."""
+"""`leitstand token`: creates, lists and revokes API tokens in the file named by API_TOKENS."""
 
 import os
 import time
@@ -8,12 +8,12 @@ import click
 
 from service.auth.tokens import Token, TokenScope, create_token, read_tokens, revoke_token, token_file_path
 from service.cli.options import as_json_text, json_option, settings_options
-from service.cli.tables import moment, table
+from service.cli.text_table import moment, table
 from service.errors import SettingError
 from service.launcher.programs import SettingsSource
 
 DAY_SECONDS = 24 * 3600.0
-LONGEST_DAYS = 3650
+MAX_DAYS = 3650
 
 
 @click.group
@@ -30,7 +30,7 @@ def token() -> None:
     "--scope", type=click.Choice([scope.value for scope in TokenScope]), required=True, help="What it allows."
 )
 @click.option(
-    "--expires", type=click.FloatRange(0, LONGEST_DAYS, min_open=True), metavar="DAYS", help="Days until it ends."
+    "--expires", type=click.FloatRange(0, MAX_DAYS, min_open=True), metavar="DAYS", help="Days until it ends."
 )
 @settings_options
 def create(source: SettingsSource, name: str, scope: str, expires: float | None) -> None:
@@ -48,9 +48,9 @@ def list_tokens(source: SettingsSource, as_json: bool) -> None:
     """List the tokens; what they are is not known."""
     tokens, now = read_tokens(_file(source)), time.time()
     if as_json:
-        click.echo(as_json_text({"tokens": [_entry(known, now) for known in tokens]}))
+        click.echo(as_json_text({"tokens": [_entry(entry, now) for entry in tokens]}))
     elif tokens:
-        rows = [_row(known, now) for known in tokens]
+        rows = [_row(entry, now) for entry in tokens]
         click.echo(table(("token", "scope", "made at", "ends at", ""), rows, left=frozenset(range(5))))
     else:
         click.echo("No token yet: make one with `leitstand token create NAME --scope read`.")
@@ -66,7 +66,7 @@ def revoke(source: SettingsSource, name: str) -> None:
 
 
 def _file(source: SettingsSource) -> Path:
-    """The file of tokens; raises `SettingError` when none is named."""
+    """Return the path of the token file; raises `SettingError` if API_TOKENS is empty."""
     file = token_file_path(source.load(os.environ).config)
     if file is None:
         raise SettingError(
@@ -76,16 +76,16 @@ def _file(source: SettingsSource) -> Path:
     return file
 
 
-def _entry(known: Token, now: float) -> dict[str, str | float | bool | None]:
+def _entry(token: Token, now: float) -> dict[str, str | float | bool | None]:
     return {
-        "name": known.name,
-        "scope": known.scope.value,
-        "created_at": known.created_at,
-        "expires_at": known.expires_at,
-        "has_expired": known.has_expired(now),
+        "name": token.name,
+        "scope": token.scope.value,
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "has_expired": token.has_expired(now),
     }
 
 
-def _row(known: Token, now: float) -> tuple[str, ...]:
-    end = "never" if known.expires_at is None else moment(known.expires_at)
-    return known.name, known.scope.value, moment(known.created_at), end, "expired" if known.has_expired(now) else ""
+def _row(token: Token, now: float) -> tuple[str, ...]:
+    end = "never" if token.expires_at is None else moment(token.expires_at)
+    return token.name, token.scope.value, moment(token.created_at), end, "expired" if token.has_expired(now) else ""

@@ -1,4 +1,4 @@
-"""`leitstand up`: the trainer and the API as child processes of this one."""
+"""`leitstand up`: runs the trainer and the API as child processes."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from service.launcher.programs import (
     preparation_program,
     trainer_program,
 )
-from service.launcher.supervisor import Plan, Supervisor
+from service.launcher.supervisor import LaunchPlan, Supervisor
 from service.run.directory import RunDirectory, require_writable
 from service.store.store import store_location
 
@@ -39,14 +39,16 @@ def up(source: SettingsSource, ranks: str, restarts: int, fresh: bool, leave: bo
     return Supervisor(plan, click.echo).run()
 
 
-def _plan(source: SettingsSource, config: RunConfig, ranks: str, restarts: int, *, fresh: bool, serve_on: bool) -> Plan:
-    """Check all that can be checked before anything starts; raises `UserError`."""
+def _plan(
+    source: SettingsSource, config: RunConfig, ranks: str, restarts: int, *, fresh: bool, serve_on: bool
+) -> LaunchPlan:
+    """Check the settings and the machine before any process starts; raises `UserError`."""
     require_safe_address(config)
     require_free_port(config.api_host, config.api_port)
     require_writable(config.data_root)
     directory = RunDirectory(config.data_root)
     start = "--fresh" if fresh else "--resume"
-    return Plan(
+    return LaunchPlan(
         trainer=trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts),
         api=api_program(source, os.environ),
         preparation=_preparation(config),
@@ -60,7 +62,10 @@ def _plan(source: SettingsSource, config: RunConfig, ranks: str, restarts: int, 
 
 
 def _preparation(config: RunConfig) -> Program | None:
-    """What makes the patch set, or None where there is one. A set of the same videos is left as it is, quickly."""
+    """Return the program that makes the patch set, or None if none is needed.
+
+    With VIDEO_ROOT, it always runs; it ends quickly if the patch set was made from the same videos.
+    """
     if config.video_root:
         click.echo(f"Patch set in DATASET_ROOT {config.dataset_root} from the videos in {config.video_root}:")
     elif not holds_patches(config.dataset_root):

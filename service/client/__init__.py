@@ -1,4 +1,4 @@
-"""HTTP client of the API, for scripts and the command line: `from service.client import Client`.
+"""HTTP client of the API for scripts and the command line: `from service.client import Client`.
 
 Never reads a store or a run directory.
 """

@@ -28,8 +28,8 @@ _TYPES = {int: "whole number", float: "number", bool: "`true` or `false`", str: 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Update the page, or the page given as the only argument; returns the exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
-    page = Path(given[0]) if given else PAGE
+    paths = sys.argv[1:] if arguments is None else arguments
+    page = Path(paths[0]) if paths else PAGE
     try:
         page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")
     except (UserError, OSError) as error:
@@ -61,13 +61,13 @@ def render_tables() -> str:
 
 def groups() -> dict[str, list[str]]:
     """Return {heading: settings} from the comments and fields in the source of `RunConfig`."""
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for match in _GROUP_OR_SETTING.finditer(inspect.getsource(RunConfig)):
         if match["group"]:
-            found[match["group"]] = []
+            settings[match["group"]] = []
         else:
-            found[next(reversed(found))].append(match["setting"])
-    return found
+            settings[next(reversed(settings))].append(match["setting"])
+    return settings
 
 
 def _section(heading: str, rows: list[tuple[str, ...]]) -> str:

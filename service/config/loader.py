@@ -40,8 +40,8 @@ def load_config(path: Path | None, overrides: Iterable[str], environment: Mappin
     """
     values: dict[str, Value] = {}
     origins: dict[str, str] = {}
-    for origin, given in [*_from_file(path), *_from_environment(environment), *_from_overrides(overrides)]:
-        for key, raw in given.items():
+    for origin, source in [*_from_file(path), *_from_environment(environment), *_from_overrides(overrides)]:
+        for key, raw in source.items():
             name = canonical_name(key)
             values[name.lower()] = convert(name, raw)
             origins[name] = origin
@@ -67,8 +67,8 @@ def convert(name: str, raw: Any) -> Value:
     try:
         return _convert_to(target, raw)
     except (TypeError, ValueError):
-        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(target, "a text")
-        raise SettingError(f"{name} is {raw!r}, but must be {wanted}.") from None
+        expected = {int: "a whole number", float: "a number", bool: "true or false"}.get(target, "a text")
+        raise SettingError(f"{name} is {raw!r}, but must be {expected}.") from None
 
 
 def plain_values(config: RunConfig) -> dict[str, int | float | bool | str]:
@@ -137,10 +137,10 @@ def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, dict[st
 
 
 def _from_overrides(overrides: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise SettingError(f"--set takes KEY=VALUE, but got {text!r}.")
-        given[key] = value.strip()
-    return [("--set", given)]
+        values[key] = value.strip()
+    return [("--set", values)]

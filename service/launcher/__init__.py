@@ -1,4 +1,4 @@
 """`leitstand up` and `leitstand train`: child processes, their supervision, keyboard, signals and ports.
 
-Never imports what it starts.
+Never imports the programs that it starts.
 """

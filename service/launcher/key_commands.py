@@ -1,4 +1,4 @@
-"""Commands from the keyboard of the launcher: straight into the store, so that they work while the API is down."""
+"""Commands from the launcher's keyboard; they are written directly to the store, so they work while the API is down."""
 
 import time
 from collections.abc import Callable
@@ -11,62 +11,69 @@ from service.store.store import RunRow, Store, StoreUnavailableError
 
 LEGEND = "Keys: v validate · p pause or resume · c checkpoint · q leave (Ctrl-C too)"
 BUSY_SECONDS = 1.0
-"""How long a key may wait for a locked store; the loop stands still meanwhile."""
+"""How long a key waits for a locked store; the launcher's loop is blocked meanwhile."""
 
 _KINDS = {"v": Kind.VALIDATE, "c": Kind.CHECKPOINT}
 
 
 class KeyCommands:
-    """Submits what a key means, and says in one line how it ended."""
+    """Submits the command of a key and prints its outcome in one line."""
 
     def __init__(
-        self, store: Path | str, say: Callable[[str], None], actor: str, run_id: Callable[[], str | None] | None = None
+        self,
+        store: Path | str,
+        print_line: Callable[[str], None],
+        actor: str,
+        run_id: Callable[[], str | None] | None = None,
     ) -> None:
-        """`run_id` tells which run of a store of many is meant; without it there is one."""
+        """Use the store at a path or URL; `run_id` returns the run in a store of many runs, None means the only run."""
         self._store = Store(store, busy_seconds=BUSY_SECONDS)
         self._run_id = run_id
-        self._say = say
+        self._print = print_line
         self._actor = actor
-        self._awaited: list[Command] = []
+        self._pending: list[Command] = []
 
     def press(self, key: str) -> None:
-        """Submit the command of a key; says so, or why it cannot be."""
+        """Submit the command of a key and print a confirmation, or the reason if that is impossible."""
         if key != "p" and key not in _KINDS:
-            self._say(LEGEND)
+            self._print(LEGEND)
             return
         try:
             run = self._run()
             if run is None or not run.reported_state(time.time()).has_trainer:
-                self._say("No training is under way yet that could take a command.")
+                self._print("No training is under way yet that could take a command.")
                 return
             kind = _KINDS.get(key) or self._pause_or_resume(run)
             command = self._store.commands.submit(run.id, kind, {}, actor=self._actor, source="keyboard")
         except StoreUnavailableError as error:
-            self._say(f"The command was not accepted: {error}.")
+            self._print(f"The command was not accepted: {error}.")
             return
-        self._awaited.append(command)
-        self._say(f"{kind} asked for")
+        self._pending.append(command)
+        self._print(f"{kind} asked for")
 
     def report(self) -> None:
-        """Say how awaited commands ended; a store that is busy is asked again next time."""
+        """Print the outcomes of commands that have ended; if the store is busy, the next call tries again."""
         try:
-            for command in list(self._awaited):
-                now = self._store.commands.get(command.id)
-                if now is None:
-                    self._awaited.remove(command)  # a fresh start put it into the archive
-                elif now.state.is_final:
-                    self._awaited.remove(command)
-                    self._say(outcome_sentence(now.kind, now.state, now.step, now.result, now.reason))
+            for command in list(self._pending):
+                current = self._store.commands.get(command.id)
+                if current is None:
+                    self._pending.remove(command)  # a fresh start has archived it
+                elif current.state.is_final:
+                    self._pending.remove(command)
+                    outcome = outcome_sentence(
+                        current.kind, current.state, current.step, current.result, current.reason
+                    )
+                    self._print(outcome)
         except StoreUnavailableError:
             return
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a command of ours has not ended."""
-        return bool(self._awaited)
+        """True if a submitted command has not ended yet."""
+        return bool(self._pending)
 
     def run_since(self, unix_seconds: float) -> RunRow | None:
-        """The run that a trainer opened since then; None when there is none, or the store cannot be read."""
+        """Return the run if it was started since this time; None if it was not, or if the store cannot be read."""
         try:
             run = self._run()
         except StoreUnavailableError:
@@ -74,17 +81,17 @@ class KeyCommands:
         return run if run is not None and run.started_at >= unix_seconds else None
 
     def _run(self) -> RunRow | None:
-        """The run that this launcher keeps, never another one of the store."""
+        """Return the run of this launcher, never another run in the store."""
         if self._run_id is None:
             return self._store.runs.latest()
         try:
             run_id = self._run_id()
-        except (OSError, RunDirectoryError):  # its trainer says so
+        except (OSError, RunDirectoryError):  # reported by the trainer
             return None
         return None if run_id is None else self._store.runs.get(run_id)
 
     def _pause_or_resume(self, run: RunRow) -> Kind:
-        """The opposite of what is in force, or of what was asked for last, for now, and is not carried out yet."""
+        """Return the opposite of the last queued pause or resume without a step, or else of the run's state."""
         for command in reversed(self._store.commands.find(run.id, CommandState.QUEUED)):
             if command.kind in {Kind.PAUSE, Kind.RESUME} and command.apply_at_step is None:
                 return Kind.RESUME if command.kind is Kind.PAUSE else Kind.PAUSE

@@ -1,7 +1,7 @@
-"""Single keys from the terminal, without Enter and without echo; Ctrl-C stays a signal.
+"""Reads single keys from the terminal, without Enter and without echo; Ctrl-C remains a signal.
 
-The terminal is given back as it was found, on errors too. Nothing is touched unless the input is a terminal and this
-process is in its foreground: a background process that changes its terminal would be stopped by the kernel.
+The terminal's modes are restored at the end, also after an error. They are changed only if the input is a terminal and
+this process is in its foreground group: the kernel would stop a background process that changes its terminal.
 """
 
 import os
@@ -16,16 +16,16 @@ _ESCAPE_SEQUENCE = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|O.|.)?")
 
 
 class Keyboard:
-    """The keys of one terminal, as a context manager; without a terminal it stays silent."""
+    """Keyboard input of a terminal, as a context manager; without a terminal there are no keys."""
 
     def __init__(self, descriptor: int) -> None:
-        """`descriptor` is the open input, usually 0."""
+        """Use the open file `descriptor`, usually 0."""
         self._descriptor = descriptor
-        self._found: list[Any] | None = None
+        self._original_modes: list[Any] | None = None
         self._is_open = os.isatty(descriptor)
 
     def __enter__(self) -> Self:
-        self.take()
+        self.start_listening()
         return self
 
     def __exit__(
@@ -35,39 +35,42 @@ class Keyboard:
 
     @property
     def is_listening(self) -> bool:
-        """Whether keys are read now."""
-        return self._found is not None
+        """True if the terminal is in the mode for single keys."""
+        return self._original_modes is not None
 
-    def take(self) -> None:
-        """Begin to listen, where that is possible."""
-        if self._found is None and self._is_open and self._in_foreground():
-            self._found = termios.tcgetattr(self._descriptor)
+    def start_listening(self) -> None:
+        """Set the terminal's mode for single keys, if the input is a terminal and this process is in the foreground."""
+        if self._original_modes is None and self._is_open and self._in_foreground():
+            self._original_modes = termios.tcgetattr(self._descriptor)
             tty.setcbreak(self._descriptor, termios.TCSADRAIN)
 
     def restore_terminal(self) -> None:
-        """Stop listening and leave the terminal as it was found."""
-        found, self._found = self._found, None
-        # In the background the shell has given the terminal its own modes already.
-        if found is not None and self._in_foreground():
-            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, found)
+        """Stop listening and restore the terminal's original modes."""
+        modes, self._original_modes = self._original_modes, None
+        # In the background, the shell has already set its own modes.
+        if modes is not None and self._in_foreground():
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, modes)
 
     def pause_process(self) -> None:
-        """Ctrl-Z: stop this process with the terminal given back, and listen again when it is continued."""
+        """Handle Ctrl-Z: restore the terminal, stop this process, and listen again when it is continued."""
         self.restore_terminal()
         os.kill(os.getpid(), signal.SIGSTOP)
-        self.take()
+        self.start_listening()
 
     def read(self) -> str:
-        """The keys that were pressed, in lower case; call it when the descriptor is readable. Empty at its end."""
+        """Return the pressed keys in lower case, or an empty text at the end of the input.
+
+        Call it when the descriptor is readable; otherwise it blocks.
+        """
         if not self._in_foreground():
-            self._found = None  # another job has the terminal now, in its own modes
+            self._original_modes = None  # another job uses the terminal now, with its own modes
             return ""
         try:
             data = os.read(self._descriptor, 1024)
         except OSError:
             data = b""
-        if not data:  # the terminal is gone
-            self._found, self._is_open = None, False
+        if not data:  # the terminal was closed
+            self._original_modes, self._is_open = None, False
         return _ESCAPE_SEQUENCE.sub("", data.decode(errors="ignore")).lower()
 
     def _in_foreground(self) -> bool:

@@ -1,10 +1,11 @@
-"""Runs a command that ends when its launcher does, however the launcher ends, SIGKILL included.
+"""Runs a command that is terminated when its launcher ends for any reason, SIGKILL included.
 
     python -m service.launcher.parent_death <pid of the launcher> <command> [arguments...]
 
-Asks the kernel for SIGTERM at the launcher's death and then becomes the command; the request survives `exec`. On
-systems other than Linux the command just runs. A pipe held by the children would need a watching thread in programs
-that are not ours (torchrun, gunicorn); a function between fork and exec would not be safe beside threads.
+This program requests SIGTERM from the kernel for the death of the launcher and then replaces itself by the command; the
+request survives `exec`. On systems other than Linux, it only runs the command. The alternatives are worse: a pipe held
+by the children would need a watching thread in programs of others (torchrun, gunicorn), and code between fork and exec
+is not safe in a process with threads.
 """
 
 import ctypes
@@ -16,16 +17,16 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies; nothing on systems other than Linux."""
+    """Request SIGTERM from the kernel for the death of the parent; does nothing on systems other than Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def main(arguments: list[str]) -> None:
-    """Become the command, or leave quietly when the launcher is gone already."""
+    """Replace this process by the command, or return without output if the launcher has already ended."""
     launcher, *command = arguments
     end_with_parent()
-    # It may have died before the request was made; then no signal will ever come.
+    # The launcher may have died before the request; then the kernel sends no signal.
     if os.getppid() == int(launcher):
         os.execvp(command[0], command)
 

@@ -1,27 +1,27 @@
-"""Whether the API's address can be listened on, asked before anything is started, and how to write that address."""
+"""Checks before a start that the API can listen on its address, and formats that address as a URL."""
 
 import errno
 import socket
 
 from service.errors import SettingError
 
-EVERYWHERE = {"0.0.0.0", "::"}
+ALL_INTERFACES = {"0.0.0.0", "::"}
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Raise `SettingError` when `host`:`port` is in use or is not an address of this machine."""
+    """Raise `SettingError` if `host`:`port` is in use or is not an address of this machine."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As the server will: connections of an earlier one that linger are no obstacle.
+            # Like the server: lingering connections of an earlier server do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen()
     except OSError as error:
-        raise SettingError(_obstacle(host, port, error)) from None
+        raise SettingError(_reason(host, port, error)) from None
 
 
-def _obstacle(host: str, port: int, error: OSError) -> str:
+def _reason(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"Port {port} on {host} is in use by another program; "
@@ -33,6 +33,6 @@ def _obstacle(host: str, port: int, error: OSError) -> str:
 
 
 def address_text(host: str, port: int) -> str:
-    """The address to type into a browser."""
-    name = socket.gethostname() if host in EVERYWHERE else host
+    """Return the URL to open in a browser."""
+    name = socket.gethostname() if host in ALL_INTERFACES else host
     return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"

@@ -1,8 +1,9 @@
-"""Processes that belong to us: one that we start, and those that its end leaves behind.
+"""Child processes of the launcher, and the orphans that they leave.
 
-Every child gets a session of its own, so that the terminal's Ctrl-C reaches only us, and a leash, so that it ends when
-we are killed. torchrun gives each rank a session too; when torchrun dies without ending its ranks, the kernel hands
-them to us (we are their subreaper), and here they are found and ended. Linux only; elsewhere nothing is adopted.
+Every child runs in its own session, so that Ctrl-C in the terminal reaches only the launcher, and under
+`parent_death`, so that it ends if the launcher is killed. torchrun starts each rank in its own session too. If torchrun
+dies without ending its ranks, the kernel reparents them to the launcher, which is their subreaper and ends them. On
+systems other than Linux, orphans are not reparented.
 """
 
 import ctypes
@@ -22,32 +23,35 @@ POLL_SECONDS = 0.02
 
 
 class ChildProcess:
-    """A process that we started, leader of its own group. Start it on the main thread: the leash is tied to it."""
+    """A process started by the launcher, leader of its own group.
+
+    Start it on the main thread, because the kernel ends it when the thread that started it ends.
+    """
 
     def __init__(self, program: Program) -> None:
-        """Starts the program, its input empty, its output ours."""
-        leash = [sys.executable, "-m", "service.launcher.parent_death", str(os.getpid())]
+        """Start the program with empty input; it inherits the launcher's output."""
+        wrapper = [sys.executable, "-m", "service.launcher.parent_death", str(os.getpid())]
         self._process = subprocess.Popen(
-            [*leash, *program.command], env=program.environment, stdin=subprocess.DEVNULL, start_new_session=True
+            [*wrapper, *program.command], env=program.environment, stdin=subprocess.DEVNULL, start_new_session=True
         )
 
     @property
     def pid(self) -> int:
-        """Its process id, which is also that of its group."""
+        """The process id, which is also the process group id."""
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; a negative number when a signal ended it."""
+        """Return the exit code, negative if a signal ended the process, or None while it runs."""
         return self._process.poll()
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to it and its group, if it still runs."""
+        """Send a signal to the process group if the process still runs."""
         if self.exit_code() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
     def wait(self, seconds: float) -> bool:
-        """Whether it ended within this time."""
+        """Wait for the process to end; returns False if it still runs after `seconds`."""
         try:
             self._process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
@@ -55,38 +59,38 @@ class ChildProcess:
         return True
 
     def kill(self) -> None:
-        """End its group at once, and wait until it has ended."""
+        """Kill the process group and wait until the process has ended."""
         self.signal_group(signal.SIGKILL)
         self._process.wait()
 
 
 class OrphanProcesses:
-    """What ended children left behind: our children that we neither started nor had before."""
+    """Orphans of ended children: children of this process that it neither started nor had before."""
 
     def __init__(self) -> None:
-        self._ours = set(children_of(os.getpid()))
+        self._known = set(children_of(os.getpid()))
 
-    def own(self, child: ChildProcess) -> None:
-        """This child is no orphan."""
-        self._ours.add(child.pid)
+    def exclude(self, child: ChildProcess) -> None:
+        """Register a child that was started, so that it does not count as an orphan."""
+        self._known.add(child.pid)
 
     def remaining(self) -> list[int]:
-        """The orphans that still run; those that ended are laid to rest."""
-        strangers = [pid for pid in children_of(os.getpid()) if pid not in self._ours]
-        return [pid for pid in strangers if not _reaped(pid)]
+        """Return the process ids of the running orphans, and reap those that have ended."""
+        orphans = [pid for pid in children_of(os.getpid()) if pid not in self._known]
+        return [pid for pid in orphans if not _reap(pid)]
 
     def kill(self) -> None:
-        """End them at once, and what they leave behind in turn."""
+        """Kill the orphans, and the orphans that these leave."""
         while remaining := self.remaining():
             for pid in remaining:
-                # It is our child, so its number cannot have gone to somebody else.
+                # A child that was not reaped keeps its process id, so this cannot hit another process.
                 os.kill(pid, signal.SIGKILL)
             time.sleep(POLL_SECONDS)
 
 
 @contextmanager
 def adopting_orphans() -> Iterator[OrphanProcesses]:
-    """Become, for the time of the context, the parent of whatever our children leave behind."""
+    """Make this process the parent of its children's orphans while the context is active."""
     _set_subreaper(True)
     try:
         yield OrphanProcesses()
@@ -100,17 +104,18 @@ def _set_subreaper(on: bool) -> None:
 
 
 def children_of(parent: int) -> list[int]:
-    """The process ids of the direct children, zombies included."""
-    found = []
+    """Return the process ids of the direct children, zombies included."""
+    children = []
     for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it ended while we looked
-            # pid (name) state parent ...; the name may hold anything, brackets too
+        with suppress(OSError):  # the process has ended in the meantime
+            # Format: pid (name) state parent ...; the name may contain any characters, even parentheses.
             if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(status.parent.name))
-    return found
+                children.append(int(status.parent.name))
+    return children
 
 
-def _reaped(pid: int) -> bool:
+def _reap(pid: int) -> bool:
+    """Reap a child if it has ended; returns False if it still runs."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

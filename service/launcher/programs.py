@@ -1,6 +1,6 @@
-"""What to start, and with which environment: the trainer under torchrun, the API under gunicorn, the preparation.
+"""Command lines and environments of the programs to start: trainer under torchrun, API under gunicorn, preparation.
 
-It builds command lines and asks questions of a subprocess; it never starts anything that stays.
+Runs a short subprocess to count devices, but starts no long-running process.
 """
 
 import subprocess
@@ -20,24 +20,24 @@ COUNT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class SettingsSource:
-    """Where settings come from besides the environment; every process of one start reads the same."""
+    """Sources of settings besides the environment; all processes of one start use the same."""
 
     file: Path | None = None
     overrides: tuple[str, ...] = ()
 
     def load(self, environment: Mapping[str, str]) -> LoadedConfig:
-        """The checked settings; raises `SettingError`."""
+        """Load and check the settings; raises `SettingError`."""
         return load_config(self.file, self.overrides, environment)
 
     def arguments(self) -> list[str]:
-        """The command-line options that lead another process to the same settings."""
+        """Return the command-line options with which another process loads the same settings."""
         file = [] if self.file is None else ["--config", str(self.file)]
         return file + [part for override in self.overrides for part in ("--set", override)]
 
 
 @dataclass(frozen=True)
 class Program:
-    """A command line and its whole environment."""
+    """A command line and its complete environment."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
@@ -51,9 +51,9 @@ def trainer_program(
     start: str | None,
     restarts: int = 0,
 ) -> Program:
-    """The training on `ranks` processes of this machine; `start` is `--resume`, `--fresh` or None.
+    """Return the training program with `ranks` processes on this machine; `start` is `--resume`, `--fresh` or None.
 
-    After an accident, as a rank that was killed, all ranks are started again, so often, and continue.
+    After a failure such as a killed rank, all ranks are restarted and continue, at most `restarts` times.
     """
     launcher = [sys.executable, "-m", "service.launcher.torchrun", "--standalone", f"--nproc-per-node={ranks}"]
     launcher.append(f"--max-restarts={restarts}")
@@ -63,35 +63,36 @@ def trainer_program(
 
 
 def api_program(source: SettingsSource, environment: Mapping[str, str]) -> Program:
-    """The API. Its factory takes no arguments, so overrides travel as `LEITSTAND_<KEY>`, which beats all but --set."""
+    """Return the API program; its overrides are passed as `LEITSTAND_<KEY>`, because its factory takes no arguments."""
     command = (sys.executable, "-m", "gunicorn", "-c", "python:api.server.gunicorn_config", "api.app:create_app()")
-    passed = dict(environment)
+    api_environment = dict(environment)
     if source.file is not None:
-        passed["LEITSTAND_CONFIG"] = str(source.file)
+        api_environment["LEITSTAND_CONFIG"] = str(source.file)
     for override in source.overrides:
         key, _, value = override.partition("=")
         name = canonical_name(key)
         for spelling in (name, *(old for old, new in RENAMED.items() if new == name)):
-            passed.pop(spelling, None)
-            passed.pop(PREFIX + spelling, None)
-        passed[PREFIX + name] = value.strip()
-    return Program(command, passed)
+            api_environment.pop(spelling, None)
+            api_environment.pop(PREFIX + spelling, None)
+        api_environment[PREFIX + name] = value.strip()
+    return Program(command, api_environment)
 
 
 def preparation_program(config: RunConfig, environment: Mapping[str, str]) -> Program:
-    """Making the patch set from `VIDEO_ROOT`, or from the clips named by `CLIPS` where that is empty."""
-    shape = ["--dataset", str(config.dataset_root), "--scale", str(config.scale), "--frames", str(config.n_frames)]
-    films = ["--videos", config.video_root] if config.video_root else ["--clips", config.clips]
-    return Program((sys.executable, "-m", "ddp.vsr.prepare", *shape, *films), environment)
+    """Return the program that makes the patch set from VIDEO_ROOT, or if that is empty, from the clips in CLIPS."""
+    format_options = ["--scale", str(config.scale), "--frames", str(config.n_frames)]
+    options = ["--dataset", str(config.dataset_root), *format_options]
+    videos = ["--videos", config.video_root] if config.video_root else ["--clips", config.clips]
+    return Program((sys.executable, "-m", "ddp.vsr.prepare", *options, *videos), environment)
 
 
 def holds_patches(dataset_root: Path) -> bool:
-    """Whether there is a patch set to train on."""
+    """Return True if there is a patch set to train on."""
     return (dataset_root / "Patches" / "GT").is_dir()
 
 
 def require_patches(dataset_root: Path) -> None:
-    """Raise `DatasetError` when there is no patch set."""
+    """Raise `DatasetError` if there is no patch set."""
     if not holds_patches(dataset_root):
         raise DatasetError(
             f"DATASET_ROOT {dataset_root} holds no patch set: run `leitstand prepare`, "
@@ -100,9 +101,9 @@ def require_patches(dataset_root: Path) -> None:
 
 
 def count_ranks(wanted: str, config: RunConfig) -> int:
-    """The number of training processes: a number, or `auto` for one per CUDA device, 2 without any.
+    """Return the number of training processes: a given number, or for `auto` one per CUDA device, 2 without any.
 
-    Raises `SettingError` when it is neither.
+    Raises `SettingError` for any other text.
     """
     if wanted == "auto":
         return usable_devices(config) or CPU_RANKS
@@ -112,7 +113,7 @@ def count_ranks(wanted: str, config: RunConfig) -> int:
 
 
 def usable_devices(config: RunConfig) -> int:
-    """CUDA devices to train on, 0 for the CPU; raises `SettingError` when DEVICE is cuda and there is none."""
+    """Return the number of CUDA devices to train on, 0 for the CPU; raises `SettingError` if DEVICE=cuda has none."""
     devices = 0 if config.device == "cpu" else count_devices()
     if config.device == "cuda" and devices == 0:
         raise SettingError("DEVICE is cuda, but torch sees no CUDA device; mend the driver, or set DEVICE to auto.")
@@ -120,13 +121,13 @@ def usable_devices(config: RunConfig) -> int:
 
 
 def count_devices() -> int:
-    """CUDA devices as torch sees them, asked in another process: this one never loads torch.
+    """Return the number of CUDA devices, which another process counts, because this one must not load torch.
 
-    Raises `UserError` when torch cannot be imported.
+    Raises `UserError` if torch cannot be imported.
     """
     try:
         answer = subprocess.run(COUNT_DEVICES, capture_output=True, text=True, timeout=COUNT_SECONDS, check=True)
         return int(answer.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        raise UserError(f"torch cannot be used ({said}); install it with `make setup`, or give --ranks N.") from None
+        reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+        raise UserError(f"torch cannot be used ({reason}); install it with `make setup`, or give --ranks N.") from None

@@ -1,11 +1,11 @@
-"""Runs torchrun, so that its exit code says what happened and its end is quiet.
+"""Runs torchrun with meaningful exit codes and without a traceback at its end.
 
     python -m service.launcher.torchrun <torchrun's own arguments>
 
-torchrun itself exits with 1 and prints a traceback whenever a rank fails or a signal ends it. Here a signal gives
-128 + its number, and a failed rank gives that rank's own exit code: 2 after a sentence for the user. With
---max-restarts it restarts ranks after accidents, not after an answer: bad input (2) and a rank that was asked to leave
-(143) would end the same way again. It imports nothing of torch by itself: torch's modules are run by name.
+torchrun exits with 1 and prints a traceback whenever a rank fails or a signal ends it. Here the exit code is 128 + the
+signal's number, or that of the failed rank, for example 2 for bad input. With --max-restarts, ranks are not restarted
+after the exit codes 2 (bad input) and 143 (terminated by a signal), because a restart would end in the same way. This
+module does not import torch; torch's modules are run by name.
 """
 
 import importlib
@@ -20,17 +20,17 @@ from service.launcher.imports import without_collection
 
 LAUNCHER = "torch.distributed.run"
 AGENT = "torch.distributed.elastic.agent.server.local_elastic_agent"
-ANSWERS = frozenset({2, 143})
-"""Exit codes of a rank that no restart changes."""
+FINAL_EXIT_CODES = frozenset({2, 143})
+"""Exit codes of a rank after which it is not restarted."""
 
 
 def main() -> int:
-    """Run the launcher with this process's arguments; returns the exit code that it should have had."""
-    # What the launcher would say of an end is said below; some of its loggers listen to the one, some to the other.
+    """Run torchrun with this process's arguments; returns the exit code."""
+    # The failure is reported below instead; some of torchrun's loggers use the level, others the variable.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
     try:
-        _restart_only_after_accidents()
+        _prevent_final_restarts()
         runpy.run_module(LAUNCHER, run_name="__main__", alter_sys=True)
     except Exception as error:
         if type(error).__name__ == "SignalException":
@@ -41,32 +41,32 @@ def main() -> int:
     return 0
 
 
-def _restart_only_after_accidents() -> None:
-    """Take the restarts away from torchrun's agent once a rank has ended with an answer.
+def _prevent_final_restarts() -> None:
+    """Patch torchrun's agent so that it does not restart ranks after one of `FINAL_EXIT_CODES`.
 
-    The agent has no public place for this; where its private parts are named otherwise, it restarts as it always did.
+    The agent has no public hook for this; if its private names change, it restarts ranks as usual.
     """
-    with without_collection():  # this imports torch, and with it nearly all that torchrun needs
+    with without_collection():  # imports torch, and with it almost everything that torchrun needs
         agent = importlib.import_module(AGENT).LocalElasticAgent
-    look = agent._monitor_workers
+    monitor_workers = agent._monitor_workers
 
-    def look_and_judge(self: Any, *arguments: Any, **named: Any) -> Any:
-        result = look(self, *arguments, **named)
-        if any(failure.exitcode in ANSWERS for failure in result.failures.values()):
+    def monitor_and_check(self: Any, *arguments: Any, **named: Any) -> Any:
+        result = monitor_workers(self, *arguments, **named)
+        if any(failure.exitcode in FINAL_EXIT_CODES for failure in result.failures.values()):
             self._remaining_restarts = 0
         return result
 
-    agent._monitor_workers = look_and_judge
+    agent._monitor_workers = monitor_and_check
 
 
 def _rank_failure(error: Any) -> int:
-    """The exit code of the rank that ended with an answer, or else of the one that failed first.
+    """Return the exit code of a rank that ended with one of `FINAL_EXIT_CODES`, or else of the rank that failed first.
 
-    The others fail as soon as they miss one; torchrun often finds all of them ended at the same look. Names the rank on
-    stderr unless it explained itself.
+    The other ranks fail as soon as they miss one, and torchrun often finds several failed ranks at the same time. If a
+    signal killed the rank, rank and signal are named on stderr.
     """
-    answers = [item for item in error.failures.items() if item[1].exitcode in ANSWERS]
-    rank, failure = (*answers, error.get_first_failure())[0]
+    final_failures = [item for item in error.failures.items() if item[1].exitcode in FINAL_EXIT_CODES]
+    rank, failure = (*final_failures, error.get_first_failure())[0]
     code = int(failure.exitcode)
     if code < 0:
         sys.stderr.write(f"Error: rank {rank} was ended by {signal.Signals(-code).name}.\n")

@@ -153,7 +153,7 @@ FIELDS: tuple[RecordField, ...] = (
 
 
 def record_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a record, published at `/schema/statistik.json`."""
+    """Return the JSON Schema (draft 2020-12) of a record, published at `/schema/statistik.json`."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "/schema/statistik.json",

@@ -72,11 +72,11 @@ class EventReplay:
 
     def start_cursor(self, run: RunRow) -> EventCursor:
         """Return the cursor after all events and log points before the run's latest start."""
-        earlier = (events.c.run_id == run.id) & (events.c.time < run.started_at)
-        logged = (series.c.run_id == run.id) & (series.c.time < run.started_at)
+        earlier_events = (events.c.run_id == run.id) & (events.c.time < run.started_at)
+        earlier_points = (series.c.run_id == run.id) & (series.c.time < run.started_at)
         with self._database.transaction() as connection:
-            event_id = connection.execute(sa.select(sa.func.max(events.c.id)).where(earlier)).scalar()
-            step = connection.execute(sa.select(sa.func.max(series.c.step)).where(logged)).scalar()
+            event_id = connection.execute(sa.select(sa.func.max(events.c.id)).where(earlier_events)).scalar()
+            step = connection.execute(sa.select(sa.func.max(series.c.step)).where(earlier_points)).scalar()
         return EventCursor(run.id, event_id or 0, 0 if step is None else step + 1)
 
     def has_more_points(self, cursor: EventCursor, count: int) -> bool:

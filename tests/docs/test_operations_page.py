@@ -29,7 +29,7 @@ from service.config.live_settings import LiveSettings
 from service.config.settings import RunConfig
 from service.launcher.key_commands import LEGEND
 from service.launcher.supervisor import Timing
-from service.launcher.torchrun import ANSWERS
+from service.launcher.torchrun import FINAL_EXIT_CODES
 from service.run.directory import RunDirectory
 from service.run.state import LEFT_BY_SIGNAL, LOST_AFTER_SECONDS, STALLED_AFTER_SECONDS, RunState
 from service.store.backends import postgres
@@ -178,7 +178,7 @@ def test_what_leaving_means_is_that_of_the_code(page: str) -> None:
 def test_exit_codes_that_are_not_restarted_are_those_of_the_launcher(page: str) -> None:
     rows = re.findall(r"^\| (\d+): .+? \| no\b", section(page, "### Restarts after an accident"), re.MULTILINE)
 
-    assert {int(code) for code in rows} == {0, *ANSWERS}
+    assert {int(code) for code in rows} == {0, *FINAL_EXIT_CODES}
 
 
 def test_default_number_of_restarts_is_that_of_the_command_line(page: str) -> None:

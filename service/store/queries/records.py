@@ -58,15 +58,15 @@ class RecordQueries:
 
     def find(self, run_id: str, *, after_step: int = -1, limit: int) -> list[RecordRow]:
         """Return the first `limit` records of a run after `after_step`, in step order."""
-        chosen = (records.c.run_id == run_id) & (records.c.step > after_step)
-        query = sa.select(*_RECORD_COLUMNS).where(chosen).order_by(records.c.step).limit(limit)
+        condition = (records.c.run_id == run_id) & (records.c.step > after_step)
+        query = sa.select(*_RECORD_COLUMNS).where(condition).order_by(records.c.step).limit(limit)
         with self._database.transaction() as connection:
             return [RecordRow(*row) for row in connection.execute(query)]
 
     def get(self, run_id: str, step: int) -> RecordRow | None:
         """Return the record of one step, or None."""
-        chosen = (records.c.run_id == run_id) & (records.c.step == step)
-        return self._one_record(sa.select(*_RECORD_COLUMNS).where(chosen))
+        condition = (records.c.run_id == run_id) & (records.c.step == step)
+        return self._one_record(sa.select(*_RECORD_COLUMNS).where(condition))
 
     def latest(self, run_id: str) -> RecordRow | None:
         """Return the record of the highest step, or None."""
@@ -104,11 +104,12 @@ class RecordQueries:
 
         Raises `StoreUnavailableError`.
         """
-        chosen = records.c.run_id == run_id
+        condition = records.c.run_id == run_id
         if beyond is not None:
-            chosen &= records.c.step < beyond if newest_first else records.c.step > beyond
+            condition &= records.c.step < beyond if newest_first else records.c.step > beyond
         order = records.c.step.desc() if newest_first else records.c.step
-        query = sa.select(records.c.step, records.c.time, records.c.sha256).where(chosen).order_by(order).limit(limit)
+        columns = (records.c.step, records.c.time, records.c.sha256)
+        query = sa.select(*columns).where(condition).order_by(order).limit(limit)
         with self._database.transaction() as connection:
             return [RecordVersion(*row) for row in connection.execute(query)]
 

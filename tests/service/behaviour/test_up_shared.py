@@ -6,17 +6,17 @@ import pytest
 
 from service.cli import exit_code
 from service.cli import up as up_module
-from service.launcher.supervisor import Plan
+from service.launcher.supervisor import LaunchPlan
 
 
 @pytest.mark.parametrize("store_url", ["postgresql://eva:geheim@db.lan/leitstand", ""])
 def test_up_looks_for_its_run_where_that_reports_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str
 ) -> None:
-    plans: list[Plan] = []
+    plans: list[LaunchPlan] = []
 
     class Supervisor:
-        def __init__(self, plan: Plan, _echo: object) -> None:
+        def __init__(self, plan: LaunchPlan, _echo: object) -> None:
             plans.append(plan)
 
         def run(self) -> int:

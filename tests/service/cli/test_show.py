@@ -5,7 +5,7 @@ import json
 import pytest
 
 from service.cli import exit_code
-from service.cli.tables import duration
+from service.cli.text_table import duration
 from service.client import sse
 from tests.service.harness.stand_in import Answer, StandIn, command, problem
 

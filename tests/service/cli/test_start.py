@@ -11,7 +11,7 @@ import pytest
 
 from service.cli import exit_code
 from service.cli import up as up_module
-from service.launcher.supervisor import Plan
+from service.launcher.supervisor import LaunchPlan
 from service.store.store import Store
 
 STARTED = dict[str, Any]
@@ -37,12 +37,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> STARTED:
 
 
 @pytest.fixture
-def planned(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[LaunchPlan]:
     """The plans that `up` hands to its supervisor."""
-    plans: list[Plan] = []
+    plans: list[LaunchPlan] = []
 
     class Supervisor:
-        def __init__(self, plan: Plan, _echo: object) -> None:
+        def __init__(self, plan: LaunchPlan, _echo: object) -> None:
             plans.append(plan)
 
         def run(self) -> int:
@@ -97,7 +97,7 @@ def test_serve_becomes_gunicorn_and_says_where(port: int, started: STARTED, caps
 
 @pytest.mark.parametrize("verb", ["serve", "up"])
 def test_a_port_in_use_is_one_sentence(
-    verb: str, started: STARTED, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+    verb: str, started: STARTED, planned: list[LaunchPlan], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -112,7 +112,7 @@ def test_a_port_in_use_is_one_sentence(
 
 @pytest.mark.parametrize("verb", ["serve", "up"])
 def test_an_open_address_without_a_token_is_refused(
-    verb: str, started: STARTED, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+    verb: str, started: STARTED, planned: list[LaunchPlan], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code([verb, *settings(API_HOST="0.0.0.0")]) == 2
     assert "API_TOKEN" in capsys.readouterr().err
@@ -127,7 +127,9 @@ def test_prepare_becomes_the_preparation(started: STARTED, tmp_path: Path) -> No
     ]  # fmt: skip
 
 
-def test_up_plans_trainer_api_and_no_preparation(dataset: Path, tmp_path: Path, port: int, planned: list[Plan]) -> None:
+def test_up_plans_trainer_api_and_no_preparation(
+    dataset: Path, tmp_path: Path, port: int, planned: list[LaunchPlan]
+) -> None:
     root = tmp_path / "run"
 
     assert exit_code(["up", "--ranks", "1", *settings(DATASET_ROOT=dataset, DATA_ROOT=root, API_PORT=port)]) == 7
@@ -141,7 +143,7 @@ def test_up_plans_trainer_api_and_no_preparation(dataset: Path, tmp_path: Path, 
     assert plan.serve_on is False  # nobody sits at a terminal
 
 
-def test_up_fresh_archives(dataset: Path, tmp_path: Path, port: int, planned: list[Plan]) -> None:
+def test_up_fresh_archives(dataset: Path, tmp_path: Path, port: int, planned: list[LaunchPlan]) -> None:
     exit_code(["up", "--fresh", "--ranks", "1", *settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path, API_PORT=port)])
 
     assert planned[0].trainer.command[-1] == "--fresh"
@@ -149,7 +151,7 @@ def test_up_fresh_archives(dataset: Path, tmp_path: Path, port: int, planned: li
 
 @pytest.mark.parametrize("clips", ["small", "film"])
 def test_up_prepares_where_there_is_no_patch_set(
-    tmp_path: Path, port: int, planned: list[Plan], capsys: pytest.CaptureFixture[str], clips: str
+    tmp_path: Path, port: int, planned: list[LaunchPlan], capsys: pytest.CaptureFixture[str], clips: str
 ) -> None:
     places = settings(DATASET_ROOT=tmp_path / "data", DATA_ROOT=tmp_path / "run", API_PORT=port, CLIPS=clips)
     exit_code(["up", "--ranks", "1", *places])
@@ -160,7 +162,7 @@ def test_up_prepares_where_there_is_no_patch_set(
 
 
 def test_up_lets_the_preparation_look_whenever_videos_are_named(
-    dataset: Path, tmp_path: Path, port: int, planned: list[Plan]
+    dataset: Path, tmp_path: Path, port: int, planned: list[LaunchPlan]
 ) -> None:
     places = settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path / "run", API_PORT=port, VIDEO_ROOT="/my films")
     exit_code(["up", "--ranks", "1", *places])
@@ -170,7 +172,7 @@ def test_up_lets_the_preparation_look_whenever_videos_are_named(
 
 
 def test_up_in_a_folder_that_cannot_be_written_is_one_sentence(
-    tmp_path: Path, port: int, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, port: int, planned: list[LaunchPlan], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
 
@@ -181,7 +183,7 @@ def test_up_in_a_folder_that_cannot_be_written_is_one_sentence(
 
 @pytest.mark.parametrize("verb", ["up", "train", "serve", "prepare", "doctor"])
 def test_a_wrong_setting_is_one_sentence_with_the_right_name(
-    verb: str, started: STARTED, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+    verb: str, started: STARTED, planned: list[LaunchPlan], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code([verb, *settings(DATA_ROT="x")]) == 2
     assert capsys.readouterr().err == "Error: Unknown setting 'DATA_ROT'. Did you mean DATA_ROOT?\n"
@@ -214,7 +216,7 @@ def test_doctor_names_what_would_not_work_and_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.cli.doctor.find_spec", lambda module: None if module == "flask" else object())
-    monkeypatch.setattr("service.cli.doctor.LITTLE_SPACE_GIB", 1e9)
+    monkeypatch.setattr("service.cli.doctor.MIN_FREE_GIB", 1e9)
     monkeypatch.setattr("service.launcher.programs.count_devices", lambda: 0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         places = settings(

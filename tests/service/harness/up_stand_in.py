@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from service.launcher.supervisor import Plan, Supervisor, Timing
+from service.launcher.supervisor import LaunchPlan, Supervisor, Timing
 from tests.service.harness.children import LEAVES_IN_ORDER, program
 
 
 def main(folder: Path) -> int:
     """Supervise stand-ins at this process's terminal."""
-    plan = Plan(
+    plan = LaunchPlan(
         trainer=program(LEAVES_IN_ORDER, folder, "trainer"),
         api=program(LEAVES_IN_ORDER, folder, "api", 0),
         preparation=None,

@@ -103,11 +103,11 @@ def test_a_terminal_that_is_gone_ends_the_listening_for_good(
 ) -> None:
     keys, side = terminal
     keyboard = Keyboard(side)
-    keyboard.take()
+    keyboard.start_listening()
     os.close(keys)
 
     assert keyboard.read() == ""
-    keyboard.take()
+    keyboard.start_listening()
 
     assert not keyboard.is_listening
 
@@ -129,8 +129,8 @@ def test_signals_wake_the_loop_and_are_taken_in_order() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupts.sleep(20) is False
-        assert set(interrupts.take()) == {signal.SIGTERM, signal.SIGINT}
-        assert interrupts.take() == []
+        assert set(interrupts.drain()) == {signal.SIGTERM, signal.SIGINT}
+        assert interrupts.drain() == []
 
 
 def test_a_readable_descriptor_wakes_the_loop() -> None:
@@ -152,7 +152,7 @@ def test_under_nohup_a_lost_terminal_is_ignored_but_an_interrupt_is_not(number: 
     try:
         with SignalQueue() as interrupts:
             os.kill(os.getpid(), number)
-            assert interrupts.take() == ([number] if is_noted else [])
+            assert interrupts.drain() == ([number] if is_noted else [])
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, earlier)

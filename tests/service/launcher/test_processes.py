@@ -66,7 +66,7 @@ def test_children_are_found_by_their_parent() -> None:
 def test_what_an_ended_child_left_behind_is_found_and_ended(tmp_path: Path) -> None:
     with adopting_orphans() as orphans:
         child = ChildProcess(program(LEAVES_ORPHAN, tmp_path, WAITS))
-        orphans.own(child)
+        orphans.exclude(child)
         assert child.wait(20)
         orphan = pid_of(tmp_path, "orphan")
 
@@ -81,7 +81,7 @@ def test_an_orphan_that_ends_by_itself_is_laid_to_rest(tmp_path: Path) -> None:
     before = children_of(os.getpid())  # servers of other tests
     with adopting_orphans() as orphans:
         child = ChildProcess(program(LEAVES_ORPHAN, tmp_path, "pass"))
-        orphans.own(child)
+        orphans.exclude(child)
         assert child.wait(20)
 
         until(lambda: not orphans.remaining())

@@ -13,13 +13,17 @@ from service.commands import Kind
 from service.launcher import supervisor as supervisor_module
 from service.launcher.key_commands import KeyCommands
 from service.launcher.processes import ChildProcess
-from service.launcher.supervisor import ApiKeeper, Plan, Supervisor, Timing
+from service.launcher.supervisor import ApiRestarter, LaunchPlan, Supervisor, Timing
 from service.run.state import RunState
 from service.store.store import Store
 from tests.service.harness.children import ENDS, LEAVES_IN_ORDER, STUBBORN_WITH_RANK, is_running, pid_of, program, until
 
 QUICK = Timing(
-    trainer_grace_seconds=20, api_grace_seconds=20, first_pause_seconds=0.05, tick_seconds=0.05, same_wish_seconds=0.0
+    trainer_grace_seconds=20,
+    api_grace_seconds=20,
+    first_pause_seconds=0.05,
+    tick_seconds=0.05,
+    duplicate_signal_seconds=0.0,
 )
 
 
@@ -36,9 +40,9 @@ def lines() -> Lines:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> LaunchPlan:
     """Trainer and API that run until SIGTERM."""
-    return Plan(
+    return LaunchPlan(
         trainer=program(LEAVES_IN_ORDER, tmp_path, "trainer"),
         api=program(LEAVES_IN_ORDER, tmp_path, "api", 0),
         preparation=None,
@@ -50,7 +54,7 @@ def plan(tmp_path: Path) -> Plan:
     )
 
 
-def supervise(plan: Plan, lines: Lines, act: Callable[[], object] | None = None, timing: Timing = QUICK) -> int:
+def supervise(plan: LaunchPlan, lines: Lines, act: Callable[[], object] | None = None, timing: Timing = QUICK) -> int:
     """Run the supervisor on this thread while another one acts; nothing may be left behind."""
     acting = threading.Thread(target=lambda: ending_on_failure(act or (lambda: None)))
     silent, other_end = os.pipe()  # an input that is no terminal
@@ -96,7 +100,9 @@ def a_run(path: Path, state: RunState, step: int, started_at: float = 2e10) -> S
     return store
 
 
-def test_a_training_that_ends_well_ends_everything_with_exit_code_0(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_a_training_that_ends_well_ends_everything_with_exit_code_0(
+    plan: LaunchPlan, lines: Lines, tmp_path: Path
+) -> None:
     a_run(plan.store, RunState.FINISHED, 3000)
 
     assert supervise(replace(plan, trainer=program(ENDS, tmp_path, "trainer", 0)), lines) == 0
@@ -105,7 +111,7 @@ def test_a_training_that_ends_well_ends_everything_with_exit_code_0(plan: Plan, 
 
 
 def test_after_a_training_that_ended_well_the_api_serves_on_until_somebody_leaves(
-    plan: Plan, lines: Lines, tmp_path: Path
+    plan: LaunchPlan, lines: Lines, tmp_path: Path
 ) -> None:
     def act() -> None:
         api = pid_of(tmp_path, "api")
@@ -126,7 +132,7 @@ def test_after_a_training_that_ended_well_the_api_serves_on_until_somebody_leave
     [(1, 1, "training.log"), (7, 1, "exit code 7"), (143, 143, "by a signal from elsewhere")],
 )
 def test_a_trainer_that_fails_ends_everything_and_says_where_to_look(
-    plan: Plan, lines: Lines, tmp_path: Path, trainer_code: int, code: int, sentence: str
+    plan: LaunchPlan, lines: Lines, tmp_path: Path, trainer_code: int, code: int, sentence: str
 ) -> None:
     failing = replace(plan, trainer=program(ENDS, tmp_path, "trainer", trainer_code), serve_on=True)
 
@@ -134,14 +140,14 @@ def test_a_trainer_that_fails_ends_everything_and_says_where_to_look(
     assert sentence in lines[-1]
 
 
-def test_after_bad_input_the_trainers_own_sentence_is_enough(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_after_bad_input_the_trainers_own_sentence_is_enough(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     assert supervise(replace(plan, trainer=program(ENDS, tmp_path, "trainer", 2)), lines) == 2
     assert lines == ["» Dashboard: http://127.0.0.1:5050/"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_trainer_in_order_and_then_the_api(
-    plan: Plan, lines: Lines, tmp_path: Path, number: signal.Signals
+    plan: LaunchPlan, lines: Lines, tmp_path: Path, number: signal.Signals
 ) -> None:
     code = supervise(plan, lines, send_when(tmp_path, "trainer", "api", number=number))
 
@@ -154,7 +160,7 @@ def test_a_signal_ends_the_trainer_in_order_and_then_the_api(
 
 
 def test_a_second_ctrl_c_ends_a_stubborn_trainer_and_its_ranks_at_once(
-    plan: Plan, lines: Lines, tmp_path: Path
+    plan: LaunchPlan, lines: Lines, tmp_path: Path
 ) -> None:
     def act() -> None:
         send_when(tmp_path, "trainer", "trainer-rank", "api")()
@@ -167,18 +173,18 @@ def test_a_second_ctrl_c_ends_a_stubborn_trainer_and_its_ranks_at_once(
     assert lines.has("ended before it had saved")
 
 
-def test_one_ctrl_c_that_is_delivered_twice_counts_once(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_one_ctrl_c_that_is_delivered_twice_counts_once(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     def act() -> None:
         send_when(tmp_path, "trainer", "api")()
         until(lambda: lines.has("Leaving"))
         os.kill(os.getpid(), signal.SIGINT)
 
-    assert supervise(plan, lines, act, replace(QUICK, same_wish_seconds=60)) == 130
+    assert supervise(plan, lines, act, replace(QUICK, duplicate_signal_seconds=60)) == 130
     assert (tmp_path / "trainer.left").exists()
     assert lines.has("has left")
 
 
-def test_a_second_sigterm_does_not_hurry(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_a_second_sigterm_does_not_hurry(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     def act() -> None:
         send_when(tmp_path, "trainer", "api", number=signal.SIGTERM)()
         until(lambda: lines.has("Leaving"))
@@ -188,7 +194,7 @@ def test_a_second_sigterm_does_not_hurry(plan: Plan, lines: Lines, tmp_path: Pat
     assert lines.has("has left")
 
 
-def test_a_stubborn_trainer_is_ended_when_its_time_is_over(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_a_stubborn_trainer_is_ended_when_its_time_is_over(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     stubborn = replace(plan, trainer=program(STUBBORN_WITH_RANK, tmp_path, "trainer"))
 
     code = supervise(
@@ -199,7 +205,7 @@ def test_a_stubborn_trainer_is_ended_when_its_time_is_over(plan: Plan, lines: Li
     assert lines.has("ended before it had saved")
 
 
-def test_ranks_that_a_killed_launcher_left_behind_are_ended(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_ranks_that_a_killed_launcher_left_behind_are_ended(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     def act() -> None:
         pid_of(tmp_path, "trainer-rank")
         os.kill(pid_of(tmp_path, "trainer"), signal.SIGKILL)
@@ -210,35 +216,39 @@ def test_ranks_that_a_killed_launcher_left_behind_are_ended(plan: Plan, lines: L
     assert lines.has("exit code -9")
 
 
-def test_a_trainer_that_fails_while_leaving_is_a_failure(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_a_trainer_that_fails_while_leaving_is_a_failure(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     failing = replace(plan, trainer=program(LEAVES_IN_ORDER, tmp_path, "trainer", 5))
 
     assert supervise(failing, lines, send_when(tmp_path, "trainer")) == 1
     assert "failed while leaving: the reason is above and in" in lines[-1]
 
 
-def test_a_rank_that_failed_while_leaving_is_known_from_the_store(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_a_rank_that_failed_while_leaving_is_known_from_the_store(
+    plan: LaunchPlan, lines: Lines, tmp_path: Path
+) -> None:
     a_run(plan.store, RunState.FAILED, 12)
 
     assert supervise(plan, lines, send_when(tmp_path, "trainer")) == 1
     assert "failed while leaving" in lines[-1]
 
 
-def test_the_failure_of_an_earlier_trainer_is_not_this_ones(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_the_failure_of_an_earlier_trainer_is_not_this_ones(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     a_run(plan.store, RunState.FAILED, 12, started_at=1.0)
 
     assert supervise(plan, lines, send_when(tmp_path, "trainer")) == 130
     assert "has left" in lines[-1]
 
 
-def test_a_training_that_ends_while_somebody_leaves_has_ended(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_a_training_that_ends_while_somebody_leaves_has_ended(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     ending = replace(plan, trainer=program(LEAVES_IN_ORDER, tmp_path, "trainer", 0))
 
     assert supervise(ending, lines, send_when(tmp_path, "trainer")) == 130
     assert lines[-1] == "» The training has ended."
 
 
-def test_an_api_that_dies_is_started_again_and_the_trainer_goes_on(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_an_api_that_dies_is_started_again_and_the_trainer_goes_on(
+    plan: LaunchPlan, lines: Lines, tmp_path: Path
+) -> None:
     def act() -> None:
         trainer = pid_of(tmp_path, "trainer")
         first = pid_of(tmp_path, "api")
@@ -256,7 +266,7 @@ def test_an_api_that_dies_is_started_again_and_the_trainer_goes_on(plan: Plan, l
 
 
 def test_an_unexpected_error_leaves_nothing_behind(
-    plan: Plan, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: LaunchPlan, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(KeyCommands):
         def report(self) -> None:
@@ -272,7 +282,7 @@ def test_an_unexpected_error_leaves_nothing_behind(
     assert (tmp_path / "api.left").exists()
 
 
-def test_a_terminal_that_is_gone_does_not_stop_anything(plan: Plan, tmp_path: Path) -> None:
+def test_a_terminal_that_is_gone_does_not_stop_anything(plan: LaunchPlan, tmp_path: Path) -> None:
     class Gone(Lines):
         def append(self, _line: str) -> None:
             raise OSError(5, "Input/output error")
@@ -281,7 +291,7 @@ def test_a_terminal_that_is_gone_does_not_stop_anything(plan: Plan, tmp_path: Pa
     assert (tmp_path / "trainer.left").exists()
 
 
-def test_commands_of_others_are_not_reported(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_commands_of_others_are_not_reported(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     store = a_run(plan.store, RunState.RUNNING, 5)
     store.commands.submit("run-1", Kind.VALIDATE, {}, actor="x", source="api")
 
@@ -289,7 +299,7 @@ def test_commands_of_others_are_not_reported(plan: Plan, lines: Lines, tmp_path:
     assert not lines.has("validate")  # somebody else's
 
 
-def test_the_preparation_comes_first_and_the_training_follows(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_the_preparation_comes_first_and_the_training_follows(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     prepared = replace(
         plan,
         preparation=program(ENDS, tmp_path, "preparation", 0),
@@ -301,7 +311,9 @@ def test_the_preparation_comes_first_and_the_training_follows(plan: Plan, lines:
 
 
 @pytest.mark.parametrize(("failure", "code"), [(2, 2), (5, 1)])
-def test_without_its_data_no_training_starts(plan: Plan, lines: Lines, tmp_path: Path, failure: int, code: int) -> None:
+def test_without_its_data_no_training_starts(
+    plan: LaunchPlan, lines: Lines, tmp_path: Path, failure: int, code: int
+) -> None:
     unprepared = replace(plan, preparation=program(ENDS, tmp_path, "preparation", failure))
 
     assert supervise(unprepared, lines) == code
@@ -309,7 +321,7 @@ def test_without_its_data_no_training_starts(plan: Plan, lines: Lines, tmp_path:
     assert not (tmp_path / "trainer.pid").exists()
 
 
-def test_ctrl_c_during_the_preparation_ends_it(plan: Plan, lines: Lines, tmp_path: Path) -> None:
+def test_ctrl_c_during_the_preparation_ends_it(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
     preparing = replace(plan, preparation=program(LEAVES_IN_ORDER, tmp_path, "preparation"))
 
     assert supervise(preparing, lines, send_when(tmp_path, "preparation")) == 130
@@ -334,16 +346,16 @@ def test_the_api_is_started_at_growing_intervals_until_it_has_been_well(
     def start() -> ChildProcess:
         raise OSError(11, "Resource temporarily unavailable")
 
-    keeper = ApiKeeper(start, lines.append, Timing(longest_pause_seconds=4))
+    restarter = ApiRestarter(start, lines.append, Timing(max_pause_seconds=4))
     for _ in range(5):
-        keeper.keep()
+        restarter.check()
         clock.now += 30
-    monkeypatch.setattr(keeper, "_start", lambda: ChildProcess(program(ENDS, tmp_path, "api", 3)))
-    keeper.keep()
-    assert keeper.child is not None
-    assert keeper.child.wait(20)
+    monkeypatch.setattr(restarter, "_start", lambda: ChildProcess(program(ENDS, tmp_path, "api", 3)))
+    restarter.check()
+    assert restarter.child is not None
+    assert restarter.child.wait(20)
     clock.now += 61
-    keeper.keep()
+    restarter.check()
 
     assert [line.rpartition("again in ")[2] for line in lines] == ["1 s.", "2 s.", "4 s.", "4 s.", "4 s.", "1 s."]
     assert "(Resource temporarily unavailable)" in lines[0]

@@ -1,4 +1,4 @@
-"""Aligned text: rows under headings, and lines of name and value. No colours, no frames."""
+"""Tables and values as aligned plain text, without colours and frames."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -7,10 +7,10 @@ from typing import Any
 MISSING = "–"
 
 
-class Columns:
-    """Rows under headings, printed piece by piece: two spaces apart, numbers to the right, those in `left` to the left.
+class TextTable:
+    """A table that is rendered in parts: columns two spaces apart, right-aligned except those with an index in `left`.
 
-    A column grows with the longest text it has seen, so that later pieces stay in line with earlier ones.
+    A column keeps the width of its longest text so far, so that later parts stay aligned with earlier ones.
     """
 
     def __init__(self, headings: Sequence[str], left: frozenset[int] = frozenset({0})) -> None:
@@ -18,42 +18,42 @@ class Columns:
         self._left = left
         self._widths = [0] * len(headings)
 
-    def text(self, rows: Iterable[Sequence[str]]) -> str:
-        """The next rows as lines; before the first ones the headings."""
+    def render(self, rows: Iterable[Sequence[str]]) -> str:
+        """Return the next rows as lines, with the headings before the first row."""
         lines = [*([self._headings] if self._headings is not None else []), *rows]
         self._headings = None
-        self._widths = [max([width, *(len(line[at]) for line in lines)]) for at, width in enumerate(self._widths)]
+        self._widths = [max([width, *(len(line[index]) for line in lines)]) for index, width in enumerate(self._widths)]
         return "\n".join(self._line(line) for line in lines)
 
     def _line(self, texts: Sequence[str]) -> str:
-        places = enumerate(zip(texts, self._widths, strict=True))
-        cells = (text.ljust(width) if at in self._left else text.rjust(width) for at, (text, width) in places)
+        columns = enumerate(zip(texts, self._widths, strict=True))
+        cells = (text.ljust(width) if index in self._left else text.rjust(width) for index, (text, width) in columns)
         return "  ".join(cells).rstrip()
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: frozenset[int] = frozenset({0})) -> str:
-    """All rows at once under their headings."""
-    return Columns(headings, left).text(rows)
+    """Return the whole table; see `TextTable`."""
+    return TextTable(headings, left).render(rows)
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
-    """Lines of name and value, the values in one column."""
+    """Return lines of name and value, with the values aligned."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
 
 
 def number(value: Any, pattern: str = ".4f") -> str:
-    """A number in this pattern, or a dash where there is none."""
+    """Format a number, or return a dash for None."""
     return MISSING if value is None else format(value, pattern)
 
 
 def moment(unix_seconds: float | None) -> str:
-    """A moment in this machine's time zone."""
+    """Format a time in this machine's time zone, or return a dash for None."""
     return MISSING if unix_seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_seconds))
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in words for people: `0.4 s`, `12 s`, `3 min 20 s`, `5 h 2 min`."""
+    """Format a duration, for example `0.4 s`, `12 s`, `3 min 20 s` or `5 h 2 min`."""
     if seconds is None:
         return MISSING
     if seconds < 60:
@@ -63,7 +63,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """A size for people: `812 B`, `1.4 KiB`, `36.2 MiB`."""
+    """Format a size, for example `812 B`, `1.4 KiB` or `36.2 MiB`."""
     if size_bytes < 1024:
         return f"{size_bytes} B"
     value, units = size_bytes / 1024, ["KiB", "MiB", "GiB"]
