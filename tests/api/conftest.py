@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
 from service.config.loader import NAMES
 from service.config.settings import RENAMED, RunConfig
 from service.store.store import Store
+from tests.api.harness.compiled_rules import rule_class
 from tests.api.harness.conforming import Contract
 from tests.api.harness.example_run import RUN_ID, write_run
 from tests.api.harness.serving import Server, serving
@@ -24,6 +26,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*NAMES, *RENAMED, "URL", "TOKEN", "CONFIG"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"LEITSTAND_{name}", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rules_are_compiled_once() -> Iterator[None]:
+    """Nearly every test makes an application, and all of them have the same routes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flask, "url_rule_class", rule_class())
+        yield
 
 
 @pytest.fixture(scope="session")
