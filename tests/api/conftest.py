@@ -1,19 +1,27 @@
 """What tests of the API share: run directories with a run in them, a test client, and a real server."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from selenium.webdriver import Chrome
 
 from api.app import create_app
 from service.config.loader import NAMES
 from service.config.settings import RENAMED, RunConfig
 from service.store.store import Store
+from tests.api.harness.browsing import WINDOW, browsing, complaints
+from tests.api.harness.compiled_rules import rule_class
 from tests.api.harness.conforming import Contract
 from tests.api.harness.example_run import RUN_ID, write_run
-from tests.api.harness.serving import Server, serving
+from tests.api.harness.serving import IMPORTED_BY_SERVERS, NEW_INTERPRETER, Server, Serving
+from tests.api.harness.serving import serving as serving_with
+from tests.harness.forked import StartPython, fork_server
 
 HOUR = 3600.0
 
@@ -24,6 +32,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*NAMES, *RENAMED, "URL", "TOKEN", "CONFIG"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"LEITSTAND_{name}", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rules_are_compiled_once() -> Iterator[None]:
+    """Nearly every test makes an application, and all of them have the same routes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flask, "url_rule_class", rule_class())
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +98,39 @@ def served_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def start_server(request: pytest.FixtureRequest) -> Iterator[StartPython]:
+    """Start a program of this interpreter as the fork of a process that has imported what servers import."""
+    if request.config.getoption("--no-fork") or sys.platform != "linux":
+        yield NEW_INTERPRETER
+        return
+    with fork_server(*IMPORTED_BY_SERVERS) as forks:
+        yield forks.start
+
+
+@pytest.fixture(scope="session")
+def serving(start_server: StartPython) -> Serving:
+    """A real gunicorn on a run directory, for the time of a `with`."""
+    return partial(serving_with, start_python=start_server)
+
+
+@pytest.fixture(scope="session")
 def server(served_root: Path) -> Iterator[Server]:
-    """A real gunicorn that serves a living run."""
-    with serving(served_root) as server:
+    """A real gunicorn that serves a living run, started as a person does: with an interpreter of its own."""
+    with serving_with(served_root) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def running_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """One headless browser for all tests: its start takes longer than most of them."""
+    with browsing(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(running_browser: Chrome) -> Iterator[Chrome]:
+    """A browser that shows nothing yet, and whose complaints are those of this test."""
+    complaints(running_browser)
+    yield running_browser
+    running_browser.get("about:blank")
+    running_browser.set_window_size(*WINDOW)

@@ -9,6 +9,7 @@ from typing import Any
 
 from service.commands import Command, CommandState, Kind
 from service.run.record import record_name
+from service.store.change_poll import ChangePoller
 from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.harness.example_run import LAST_STEP, RUN_ID, curves, example_record, save_record, write_run
@@ -33,9 +34,12 @@ def obeying(root: Path) -> Iterator[Store]:
 
 
 def _obey(root: Path, ended: threading.Event) -> None:
-    store = Store(root / "leitstand.db")
+    store = Store(root / "leitstand.db", keep_open=True)
+    changes = ChangePoller(store, RUN_ID)
     step = LAST_STEP
     while not ended.wait(POLL_SECONDS):
+        if not changes.is_due(time.monotonic()):
+            continue
         for command in store.commands.find(RUN_ID, CommandState.QUEUED):
             if command.apply_at_step is None and store.commands.begin(command.id):
                 step += 1

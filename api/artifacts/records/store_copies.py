@@ -24,8 +24,8 @@ from service.store.store import Store
 BATCH_SIZE = 100
 """Copies read per query when all are read."""
 
-_entry_cache: LruCache[tuple[str, RecordVersion], EntryOrReason] = LruCache(MAX_CACHED_ENTRIES)
-"""Entries by run and version: a copy with the same sha256 need not be read again."""
+_entry_cache: LruCache[tuple[str, str, RecordVersion], EntryOrReason] = LruCache(MAX_CACHED_ENTRIES)
+"""Entries by store, run and version: a copy with the same sha256 need not be read again."""
 
 
 class StoredRecordCopies:
@@ -33,6 +33,7 @@ class StoredRecordCopies:
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
+        self._location = store.location
         self._run_id = run_id
 
     def count(self) -> int:
@@ -75,11 +76,12 @@ class StoredRecordCopies:
 
     def _entries(self, versions: Sequence[RecordVersion]) -> Iterator[tuple[RecordVersion, EntryOrReason]]:
         """Yield each copy's list entry, or the reason why there is none; reads copies only if one is not cached."""
-        known = {version.step: _entry_cache.get((self._run_id, version)) for version in versions}
+        known = {version.step: _entry_cache.get((self._location, self._run_id, version)) for version in versions}
         if None in known.values():
             for row in self._copies(versions):
                 known[row.step] = result = _entry_or_reason(row)
-                _entry_cache.put((self._run_id, RecordVersion(row.step, row.time, row.sha256)), result)
+                version = RecordVersion(row.step, row.time, row.sha256)
+                _entry_cache.put((self._location, self._run_id, version), result)
         for version in versions:
             entry = known[version.step]
             if entry is not None:  # None: the record was archived meanwhile

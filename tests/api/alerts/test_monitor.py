@@ -20,7 +20,8 @@ from service.run.state import RunState
 from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.harness.example_run import RUN_ID, write_run
-from tests.api.harness.serving import serving, start
+from tests.api.harness.serving import Serving, refused_start
+from tests.harness.forked import StartPython
 from tests.service.harness.locked import locked
 from tests.service.harness.stand_in import Answer, StandIn
 from tests.service.harness.stand_in import serving as receiving
@@ -222,7 +223,7 @@ def hook() -> Iterator[StandIn]:
 
 
 def test_a_server_that_nobody_asks_delivers_an_alert_and_its_end(
-    root: Path, store: Store, hook: StandIn, eventually: Eventually
+    serving: Serving, root: Path, store: Store, hook: StandIn, eventually: Eventually
 ) -> None:
     keep_alive(store)
     settings = {"WEBHOOK_URL": f"{hook.url}/hook", "WEBHOOK_SECRET": "geheim"}
@@ -243,7 +244,7 @@ def test_a_server_that_nobody_asks_delivers_an_alert_and_its_end(
 
 
 def test_two_servers_on_one_run_write_and_deliver_a_change_once(
-    root: Path, store: Store, hook: StandIn, eventually: Eventually
+    serving: Serving, root: Path, store: Store, hook: StandIn, eventually: Eventually
 ) -> None:
     hook.on("POST", "/hook", Answer({}))
     settings = {"WEBHOOK_URL": f"{hook.url}/hook"}
@@ -265,9 +266,10 @@ def _delivered(store: Store) -> int | None:
     return number
 
 
-def test_a_webhook_that_is_no_web_address_ends_the_start_with_a_sentence(root: Path) -> None:
-    process = start({"DATA_ROOT": str(root), "API_PORT": "5050", "WEBHOOK_URL": "ftp://a/b"})
-    _, errors = process.communicate(timeout=60)
+def test_a_webhook_that_is_no_web_address_ends_the_start_with_a_sentence(start_server: StartPython, root: Path) -> None:
+    settings = {"DATA_ROOT": str(root), "API_PORT": "5050", "WEBHOOK_URL": "ftp://a/b"}
 
-    assert process.returncode == 2
+    code, errors = refused_start(start_server, settings)
+
+    assert code == 2
     assert errors == "Error: WEBHOOK_URL is not the address of a web server; write https://host/path.\n"

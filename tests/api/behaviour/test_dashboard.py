@@ -16,7 +16,7 @@ from service.run.record import encode_record, record_name
 from service.run.state import RunState
 from service.store.store import SeriesRow, Store
 from tests.api.conftest import keep_alive
-from tests.api.harness.browsing import browser_is_installed, browsing, complaints, count_pixels, text_of
+from tests.api.harness.browsing import browser_is_installed, complaints, count_pixels, text_of
 from tests.api.harness.example_run import (
     LAST_STEP,
     RECORD_STEPS,
@@ -26,38 +26,48 @@ from tests.api.harness.example_run import (
     save_record,
     write_run,
 )
-from tests.api.harness.serving import Server, serving
+from tests.api.harness.serving import Server, Serving, lead_to
 
 pytestmark = pytest.mark.skipif(not browser_is_installed(), reason="Chromium or its driver is not installed")
 
 Eventually = Callable[..., None]
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with browsing(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
 @pytest.fixture(autouse=True)
 def _calm(browser: Chrome) -> Iterator[None]:
-    """Every test begins without a token and ends without a complaint of the browser."""
-    complaints(browser)
+    """Every test ends without a complaint of the browser."""
     yield
     unexpected = [entry for entry in complaints(browser) if "ERR_CONNECTION_REFUSED" not in entry["message"]]
-    browser.get("about:blank")
     assert unexpected == []
 
 
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server of this module looks for its run; each test's own is put there."""
+    return tmp_path_factory.mktemp("served") / "run"
+
+
+@pytest.fixture(scope="module")
+def running_server(serving: Serving, link: Path) -> Iterator[Server]:
+    with serving(link, API_COMMANDS_PER_MINUTE="1000000") as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: Server, link: Path, root: Path) -> Server:
+    """A server of this test's run."""
+    lead_to(link, root)
+    return running_server
+
+
 @contextmanager
-def showing(browser: Chrome, root: Path, **settings: str) -> Iterator[Server]:
-    """A server and its page; the browser leaves before the server ends, or it would complain of a broken answer."""
-    with serving(root, **settings) as server:
-        browser.get(server.url)
-        try:
-            yield server
-        finally:
-            browser.get("about:blank")
+def showing(browser: Chrome, server: Server) -> Iterator[None]:
+    """The page of a server; the browser leaves before the run goes, or it would complain of a broken answer."""
+    browser.get(server.url)
+    try:
+        yield
+    finally:
+        browser.get("about:blank")
 
 
 @pytest.fixture
@@ -70,9 +80,9 @@ def living(root: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def page(root: Path, living: Store, browser: Chrome, eventually: Eventually) -> Iterator[Chrome]:
+def page(server: Server, living: Store, browser: Chrome, eventually: Eventually) -> Iterator[Chrome]:
     """The dashboard of a living run, drawn."""
-    with showing(browser, root):
+    with showing(browser, server):
         eventually(lambda: text_of(browser, "#badge") == "Running", what="the badge Running")
         eventually(lambda: count_pixels(browser, "#quality-plot", "ki") > 0, what="the drawn curve")
         yield browser
@@ -121,13 +131,13 @@ def test_records_are_listed_newest_first_each_with_its_download(page: Chrome) ->
 
 
 def test_of_many_records_the_newest_are_listed(
-    root: Path, living: Store, browser: Chrome, eventually: Eventually
+    root: Path, server: Server, living: Store, browser: Chrome, eventually: Eventually
 ) -> None:
     steps = range(10_000, 10_600)
     for step in steps:
         record = example_record(step, time.time(), quality_ki_value=0.5)
         (root / record_name(step)).write_bytes(encode_record(record))
-    with showing(browser, root):
+    with showing(browser, server):
         eventually(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#records a")) == 500, what="500 records")
         assert text_of(browser, "#records a") == f"Statistik_{steps[-1]}.json"
         assert text_of(browser, "#records-note") == f"the newest 500 of {600 + len(RECORD_STEPS)} saved"
@@ -145,7 +155,7 @@ import("/static/history.js").then(async ({ History }) => {
 """
 
 
-def test_a_long_history_keeps_its_spikes_and_its_end(root: Path, living: Store, browser: Chrome) -> None:
+def test_a_long_history_keeps_its_spikes_and_its_end(server: Server, living: Store, browser: Chrome) -> None:
     first, count = LAST_STEP + 1, 12_000
     losses = {step: 0.02 + 1e-6 * (step % 7) for step in range(first, first + count)}
     losses[first + 7000] = 5.0
@@ -156,7 +166,7 @@ def test_a_long_history_keeps_its_spikes_and_its_end(root: Path, living: Store, 
     ]
     living.series.add(RUN_ID, rows)
     living.runs.update(RUN_ID, step=first + count - 1)
-    with showing(browser, root):
+    with showing(browser, server):
         steps, values = browser.execute_async_script(COLUMNS, ["total_loss_value"])
         compared = browser.execute_async_script(COLUMNS, ["quality_ki_value", "quality_lr_value"])
 
@@ -246,7 +256,7 @@ def test_a_lost_trainer_is_named_and_cannot_be_commanded(page: Chrome, living: S
 
 
 def test_a_lost_api_is_named_and_found_again(
-    root: Path, living: Store, browser: Chrome, eventually: Eventually
+    serving: Serving, root: Path, living: Store, browser: Chrome, eventually: Eventually
 ) -> None:
     with serving(root) as server:
         browser.get(server.url)
@@ -265,9 +275,9 @@ def test_a_lost_api_is_named_and_found_again(
 
 
 def test_before_the_first_run_the_page_says_how_to_start_one(
-    root: Path, browser: Chrome, eventually: Eventually
+    root: Path, server: Server, browser: Chrome, eventually: Eventually
 ) -> None:
-    with showing(browser, root):
+    with showing(browser, server):
         eventually(lambda: "leitstand up" in text_of(browser, "#strip-text"), what="the sentence")
         assert text_of(browser, "#badge") == "No run"
         assert "No record yet" in text_of(browser, "#records")
@@ -278,9 +288,9 @@ def test_before_the_first_run_the_page_says_how_to_start_one(
 
 
 def test_a_token_is_asked_for_and_downloads_bear_it(
-    root: Path, living: Store, browser: Chrome, eventually: Eventually
+    serving: Serving, root: Path, living: Store, browser: Chrome, eventually: Eventually
 ) -> None:
-    with showing(browser, root, API_TOKEN="secret"):
+    with serving(root, API_TOKEN="secret") as server, showing(browser, server):
         eventually(lambda: browser.find_element(By.ID, "token-dialog").is_displayed(), what="the dialog")
         for wrong in ("wrong", "geheim €"):
             enter_token(browser, wrong)

@@ -18,7 +18,7 @@ from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.harness.example_run import RUN_ID
 from tests.api.harness.following import following
-from tests.api.harness.serving import Server, serving
+from tests.api.harness.serving import Server, Serving
 
 Eventually = Callable[..., None]
 STREAMS = 32
@@ -32,12 +32,14 @@ def store(store: Store) -> Store:
 
 
 @pytest.fixture
-def server(root: Path, store: Store) -> Iterator[Server]:
+def server(serving: Serving, root: Path, store: Store) -> Iterator[Server]:
     with serving(root) as server:
         yield server
 
 
-def test_a_stream_is_taken_up_after_a_restart_of_the_server(root: Path, store: Store, eventually: Eventually) -> None:
+def test_a_stream_is_taken_up_after_a_restart_of_the_server(
+    serving: Serving, root: Path, store: Store, eventually: Eventually
+) -> None:
     with serving(root) as server, following(server.url, eventually) as before:
         before.await_kind("state")
     store.events.add(RUN_ID, 4300, "paused", {})
@@ -68,7 +70,7 @@ def test_with_all_streams_taken_the_next_is_refused_and_the_server_lives(
 
 
 def test_who_vanishes_gives_the_place_back_before_the_next_heartbeat(
-    root: Path, store: Store, eventually: Eventually
+    serving: Serving, root: Path, store: Store, eventually: Eventually
 ) -> None:
     with serving(root, API_STREAMS="1") as server:
         for _ in range(3):
@@ -97,7 +99,9 @@ def test_a_client_that_does_not_read_slows_nobody(store: Store, server: Server, 
         assert b"200 OK" in lazy.recv(100)
 
 
-def test_streams_end_with_the_server_and_say_so(root: Path, store: Store, eventually: Eventually) -> None:
+def test_streams_end_with_the_server_and_say_so(
+    serving: Serving, root: Path, store: Store, eventually: Eventually
+) -> None:
     with serving(root) as server, ExitStack() as streams:
         followers = [streams.enter_context(following(server.url, eventually)) for _ in range(8)]
         for follower in followers:
@@ -110,7 +114,9 @@ def test_streams_end_with_the_server_and_say_so(root: Path, store: Store, eventu
         assert server.process.returncode == 0
 
 
-def test_a_run_in_a_shared_store_is_followed(store_url: str, tmp_path: Path, eventually: Eventually) -> None:
+def test_a_run_in_a_shared_store_is_followed(
+    serving: Serving, store_url: str, tmp_path: Path, eventually: Eventually
+) -> None:
     shared = Store(store_url, create=True)
     shared.open_run("far", {})
     shared.open_run("farther", {})
@@ -122,7 +128,9 @@ def test_a_run_in_a_shared_store_is_followed(store_url: str, tmp_path: Path, eve
     shared.close()
 
 
-def test_our_client_misses_nothing_while_the_server_is_killed_and_started_again(root: Path, store: Store) -> None:
+def test_our_client_misses_nothing_while_the_server_is_killed_and_started_again(
+    serving: Serving, root: Path, store: Store
+) -> None:
     with serving(root) as server:
         found = Client(server.url).events(["event"], last_event_id=f"6-4201-{RUN_ID}")
         store.events.add(RUN_ID, 1, "paused", {})

@@ -13,7 +13,7 @@ import requests
 from service.auth.tokens import TokenScope, create_token
 from tests.api.harness.checkpoints import write_checkpoint
 from tests.api.harness.example_run import RUN_ID
-from tests.api.harness.serving import REPOSITORY, Server, serving
+from tests.api.harness.serving import REPOSITORY, Server, Serving
 from tests.api.routes.run.test_previews import write_preview
 from tests.api.routes.run.test_ranks import example_ranks
 from tests.e2e.obedient import obeying
@@ -38,7 +38,7 @@ def living_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def open_server(living_run: Path) -> Iterator[Server]:
+def open_server(serving: Serving, living_run: Path) -> Iterator[Server]:
     with serving(living_run, **NO_LIMIT) as server:
         yield server
 
@@ -49,7 +49,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def guarded_server(living_run: Path, tokens: Path) -> Iterator[Server]:
+def guarded_server(serving: Serving, living_run: Path, tokens: Path) -> Iterator[Server]:
     create_token(tokens, "first", TokenScope.READ)
     with serving(living_run, API_TOKENS=str(tokens), **NO_LIMIT) as server:
         yield server

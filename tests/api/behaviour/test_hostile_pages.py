@@ -1,6 +1,7 @@
 """A hostile web page in a real browser, beside a real server: it neither steers a training nor reads anything of it."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,15 +14,13 @@ from selenium.webdriver import Chrome
 
 from service.store.store import Store
 from tests.api.conftest import keep_alive
-from tests.api.harness.browsing import browser_is_installed, browsing, complaints, text_of
+from tests.api.harness.browsing import browser_is_installed, complaints, text_of
 from tests.api.harness.example_run import RUN_ID, write_run
-from tests.api.harness.serving import free_port, raw_answer, serving
+from tests.api.harness.serving import Server, Serving, free_port, lead_to, raw_answer
 
 pytestmark = pytest.mark.skipif(not browser_is_installed(), reason="Chromium or its driver is not installed")
 
 Eventually = Callable[..., None]
-
-FLAGS = ("--host-resolver-rules=MAP evil.example 127.0.0.1", "--disable-features=HttpsUpgrades")
 
 PAGE = b"""<!doctype html><title>hostile</title><iframe name="target"></iframe>
 <form id="plain" method="post" target="target" enctype="text/plain"><input name='{"a":"' value='"}'></form>
@@ -96,10 +95,26 @@ const ask = (path, options) => fetch(path, options).then((response) => response.
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with browsing(tmp_path_factory.mktemp("profile"), *FLAGS) as browser:
-        browser.set_script_timeout(60)
-        yield browser
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the access log of this module's server, and a link to the run that it serves."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def running_server(serving: Serving, place: Path) -> Iterator[Server]:
+    log = place / "access.log"
+    with serving(
+        place / "run", GUNICORN_CMD_ARGS=f"--access-logfile {log}", API_COMMANDS_PER_MINUTE="1000000"
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: Server, place: Path, root: Path) -> Server:
+    """A server of this test's run, with an empty access log."""
+    lead_to(place / "run", root)
+    os.truncate(place / "access.log", 0)  # it is written by appending
+    return running_server
 
 
 @pytest.fixture
@@ -150,10 +165,10 @@ def asked(log: Path) -> list[tuple[str, str, int]]:
 
 @pytest.mark.parametrize("site", ["http://evil.example", "http://127.0.0.1"])
 def test_another_sites_page_neither_steers_nor_reads(
-    root: Path, living: Store, browser: Chrome, tmp_path: Path, site: str, eventually: Eventually
+    server: Server, living: Store, browser: Chrome, place: Path, site: str, eventually: Eventually
 ) -> None:
-    log = tmp_path / "access.log"
-    with serving(root, GUNICORN_CMD_ARGS=f"--access-logfile {log}") as server, hostile_site() as port:
+    log = place / "access.log"
+    with hostile_site() as port:
         browser.get(f"{site}:{port}/")
         results = browser.execute_async_script(ATTACKS, server.url)
         eventually(lambda: [asking[:2] for asking in asked(log)].count(("POST", "/stop")) >= 5, what="all arrivals")
@@ -169,7 +184,9 @@ def test_another_sites_page_neither_steers_nor_reads(
     assert {status for method, path, status in answered if (method, path) == ("GET", "/stop")} <= {403, 405}
 
 
-def test_a_page_whose_name_is_rebound_to_this_machine_is_a_stranger(root: Path, living: Store, browser: Chrome) -> None:
+def test_a_page_whose_name_is_rebound_to_this_machine_is_a_stranger(
+    serving: Serving, root: Path, living: Store, browser: Chrome
+) -> None:
     """The page's own name and port lead to the server now, so that browser and Origin take it for the same site."""
     port = free_port()
     with hostile_site(port):
@@ -182,25 +199,23 @@ def test_a_page_whose_name_is_rebound_to_this_machine_is_a_stranger(root: Path, 
     assert living.commands.find(RUN_ID) == []
 
 
-def test_the_own_page_could_do_what_the_rebound_one_could_not(root: Path, living: Store, browser: Chrome) -> None:
-    with serving(root) as server:
-        browser.get(f"{server.url}/livez")
+def test_the_own_page_could_do_what_the_rebound_one_could_not(server: Server, living: Store, browser: Chrome) -> None:
+    browser.get(f"{server.url}/livez")
 
-        assert browser.execute_async_script(STEER_AS_ONE_OF_US) == [200, 202, 202]
+    assert browser.execute_async_script(STEER_AS_ONE_OF_US) == [200, 202, 202]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "localhost.evil:80"])
-def test_a_rebound_name_is_refused_whatever_sends_it(root: Path, living: Store, host: str) -> None:
-    with serving(root) as server:
-        name = host.format(port=server.port)
-        request = f"POST /stop HTTP/1.1\r\nHost: {name}\r\nOrigin: http://{name}\r\nConnection: close\r\n\r\n"
-        answer = raw_answer(server.port, request.encode())
+def test_a_rebound_name_is_refused_whatever_sends_it(server: Server, living: Store, host: str) -> None:
+    name = host.format(port=server.port)
+    request = f"POST /stop HTTP/1.1\r\nHost: {name}\r\nOrigin: http://{name}\r\nConnection: close\r\n\r\n"
+    answer = raw_answer(server.port, request.encode())
 
     assert answer.startswith(b"HTTP/1.1 421 ")
     assert living.commands.find(RUN_ID) == []
 
 
-def test_what_would_be_smuggled_into_the_page_does_not_run(root: Path, living: Store, browser: Chrome) -> None:
+def test_what_would_be_smuggled_into_the_page_does_not_run(server: Server, living: Store, browser: Chrome) -> None:
     smuggle = """
       const [foreign, done] = arguments;
       const add = (kind, attributes) => document.body.append(Object.assign(document.createElement(kind), attributes));
@@ -220,7 +235,7 @@ def test_what_would_be_smuggled_into_the_page_does_not_run(root: Path, living: S
         setTimeout(() => done([tried, window.ran === undefined]), 200);
       });
     """
-    with serving(root) as server, hostile_site() as port:
+    with hostile_site() as port:
         browser.get(server.url)
         tried, nothing_ran = browser.execute_async_script(smuggle, f"http://evil.example:{port}")
 
@@ -230,16 +245,12 @@ def test_what_would_be_smuggled_into_the_page_does_not_run(root: Path, living: S
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_the_own_pages_break_none_of_these_rules(
-    root: Path, living: Store, browser: Chrome, path: str, eventually: Eventually
+    server: Server, living: Store, browser: Chrome, path: str, eventually: Eventually
 ) -> None:
-    browser.get("about:blank")
-    complaints(browser)
-    with serving(root) as server:
-        browser.get(server.url + path)
-        assert browser.execute_script("return document.contentType") == "text/html"
-        eventually(lambda: text_of(browser, "h1") != "", what="the page's heading")
-        if path == "/":
-            eventually(lambda: text_of(browser, "#badge") == "Running", what="the badge Running")
+    browser.get(server.url + path)
+    assert browser.execute_script("return document.contentType") == "text/html"
+    eventually(lambda: text_of(browser, "h1") != "", what="the page's heading")
+    if path == "/":
+        eventually(lambda: text_of(browser, "#badge") == "Running", what="the badge Running")
 
-        assert complaints(browser) == []
-        browser.get("about:blank")
+    assert complaints(browser) == []

@@ -19,7 +19,7 @@ from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.harness.checkpoints import write_checkpoint
 from tests.api.harness.example_run import RUN_ID, write_run
-from tests.api.harness.serving import Server, serving
+from tests.api.harness.serving import Server, Serving
 
 Eventually = Callable[..., None]
 
@@ -224,7 +224,9 @@ def test_two_changes_on_the_strength_of_one_reading_do_not_both_pass(server: Ser
     assert len(changes) == 1
 
 
-def test_a_server_killed_before_its_answer_has_queued_the_command_once(tmp_path: Path, eventually: Eventually) -> None:
+def test_a_server_killed_before_its_answer_has_queued_the_command_once(
+    serving: Serving, tmp_path: Path, eventually: Eventually
+) -> None:
     store = write_run(tmp_path)
     keep_alive(store)
     with ThreadPoolExecutor(1) as threads:

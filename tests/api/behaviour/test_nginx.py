@@ -22,7 +22,7 @@ from service.auth.tokens import TokenScope, create_token
 from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.harness.example_run import RUN_ID, write_run
-from tests.api.harness.serving import free_port, serving
+from tests.api.harness.serving import Serving, free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 OPENSSL = shutil.which("openssl")
@@ -154,7 +154,9 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory, certificate: Path, repository: Path) -> Iterator[Room]:
+def registry(
+    serving: Serving, tmp_path_factory: pytest.TempPathFactory, certificate: Path, repository: Path
+) -> Iterator[Room]:
     place = tmp_path_factory.mktemp("room")
     store = write_run(place / "run")
     keep_alive(store)
@@ -228,7 +230,7 @@ def test_the_audit_has_the_address_that_the_proxy_saw(registry: Room) -> None:
     assert registry.newest_actor() == f"anna@{ELSEWHERE}"
 
 
-def test_without_proxies_named_their_headers_are_ignored(tmp_path: Path) -> None:
+def test_without_proxies_named_their_headers_are_ignored(serving: Serving, tmp_path: Path) -> None:
     store = write_run(tmp_path / "run")
     keep_alive(store)
     with serving(tmp_path / "run") as server:
@@ -291,7 +293,7 @@ def test_the_logs_hold_neither_tokens_nor_queries(registry: Room, eventually: Ev
 
 
 def test_a_server_that_is_away_is_said_and_found_again(
-    tmp_path: Path, certificate: Path, repository: Path, eventually: Eventually
+    serving: Serving, tmp_path: Path, certificate: Path, repository: Path, eventually: Eventually
 ) -> None:
     write_run(tmp_path / "run").close()
     port, settings = free_port(), {"API_TOKEN": "chosen", "API_PROXIES": "1"}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.harness.example_run import LAST_STEP, RUN_ID
 from tests.api.harness.prometheus_process import prometheus, query_result
-from tests.api.harness.serving import Server, serving
+from tests.api.harness.serving import Server, Serving
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
 
@@ -40,7 +40,9 @@ def test_prometheus_knows_the_step_the_quality_and_the_ranks(
     assert up["value"][1] == "1"
 
 
-def test_prometheus_can_bear_the_token(tmp_path: Path, served_root: Path, eventually: Callable[..., None]) -> None:
+def test_prometheus_can_bear_the_token(
+    serving: Serving, tmp_path: Path, served_root: Path, eventually: Callable[..., None]
+) -> None:
     extra = "    authorization: {credentials: secret}\n"
 
     with serving(served_root, API_TOKEN="secret") as server, prometheus(tmp_path, server.port, extra) as url:

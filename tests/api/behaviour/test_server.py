@@ -14,7 +14,8 @@ import pytest
 import requests
 
 from api.http.problems import PROBLEMS
-from tests.api.harness.serving import Server, free_port, raw_answer, serving, start
+from tests.api.harness.serving import Server, Serving, free_port, raw_answer, refused_start
+from tests.harness.forked import StartPython
 
 SECRET = b"SECRET-OUTSIDE"
 
@@ -152,7 +153,9 @@ def test_rubbish_is_refused_once_in_the_shape_of_all_refusals_and_the_server_liv
 
 
 @pytest.mark.parametrize("level", ["warning", "info"])
-def test_what_cannot_be_read_fills_no_log_and_is_never_shown_there(served_root: Path, level: str) -> None:
+def test_what_cannot_be_read_fills_no_log_and_is_never_shown_there(
+    serving: Serving, served_root: Path, level: str
+) -> None:
     with serving(served_root, GUNICORN_CMD_ARGS=f"--log-level {level}") as server:
         raw_answer(server.port, b"GET /state HTTP/1.1\r\nAuthorization Bearer lst_geheim\r\n\r\n")
 
@@ -215,25 +218,27 @@ def test_sixty_silent_connections_do_not_silence_the_server(server: Server) -> N
     ],
 )
 def test_a_wrong_or_unsafe_setting_ends_the_start_with_one_sentence(
-    tmp_path: Path, settings: dict[str, str], sentence: str
+    start_server: StartPython, tmp_path: Path, settings: dict[str, str], sentence: str
 ) -> None:
-    process = start({"DATA_ROOT": str(tmp_path), "API_PORT": str(free_port()), **settings})
+    own = {"DATA_ROOT": str(tmp_path), "API_PORT": str(free_port())}
 
-    _, said = process.communicate(timeout=60)
+    code, said = refused_start(start_server, {**own, **settings})
 
-    assert process.returncode == 2
+    assert code == 2
     assert sentence in said
     assert said.count("\n") == 1
 
 
-def test_with_a_token_every_address_may_be_listened_on(served_root: Path) -> None:
+def test_with_a_token_every_address_may_be_listened_on(serving: Serving, served_root: Path) -> None:
     with serving(served_root, API_HOST="0.0.0.0", API_TOKEN="secret") as server:
         assert requests.get(f"{server.url}/state", timeout=20).status_code == 401
         bearer = {"Authorization": "Bearer secret"}
         assert requests.get(f"{server.url}/state", headers=bearer, timeout=20).status_code == 200
 
 
-def test_the_server_leaves_nothing_behind_and_goes_when_asked(served_root: Path, tmp_path: Path) -> None:
+def test_the_server_leaves_nothing_behind_and_goes_when_asked(
+    serving: Serving, served_root: Path, tmp_path: Path
+) -> None:
     with serving(served_root, HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path)) as server:
         assert list(tmp_path.iterdir()) == []
         os.kill(server.process.pid, signal.SIGTERM)
@@ -241,7 +246,7 @@ def test_the_server_leaves_nothing_behind_and_goes_when_asked(served_root: Path,
         assert server.process.wait(20) == 0
 
 
-def test_a_killed_worker_is_replaced(served_root: Path, eventually: Callable[..., None]) -> None:
+def test_a_killed_worker_is_replaced(serving: Serving, served_root: Path, eventually: Callable[..., None]) -> None:
     def answers() -> bool:
         try:
             return requests.get(f"{server.url}/state", timeout=20).status_code == 200

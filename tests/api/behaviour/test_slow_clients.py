@@ -1,7 +1,6 @@
 """Clients that are slow, silent or only half there, under a real gunicorn: they take no thread and stop nobody."""
 
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,7 @@ from api.commands.wait import MAX_WAITING
 from api.server import worker
 from api.server.request_buffer import MAX_BODY_BYTES
 from service.config.settings import RunConfig
-from tests.api.harness import serving as serving_module
-from tests.api.harness.serving import Server, serving
+from tests.api.harness.serving import Server, Serving
 
 Eventually = Callable[..., None]
 
@@ -61,7 +59,7 @@ def threads_of(server: Server) -> int:
 
 
 @pytest.fixture(scope="module")
-def fresh_server(served_root: Path) -> Iterator[Server]:
+def fresh_server(serving: Serving, served_root: Path) -> Iterator[Server]:
     """A server whose pool has made no threads yet, and that does not count requests."""
     with serving(served_root, API_COMMANDS_PER_MINUTE="1000000") as server:
         yield server
@@ -93,7 +91,7 @@ def test_a_hundred_half_requests_take_no_threads_and_are_answered_once_whole(
         assert {start_of_answer(connection) for connection in slow} == {b"HTTP/1.1 200"}
 
 
-def test_with_every_stream_and_every_wait_taken_others_are_answered(served_root: Path) -> None:
+def test_with_every_stream_and_every_wait_taken_others_are_answered(serving: Serving, served_root: Path) -> None:
     streams = RunConfig().api_streams
     with serving(served_root) as server, connected(server, streams + MAX_WAITING) as taken:
         for connection in taken[:streams]:
@@ -191,19 +189,15 @@ def test_a_head_that_is_too_large_is_refused(fresh_server: Server) -> None:
         assert answer_on(connection).startswith(b"HTTP/1.1 431")
 
 
-def test_a_request_that_never_ends_is_refused_in_time(
-    served_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_never_ends_is_refused_in_time(serving: Serving, served_root: Path, tmp_path: Path) -> None:
     config = tmp_path / "hurried.py"
     config.write_text(
         "from api.server import worker\n"
         "worker.REQUEST_SECONDS = 0.2\n"
         "from api.server.gunicorn_config import *\n"
     )  # fmt: skip
-    command = (sys.executable, "-m", "gunicorn", "-c", str(config), "api.app:create_app()")
-    monkeypatch.setattr(serving_module, "COMMAND", command)
 
-    with serving(served_root) as server, connected(server, 2) as (begun, silent):
+    with serving(served_root, config=str(config)) as server, connected(server, 2) as (begun, silent):
         begun.sendall(HALF_HEAD)
 
         assert b"/problems/request-timeout" in answer_on(begun)
@@ -239,7 +233,9 @@ def test_an_answer_that_needs_no_token_is_taken_off_its_thread_at_once(client: F
             assert sock.send(answer) == len(answer)
 
 
-def test_a_server_that_is_to_stop_does_not_wait_for_half_requests(served_root: Path, eventually: Eventually) -> None:
+def test_a_server_that_is_to_stop_does_not_wait_for_half_requests(
+    serving: Serving, served_root: Path, eventually: Eventually
+) -> None:
     with serving(served_root) as server, connected(server, 20) as silent:
         assert is_alive(server)
         server.process.terminate()

@@ -10,10 +10,12 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
+WINDOW = (1280, 900)
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-    "--window-size=1280,900",
+    f"--window-size={WINDOW[0]},{WINDOW[1]}",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1", "--disable-features=HttpsUpgrades",
 )  # fmt: skip
 
 COUNT_PIXELS = """
@@ -42,16 +44,17 @@ def browser_is_installed() -> bool:
 
 
 @contextmanager
-def browsing(profile: Path, *flags: str) -> Iterator[Chrome]:
-    """A browser with a fresh profile and these flags besides; ended in any case, together with its driver."""
+def browsing(profile: Path) -> Iterator[Chrome]:
+    """A browser with a fresh profile, to which evil.example is this machine; ended in any case, with its driver."""
     options = Options()
     options.binary_location = str(shutil.which("chromium"))
-    for flag in (*FLAGS, f"--user-data-dir={profile}", *flags):
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(profile / "downloads")})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = Service(str(shutil.which("chromedriver")))
     browser = Chrome(options=options, service=service)
+    browser.set_script_timeout(60)
     try:
         yield browser
     finally:

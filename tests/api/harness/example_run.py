@@ -1,8 +1,10 @@
 """A run directory as a trainer leaves it: store, series, records, written with the product's own parts."""
 
 import math
+import tempfile
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +30,39 @@ MEASURED_BY_VALIDATION = (
 def write_run(
     root: Path, *, last_step: int = LAST_STEP, state: RunState = RunState.RUNNING, age_seconds: float = 0.0
 ) -> Store:
-    """Write a run of 42 log points and 6 records below `root`; its heartbeat is `age_seconds` old."""
+    """Write a run of 42 log points and 6 records below `root`; its heartbeat is `age_seconds` old.
+
+    Log points and records are as old as the first run of this process that was written so.
+    """
     root.mkdir(parents=True, exist_ok=True)
-    store = Store(root / "leitstand.db", create=True)
+    for name, content in _written_files(last_step).items():
+        (root / name).write_bytes(content)
+    store = Store(root / "leitstand.db")
     now = time.time() - age_seconds
-    store.open_run(RUN_ID, {"MAX_STEPS": MAX_STEPS})
-    steps = range(LOG_EVERY, last_step + 1, LOG_EVERY)
-    records = {step: example_record(step, now - 0.21 * (last_step - step)) for step in steps}
-    store.series.add(
-        RUN_ID, [SeriesRow(step, record["last_update_time"], curves(record)) for step, record in records.items()]
-    )
-    for step in RECORD_STEPS:
-        if step in records:
-            save_record(root, store, records[step])
     snapshot = example_record(last_step, now) if last_step else None
-    values = {"heartbeat_at": now, "progress_at": now, "step": last_step, "state": state.value, "snapshot": snapshot}
+    values = {"heartbeat_at": now, "progress_at": now, "state": state.value, "snapshot": snapshot}
     store.runs.update(RUN_ID, started_at=now - 0.21 * last_step, **values)
     return store
+
+
+@cache
+def _written_files(last_step: int) -> Mapping[str, bytes]:
+    """The files of a run up to `last_step`, by name: whoever needs the same run again need not write it row by row."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, now = Path(folder), time.time()
+        store = Store(root / "leitstand.db", create=True)
+        store.open_run(RUN_ID, {"MAX_STEPS": MAX_STEPS})
+        steps = range(LOG_EVERY, last_step + 1, LOG_EVERY)
+        records = {step: example_record(step, now - 0.21 * (last_step - step)) for step in steps}
+        store.series.add(
+            RUN_ID, [SeriesRow(step, record["last_update_time"], curves(record)) for step, record in records.items()]
+        )
+        for step in RECORD_STEPS:
+            if step in records:
+                save_record(root, store, records[step])
+        store.runs.update(RUN_ID, step=last_step)
+        store.close()
+        return {path.name: path.read_bytes() for path in root.iterdir()}
 
 
 def save_record(root: Path, store: Store, record: Record) -> str:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -17,8 +18,14 @@ import requests
 
 from service.config.loader import NAMES
 from service.config.settings import RENAMED
+from tests.harness.forked import Process, StartPython
 
-COMMAND = (sys.executable, "-m", "gunicorn", "-c", "python:api.server.gunicorn_config", "api.app:create_app()")
+CONFIG = "python:api.server.gunicorn_config"
+IMPORTED_BY_SERVERS = (
+    "api.alerts.webhook", "api.app", "api.server.access_log", "api.server.background", "api.server.worker",
+    "gunicorn.app.wsgiapp", "gunicorn.arbiter", "service.store.backends.postgres",
+)  # fmt: skip
+"""Without `CONFIG`, which reads the settings while it is imported."""
 REPOSITORY = Path(__file__).resolve().parents[3]
 START_SECONDS = 30.0
 
@@ -29,7 +36,7 @@ class Server:
 
     url: str
     port: int
-    process: subprocess.Popen[str]
+    process: Process
     log: IO[str]
 
     def said(self) -> str:
@@ -37,13 +44,25 @@ class Server:
         return said(self.log)
 
 
+NEW_INTERPRETER: StartPython = partial(subprocess.Popen, text=True)
+Serving = Callable[..., AbstractContextManager[Server]]
+"""`serving` with a way to start servers."""
+
+
 @contextmanager
-def serving(root: Path, *, at_port: int | None = None, **settings: str) -> Iterator[Server]:
+def serving(
+    root: Path,
+    *,
+    at_port: int | None = None,
+    config: str = CONFIG,
+    start_python: StartPython = NEW_INTERPRETER,
+    **settings: str,
+) -> Iterator[Server]:
     """Serve the run directory `root`; ended in any case."""
     port = at_port or free_port()
     # A file takes whatever is logged; a pipe that nobody reads would stop the server once it is full.
     with tempfile.TemporaryFile("w+") as log:
-        process = start({"DATA_ROOT": str(root), "API_PORT": str(port), **settings}, log)
+        process = _start(start_python, {"DATA_ROOT": str(root), "API_PORT": str(port), **settings}, log, config)
         try:
             url = f"http://127.0.0.1:{port}"
             _await_life(process, url, log)
@@ -57,13 +76,18 @@ def serving(root: Path, *, at_port: int | None = None, **settings: str) -> Itera
                 process.wait()
 
 
-def start(settings: dict[str, str], log: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """gunicorn with these settings and no others."""
-    foreign = {*NAMES, *RENAMED}
-    environment = {
-        key: value for key, value in os.environ.items() if key not in foreign and not key.startswith("LEITSTAND_")
-    }
-    return subprocess.Popen(COMMAND, env={**environment, **settings}, cwd=REPOSITORY, stderr=log, text=True)
+def refused_start(start_python: StartPython, settings: dict[str, str]) -> tuple[int, str]:
+    """Start gunicorn with settings that it does not take; returns its exit code and what it said."""
+    with tempfile.TemporaryFile("w+") as log:
+        code = _start(start_python, settings, log).wait(60)
+        return code, said(log)
+
+
+def lead_to(link: Path, root: Path) -> None:
+    """Let a server whose DATA_ROOT is `link` serve the run directory `root` from now on, and nothing it kept before."""
+    new = link.with_name(f"{link.name}.new")
+    new.symlink_to(root)
+    new.replace(link)
 
 
 def said(log: IO[str]) -> str:
@@ -89,7 +113,17 @@ def raw_answer(port: int, request: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _await_life(process: subprocess.Popen[str], url: str, log: IO[str]) -> None:
+def _start(start_python: StartPython, settings: dict[str, str], log: IO[str], config: str = CONFIG) -> Process:
+    """gunicorn with these settings and no others."""
+    foreign = {*NAMES, *RENAMED}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in foreign and not key.startswith("LEITSTAND_")
+    }
+    command = (sys.executable, "-m", "gunicorn", "-c", config, "api.app:create_app()")
+    return start_python(command, env={**environment, **settings}, cwd=REPOSITORY, stderr=log)
+
+
+def _await_life(process: Process, url: str, log: IO[str]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         assert process.poll() is None, f"gunicorn ended: {said(log)}"
@@ -97,6 +131,6 @@ def _await_life(process: subprocess.Popen[str], url: str, log: IO[str]) -> None:
             requests.get(f"{url}/livez", timeout=5).raise_for_status()
         except (requests.ConnectionError, requests.Timeout):
             assert time.monotonic() < deadline, f"gunicorn does not answer at {url}"
-            time.sleep(0.05)
+            time.sleep(0.02)
         else:
             return

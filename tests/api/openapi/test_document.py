@@ -11,6 +11,7 @@ import openapi_spec_validator
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from selenium.webdriver import Chrome
 
 from api.app import create_app
 from api.http.operation import operation_of
@@ -20,7 +21,7 @@ from api.openapi.document import build, encoded
 from api.routes import openapi
 from api.runs.context import PREFIX
 from service.config.settings import RunConfig
-from tests.api.harness.browsing import browser_is_installed, browsing, complaints
+from tests.api.harness.browsing import browser_is_installed, complaints
 from tests.api.harness.conforming import resolved
 from tests.api.harness.example_run import RUN_ID
 from tests.api.harness.serving import Server
@@ -180,20 +181,19 @@ def test_a_line_of_curl_asks_for_the_route_with_its_body(document: dict[str, Any
 
 @pytest.mark.skipif(not browser_is_installed(), reason="Chromium and its driver are not installed")
 def test_the_page_fits_a_screen_and_a_phone_and_a_runs_page_shows_that_run(
-    server: Server, tmp_path: Path, eventually: Callable[..., None]
+    server: Server, browser: Chrome, eventually: Callable[..., None]
 ) -> None:
-    with browsing(tmp_path) as browser:
-        for width in (1280, 420):
-            browser.set_window_size(width, 900)
-            browser.get(f"{server.url}/docs")
-            sheet = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-            assert sheet[0] <= sheet[1]
-        browser.get(f"{server.url}/runs/{RUN_ID}/")
-        asked = "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)"
-        shown = "return document.getElementById('run-id').textContent"
-        eventually(lambda: browser.execute_script(shown) == RUN_ID, what="the run's name on its page")
-        assert f"/runs/{RUN_ID}/state" in browser.execute_script(asked)
-        assert complaints(browser) == []
+    for width in (1280, 420):
+        browser.set_window_size(width, 900)
+        browser.get(f"{server.url}/docs")
+        sheet = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+        assert sheet[0] <= sheet[1]
+    browser.get(f"{server.url}/runs/{RUN_ID}/")
+    asked = "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)"
+    shown = "return document.getElementById('run-id').textContent"
+    eventually(lambda: browser.execute_script(shown) == RUN_ID, what="the run's name on its page")
+    assert f"/runs/{RUN_ID}/state" in browser.execute_script(asked)
+    assert complaints(browser) == []
 
 
 def test_the_documents_encoding_is_strict_json(document: dict[str, Any]) -> None:

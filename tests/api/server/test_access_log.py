@@ -7,11 +7,11 @@ from pathlib import Path
 import requests
 
 from service.auth.tokens import TokenScope, create_token
-from tests.api.harness.serving import raw_answer, serving
+from tests.api.harness.serving import Serving, raw_answer
 
 
 def test_the_access_log_says_who_asked_what_and_nothing_secret(
-    served_root: Path, tmp_path: Path, eventually: Callable[..., None]
+    serving: Serving, served_root: Path, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
     log, tokens = tmp_path / "access.log", tmp_path / "tokens.json"
     token = create_token(tokens, "anna", TokenScope.READ)

@@ -22,7 +22,7 @@ from service.run.record import KEYS, encode_record, record_name
 from service.store.store import Store
 from tests.api.harness.example_run import RECORD_STEPS, example_record
 from tests.api.harness.many_records import write_many_records
-from tests.api.harness.serving import Server, serving
+from tests.api.harness.serving import Server, Serving
 
 
 def rows_of(client: FlaskClient, query: str = "format=csv") -> list[dict[str, str]]:
@@ -186,7 +186,7 @@ def test_a_long_table_is_never_in_memory_as_a_whole(client: FlaskClient, root: P
 
 
 @pytest.fixture(scope="module")
-def long_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def long_server(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with 20 MB of records."""
     root = tmp_path_factory.mktemp("long")
     write_many_records(root, range(2000), images=60)

@@ -116,7 +116,7 @@ def test_a_copy_put_anew_is_listed_anew(unmounted: FlaskClient, store: Store, ro
 
 def test_known_copies_are_not_read_again(unmounted: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first = unmounted.get("/statistics").get_json()
-    monkeypatch.setattr(RecordQueries, "rows", None)
+    monkeypatch.setattr(RecordQueries, "find", None)
 
     assert unmounted.get("/statistics").get_json() == first
 
