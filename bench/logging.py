@@ -49,6 +49,7 @@ def nothing(_folder: Path) -> Iterator[Log]:
 @contextmanager
 def leitstand(folder: Path, *, with_tensorboard: bool = False) -> Iterator[Log]:
     """Rank 0's recorder with its store, and with TENSORBOARD on if wanted."""
+    from ddp.control.command_poller import CommandPoller
     from ddp.control.command_queue import CommandQueue
     from ddp.recording.recorder import Recorder
     from ddp.recording.trackers.select import open_tracker
@@ -61,7 +62,7 @@ def leitstand(folder: Path, *, with_tensorboard: bool = False) -> Iterator[Log]:
     store = Store(directory.store, create=True, keep_open=True)
     store.open_run("bench", {})
     tracker = open_tracker(RunConfig(tensorboard=with_tensorboard), directory)
-    recorder = Recorder(store, directory, "bench", CommandQueue(), tracker=tracker)
+    recorder = Recorder(store, directory, "bench", CommandPoller(store, "bench", CommandQueue()), tracker=tracker)
     recorder.start()
     yield lambda step, values: recorder.log_point(step, values, values)
     recorder.close(RunState.FINISHED)

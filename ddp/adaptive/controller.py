@@ -210,7 +210,7 @@ class Controller:
             if self._balance.is_returning:
                 self._memory.rests_until = self._memory.steps_done + SAFETY_REST_STEPS
         way = "back to the configured weights" if self._balance.is_returning else "the weights are kept"
-        self._tell("safety reset", f"{reason}; {way}", weights=_named(self.weights))
+        self._report_change("safety reset", f"{reason}; {way}", weights=_named(self.weights))
         self._leave_aggressive(reason)
 
     def _leave_aggressive(self, reason: str) -> None:
@@ -228,7 +228,7 @@ class Controller:
         self._balance.move(wanted)
         if target is not None:
             self._memory.cooldown_until = self._memory.steps_done + self._config.cooldown_duration
-            self._tell("weights", target.reason, before=_named(before), after=_named(self.weights))
+            self._report_change("weights", target.reason, before=_named(before), after=_named(self.weights))
         if self._config.adaptive_loss_weights:
             self._note_perceptual(own.perceptual)
 
@@ -258,7 +258,8 @@ class Controller:
             return
         self._memory.perceptual_direction = direction
         verb = "rises" if direction > 0 else "falls"
-        self._tell("perceptual", f"{verb}: the mean L1 term is {self._memory.perceptual.mean_l1:.4f}", weight=weight)
+        reason = f"{verb}: the mean L1 term is {self._memory.perceptual.mean_l1:.4f}"
+        self._report_change("perceptual", reason, weight=weight)
 
     def _begin_boost(self, counter: int) -> None:
         height = self._boost_height()
@@ -267,7 +268,7 @@ class Controller:
         steps_done, steps = self._memory.steps_done, self._config.boost_steps
         self._memory.boost = LrBoost(steps_done, height, steps)
         self._memory.plateau.count_anew()
-        self._tell("boost", f"plateau: no improvement in {counter} steps", height=height, steps=steps)
+        self._report_change("boost", f"plateau: no improvement in {counter} steps", height=height, steps=steps)
 
     def _boost_height(self) -> float:
         """How much a plateau would add to the learning rate now; 0 where it may not or need not."""
@@ -281,10 +282,10 @@ class Controller:
     def _note_mode(self, reason: str) -> None:
         mode = mode_at(self._memory.steps_done, self._config, self._memory.aggressive_since)
         if mode is not self._mode:
-            self._tell("mode", reason, before=self._mode.value, after=mode.value)
+            self._report_change("mode", reason, before=self._mode.value, after=mode.value)
             self._mode = mode
 
-    def _tell(self, kind: str, reason: str, **details: Any) -> None:
+    def _report_change(self, kind: str, reason: str, **details: Any) -> None:
         self._changes.append(Change(kind, reason, {"step": self._memory.steps_done, **details}))
 
 

@@ -48,10 +48,10 @@ class PendingCheckpoint:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A snapshot, and whom to tell: its own and those whose place it took."""
+    """A snapshot, and its listeners: its own and those of the snapshots whose place it took."""
 
     snapshot: PendingCheckpoint
-    tell: tuple[Callable[[int, str | None], None], ...]
+    listeners: tuple[Callable[[int, str | None], None], ...]
 
 
 class CheckpointWriter:
@@ -59,9 +59,7 @@ class CheckpointWriter:
 
     def __init__(self, folder: CheckpointFolder, keep: Callable[[], int]) -> None:
         """`keep` gives the number of states that pruning leaves, asked anew each time; 0 keeps all."""
-        self.last_written_step: int | None = None
-        self.last_write_seconds: float | None = None
-        self._facts: TrainerStats = {"checkpoints_written": 0, "checkpoint_failures": 0}
+        self._stats: TrainerStats = {"checkpoints_written": 0, "checkpoint_failures": 0}
         self._folder = folder
         self._keep = keep
         self._changed = threading.Condition()
@@ -92,9 +90,9 @@ class CheckpointWriter:
             self._changed.wait_for(lambda: not self._waiting and not self._is_writing)
             return self._problem
 
-    def facts(self) -> TrainerStats:
+    def stats(self) -> TrainerStats:
         """What was written last, and how often that worked and failed; from any thread."""
-        return self._facts
+        return self._stats
 
     def close(self) -> None:
         """Write what waits and end the thread."""
@@ -113,9 +111,9 @@ class CheckpointWriter:
         if waiting is None:
             return False
         problem = self._write(waiting.snapshot)
-        for tell in waiting.tell:
+        for listener in waiting.listeners:
             with self._boundary.guard("The checkpoint writer could not tell of a checkpoint."):
-                tell(waiting.snapshot.step, problem)
+                listener(waiting.snapshot.step, problem)
         if problem is None:
             with self._boundary.guard("The checkpoint writer could not prune checkpoints."):
                 self._prune()
@@ -151,19 +149,17 @@ class CheckpointWriter:
         else:
             self._note_written(snapshot.step, time.monotonic() - began, size_bytes)
             return None
-        self._facts = {**self._facts, "checkpoint_failures": self._facts["checkpoint_failures"] + 1}
+        self._stats = {**self._stats, "checkpoint_failures": self._stats["checkpoint_failures"] + 1}
         return problem
 
     def _note_written(self, step: int, seconds: float, size_bytes: int) -> None:
-        self.last_written_step = step
-        self.last_write_seconds = seconds
-        self._facts = {
-            **self._facts,
+        self._stats = {
+            **self._stats,
             "checkpoint_step": step,
             "checkpoint_time": time.time(),
             "checkpoint_seconds": seconds,
             "checkpoint_bytes": size_bytes,
-            "checkpoints_written": self._facts["checkpoints_written"] + 1,
+            "checkpoints_written": self._stats["checkpoints_written"] + 1,
         }
 
 
@@ -193,7 +189,7 @@ def _is_last(queue: list[_Waiting], index: int, is_such: Callable[[PendingCheckp
 
 
 def _give_place(queue: list[_Waiting], index: int) -> None:
-    """Drop a state; the next newer one takes over whom to tell, and what protects it where that is still true."""
+    """Drop a state; the next newer one takes over its listeners, and what protects it where that is still true."""
     older = queue.pop(index)
     newer = queue[index].snapshot
     is_commanded = Reason.COMMAND in (older.snapshot.reason, newer.reason)
@@ -202,7 +198,7 @@ def _give_place(queue: list[_Waiting], index: int) -> None:
         reason=Reason.COMMAND if is_commanded else newer.reason,
         is_best=newer.is_best or (older.snapshot.is_best and older.snapshot.step == newer.step),
     )
-    queue[index] = _Waiting(snapshot, (*older.tell, *queue[index].tell))
+    queue[index] = _Waiting(snapshot, (*older.listeners, *queue[index].listeners))
 
 
 def _give_way() -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: taken from all parts at a step boundary, written in the background, given back in place.
+"""What a checkpoint holds: taken from all components at a step boundary, written in the background, restored in place.
 
 boundary   every rank: its random generators, gathered; rank 0: copies of everything, then training goes on
 writer     rank 0's thread: wait for the copies, write, fsync, verify, manifest, rename, prune
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Stateful(Protocol):
-    """A part whose state belongs into a checkpoint: tensors and plain values."""
+    """A component whose state belongs into a checkpoint: tensors and plain values."""
 
     def state(self) -> dict[str, Any]:
         """The state now; tensors may live on the device and are copied by the caller."""
@@ -41,14 +41,14 @@ class Checkpointer:
         folder: CheckpointFolder,
         keep: Callable[[], int],
         shape: dict[str, Any],
-        parts: Mapping[str, Stateful],
+        components: Mapping[str, Stateful],
     ) -> None:
         """`shape` names the settings that a state must have in common with the run that loads it."""
         self._world = world
         self.folder = folder
         self._writer = CheckpointWriter(folder, keep) if world.is_main else None
         self._shape = shape
-        self._parts = parts
+        self._components = components
 
     def save(
         self,
@@ -63,7 +63,7 @@ class Checkpointer:
         generators = self._world.gather(rng_state(self._world.device))
         if self._writer is None:
             return
-        state = {name: part.state() for name, part in self._parts.items()}
+        state = {name: component.state() for name, component in self._components.items()}
         common = {"shape": self._shape, "world_size": self._world.size, "generators": generators, "extra": extra}
         self._writer.submit(PendingCheckpoint(step, _copied({**state, **common}), reason, is_best, on_written))
 
@@ -80,9 +80,9 @@ class Checkpointer:
         """Wait until everything is written; the last problem, the same on every rank, or None."""
         return self._world.from_main(self._writer.drain() if self._writer else None)
 
-    def facts(self) -> TrainerStats:
+    def stats(self) -> TrainerStats:
         """What rank 0 wrote last; from any thread."""
-        return self._writer.facts() if self._writer else {}
+        return self._writer.stats() if self._writer else {}
 
     def close(self) -> None:
         """Write what waits and end the thread."""
@@ -140,11 +140,11 @@ class Checkpointer:
             )
 
     def restore(self, found: LoadedState) -> dict[str, Any]:
-        """Give a state back to all parts, in place; returns its `extra`. Raises `RunDirectoryError` for a misfit."""
+        """Restore all components in place; returns the state's `extra`. Raises `RunDirectoryError` for a misfit."""
         state = found.state
         try:
-            for name, part in self._parts.items():
-                part.restore(state[name])
+            for name, component in self._components.items():
+                component.restore(state[name])
             if len(state["generators"]) == self._world.size:
                 restore_rng(self._world.device, state["generators"][self._world.rank])
             extra: dict[str, Any] = state["extra"]

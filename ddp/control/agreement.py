@@ -41,11 +41,15 @@ class RankAgreement:
     """One rank's end of the agreement. Every method that sends is called by all ranks at the same step."""
 
     def __init__(
-        self, world: World, command_queue: CommandQueue, wants_to_leave: Callable[[], bool], first_check_step: int
+        self,
+        world: World,
+        command_queue: CommandQueue,
+        is_shutdown_requested: Callable[[], bool],
+        first_check_step: int,
     ) -> None:
         self._world = world
         self._command_queue = command_queue
-        self._wants_to_leave = wants_to_leave
+        self._is_shutdown_requested = is_shutdown_requested
         self._next_check = first_check_step
         self._sent: tuple[PendingAgreement, list[Command], list[Command]] | None = None
         self._last_check = (first_check_step, time.monotonic())
@@ -56,7 +60,7 @@ class RankAgreement:
             return
         missed = self._command_queue.take_missed(step) if self._world.is_main else []
         commands = self._command_queue.take(step) if self._world.is_main else []
-        operations = CommandBits.LEAVE if self._wants_to_leave() else CommandBits.NONE
+        operations = CommandBits.LEAVE if self._is_shutdown_requested() else CommandBits.NONE
         for command in commands:
             operations |= CommandBits.of(command.kind)
         next_check = self._next_after(step) if self._world.is_main else 0
@@ -73,7 +77,7 @@ class RankAgreement:
 
     def wait(self, step: int) -> AgreedCommands:
         """One turn while paused: rank 0 waits up to a quarter of a second for a command, the others for rank 0."""
-        if self._world.is_main and not self._wants_to_leave():
+        if self._world.is_main and not self._is_shutdown_requested():
             self._command_queue.wait(CHECK_SECONDS, step)
         self._next_check = step
         self.send(step)

@@ -51,6 +51,10 @@ class CommandPoller:
             else:
                 self._begin(command)
 
+    def take_unexecuted(self) -> list[Command]:
+        """Take out the commands that were begun and that no boundary has executed, for a run that ends."""
+        return self._command_queue.take_all()
+
     def _begin(self, command: Command) -> None:
         """Put it into the inbox, unless it was cancelled before.
 

@@ -1,4 +1,4 @@
-"""The heartbeat of a run: once a second its row in the store gets step, times and facts, all in one write."""
+"""The heartbeat of a run: once a second its row in the store gets step, times and statistics, all in one write."""
 
 import time
 from collections.abc import Callable
@@ -12,25 +12,25 @@ HEARTBEAT_SECONDS = 1.0
 class Heartbeat:
     """Marked by the training thread, written by the recorder's."""
 
-    def __init__(self, store: Store, run_id: str, facts: Callable[[], TrainerStats]) -> None:
+    def __init__(self, store: Store, run_id: str, stats: Callable[[], TrainerStats]) -> None:
         self._store = store
         self._run_id = run_id
-        self._facts = facts
+        self._stats = stats
         self._progress_at = time.time()
-        self._beaten_at = float("-inf")
+        self._sent_at = float("-inf")
 
     def mark_progress(self) -> None:
         """Something moved."""
         self._progress_at = time.time()
 
     def force(self) -> None:
-        """Let the next beat be due at once."""
-        self._beaten_at = float("-inf")
+        """Send the next heartbeat immediately."""
+        self._sent_at = float("-inf")
 
     def send_if_due(self, now: float, step: int) -> None:
         """Write, if it is due at the monotonic time `now`. Raises `StoreUnavailableError`."""
-        if now < self._beaten_at + HEARTBEAT_SECONDS:
+        if now < self._sent_at + HEARTBEAT_SECONDS:
             return
-        values = {"progress_at": self._progress_at, "step": step, "facts": self._facts()}
+        values = {"progress_at": self._progress_at, "step": step, "facts": self._stats()}
         self._store.runs.update(self._run_id, heartbeat_at=time.time(), **values)
-        self._beaten_at = now
+        self._sent_at = now

@@ -1,8 +1,8 @@
-"""Rank 0's recorder: one thread that writes records and the store, sends the heartbeat, and receives commands.
+"""Rank 0's recorder: writes everything that rank 0 writes but checkpoints.
 
 The training thread only appends to a queue here; it never waits for a disk or a database. If the store cannot be
 reached, what is meant for it waits (log points beyond a bound are dropped and counted); if a record cannot be written,
-it is kept and tried again. Either is said once, and training goes on.
+it is kept and tried again. Either is reported once, and training goes on.
 """
 
 import logging
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ddp.control.command_poller import CommandPoller
-from ddp.control.command_queue import CommandQueue
 from ddp.recording.heartbeat import Heartbeat
 from ddp.recording.record_writer import RecordWriter, UnsavedRecord, Waiting
+from ddp.recording.recorder_thread import POLL_SECONDS, RecorderThread
 from ddp.recording.store_writer import StoreWriter, rank_row
 from ddp.recording.trackers.base import Tracker
 from ddp.validation.result import Preview
 from ddp.watchdog.watchdog import RankStatus, Stall
-from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble, use_last_chance
+from service.background_thread import use_last_chance
 from service.commands import Command, CommandState
 from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
@@ -29,8 +29,6 @@ from service.run.state import RunState
 from service.run.trainer_stats import TrainerStats
 from service.store.store import SeriesRow, Store, StoreUnavailableError
 
-POLL_SECONDS = 0.02
-RETRY_SECONDS = 2.0
 LAST_CHANCE_SECONDS = 10.0
 
 logger = logging.getLogger(__name__)
@@ -44,21 +42,23 @@ class Recorder:
         store: Store,
         directory: RunDirectory,
         run_id: str,
-        command_queue: CommandQueue,
+        commands: CommandPoller,
         *,
-        others_facts: Callable[[], TrainerStats] | None = None,
+        other_stats: Callable[[], TrainerStats] | None = None,
         tracker: Tracker | None = None,
     ) -> None:
-        """`others_facts` gives what other parts have to tell with every heartbeat; it is called on the thread."""
+        """`commands` is polled on the recorder's thread.
+
+        `other_stats` returns the statistics of other components, sent with each heartbeat; it is called on the thread.
+        """
         self._store = store
         self._directory = directory
         self._run_id = run_id
-        self._command_queue = command_queue
-        self._command_poller = CommandPoller(store, run_id, command_queue)
+        self._commands = commands
         self._records = RecordWriter(directory, self._confirm, self._fail_waiting)
         # From the training thread
         self.step = 0
-        self._heartbeat = Heartbeat(store, run_id, self._facts)
+        self._heartbeat = Heartbeat(store, run_id, self._stats)
         self._writings = StoreWriter(store, run_id)
         self._tracker = tracker or Tracker()
         self._snapshot: Record | None = None
@@ -66,35 +66,31 @@ class Recorder:
         self._rank_statuses: tuple[RankStatus, ...] = ()
         self._stalls = 0
         # Of the recorder thread
-        self._others_facts = others_facts or TrainerStats
+        self._other_stats = other_stats or TrainerStats
         self._written_snapshot: Record | None = None
         self._written_statuses: tuple[RankStatus, ...] = ()
-        self._store_outage = LastingTrouble()
-        self._store_outages = 0
-        self._store_retry_at = 0.0
         self._unanswered_reason: str | None = None
-        self._thread = BackgroundThread(
-            "recorder",
-            self._turn,
-            interval_seconds=POLL_SECONDS,
-            boundary=ErrorBoundary(logger),
-            error_message="The recorder met an unexpected error; it goes on.",
+        self._thread = RecorderThread(
+            write_records=self._records.write_waiting,
+            write_store=self._write_store,
+            poll_commands=lambda: commands.poll(self.step),
+            dropped=lambda: self._writings.dropped,
             at_end=self._write_the_rest,
         )
 
     def start(self) -> None:
-        """Begin to write and to listen."""
+        """Begin to write."""
         self._tracker.start(self.step)
         self._thread.start()
 
     def register_when_reachable(self, open_run: Callable[[Store], object]) -> None:
-        """Open the run once the store is within reach, before anything else is told. To be called before `start`."""
+        """Open the run once the store is within reach, before anything else is written. To be called before `start`."""
         self._writings.add(open_run)
 
     def close(self, state: RunState, reason: str | None = None) -> None:
         """Write everything that waits, then the run's last state; gives up after a while if the store stays away."""
         ended = f"the run ended ({state})"
-        for command in self._command_queue.take_all():
+        for command in self._commands.take_unexecuted():
             self.finish(command, CommandState.REJECTED, reason=ended)
         self.set_state(state, reason)
         # After the state, which keeps the API from accepting more.
@@ -210,7 +206,7 @@ class Recorder:
     # The recorder thread
 
     def _write_the_rest(self) -> None:
-        self._heartbeat.force()  # the last heartbeat tells of the last checkpoint
+        self._heartbeat.force()  # the last heartbeat holds the last checkpoint
         use_last_chance(
             self._retry, is_wanted=self._has_something_to_write, seconds=LAST_CHANCE_SECONDS, pause_seconds=POLL_SECONDS
         )
@@ -219,9 +215,8 @@ class Recorder:
 
     def _retry(self) -> None:
         """Write now, whatever failed before."""
-        self._store_retry_at = 0.0
         self._records.retry_now()
-        self._turn()
+        self._thread.retry_now()
 
     def _has_something_to_write(self) -> bool:
         return bool(self._writings or self._records.unsaved() or self._snapshot is not self._written_snapshot)
@@ -232,33 +227,19 @@ class Recorder:
             with suppress(StoreUnavailableError):
                 self._store.commands.fail_running(self._run_id, self._unanswered_reason)
 
-    def _turn(self) -> None:
-        now = time.monotonic()
-        self._records.write_waiting(now)
-        if now < self._store_retry_at:
-            return
-        try:
-            self._writings.write()
-            self._write_latest()
-            self._heartbeat.send_if_due(now, self.step)
-            if not self._thread.is_closing:
-                self._command_poller.poll(self.step)
-        except StoreUnavailableError as error:
-            self._store_retry_at = now + RETRY_SECONDS
-            if self._store_outage.begin():
-                logger.warning("The store cannot be reached (%s); training goes on, and writing will catch up.", error)
-                self._store_outages += 1
-        else:
-            if self._store_outage.end():
-                logger.info("The store is back; %d log points were dropped so far.", self._writings.dropped)
+    def _write_store(self, now: float) -> None:
+        """Write all that waits for the store. Raises `StoreUnavailableError`; what was not written stays."""
+        self._writings.write()
+        self._write_latest()
+        self._heartbeat.send_if_due(now, self.step)
 
-    def _facts(self) -> TrainerStats:
+    def _stats(self) -> TrainerStats:
         return {
-            **self._others_facts(),
+            **self._other_stats(),
             "log_points_dropped": self._writings.dropped,
             "unsaved_records": len(self._records.unsaved()),
             "waiting_writings": len(self._writings),
-            "store_outages": self._store_outages,
+            "store_outages": self._thread.store_outages,
             "stalls": self._stalls,
             "viewer_events_dropped": self._tracker.dropped,
         }

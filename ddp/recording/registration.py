@@ -26,16 +26,16 @@ class RunRegistration:
     time: float = field(default_factory=time.time)
 
     def in_store(self, store: Store) -> TrainerStats:
-        """Open the run; returns what its last trainer told. Raises `StoreUnavailableError`."""
+        """Open the run; returns the statistics of its last trainer. Raises `StoreUnavailableError`."""
         with store.transaction_scope():
-            before = previous_stats(store, self.run_id)
+            previous = previous_stats(store, self.run_id)
             store.open_run(self.run_id, self.settings, self.time)
             store.delete_after(self.run_id, self.step)
-        return before
+        return previous
 
 
 def register_run(config: RunConfig, registration: RunRegistration) -> tuple[Store, TrainerStats | None]:
-    """The store, and what the run's last trainer told there; None where a server has yet to be told of this start.
+    """Return the store, and the statistics of the run's last trainer; None while a server does not know this start.
 
     A server that is away or busy keeps no training from its work. Raises `UserError` when the store is there and
     unusable.

@@ -1,4 +1,4 @@
-"""What a trainer's parts have to tell beside the snapshot, gathered for the recorder's heartbeat."""
+"""Statistics of a trainer's components beside the snapshot, gathered for the recorder's heartbeat."""
 
 import shutil
 from collections.abc import Callable
@@ -11,30 +11,30 @@ from service.store.store import Store
 
 
 class TrainerStatsSource:
-    """Facts of a trainer; `now` is called on the recorder's thread."""
+    """Gathers the statistics; `current` is called on the recorder's thread."""
 
     def __init__(
         self,
         directory: RunDirectory,
-        before: TrainerStats,
+        previous: TrainerStats,
         has_perceptual: bool,
-        of_checkpoints: Callable[[], TrainerStats],
+        checkpoint_stats: Callable[[], TrainerStats],
     ) -> None:
-        """`before` is what an earlier trainer of the run told last: its last checkpoint is still the last one."""
+        """`previous` are the statistics reported last before this start: the last checkpoint is still the last one."""
         self._directory = directory
-        self._kept: TrainerStats = {**before, "has_perceptual": has_perceptual}
-        self._of_checkpoints = of_checkpoints
+        self._kept: TrainerStats = {**previous, "has_perceptual": has_perceptual}
+        self._checkpoint_stats = checkpoint_stats
 
     def current(self) -> TrainerStats:
-        """All of them."""
-        facts: TrainerStats = {**self._kept, **self._of_checkpoints()}
+        """Return all of them; those of the disk are left out where it cannot be asked."""
+        stats: TrainerStats = {**self._kept, **self._checkpoint_stats()}
         with suppress(OSError):  # then the disk is what it was
             usage = shutil.disk_usage(self._directory.root)
-            facts["disk_bytes"], facts["disk_free_bytes"] = usage.total, usage.free
-        return facts
+            stats["disk_bytes"], stats["disk_free_bytes"] = usage.total, usage.free
+        return stats
 
 
 def previous_stats(store: Store, run_id: str) -> TrainerStats:
-    """What the run's last trainer told. Raises `StoreUnavailableError`."""
+    """Return the statistics that the run's last trainer reported. Raises `StoreUnavailableError`."""
     run = store.runs.get(run_id)
     return cast(TrainerStats, dict(run.facts or {})) if run is not None else {}

@@ -122,7 +122,7 @@ def build_components(
         MetricsWindow(world),
     )
     snapshot_builder = SnapshotBuilder(world, run_id, workload, stepper, controller, nonfinite_steps, run_status)
-    saved_parts: dict[str, Stateful] = {
+    saved_components: dict[str, Stateful] = {
         "progress": run_status.progress,
         "stepper": stepper,
         "controller": controller,
@@ -134,7 +134,7 @@ def build_components(
     directory = RunDirectory(config.data_root)
     shape = {name: getattr(config, name) for name in SHAPE}
     folder = CheckpointFolder(directory.checkpoints)
-    checkpointer = Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, saved_parts)
+    checkpointer = Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, saved_components)
     records = _resume(world, checkpointer, run_status, controller)
     command_queue = CommandQueue()
     agreement = RankAgreement(
@@ -143,7 +143,7 @@ def build_components(
     recorder = _open_recorder(world, start, run_id, run_status, command_queue, workload, checkpointer)
     recorder.adopt_records(records)
     if world.is_main:
-        _say_start(recorder, world, workload, run_status.progress)
+        _log_start(recorder, world, workload, run_status.progress)
     return TrainerComponents(
         world=world,
         run_id=run_id,
@@ -236,19 +236,21 @@ def _make_recorder(
     checkpointer: Checkpointer,
 ) -> "Recorder":
     # Only here, because they bring SQLAlchemy along, which no other rank needs.
+    from ddp.control.command_poller import CommandPoller
     from ddp.recording.recorder import Recorder
     from ddp.recording.registration import RunRegistration, register_run
     from ddp.recording.trainer_stats import TrainerStatsSource
 
     config, directory, progress = loaded.config, RunDirectory(loaded.config.data_root), run_status.progress
     registration = RunRegistration(run_id, write_config(directory, loaded), progress.step)
-    store, before = register_run(config, registration)
-    facts = TrainerStatsSource(directory, before or {}, workload.has_perceptual, checkpointer.facts)
+    store, previous = register_run(config, registration)
+    stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, checkpointer.stats)
     for path in directory.archive_records_after(progress.last_recorded_step):
         logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
     tracker = open_tracker(config, directory)
-    recorder = Recorder(store, directory, run_id, command_queue, others_facts=facts.current, tracker=tracker)
-    if before is None:
+    commands = CommandPoller(store, run_id, command_queue)
+    recorder = Recorder(store, directory, run_id, commands, other_stats=stats.current, tracker=tracker)
+    if previous is None:
         recorder.register_when_reachable(registration.in_store)
     recorder.mark_step(progress.step)
     recorder.show_settings(run_status.live)
@@ -256,7 +258,7 @@ def _make_recorder(
     return recorder
 
 
-def _say_start(recorder: RunRecorder, world: World, workload: Workload, progress: Progress) -> None:
+def _log_start(recorder: RunRecorder, world: World, workload: Workload, progress: Progress) -> None:
     logger.info(
         "%s at step %d: %d ranks on %s, %d training samples, %d validation images.",
         "Resuming" if progress.step else "Starting",

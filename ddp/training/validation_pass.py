@@ -53,7 +53,7 @@ class ImageScoring:
             preview_count=PREVIEW_COUNT,
             on_image=self._mark_image,
             before_exchange=lambda: self._marker.enter(Stage.ALL_REDUCE),
-            wants_to_leave=lambda: self._shutdown.is_set,
+            is_shutdown_requested=lambda: self._shutdown.is_set,
         )
 
     def _mark_image(self) -> None:

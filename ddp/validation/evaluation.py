@@ -52,7 +52,7 @@ def validate(
     preview_count: int,
     on_image: Callable[[], None],
     before_exchange: Callable[[], None],
-    wants_to_leave: Callable[[], bool],
+    is_shutdown_requested: Callable[[], bool],
 ) -> ValidationResult | None:
     """Score every validation image once; None, on all ranks, when a rank wished to leave before it was through.
 
@@ -67,7 +67,7 @@ def validate(
     probe = ActivityProbe(workload.layers(networks.model))
     with networks.evaluating(), preserved_rng(world.device), torch.no_grad(), probe:
         for index in range(world.rank, len(names), world.size):
-            if wants_to_leave():
+            if is_shutdown_requested():
                 break
             try:
                 pictures = _score_image(world.device, workload, networks, index, table[index])
@@ -77,7 +77,7 @@ def validate(
                 previews.append((names[index], _side_by_side(*pictures)))
             on_image()
     seconds = time.perf_counter() - started_at
-    own = (began_at, seconds, memory_use(world.device)[1], float(wants_to_leave()))
+    own = (began_at, seconds, memory_use(world.device)[1], float(is_shutdown_requested()))
     before_exchange()
     means, by_rank = _reduce(world, table, probe, own)
     if by_rank[:, 3].any():

@@ -63,16 +63,16 @@ class Watchdog:
         self._stack = ""
         self._stacked_at = float("-inf")
         self._rank_table = RankStatusTable()
-        self._news = StallTracker()
-        self._board_loss = LastingTrouble()
+        self._stalls = StallTracker()
+        self._status_store_loss = LastingTrouble()
         self._thread = BackgroundThread(
             "watchdog",
-            lambda: self._reach_board(self._turn),
+            lambda: self._reach_status_store(self._turn),
             interval_seconds=turn_seconds,
             begins_at_once=True,
             boundary=ErrorBoundary(logger, once=True),
             error_message="The watchdog met an unexpected error; it goes on.",
-            at_end=lambda: self._reach_board(self._post_leaving),
+            at_end=lambda: self._reach_status_store(self._post_leaving),
         )
 
     def start(self) -> None:
@@ -85,15 +85,15 @@ class Watchdog:
 
     # The watchdog's thread
 
-    def _reach_board(self, act: Callable[[], None]) -> None:
+    def _reach_status_store(self, act: Callable[[], None]) -> None:
         """Do what needs the board; a board that is gone is reported once and ends nothing."""
         try:
             act()
         except StatusStoreGoneError as error:
-            if self._board_loss.begin():
+            if self._status_store_loss.begin():
                 logger.warning("The ranks' board cannot be reached (%s); no stall is named until it is back.", error)
         else:
-            self._board_loss.end()
+            self._status_store_loss.end()
 
     def _turn(self) -> None:
         self._post(self._marker.now())
@@ -128,8 +128,8 @@ class Watchdog:
     def _report_stalls(self, statuses: Sequence[RankStatus], on_stall: Callable[[Stall], None]) -> None:
         stall_seconds = self._stall_seconds()
         silence_seconds = max(stall_seconds, SILENT_TURNS * self._turn_seconds)
-        for news in self._news.changes(find_stall(statuses, stall_seconds, silence_seconds), time.monotonic()):
-            on_stall(news)
+        for stall in self._stalls.changes(find_stall(statuses, stall_seconds, silence_seconds), time.monotonic()):
+            on_stall(stall)
 
     def _post_leaving(self) -> None:
         """Post for the last time: a rank that left on purpose is not missed."""

@@ -121,7 +121,7 @@ def test_every_part_whose_state_is_saved_is_named(page: str) -> None:
     (saved,) = (
         node.value
         for node in ast.walk(ast.parse(inspect.getsource(builder.build_components)))
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "saved_parts"
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "saved_components"
     )
     assert isinstance(saved, ast.Dict)
     parts = {str(ast.literal_eval(key)).replace("_", " ") for key in saved.keys if key is not None}

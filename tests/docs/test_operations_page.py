@@ -19,7 +19,7 @@ from ddp.control.shutdown import EXIT_CODE, SAME_WISH_SECONDS
 from ddp.distributed.world import COLLECTIVE_TIMEOUT
 from ddp.metrics.stragglers import WINDOWS_IN_A_ROW
 from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS
-from ddp.recording import record_writer, recorder, store_writer
+from ddp.recording import record_writer, recorder, recorder_thread, store_writer
 from ddp.recording.log_files import ForgivingFile
 from ddp.step.out_of_memory import out_of_memory_sentence
 from ddp.training import block_review
@@ -99,7 +99,7 @@ def test_numbers_are_those_of_the_code(page: str) -> None:
     assert f"after {COLLECTIVE_TIMEOUT.total_seconds() / 60:.0f} minutes" in page
     assert f"{store_writer.LOG_POINTS_KEPT:,} log points".replace(",", " ") in page
     assert f"tries for {recorder.LAST_CHANCE_SECONDS:.0f} more seconds" in page
-    assert recorder.RETRY_SECONDS == record_writer.RETRY_SECONDS == 2
+    assert recorder_thread.RETRY_SECONDS == record_writer.RETRY_SECONDS == 2
     assert "every two seconds" in page
     assert str(EXIT_CODE) in section(page, "## Exit codes")
 

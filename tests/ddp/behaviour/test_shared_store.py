@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ddp.control.command_poller import CommandPoller
 from ddp.control.command_queue import CommandQueue
 from ddp.recording.recorder import Recorder
 from ddp.recording.registration import RunRegistration, register_run
@@ -35,9 +36,9 @@ def store(store_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def recorder(tmp_path: Path, store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
-    monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.recorder_thread.RETRY_SECONDS", 0.05)
     writing = Store(store_url, keep_open=True, busy_seconds=1.0)
-    recorder = Recorder(writing, RunDirectory(tmp_path), RUN, CommandQueue())
+    recorder = Recorder(writing, RunDirectory(tmp_path), RUN, CommandPoller(writing, RUN, CommandQueue()))
     recorder.start()
     yield recorder
     recorder.close(RunState.STOPPED)
@@ -205,14 +206,14 @@ def test_a_start_without_the_server_is_said_and_told_to_it_later(
     postgres: PostgresService, store_url: str, tmp_path: Path, eventually: Eventually,
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.recorder_thread.RETRY_SECONDS", 0.05)
     with closing(Store(store_url)) as store:
         store.series.add(RUN, [SeriesRow(step, 1.0, {"loss": 1.0}) for step in (10, 20)])
         postgres.stop()
         begun = registration(step=10)
         writing, before = register_run(RunConfig(store_url=store_url), begun)
         assert before is None
-        recorder = Recorder(writing, RunDirectory(tmp_path), RUN, CommandQueue())
+        recorder = Recorder(writing, RunDirectory(tmp_path), RUN, CommandPoller(writing, RUN, CommandQueue()))
         recorder.register_when_reachable(begun.in_store)
         recorder.set_state(RunState.RUNNING)
         recorder.log_point(12, {"loss": 0.5}, record(12))

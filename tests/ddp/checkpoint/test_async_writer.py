@@ -85,25 +85,24 @@ def test_a_state_is_durable_and_verified_when_its_writer_says_so(desk: Desk) -> 
 
     assert desk.writer.drain() is None
     assert found == [None]
-    assert desk.writer.last_written_step == 5
-    assert desk.writer.last_write_seconds is not None
-    assert desk.writer.last_write_seconds > 0
+    assert desk.writer.stats()["checkpoint_step"] == 5
+    assert desk.writer.stats()["checkpoint_seconds"] > 0
 
 
-def test_the_facts_tell_of_the_last_state_and_count_what_failed(desk: Desk) -> None:
-    assert desk.writer.facts() == {"checkpoints_written": 0, "checkpoint_failures": 0}
+def test_the_statistics_hold_the_last_state_and_count_what_failed(desk: Desk) -> None:
+    assert desk.writer.stats() == {"checkpoints_written": 0, "checkpoint_failures": 0}
     for step in (5, 10):
         desk.submit(step)
         desk.writer.drain()
     desk.submit(15, build=lambda: {"path": Path("no plain value")})
     desk.writer.drain()
 
-    facts = desk.writer.facts()
+    stats = desk.writer.stats()
     state = desk.folder.find("10").saved.folder / "state.pt"
-    assert (facts["checkpoints_written"], facts["checkpoint_failures"]) == (2, 1)
-    assert (facts["checkpoint_step"], facts["checkpoint_bytes"]) == (10, state.stat().st_size)
-    assert facts["checkpoint_seconds"] == desk.writer.last_write_seconds
-    assert facts["checkpoint_time"] >= state.stat().st_mtime
+    assert (stats["checkpoints_written"], stats["checkpoint_failures"]) == (2, 1)
+    assert (stats["checkpoint_step"], stats["checkpoint_bytes"]) == (10, state.stat().st_size)
+    assert stats["checkpoint_seconds"] > 0
+    assert stats["checkpoint_time"] >= state.stat().st_mtime
 
 
 def test_submitting_returns_while_a_state_is_being_written(desk: Desk) -> None:
@@ -111,7 +110,7 @@ def test_submitting_returns_while_a_state_is_being_written(desk: Desk) -> None:
     desk.submit(2)
 
     assert desk.told == []
-    assert desk.writer.last_written_step is None
+    assert "checkpoint_step" not in desk.writer.stats()
     desk.go_on.set()
     assert desk.writer.drain() is None
     assert desk.told == [(1, None), (2, None)]
@@ -216,7 +215,7 @@ def test_a_defect_is_logged_with_its_place_and_told_and_does_not_end_the_thread(
     assert desk.writer.drain() is None
     assert [step for step, _ in desk.told] == [1, 2, 3]
     assert desk.folder.steps() == [3]
-    assert desk.writer.last_written_step == 3
+    assert desk.writer.stats()["checkpoint_step"] == 3
 
 
 def test_a_listener_that_fails_disturbs_neither_the_others_nor_the_thread(
@@ -257,7 +256,7 @@ def test_a_defect_in_pruning_leaves_the_state_written(tmp_path: Path, caplog: py
     writer.submit(PendingCheckpoint(1, dict, Reason.SCHEDULE, False, lambda *_: None))
 
     assert writer.drain() is None
-    assert writer.last_written_step == 1
+    assert writer.stats()["checkpoint_step"] == 1
     assert "could not prune checkpoints" in caplog.text
     writer.close()
 

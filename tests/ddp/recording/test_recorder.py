@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from ddp.control.command_poller import CommandPoller
 from ddp.control.command_queue import CommandQueue
 from ddp.recording.recorder import Recorder
 from ddp.training.record_values import NOT_YET_VALIDATED
@@ -35,8 +36,9 @@ class Bench:
         self.store = Store(self.directory.store, create=True)
         self.store.open_run(RUN, {})
         writing = Store(self.directory.store, keep_open=True, busy_seconds=0.1)
+        self.commands = CommandPoller(writing, RUN, self.command_queue)
         self.recorder = Recorder(
-            writing, self.directory, RUN, self.command_queue, others_facts=lambda: {"disk_free_bytes": 5}
+            writing, self.directory, RUN, self.commands, other_stats=lambda: {"disk_free_bytes": 5}
         )
         self.recorder.start()
 
@@ -127,7 +129,7 @@ def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_w
 def test_a_locked_store_delays_writing_but_loses_nothing(
     bench: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.recorder_thread.RETRY_SECONDS", 0.05)
     locker = sqlite3.connect(bench.directory.store, isolation_level=None)
     locker.execute("BEGIN EXCLUSIVE")
     for step in range(1, 51):
@@ -148,7 +150,8 @@ def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     directory = RunDirectory(tmp_path)
     store = Store(directory.store, create=True)
     store.open_run(RUN, {})
-    recorder = Recorder(Store(directory.store, keep_open=True), directory, RUN, CommandQueue())  # not yet started
+    writing = Store(directory.store, keep_open=True)
+    recorder = Recorder(writing, directory, RUN, CommandPoller(writing, RUN, CommandQueue()))  # not yet started
     for step in range(25):
         recorder.log_point(step, {}, record(step))
         recorder.event("something", {})
@@ -169,9 +172,7 @@ def test_the_end_rejects_what_still_waits_and_leaves_the_final_state(
     command_id = bench.submit(Kind.VALIDATE)
     bench.command_queue.wait(5, 1)
     bench.recorder.mark_step(12)
-    monkeypatch.setattr(
-        bench.recorder._command_poller, "poll", lambda _step: None
-    )  # as if the end came between two looks
+    monkeypatch.setattr(bench.commands, "poll", lambda _step: None)  # as if the end came between two looks
     queued_id = bench.submit(Kind.STOP)
     bench.recorder.close(RunState.FINISHED, "all done")
 
@@ -209,7 +210,7 @@ def test_what_cannot_be_stored_is_dropped_and_named_and_what_follows_is_written(
 def test_the_heartbeat_tells_what_the_parts_know(
     bench: Bench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.recording.recorder.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("ddp.recording.recorder_thread.RETRY_SECONDS", 0.05)
     obstacle = bench.directory.root / "Statistik_7.json"
     obstacle.mkdir()
     locker = sqlite3.connect(bench.directory.store, isolation_level=None)
@@ -217,7 +218,7 @@ def test_the_heartbeat_tells_what_the_parts_know(
     bench.recorder.event("something", {})
     bench.recorder.record(record(7), {}, [], [])
     bench.recorder.note_stall(Stall(1, Stage.DATA, 61.0, "Rank 1 hangs.", "Rank 1"))
-    eventually(lambda: bench.recorder._store_outages, what="the outage")
+    eventually(lambda: bench.recorder._thread.store_outages, what="the outage")
     locker.execute("ROLLBACK")
     locker.close()
     eventually(lambda: bench.facts().get("store_outages") == 1, what="a heartbeat after the outage")

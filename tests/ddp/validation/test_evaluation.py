@@ -54,7 +54,7 @@ def test_any_number_of_ranks_gives_the_same_numbers_also_with_fewer_images_than_
         assert numbers(report) == pytest.approx(numbers(reports[0]), abs=1e-6, rel=0)
 
 
-def validated(dataset: Path, *, with_average: bool = False, wants_to_leave: bool = False) -> Any:
+def validated(dataset: Path, *, with_average: bool = False, is_shutdown_requested: bool = False) -> Any:
     config = RunConfig(dataset_root=dataset, n_feats=4, n_blocks=2, num_workers=0)
     world = World(RankEnvironment(), torch.device("cpu"))
     workload = build(config)
@@ -71,7 +71,7 @@ def validated(dataset: Path, *, with_average: bool = False, wants_to_leave: bool
         preview_count=2,
         on_image=lambda: None,
         before_exchange=lambda: None,
-        wants_to_leave=lambda: wants_to_leave,
+        is_shutdown_requested=lambda: is_shutdown_requested,
     )
 
 
@@ -88,7 +88,7 @@ def test_averaged_weights_are_scored_beside_the_raw_ones(tiny_dataset: Path) -> 
 
 
 def test_a_rank_that_wishes_to_leave_ends_a_validation_without_a_result(tiny_dataset: Path) -> None:
-    assert validated(tiny_dataset, wants_to_leave=True) is None
+    assert validated(tiny_dataset, is_shutdown_requested=True) is None
 
 
 def test_scores_of_the_enlarged_input_equal_an_independent_implementation(tiny_dataset: Path) -> None:
@@ -168,7 +168,7 @@ def test_validation_leaves_the_random_generators_and_the_modes_alone(
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     validate(
         World(RankEnvironment(), torch.device("cpu")), workload, networks,
-        preview_count=0, on_image=lambda: None, before_exchange=lambda: None, wants_to_leave=lambda: False,
+        preview_count=0, on_image=lambda: None, before_exchange=lambda: None, is_shutdown_requested=lambda: False,
     )  # fmt: skip
 
     assert torch.equal(before[0], torch.get_rng_state())

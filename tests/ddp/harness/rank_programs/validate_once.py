@@ -29,7 +29,7 @@ def main() -> None:
         preview_count=1,
         on_image=lambda: None,
         before_exchange=lambda: None,
-        wants_to_leave=lambda: False,
+        is_shutdown_requested=lambda: False,
     )
     if world.is_main and result is not None:
         report = result.report((0.6, 0.2, 0.2, 0.0))
