@@ -20,7 +20,7 @@ from ddp.recording.store_writer import StoreWriter, rank_row
 from ddp.recording.trackers.base import Tracker
 from ddp.validation.result import Preview
 from ddp.watchdog.watchdog import RankStatus, Stall
-from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble, use_last_chance
+from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem, retry_while
 from service.commands import Command, CommandState
 from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
@@ -69,7 +69,7 @@ class Recorder:
         self._others_facts = others_facts or TrainerStats
         self._written_snapshot: Record | None = None
         self._written_statuses: tuple[RankStatus, ...] = ()
-        self._store_outage = LastingTrouble()
+        self._store_outage = OngoingProblem()
         self._store_outages = 0
         self._store_retry_at = 0.0
         self._unanswered_reason: str | None = None
@@ -211,7 +211,7 @@ class Recorder:
 
     def _write_the_rest(self) -> None:
         self._heartbeat.force()  # the last heartbeat tells of the last checkpoint
-        use_last_chance(
+        retry_while(
             self._retry, is_wanted=self._has_something_to_write, seconds=LAST_CHANCE_SECONDS, pause_seconds=POLL_SECONDS
         )
         self._answer_the_rest()
