@@ -1,8 +1,8 @@
-"""A thread that does the same small work again and again beside the main work, and what such threads have in common.
+"""A background thread that repeats a short task, and helpers for such threads.
 
-An unexpected error ends neither the thread nor the process: it is logged, and the next turn comes. A trouble that lasts
-is reported when it begins and when it is over, not at every turn. What is still to be done at the end gets a last
-chance, and then the thread ends.
+An unexpected error ends neither the thread nor the process: it is logged, and the task runs again later. An ongoing
+problem is reported when it starts and when it ends, not at every run of the task. Work that is pending at the end is
+retried for a limited time before the thread ends.
 """
 
 import logging
@@ -15,45 +15,45 @@ FOREVER = float("inf")
 
 
 class ErrorBoundary:
-    """Logs unexpected errors with their traceback and lets the caller go on."""
+    """Logs unexpected errors with their traceback, so that the caller continues."""
 
     def __init__(self, logger: logging.Logger, *, once: bool = False) -> None:
-        """With `once` an error is logged only if none of its type was logged with the same message before."""
+        """Use this logger; with `once`, an error is logged only once for each message and type of error."""
         self._logger = logger
         self._once = once
         self._logged: set[tuple[str, type[Exception]]] = set()
 
     @contextmanager
     def guard(self, message: str, *details: object) -> Iterator[None]:
-        """Log an error raised within the block under `message % details`, and swallow it."""
+        """Log an error that the block raises with the message `message % details`, and suppress it."""
         try:
             yield
-        except Exception as error:  # the one place where background work meets what nobody expected
+        except Exception as error:  # intended for all errors, because it is the last handler of background work
             kind = (message % details, type(error))
             if not self._once or kind not in self._logged:
                 self._logger.exception(message, *details)
             self._logged.add(kind)
 
 
-class LastingTrouble:
-    """A trouble that may last over many turns; tells its beginning and its end from what lies between."""
+class OngoingProblem:
+    """State of a problem that may persist over many attempts; detects its start and its end."""
 
     def __init__(self) -> None:
-        self.is_on = False
+        self.is_active = False
 
     def begin(self) -> bool:
-        """Note that the trouble is there; returns whether it was not there before."""
-        was_on, self.is_on = self.is_on, True
-        return not was_on
+        """Record that the problem exists; returns True if it did not exist before."""
+        was_active, self.is_active = self.is_active, True
+        return not was_active
 
     def end(self) -> bool:
-        """Note that the trouble is not there; returns whether it was there before."""
-        was_on, self.is_on = self.is_on, False
-        return was_on
+        """Record that the problem does not exist; returns True if it existed before."""
+        was_active, self.is_active = self.is_active, False
+        return was_active
 
 
 class BackgroundThread:
-    """A named daemon thread that calls `turn` every `interval_seconds`, until it is closed.
+    """A named daemon thread that calls `task` every `interval_seconds` until it is closed.
 
     Public methods may be called from any thread.
     """
@@ -61,28 +61,28 @@ class BackgroundThread:
     def __init__(
         self,
         name: str,
-        turn: Callable[[], object],
+        task: Callable[[], object],
         *,
         boundary: ErrorBoundary,
         error_message: str,
         interval_seconds: float = FOREVER,
         tick_seconds: float = FOREVER,
-        begins_at_once: bool = False,
+        runs_immediately: bool = False,
         is_over: Callable[[], bool] = lambda: False,
         at_end: Callable[[], object] = lambda: None,
     ) -> None:
-        """`error_message` is logged with what `turn` or `at_end` raises.
+        """Prepare the thread; `error_message` is logged with errors that `task` or `at_end` raises.
 
-        Without an interval a turn comes only after `wake`. With `begins_at_once` the first turn comes before the first
-        wait. `is_over` is asked every `tick_seconds` of a wait and after it: once it is true the thread ends as if it
-        were closed. `at_end` is called on the thread as its last act.
+        Without an interval, the task runs only after `wake`. With `runs_immediately`, it runs before the first wait.
+        `is_over` is called every `tick_seconds` during a wait and after it: once it returns True, the thread ends as if
+        it were closed. `at_end` is called on the thread before it ends.
         """
-        self._turn = turn
+        self._task = task
         self._boundary = boundary
         self._error_message = error_message
         self._interval_seconds = interval_seconds
         self._tick_seconds = tick_seconds
-        self._begins_at_once = begins_at_once
+        self._runs_immediately = runs_immediately
         self._is_over = is_over
         self._at_end = at_end
         self._awake = threading.Event()
@@ -91,60 +91,60 @@ class BackgroundThread:
 
     @property
     def is_closing(self) -> bool:
-        """Whether `close` was called: no turn is to come, and `at_end` may be at work."""
+        """True once `close` was called: the task will not run again, but `at_end` may be running."""
         return self._is_closing
 
     def is_alive(self) -> bool:
-        """Return whether the thread was started and has not ended."""
+        """Return True if the thread was started and has not ended."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin; to be called once."""
+        """Start the thread; must be called only once."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Let the next turn come now, or right after the present one."""
+        """Run the task now, or again right after the present run."""
         self._awake.set()
 
     def close(self, timeout_seconds: float | None = None) -> None:
-        """End the thread after the present turn and `at_end`; waits for that, at most `timeout_seconds`."""
+        """End the thread after the present run of the task and `at_end`; waits for that, at most `timeout_seconds`."""
         self._is_closing = True
         self._awake.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        if self._begins_at_once and not self._ends():
-            self._guarded(self._turn)
+        if self._runs_immediately and not self._must_end():
+            self._call_guarded(self._task)
         while self._wait():
-            self._guarded(self._turn)
-        self._guarded(self._at_end)
+            self._call_guarded(self._task)
+        self._call_guarded(self._at_end)
 
-    def _guarded(self, act: Callable[[], object]) -> None:
+    def _call_guarded(self, function: Callable[[], object]) -> None:
         with self._boundary.guard(self._error_message):
-            act()
+            function()
 
     def _wait(self) -> bool:
-        """Wait for the next turn; returns whether there is one."""
+        """Wait until the task is due; returns False if the thread must end instead."""
         due_at = time.monotonic() + self._interval_seconds
-        while (left := due_at - time.monotonic()) > 0:
-            seconds = min(left, self._tick_seconds)
+        while (remaining := due_at - time.monotonic()) > 0:
+            seconds = min(remaining, self._tick_seconds)
             is_woken = self._awake.wait(None if seconds == FOREVER else seconds)
-            if self._ends():
+            if self._must_end():
                 return False
             if is_woken:
                 self._awake.clear()
                 break
         return True
 
-    def _ends(self) -> bool:
+    def _must_end(self) -> bool:
         return self._is_closing or self._is_over()
 
 
-def use_last_chance(
+def retry_while(
     attempt: Callable[[], object], *, is_wanted: Callable[[], bool], seconds: float, pause_seconds: float
 ) -> None:
-    """Call `attempt` while it is wanted, `pause_seconds` apart; gives up after `seconds`."""
+    """Call `attempt` every `pause_seconds` while `is_wanted` returns True, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     while is_wanted() and time.monotonic() < deadline:
         attempt()

@@ -1,6 +1,6 @@
-"""The terms of the training loss, in their one order: every list of them in settings, records and metrics is made here.
+"""The terms of the training loss; all lists of terms in settings, records and metrics are derived from this one.
 
-A tensor or a tuple of the terms, or of their weights, has this order everywhere.
+Tensors and tuples of the terms or of their weights have this order everywhere.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One term. `label` names it in metrics and in the record's keys, `title` in sentences, `setting` its weight."""
+    """One term: `label` is used in metrics and record keys, `title` in texts, `setting` is the name of its weight."""
 
     label: str
     title: str
@@ -22,7 +22,7 @@ class LossTerm:
 
     @property
     def weight_key(self) -> str:
-        """The record's key of the weight in force."""
+        """The record's key of the effective weight."""
         return f"{self.label}_weight_current"
 
 

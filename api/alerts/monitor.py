@@ -48,7 +48,7 @@ class AlertMonitor:
             self.check,
             interval_seconds=CHECK_SECONDS,
             tick_seconds=TICK_SECONDS,
-            begins_at_once=True,
+            runs_immediately=True,
             is_over=is_ending,
             boundary=self._boundary,
             error_message="The alerts cannot be checked; this is tried again.",

@@ -20,7 +20,7 @@ from api.events.subscription import Subscription
 from api.http.problems import ProblemError
 from api.runs.context import RunContext
 from api.runs.registry import RunRegistry
-from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble
+from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem
 from service.store.change_poll import ChangePoller
 from service.store.event_replay import EventCursor
 from service.store.store import RunRow, Store, StoreUnavailableError
@@ -110,7 +110,7 @@ class RunBroadcaster:
         # Used by the broadcaster's thread only
         self._published_state = ""
         self._published_state_at = 0.0
-        self._outage = LastingTrouble()
+        self._outage = OngoingProblem()
         self._boundary = ErrorBoundary(logger)
 
     @property
@@ -153,12 +153,12 @@ class RunBroadcaster:
             self._subscriptions.discard(subscription)
 
     def _start(self, follower: RunFollower) -> None:
-        self._outage = LastingTrouble()
+        self._outage = OngoingProblem()
         BackgroundThread(
             "broadcaster",
             partial(self._poll_safely, follower),
             interval_seconds=TICK_SECONDS,
-            begins_at_once=True,
+            runs_immediately=True,
             is_over=lambda: not self._should_continue(),
             boundary=self._boundary,
             error_message="A broadcaster met an unexpected error; it goes on.",

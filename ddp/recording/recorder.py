@@ -20,7 +20,7 @@ from ddp.recording.store_writer import StoreWriter, rank_row
 from ddp.recording.trackers.base import Tracker
 from ddp.validation.result import Preview
 from ddp.watchdog.watchdog import RankStatus, Stall
-from service.background_thread import use_last_chance
+from service.background_thread import retry_while
 from service.commands import Command, CommandState
 from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
@@ -207,7 +207,7 @@ class Recorder:
 
     def _write_the_rest(self) -> None:
         self._heartbeat.force()  # the last heartbeat holds the last checkpoint
-        use_last_chance(
+        retry_while(
             self._retry, is_wanted=self._has_something_to_write, seconds=LAST_CHANCE_SECONDS, pause_seconds=POLL_SECONDS
         )
         self._answer_the_rest()

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble
+from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem
 from service.store.store import StoreUnavailableError
 
 POLL_SECONDS = 0.02
@@ -41,7 +41,7 @@ class RecorderThread:
         self._write_store = write_store
         self._poll_commands = poll_commands
         self._dropped = dropped
-        self._outage = LastingTrouble()
+        self._outage = OngoingProblem()
         self._retry_at = 0.0
         self._thread = BackgroundThread(
             "recorder",

@@ -17,7 +17,7 @@ from ddp.watchdog.rank_status import RankReport, RankStatus, RankStatusTable
 from ddp.watchdog.stack_dump import thread_stack
 from ddp.watchdog.stages import Stage, StageMarker, StageReading
 from ddp.watchdog.stall_detection import Stall, StallTracker, find_stall
-from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble
+from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem
 
 __all__ = ["RankStatus", "Stall", "Watchdog"]
 
@@ -64,12 +64,12 @@ class Watchdog:
         self._stacked_at = float("-inf")
         self._rank_table = RankStatusTable()
         self._stalls = StallTracker()
-        self._status_store_loss = LastingTrouble()
+        self._status_store_loss = OngoingProblem()
         self._thread = BackgroundThread(
             "watchdog",
             lambda: self._reach_status_store(self._turn),
             interval_seconds=turn_seconds,
-            begins_at_once=True,
+            runs_immediately=True,
             boundary=ErrorBoundary(logger, once=True),
             error_message="The watchdog met an unexpected error; it goes on.",
             at_end=lambda: self._reach_status_store(self._post_leaving),

@@ -1,14 +1,14 @@
-"""The settings that a training holds from its start to its end, as a type of their own.
+"""The type of the settings that cannot change during a training.
 
-`RunConfig` has all settings; which of its values are in force can change while the run goes on. A class that keeps
-settings for good asks for `FixedSettings` instead: the type checker then refuses to read one that a command can change.
+`RunConfig` has all settings, some of which a command can change during the run. A class that stores settings
+permanently takes `FixedSettings` instead, so that the type checker rejects access to a setting that can change.
 """
 
 from typing import Protocol
 
 
 class FixedSettings(Protocol):
-    """How a step is computed; a `RunConfig` is one. None of these can be changed in a running training."""
+    """Settings of how a step is computed, none of which can change during a run; `RunConfig` implements this."""
 
     @property
     def batch_size(self) -> int:
@@ -24,27 +24,27 @@ class FixedSettings(Protocol):
 
     @property
     def channels_last(self) -> bool:
-        """Whether feature maps are stored channels-last."""
+        """True if feature maps are stored channels-last."""
 
     @property
     def activation_checkpointing(self) -> bool:
-        """Whether activations are recomputed in backward."""
+        """True if activations are recomputed in the backward pass."""
 
     @property
     def compile_model(self) -> bool:
-        """Whether the network is compiled."""
+        """True if the network is compiled."""
 
     @property
     def static_graph(self) -> bool:
-        """Whether DDP is told that every step uses the same layers."""
+        """True if DDP may assume that every step uses the same layers."""
 
     @property
     def gradient_as_bucket_view(self) -> bool:
-        """Whether gradients share DDP's buckets."""
+        """True if gradients share the memory of DDP's buckets."""
 
     @property
     def fused_adamw(self) -> bool:
-        """Whether AdamW updates all weights in one kernel."""
+        """True if AdamW updates all weights in one kernel."""
 
     @property
     def weight_decay(self) -> float:
@@ -52,4 +52,4 @@ class FixedSettings(Protocol):
 
     @property
     def ema_decay(self) -> float:
-        """Decay per step of the EMA weights; 0 keeps none."""
+        """Decay per step of the EMA weights; 0 disables them."""

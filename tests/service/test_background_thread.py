@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service import background_thread
-from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble, use_last_chance
+from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem, retry_while
 
 WAIT_SECONDS = 30.0
 logger = logging.getLogger(__name__)
@@ -107,11 +107,11 @@ def test_a_thread_that_is_woken_during_a_turn_makes_another(begin: Begin, work: 
     work.wait_for_turn(2)
 
 
-@pytest.mark.parametrize(("begins_at_once", "turns"), [(True, 1), (False, 0)])
+@pytest.mark.parametrize(("runs_immediately", "turns"), [(True, 1), (False, 0)])
 def test_the_first_turn_comes_before_the_first_wait_only_where_that_is_wanted(
-    begin: Begin, work: Work, begins_at_once: bool, turns: int
+    begin: Begin, work: Work, runs_immediately: bool, turns: int
 ) -> None:
-    thread = begin(interval_seconds=3600.0, begins_at_once=begins_at_once)
+    thread = begin(interval_seconds=3600.0, runs_immediately=runs_immediately)
     work.wait_for_turn(turns)
 
     thread.close()
@@ -157,7 +157,7 @@ def test_a_boundary_lets_the_end_of_the_process_through(error: type[BaseExceptio
 def test_closing_waits_for_the_present_turn_and_for_the_last_act(begin: Begin, work: Work) -> None:
     acts: list[str] = []
     work.gate = threading.Event()
-    thread = begin(begins_at_once=True, at_end=lambda: acts.append(threading.current_thread().name))
+    thread = begin(runs_immediately=True, at_end=lambda: acts.append(threading.current_thread().name))
     work.wait_for_turn(1)
     closing = threading.Thread(target=thread.close)
     closing.start()
@@ -172,7 +172,7 @@ def test_closing_waits_for_the_present_turn_and_for_the_last_act(begin: Begin, w
 
 def test_closing_a_thread_that_hangs_gives_up_after_its_time(begin: Begin, work: Work) -> None:
     work.gate = threading.Event()
-    thread = begin(begins_at_once=True)
+    thread = begin(runs_immediately=True)
     work.wait_for_turn(1)
 
     thread.close(timeout_seconds=0.001)
@@ -199,7 +199,7 @@ def test_a_thread_that_was_never_started_can_be_closed(work: Work) -> None:
 
 def test_a_thread_ends_by_itself_once_it_is_over(begin: Begin, work: Work) -> None:
     over, ended = threading.Event(), threading.Event()
-    begin(interval_seconds=3600.0, tick_seconds=0.001, begins_at_once=True, is_over=over.is_set, at_end=ended.set)
+    begin(interval_seconds=3600.0, tick_seconds=0.001, runs_immediately=True, is_over=over.is_set, at_end=ended.set)
     work.wait_for_turn(1)
 
     over.set()
@@ -211,17 +211,17 @@ def test_a_thread_ends_by_itself_once_it_is_over(begin: Begin, work: Work) -> No
 def test_what_is_over_before_it_begins_makes_no_turn(begin: Begin, work: Work) -> None:
     ended = threading.Event()
 
-    begin(interval_seconds=0.001, begins_at_once=True, is_over=lambda: True, at_end=ended.set)
+    begin(interval_seconds=0.001, runs_immediately=True, is_over=lambda: True, at_end=ended.set)
 
     assert ended.wait(WAIT_SECONDS)
     assert work.turns == 0
 
 
 def test_a_lasting_trouble_begins_once_and_ends_once() -> None:
-    trouble = LastingTrouble()
+    trouble = OngoingProblem()
 
-    assert [trouble.end(), trouble.begin(), trouble.begin(), trouble.is_on] == [False, True, False, True]
-    assert [trouble.end(), trouble.end(), trouble.is_on, trouble.begin()] == [True, False, False, True]
+    assert [trouble.end(), trouble.begin(), trouble.begin(), trouble.is_active] == [False, True, False, True]
+    assert [trouble.end(), trouble.end(), trouble.is_active, trouble.begin()] == [True, False, False, True]
 
 
 class Clock:
@@ -249,7 +249,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_the_last_chance_is_used_until_nothing_is_left(clock: Clock) -> None:
     waiting = ["a", "b", "c"]
 
-    use_last_chance(waiting.pop, is_wanted=lambda: bool(waiting), seconds=10.0, pause_seconds=0.5)
+    retry_while(waiting.pop, is_wanted=lambda: bool(waiting), seconds=10.0, pause_seconds=0.5)
 
     assert waiting == []
     assert clock.sleeps == [0.5, 0.5]
@@ -258,7 +258,7 @@ def test_the_last_chance_is_used_until_nothing_is_left(clock: Clock) -> None:
 def test_the_last_chance_is_given_up_after_its_time(clock: Clock) -> None:
     attempts: list[float] = []
 
-    use_last_chance(lambda: attempts.append(clock.now), is_wanted=lambda: True, seconds=2.0, pause_seconds=0.5)
+    retry_while(lambda: attempts.append(clock.now), is_wanted=lambda: True, seconds=2.0, pause_seconds=0.5)
 
     assert attempts == [100.0, 100.5, 101.0, 101.5]
 
@@ -266,6 +266,6 @@ def test_the_last_chance_is_given_up_after_its_time(clock: Clock) -> None:
 def test_where_nothing_is_left_nothing_is_attempted(clock: Clock) -> None:
     attempts: list[float] = []
 
-    use_last_chance(lambda: attempts.append(clock.now), is_wanted=lambda: False, seconds=2.0, pause_seconds=0.5)
+    retry_while(lambda: attempts.append(clock.now), is_wanted=lambda: False, seconds=2.0, pause_seconds=0.5)
 
     assert attempts == []

@@ -22,7 +22,7 @@ from ddp.recording.trackers.base import Tracker
 from ddp.recording.trackers.event_file import EventFile, framed
 from ddp.recording.trackers.tensorboard_tags import Scalar, training_scalars, validation_scalars
 from ddp.validation.result import Preview
-from service.background_thread import BackgroundThread, ErrorBoundary, LastingTrouble, use_last_chance
+from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem, retry_while
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 2.0
@@ -56,7 +56,7 @@ class TensorBoard(Tracker):
         # Of the thread
         self._file = EventFile(folder)
         self._batch: tuple[list[_Waiting], bytes] | None = None
-        self._failure = LastingTrouble()
+        self._failure = OngoingProblem()
         self._retry_at = 0.0
         self._boundary = ErrorBoundary(logger)
         self._thread = BackgroundThread(
@@ -112,7 +112,7 @@ class TensorBoard(Tracker):
     # The thread
 
     def _write_the_rest(self) -> None:
-        use_last_chance(
+        retry_while(
             self._retry,
             is_wanted=lambda: bool(self._waiting),
             seconds=LAST_CHANCE_SECONDS,
