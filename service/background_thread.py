@@ -94,10 +94,6 @@ class BackgroundThread:
         """True once `close` was called: the task will not run again, but `at_end` may be running."""
         return self._is_closing
 
-    def is_alive(self) -> bool:
-        """Return True if the thread was started and has not ended."""
-        return self._thread.is_alive()
-
     def start(self) -> None:
         """Start the thread; must be called only once."""
         self._thread.start()

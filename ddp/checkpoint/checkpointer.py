@@ -45,7 +45,7 @@ class Checkpointer:
     ) -> None:
         """`shape` names the settings that a state must have in common with the run that loads it."""
         self._world = world
-        self.folder = folder
+        self._folder = folder
         self._writer = CheckpointWriter(folder, keep) if world.is_main else None
         self._shape = shape
         self._components = components
@@ -72,7 +72,7 @@ class Checkpointer:
         if not self._world.is_main:
             return
         try:
-            self.folder.archive_after(step, target)
+            self._folder.archive_after(step, target)
         except OSError as error:
             logger.warning("Checkpoints beyond step %d could not be moved to %s: %s", step, target, error)
 
@@ -94,11 +94,11 @@ class Checkpointer:
 
         Raises `RunDirectoryError` on all ranks when it belongs to another network, or none of several can be used.
         """
-        return self._found(lambda: self.folder.newest_usable(at_most))
+        return self._found(lambda: self._folder.newest_usable(at_most))
 
     def named(self, wanted: str) -> LoadedState:
         """The state that a person named. Raises `RunDirectoryError` on all ranks alike. Changes nothing."""
-        found = self._found(lambda: self.folder.find(wanted))
+        found = self._found(lambda: self._folder.find(wanted))
         assert found is not None
         return found
 

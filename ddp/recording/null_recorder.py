@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 class NullRecorder:
     """No-op recorder, so that the training loop is the same on all ranks."""
 
-    def start(self) -> None:
-        """Nothing to start."""
-
     def close(self, state: RunState, reason: str | None = None) -> None:
         """Nothing to write."""
 

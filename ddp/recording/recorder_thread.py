@@ -56,10 +56,6 @@ class RecorderThread:
         """Begin; to be called once."""
         self._thread.start()
 
-    def is_alive(self) -> bool:
-        """Return whether the thread was started and has not ended."""
-        return self._thread.is_alive()
-
     def close(self) -> None:
         """Look for no more commands, do the last act, and end."""
         self._thread.close()

@@ -69,17 +69,17 @@ def begin(work: Work) -> Iterator[Begin]:
 def test_turns_come_until_the_thread_is_closed_and_none_afterwards(begin: Begin, work: Work) -> None:
     thread = begin(interval_seconds=0.001)
     work.wait_for_turn(3)
-    assert thread.is_alive()
+    assert work.thread is not None
+    assert (work.thread.name, work.thread.daemon) == ("worker", True)
+    assert not thread.is_closing
 
     thread.close()
 
     turns = work.turns
     thread.wake()
-    assert not thread.is_alive()
     assert thread.is_closing
+    assert not work.thread.is_alive()
     assert work.turns == turns
-    assert work.thread is not None
-    assert (work.thread.name, work.thread.daemon) == ("worker", True)
 
 
 def test_without_an_interval_a_turn_comes_only_when_the_thread_is_woken(begin: Begin, work: Work) -> None:
@@ -167,7 +167,7 @@ def test_closing_waits_for_the_present_turn_and_for_the_last_act(begin: Begin, w
     closing.join(WAIT_SECONDS)
 
     assert acts == ["worker"]
-    assert not thread.is_alive()
+    assert not closing.is_alive()
 
 
 def test_closing_a_thread_that_hangs_gives_up_after_its_time(begin: Begin, work: Work) -> None:
@@ -177,7 +177,8 @@ def test_closing_a_thread_that_hangs_gives_up_after_its_time(begin: Begin, work:
 
     thread.close(timeout_seconds=0.001)
 
-    assert thread.is_alive()
+    assert work.thread is not None
+    assert work.thread.is_alive()
 
 
 def test_an_error_in_the_last_act_is_logged_too(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
@@ -194,7 +195,8 @@ def test_a_thread_that_was_never_started_can_be_closed(work: Work) -> None:
 
     thread.close()
 
-    assert not thread.is_alive()
+    assert thread.is_closing
+    assert work.turns == 0
 
 
 def test_a_thread_ends_by_itself_once_it_is_over(begin: Begin, work: Work) -> None:

