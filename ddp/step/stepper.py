@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddp.distributed.rng import preserved_rng
 from ddp.distributed.world import World
 from ddp.metrics.piggyback import PiggybackModule
 from ddp.metrics.step_metrics import REDUCED, pack, pack_values
@@ -24,6 +25,9 @@ from ddp.watchdog.stages import Stage, StageMarker
 from ddp.workload import Batch, Workload
 from service.config.fixed_settings import FixedSettings
 from service.errors import MemoryShortageError
+
+BUCKET_PASSES = 2
+"""Backward passes after which DDP (torch 2.13) sorts gradients into buckets no more."""
 
 
 class Stepper:
@@ -46,6 +50,7 @@ class Stepper:
             self._network, static_graph=settings.static_graph, share_buckets=settings.gradient_as_bucket_view
         )
         self._weights: tuple[tuple[float, ...], Tensor] | None = None
+        self._has_final_buckets = world.size == 1
 
     def make_step(
         self,
@@ -65,6 +70,9 @@ class Stepper:
             self._marker.enter(Stage.DATA)
             batch = window.timed(batches)
             try:
+                if not self._has_final_buckets:
+                    with window.excluded():
+                        self._settle_buckets(batch, on_device)
                 self._walk(batch, on_device, window, is_last=number == self._settings.accumulation_steps)
             except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
                 if not is_out_of_memory(error):
@@ -88,6 +96,22 @@ class Stepper:
                 window.clock.local_done()
                 self._marker.enter(Stage.ALL_REDUCE)
             loss.backward()
+
+    def _settle_buckets(self, batch: Batch, weights: Tensor) -> None:
+        """Walk a batch twice and forget it, so that every start of a run sums gradients in the same order.
+
+        After the first backward of each wrapper DDP sorts gradients into other buckets (with a static graph after the
+        second), and gloo's ring adds each place of a buffer in an order of ranks that depends on the place: from three
+        ranks on, the steps after a resume would otherwise differ in the last bits: `findings/ddp-resume-three-ranks.sh`.
+        """
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        with preserved_rng(self._world.device):
+            for _ in range(BUCKET_PASSES):
+                self._loss(self._wrapped, self._network, batch, weights).backward()
+        self._network.zero_grad(set_to_none=True)
+        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        self._has_final_buckets = True
 
     def _on_device(self, weights: tuple[float, ...]) -> Tensor:
         """The weights (4,), copied to the device only when they changed: a copy waits for it."""

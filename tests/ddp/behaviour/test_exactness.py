@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -52,6 +53,25 @@ def test_watching_steering_leaving_and_resuming_change_nothing(
     # A manual validation may be the best so far; that is all it may leave behind.
     check_same(watched(train, tmp_path, eventually), straight.root, expected, but=BEST)
     check_same(left_and_resumed(train, tmp_path, eventually), straight.root, expected)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_run_that_is_left_and_resumed_is_the_straight_one_on_any_number_of_ranks(
+    train: Train, tmp_path: Path, eventually: Callable[..., None], ranks: int
+) -> None:
+    """From three ranks on, the order in which a sum over the ranks is taken matters to the last bit."""
+    settings = {**EXACT, "N_FEATS": 16, "N_BLOCKS": 4, "ACCUMULATION_STEPS": 1, "MAX_STEPS": 12, "VAL_STEP_EVERY": 6}
+    straight = train(ranks, output="straight.txt", root="straight", **settings)
+    assert straight.end() == 0, straight.output
+
+    gate = tmp_path / "left.gate"
+    run = train(ranks, output="left.txt", root="left", environment={"TEST_GATE": str(gate)}, **settings)
+    submit_before_the_start(run, gate, [(Kind.STOP, 5)], eventually)
+    assert run.end() == 0, run.output
+    resumed = train(ranks, "--resume", output="resumed.txt", root="left", **settings)
+    assert resumed.end() == 0, resumed.output
+
+    check_same(resumed.root, straight.root, last_state(straight.root, 12), steps=(6, 12))
 
 
 def watched(train: Train, tmp_path: Path, eventually: Callable[..., None]) -> Path:
@@ -145,21 +165,27 @@ def submit_before_the_start(
 # Equality
 
 
-def last_state(root: Path) -> dict[str, Any]:
+def last_state(root: Path, step: int = LAST_STEP) -> dict[str, Any]:
     found = CheckpointFolder(root / "checkpoints").newest_usable()
     assert found is not None
-    assert found.saved.step == LAST_STEP
+    assert found.saved.step == step
     return found.state
 
 
-def check_same(root: Path, straight: Path, expected: dict[str, Any], but: frozenset[str] = frozenset()) -> None:
-    found = last_state(root)
+def check_same(
+    root: Path,
+    straight: Path,
+    expected: dict[str, Any],
+    but: frozenset[str] = frozenset(),
+    steps: tuple[int, ...] = (20, 40, 60),
+) -> None:
+    found = last_state(root, steps[-1])
     for state in (found, expected):
         state["composer"]["validation"].pop("validation_duration", None)
         state["extra"].pop("records", None)  # those that were on their way to the disk just then
     assert [text for text in differences(found, expected) if not any(name in text for name in but)] == []
     scheduled = [step for step, _ in list_records(straight)]
-    assert scheduled == [20, 40, 60]
+    assert scheduled == [*steps]
     for step in scheduled:
         assert lasting(root, step, but) == lasting(straight, step, but)
 
