@@ -1,4 +1,4 @@
-# make setup · make run · make test · make lint · make bench · make lock · make clean
+# make setup · make run · make check · make test · make lint · make bench · make lock · make clean
 #
 # Settings can be given to `make run` on its command line or in the environment:
 #   make run VIDEO_ROOT=/my/videos DATASET_ROOT=data/mine      make run ARGS=--fresh
@@ -13,7 +13,7 @@ READY := .venv/.ready
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 SETTINGS := $(foreach name,$(filter-out PYTHON ARGS,$(GIVEN)),--set "$(name)=$$$(name)")
 
-.PHONY: setup run test lint bench lock clean
+.PHONY: setup run check test lint bench lock clean
 
 setup: $(READY)
 
@@ -28,8 +28,13 @@ $(READY): requirements.lock pyproject.toml
 run: setup
 	@exec $(BIN)/leitstand up --config deploy/demo.toml $(SETTINGS) $(ARGS)
 
+# For every commit, within two minutes: linters, types, and the tests that start no process of their own.
+check: lint
+	$(BIN)/pytest -n 2 -m "not slow" -q $(ARGS)
+
+# Everything, with the thirty slowest tests at the end.
 test: lint
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 --durations=30 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

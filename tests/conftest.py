@@ -1,5 +1,6 @@
 """What every test may use: a place to find the repository, and a deadline instead of a sleep."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -60,8 +61,37 @@ def start_python(request: pytest.FixtureRequest) -> Iterator[StartPython]:
         yield server.start
 
 
+def pytest_configure() -> None:
+    """Give each worker one core: two threads of torch in each of two workers wait for each other."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-fork", action="store_true", help="start new interpreters instead of forks")
+
+
+SLOW_FOLDERS = ("tests/deploy/", "tests/e2e/", "tests/examples/", "/behaviour/")
+SLOW_FIXTURES = {"launch", "postgres", "start_python", "train"}
+SLOW_FILES = (
+    "tests/api/alerts/test_monitor.py", "tests/api/commands/test_wait.py", "tests/api/events/test_stream.py",
+    "tests/ddp/adaptive/test_properties.py", "tests/ddp/vsr/test_perceptual.py",
+    "tests/ddp/vsr/prepare/test_pipeline.py", "tests/docs/test_contributing_page.py",
+    "tests/service/launcher/test_supervisor.py", "tests/service/launcher/test_supervisor_terminal.py",
+)  # fmt: skip
+"""What `make check` leaves out: whole processes, databases and browsers, and what takes longest of the rest."""
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test is left out of `make check`."""
+    path = item.nodeid.partition("::")[0]
+    names = getattr(item, "fixturenames", ())
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return (
+        path in SLOW_FILES
+        or any(folder in path for folder in SLOW_FOLDERS)
+        or not SLOW_FIXTURES.isdisjoint(names)
+        or "postgresql" in parameters.values()
+    )
 
 
 @cache
@@ -86,6 +116,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Whoever takes what trains must begin with it: it takes longest."""
+    """Mark slow tests. Whoever takes what trains must begin with it: it takes longest."""
+    for item in items:
+        if is_slow(item):
+            item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not starts_ranks(item.nodeid.partition("::")[0]))

@@ -102,7 +102,7 @@ class Stepper:
 
         After the first backward of each wrapper DDP sorts gradients into other buckets (with a static graph after the
         second), and gloo's ring adds each place of a buffer in an order of ranks that depends on the place: from three
-        ranks on, the steps after a resume would otherwise differ in the last bits: `findings/ddp-resume-three-ranks.sh`.
+        ranks on, steps after a resume would otherwise differ in the last bits (findings/ddp-resume-three-ranks.sh).
         """
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with preserved_rng(self._world.device):

@@ -254,6 +254,7 @@ def test_the_averaged_weights_follow_and_are_another_copy() -> None:
     torch.testing.assert_close(averaged, 0.9 * start + 0.1 * bench.weights(), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler: install g++")
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.compile itself still uses it
 def test_a_compiled_network_gives_the_same_step_under_plain_names() -> None:
