@@ -2,18 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.harness.forked import StartPython, fork_server
+from tests.harness.forked import StartPython, starting_python
 from tests.postgres import postgres as postgres  # fixtures for every test
 from tests.postgres import store_url as store_url
 
@@ -49,16 +47,19 @@ def eventually() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def start_python(request: pytest.FixtureRequest) -> Iterator[StartPython]:
+def start_python(is_forking: bool) -> Iterator[StartPython]:
     """Start a program of this interpreter, with the arguments of `subprocess.Popen`.
 
     It becomes the fork of a process that has imported already what ranks import, which costs a tenth of a new one.
     """
-    if request.config.getoption("--no-fork") or sys.platform != "linux":
-        yield partial(subprocess.Popen, text=True)
-        return
-    with fork_server(*IMPORTED_BY_RANKS) as server:
-        yield server.start
+    with starting_python(*IMPORTED_BY_RANKS, is_forking=is_forking) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def is_forking(request: pytest.FixtureRequest) -> bool:
+    """Whether tests may take forks for new interpreters."""
+    return not request.config.getoption("--no-fork")
 
 
 def pytest_configure() -> None:

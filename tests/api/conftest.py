@@ -1,6 +1,5 @@
 """What tests of the API share: run directories with a run in them, a test client, and a real server."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,9 +18,9 @@ from tests.api.harness.browsing import WINDOW, browsing, complaints
 from tests.api.harness.compiled_rules import rule_class
 from tests.api.harness.conforming import Contract
 from tests.api.harness.example_run import RUN_ID, write_run
-from tests.api.harness.serving import IMPORTED_BY_SERVERS, NEW_INTERPRETER, Server, Serving
+from tests.api.harness.serving import IMPORTED_BY_SERVERS, Server, Serving
 from tests.api.harness.serving import serving as serving_with
-from tests.harness.forked import StartPython, fork_server
+from tests.harness.forked import StartPython, starting_python
 
 HOUR = 3600.0
 
@@ -98,13 +97,10 @@ def served_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start_server(request: pytest.FixtureRequest) -> Iterator[StartPython]:
+def start_server(is_forking: bool) -> Iterator[StartPython]:
     """Start a program of this interpreter as the fork of a process that has imported what servers import."""
-    if request.config.getoption("--no-fork") or sys.platform != "linux":
-        yield NEW_INTERPRETER
-        return
-    with fork_server(*IMPORTED_BY_SERVERS) as forks:
-        yield forks.start
+    with starting_python(*IMPORTED_BY_SERVERS, is_forking=is_forking) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -158,3 +159,13 @@ def fork_server(*modules: str) -> Iterator[ForkServer]:
             )  # fmt: skip
         yield ForkServer(own)
     process.wait(20)
+
+
+@contextmanager
+def starting_python(*modules: str, is_forking: bool) -> Iterator[StartPython]:
+    """A way to start programs of this interpreter: forks of one that has imported these modules, or new ones."""
+    if is_forking and sys.platform == "linux":
+        with fork_server(*modules) as server:
+            yield server.start
+    else:
+        yield partial(subprocess.Popen, text=True)

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,17 @@ from tests.api.harness.serving import REPOSITORY, Server, Serving
 from tests.api.routes.run.test_previews import write_preview
 from tests.api.routes.run.test_ranks import example_ranks
 from tests.e2e.obedient import obeying
+from tests.harness.forked import StartPython, starting_python
 
 CONFIG = Path(__file__).parents[1] / "harness" / "fuzzing.toml"
 AGAIN = "examples,fuzzing,stateful"
 """Phases where another test goes through all values at the edge of what is allowed."""
+PROGRAM = "import gc; gc.disable(); from schemathesis.cli import schemathesis; schemathesis()"
+"""A fifth of its time would be spent looking for garbage."""
+IMPORTED = (
+    "api.events.messages", "api.http.pagination", "prometheus_client.openmetrics.parser", "schemathesis.cli",
+    "schemathesis.cli.commands.run.executor",
+)  # fmt: skip
 NO_LIMIT = {"API_STREAMS": "48", "API_READS_PER_MINUTE": "1000000000", "API_COMMANDS_PER_MINUTE": "1000000"}
 
 
@@ -55,24 +63,42 @@ def guarded_server(serving: Serving, living_run: Path, tokens: Path) -> Iterator
         yield server
 
 
-def play(server: Server, folder: Path, *options: str, token: str = "") -> None:
-    """Let schemathesis ask; fails with its report when one check does, or when the server met a defect."""
-    config = folder / "fuzzing.toml"
+Play = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def play(is_forking: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    """Let schemathesis ask a server; fails with its report when one check does, or when the server met a defect."""
+    with starting_python(*IMPORTED, is_forking=is_forking) as start:
+        yield partial(play_with, start, tmp_path_factory.mktemp("hypothesis"))
+
+
+def play_with(
+    start_python: StartPython, storage: Path, server: Server, folder: Path, *options: str, token: str = ""
+) -> None:
+    config, report = folder / "fuzzing.toml", folder / "report.txt"
     config.write_text(CONFIG.read_text() + (f'[auth.openapi.token]\nbearer = "{token}"\n' if token else ""))
-    command = (Path(sys.executable).with_name("schemathesis"), "--no-color", "--config-file", config, "run")
-    location = f"{server.url}/openapi.json"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TOKEN_IS_NEEDED": str(int(token != ""))}
-    # In a folder of its own: hypothesis leaves files where it works.
-    played = subprocess.run([*command, location, *options], cwd=folder, env=environment, capture_output=True, text=True)
-    assert played.returncode == 0, played.stdout + played.stderr
+    command = [sys.executable, "-c", PROGRAM, "--no-color", f"--config-file={config}", "run"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(REPOSITORY),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(storage),  # what it finds out about Unicode takes seconds
+        "TOKEN_IS_NEEDED": str(int(token != "")),
+    }
+    with report.open("w") as output:
+        played = start_python(
+            [*command, f"{server.url}/openapi.json", *options],
+            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert played.wait() == 0, report.read_text()
     assert "Traceback" not in server.said()
 
 
-def test_all_that_the_contract_allows_is_answered_as_it_says(open_server: Server, tmp_path: Path) -> None:
+def test_all_that_the_contract_allows_is_answered_as_it_says(play: Play, open_server: Server, tmp_path: Path) -> None:
     play(open_server, tmp_path, "--max-examples", "20")
 
 
-def test_below_a_runs_name_the_same_holds(open_server: Server, tmp_path: Path) -> None:
+def test_below_a_runs_name_the_same_holds(play: Play, open_server: Server, tmp_path: Path) -> None:
     document = requests.get(f"{open_server.url}/openapi.json", timeout=20).json()
     left_out = [
         f"--exclude-path={path}"
@@ -85,7 +111,7 @@ def test_below_a_runs_name_the_same_holds(open_server: Server, tmp_path: Path) -
 
 
 def test_with_a_token_that_may_steer_the_same_holds_and_without_it_nothing_is_answered(
-    guarded_server: Server, tokens: Path, tmp_path: Path
+    play: Play, guarded_server: Server, tokens: Path, tmp_path: Path
 ) -> None:
     token = create_token(tokens, "fuzzing.control", TokenScope.CONTROL)
 
@@ -93,7 +119,7 @@ def test_with_a_token_that_may_steer_the_same_holds_and_without_it_nothing_is_an
 
 
 def test_with_a_token_that_may_read_whatever_steers_is_refused_as_the_contract_says(
-    guarded_server: Server, tokens: Path, tmp_path: Path
+    play: Play, guarded_server: Server, tokens: Path, tmp_path: Path
 ) -> None:
     token = create_token(tokens, "fuzzing.read", TokenScope.READ)
 
