@@ -1,4 +1,4 @@
-"""The run's checkpoints as the step boundary uses them: saved with what the run needs beside its parts, and found."""
+"""The run's checkpoints as the step boundary uses them: saved with what the run needs beside its components, and found."""
 
 import logging
 from collections.abc import Callable
@@ -81,10 +81,10 @@ class Checkpoints:
         return self._checkpointer.named(name)
 
     def restore(self, found: LoadedState) -> dict[str, Any]:
-        """Give a state back to all parts, in place; returns its `extra`. Raises `RuntimeError` when it does not fit."""
+        """Restore all components in place; returns the state's `extra`. Raises `RuntimeError` when it does not fit."""
         try:
             return self._checkpointer.restore(found)
-        except UserError as error:  # no refusal any more: the parts may hold a half of each state
+        except UserError as error:  # too late to refuse: the components may hold a half of each state
             raise RuntimeError(f"the rollback to {found.saved.folder.name} broke down") from error
 
     def archive_after(self, step: int, archive: Path) -> None:
