@@ -1,4 +1,4 @@
-"""The run's checkpoints as the step boundary uses them: saved with what the run needs beside its components, and found."""
+"""The checkpoints of a run at a step boundary: saved, found and restored by all ranks alike."""
 
 import logging
 from collections.abc import Callable

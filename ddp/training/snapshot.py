@@ -20,7 +20,7 @@ from service.run.record import Record, build_record
 
 
 class SnapshotBuilder:
-    """Keeps what was measured last, and composes it with the present values of the components. The same on every rank."""
+    """Keeps the last measurements and joins them with the components' current values; the same on every rank."""
 
     def __init__(
         self,
