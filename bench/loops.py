@@ -66,7 +66,7 @@ def components_at_work(world: World, config: RunConfig, workload: Synthetic) -> 
     start = Start(LoadedConfig(config, {}), resume=False, fresh=False)
     components = build_components(world, start, "bench", ShutdownRequest(), workload)
     with watchdog_running(components):
-        components.window.clock.restart()
+        components.window.timer.restart()
         yield components
     components.checkpointer.close()
     components.recorder.close(RunState.STOPPED)

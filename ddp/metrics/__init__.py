@@ -1,4 +1,4 @@
-"""What a step measures: the row of numbers of a step, the window between log points, times, stragglers.
+"""Measurements of steps: the row of values of a step, the window between log points, durations, stragglers.
 
 Never writes a file or the store.
 """

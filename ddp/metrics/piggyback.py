@@ -1,8 +1,8 @@
-"""How a step's values reach all ranks without a collective of their own: as a passenger of the gradients.
+"""Exchange of a step's values between ranks without a separate collective: they travel with the gradients.
 
-The passenger is a parameter of zeros beside the network. `carry(values)` adds 0 · values to the loss, so its gradient
-*is* `values`; DDP averages it over ranks together with all other gradients, and accumulation over micro-batches. After
-backward every rank holds the same means, to the last bit, and nothing waited for a device.
+The module adds a parameter of zeros beside the network. `attach(values)` adds 0 · values to the loss, so the gradient
+of the parameter is `values`; DDP averages it over ranks with all other gradients, and accumulation averages it over
+micro-batches. After backward every rank holds bit-identical means, and nothing has waited for a device.
 
 Legend: V = number of values.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class PiggybackModule(nn.Module):
-    """A network and a parameter (V,) that travels with its gradients. The passenger is never optimised nor saved."""
+    """A network and a parameter (V,) whose gradient carries values. The parameter is neither optimized nor saved."""
 
     def __init__(self, network: nn.Module, value_count: int, device: torch.device) -> None:
         super().__init__()
@@ -20,16 +20,16 @@ class PiggybackModule(nn.Module):
         self.piggyback = nn.Parameter(torch.zeros(value_count, device=device))
 
     def forward(self, lr: Tensor) -> Tensor:
-        """What the network makes of its input."""
+        """Return the network's output."""
         output: Tensor = self.network(lr)
         return output
 
     def attach(self, values: Tensor) -> Tensor:
-        """A scalar 0 to add to the loss; its backward puts `values` (V,), detached, into the passenger's gradient."""
+        """Return a 0 () to add to the loss; its backward adds `values` (V,), detached, to the parameter's gradient."""
         return (self.piggyback * values.detach()).sum()
 
     def reduced(self) -> Tensor:
-        """The means (V,) over micro-batches and ranks, once backward is done."""
+        """Return the means (V,) over micro-batches and ranks, after the last backward of a step."""
         gradient = self.piggyback.grad
         assert gradient is not None, "nothing was carried in this step"
         return gradient.clone()

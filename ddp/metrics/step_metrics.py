@@ -1,13 +1,13 @@
-"""What every step measured: the layout of a step's row of numbers, and its way from the device to the host.
+"""The values measured by every step: the layout of a step's row, and the transfer of rows from device to host.
 
-    reduced   total, one loss per term | detail of the output, of the target; averaged with the gradients
+    reduced   total, one loss per term | total variation of output and target; averaged with the gradients
     row       reduced | gradient norm before clipping | 1 where the step was skipped, else 0
 
-Only this module knows the places in a row; others call `pack_values`, `pack`, `losses`, `grad_norm` and `is_skipped`.
+Only this module knows the indices in a row; others call `pack_values`, `pack`, `losses`, `grad_norm` and `is_skipped`.
 
-Rows gather in a block on the device. Every ADAPT_EVERY steps the block is sent to the host, and the block sent the time
-before is read: its copy has had that many steps to arrive, so the host does not wait for the step it has just issued.
-All values are the same on every rank, so everything decided on them is decided alike.
+Rows are collected in a block on the device. Every ADAPT_EVERY steps the block is copied to the host asynchronously, and
+the previous block is read: its copy had ADAPT_EVERY steps to complete, so the host does not wait for the step that it
+has just issued. All values are the same on every rank, so every decision based on them is the same too.
 """
 
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ from torch import Tensor
 from service.loss_terms import TERM_COUNT
 
 LOSS_COUNT = 1 + TERM_COUNT
-"""The weighted total and the unweighted terms."""
+"""Number of losses: the weighted total and the unweighted terms."""
 REDUCED = LOSS_COUNT + 2
-"""Length of what travels with the gradients."""
+"""Number of values that are averaged with the gradients."""
 ROW = REDUCED + 2
 """Length of a step's row."""
 
 
 def pack_values(total: Tensor, terms: Tensor, variation: Tensor) -> Tensor:
-    """Join what a micro-batch measured: the weighted loss (), the terms (4,), the detail of output and target (2,)."""
+    """Join a micro-batch's values: weighted loss (), terms (4,), total variation of output and target (2,)."""
     return torch.cat([total.view(1), terms, variation])  # (REDUCED,)
 
 
@@ -54,7 +54,7 @@ def is_skipped(row: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """One step as the host sees it."""
+    """Values of one step on the host."""
 
     step: int
     total: float
@@ -65,7 +65,7 @@ class StepMetrics:
 
 
 class StepMetricsBuffer:
-    """The rows of the latest steps: `append` one after every step, `exchange` blocks every ADAPT_EVERY steps."""
+    """Buffer of step rows: `append` after every step, `exchange` every ADAPT_EVERY steps."""
 
     def __init__(self, device: torch.device, block_steps: int) -> None:
         self._device = device
@@ -80,13 +80,13 @@ class StepMetricsBuffer:
         """Append the row (ROW,) of step number `step`, on the device."""
         if self._filled == 0:
             self._first_step = step
-        if self._filled == len(self._block):  # resumed under a longer rhythm
+        if self._filled == len(self._block):  # resumed with a larger ADAPT_EVERY
             self._block = torch.cat([self._block, torch.zeros_like(self._block)])
         self._block[self._filled].copy_(row)
         self._filled += 1
 
     def exchange(self) -> list[StepMetrics]:
-        """Send this block on its way and read the one sent before, in step order."""
+        """Start the copy of this block to the host; return the steps of the previous block, in order."""
         rows = self._read_sent()
         self._sent_first_step = self._first_step
         self._sent = _on_host(self._block[: self._filled])
@@ -103,7 +103,7 @@ class StepMetricsBuffer:
         return [_unpack(self._sent_first_step + index, row) for index, row in enumerate(self._sent.tolist())]
 
     def state(self) -> dict[str, Any]:
-        """Everything not read yet, for a checkpoint."""
+        """Return everything that has not been read yet, for a checkpoint."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return {
@@ -114,7 +114,7 @@ class StepMetricsBuffer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint, also under another ADAPT_EVERY."""
+        """Restore the rows of a checkpoint, also with another ADAPT_EVERY."""
         rows: Tensor = state["rows"]
         if len(rows) > len(self._block):
             self._block = torch.zeros(len(rows), ROW, device=self._device)
@@ -126,7 +126,7 @@ class StepMetricsBuffer:
 
 
 def _on_host(block: Tensor) -> Tensor:
-    """A copy on the host; from a GPU into page-locked memory, without waiting."""
+    """Return a copy on the host; from a GPU asynchronously, into page-locked memory."""
     if block.device.type != "cuda":
         return block.clone()
     target = torch.empty(block.shape, dtype=block.dtype, pin_memory=True)
@@ -134,6 +134,6 @@ def _on_host(block: Tensor) -> Tensor:
 
 
 def _unpack(step: int, row: list[float]) -> StepMetrics:
-    total, *terms, detail, target_detail, norm, skipped = row
-    sharpness = detail / target_detail if target_detail else 1.0
+    total, *terms, variation, target_variation, norm, skipped = row
+    sharpness = variation / target_variation if target_variation else 1.0
     return StepMetrics(step, total, tuple(terms), sharpness, norm, skipped > 0)

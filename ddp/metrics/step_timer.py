@@ -1,6 +1,6 @@
-"""Durations of steps, measured where they happen: by the host's clock on a CPU, by events on a GPU's stream.
+"""Durations of steps, measured by the host's clock on a CPU and by events on a GPU's stream.
 
-Host time between two steps says nothing on a GPU, where the host runs ahead; events cost no synchronisation until read.
+On a GPU the host runs ahead, so host time does not measure steps; events need no synchronization until they are read.
 """
 
 import statistics
@@ -11,61 +11,61 @@ import torch
 
 
 class StepTimer(Protocol):
-    """Measures consecutive steps. `mark` begins anew after anything that is not a step."""
+    """Interface that measures consecutive steps. Call `restart` after anything that is not a step."""
 
     def restart(self) -> None:
-        """A step begins now, whatever came before."""
+        """Start a step now; discard the time since the last one."""
 
     def step_done(self) -> None:
-        """A step ends now, and the next begins."""
+        """End the step now, and start the next one."""
 
     def local_done(self) -> None:
-        """What this rank does alone in a step ends now; from here on it may wait for others."""
+        """End this rank's own part of the step; from now on it may wait for other ranks."""
 
     def durations(self) -> tuple[list[float], list[float]]:
-        """Seconds of every step since `clear`: in all, and until the split. Waits for the device."""
+        """Return the seconds of every step since `clear`: whole steps, and own parts. Waits for the device."""
 
     def clear(self) -> None:
-        """Forget the durations so far."""
+        """Discard the durations so far."""
 
 
 class HostTimer:
-    """Steps by the host's monotonic clock."""
+    """Timer that uses the host's monotonic clock."""
 
     def __init__(self) -> None:
-        self._since = self._split = time.perf_counter()
+        self._started_at = self._local_done_at = time.perf_counter()
         self._durations: list[float] = []
-        self._alone: list[float] = []
+        self._local_durations: list[float] = []
 
     def restart(self) -> None:
-        """A step begins now."""
-        self._since = time.perf_counter()
+        """Start a step now."""
+        self._started_at = time.perf_counter()
 
     def step_done(self) -> None:
-        """A step ends now, and the next begins."""
+        """End the step now, and start the next one."""
         now = time.perf_counter()
-        self._durations.append(now - self._since)
-        self._alone.append(self._split - self._since)
-        self._since = now
+        self._durations.append(now - self._started_at)
+        self._local_durations.append(self._local_done_at - self._started_at)
+        self._started_at = now
 
     def local_done(self) -> None:
-        """This rank's own part of the step ends now."""
-        self._split = time.perf_counter()
+        """End this rank's own part of the step."""
+        self._local_done_at = time.perf_counter()
 
     def durations(self) -> tuple[list[float], list[float]]:
-        """Seconds of every step since `clear`: in all, and until the split."""
-        return list(self._durations), list(self._alone)
+        """Return the seconds of every step since `clear`: whole steps, and own parts."""
+        return list(self._durations), list(self._local_durations)
 
     def clear(self) -> None:
-        """Forget the durations so far."""
-        self._durations, self._alone = [], []
+        """Discard the durations so far."""
+        self._durations, self._local_durations = [], []
 
 
 class DeviceTimer:
-    """Steps by events on the current CUDA stream."""
+    """Timer that uses events on the current CUDA stream."""
 
     def __init__(self) -> None:
-        self._since = self._split = self._now()
+        self._started_at = self._local_done_at = self._now()
         self._steps: list[tuple[torch.cuda.Event, torch.cuda.Event, torch.cuda.Event]] = []
 
     def _now(self) -> torch.cuda.Event:
@@ -74,36 +74,36 @@ class DeviceTimer:
         return event
 
     def restart(self) -> None:
-        """A step begins now."""
-        self._since = self._now()
+        """Start a step now."""
+        self._started_at = self._now()
 
     def step_done(self) -> None:
-        """A step ends now, and the next begins."""
+        """End the step now, and start the next one."""
         now = self._now()
-        self._steps.append((self._since, self._split, now))
-        self._since = now
+        self._steps.append((self._started_at, self._local_done_at, now))
+        self._started_at = now
 
     def local_done(self) -> None:
-        """This rank's own part of the step ends now."""
-        self._split = self._now()
+        """End this rank's own part of the step."""
+        self._local_done_at = self._now()
 
     def durations(self) -> tuple[list[float], list[float]]:
-        """Seconds of every step since `clear`: in all, and until the split; after waiting for the device."""
+        """Return the seconds of every step since `clear`: whole steps, and own parts. Waits for the device."""
         if self._steps:
             self._steps[-1][2].synchronize()
         whole = [begin.elapsed_time(end) / 1000 for begin, _, end in self._steps]
-        return whole, [begin.elapsed_time(split) / 1000 for begin, split, _ in self._steps]
+        return whole, [begin.elapsed_time(local_end) / 1000 for begin, local_end, _ in self._steps]
 
     def clear(self) -> None:
-        """Forget the durations so far."""
+        """Discard the durations so far."""
         self._steps = []
 
 
 def make_timer(device: torch.device) -> StepTimer:
-    """The clock that tells the truth on this device."""
+    """Return the timer for this device."""
     return DeviceTimer() if device.type == "cuda" else HostTimer()
 
 
 def median(durations: list[float]) -> float:
-    """The median in seconds; NaN of nothing."""
+    """Return the median of durations; NaN if there are none."""
     return statistics.median(durations) if durations else float("nan")

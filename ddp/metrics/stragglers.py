@@ -1,22 +1,22 @@
-"""Which rank is called slow: the one that several windows in a row found slower than the others."""
+"""Straggler detection: a rank counts as slow once several windows in a row found it slower than the others."""
 
 WINDOWS_IN_A_ROW = 3
-"""One window may be a hiccup of the machine."""
+"""Number of windows that must agree, since a single one may be slow by chance."""
 
 
 class StragglerDetector:
-    """Remembers the rank that was named, or None."""
+    """Detector of a slow rank; `slow_rank` is the rank reported last, or None."""
 
     def __init__(self) -> None:
-        self.named: int | None = None
-        self._found: int | None = None
-        self._times = 0
+        self.slow_rank: int | None = None
+        self._candidate: int | None = None
+        self._windows = 0
 
     def update(self, slow: int | None) -> bool:
-        """Take in what one window found; whether another rank than before is named now, or none any more."""
-        self._times = self._times + 1 if slow == self._found else 1
-        self._found = slow
-        if self._times < WINDOWS_IN_A_ROW or slow == self.named:
+        """Add the slow rank of one window, or None; return whether `slow_rank` changed."""
+        self._windows = self._windows + 1 if slow == self._candidate else 1
+        self._candidate = slow
+        if self._windows < WINDOWS_IN_A_ROW or slow == self.slow_rank:
             return False
-        self.named = slow
+        self.slow_rank = slow
         return True

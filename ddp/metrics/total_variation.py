@@ -1,15 +1,16 @@
-"""How much fine detail pictures hold, so that output and target can be compared: the controller's sense of blur."""
+"""Total variation of images, by which the controller compares the sharpness of output and target."""
 
 import torch
 from torch import Tensor
 
 
 def total_variation(output: Tensor, target: Tensor) -> Tensor:
-    """Mean |difference| of neighbouring pixels of each, (B, 3, H, W): (2,), the mean of along x and along y.
+    """Return the mean |difference| of neighbouring pixels of output and target, both (B, 3, H, W), as (2,).
 
-    Both at once, because small pictures cost by the number of operations.
+    Differences along x and along y have equal weight. Both inputs are processed at once, because the number of
+    operations dominates the cost for small images.
     """
-    pictures = torch.stack([output, target])  # (2, B, 3, H, W)
-    along_x = (pictures[..., 1:] - pictures[..., :-1]).abs().flatten(1).mean(1)
-    along_y = (pictures[..., 1:, :] - pictures[..., :-1, :]).abs().flatten(1).mean(1)
+    images = torch.stack([output, target])  # (2, B, 3, H, W)
+    along_x = (images[..., 1:] - images[..., :-1]).abs().flatten(1).mean(1)
+    along_y = (images[..., 1:, :] - images[..., :-1, :]).abs().flatten(1).mean(1)
     return 0.5 * (along_x + along_y)

@@ -1,10 +1,10 @@
 """The window between two log points: sums on the device, and one row per rank, exchanged by one all_reduce.
 
-    sums   total, one loss per term | steps that were not skipped     the same on every rank already
-    packed = [ one row per rank ]                a rank fills only its own row, so that the sum is also the gathering
+    sums   total, one loss per term | steps that were not skipped     already the same on every rank
+    packed = [ one row per rank ]                each rank fills only its own row, so the sum gathers all rows
 
-`summarise` may be called at any step and changes nothing: only a log point begins a new window, so that watching leaves
-what is recorded later alone.
+`summarise` may be called at any step and changes nothing. Only a log point starts a new window, so that extra
+measurements do not change later records.
 """
 
 import resource
@@ -24,23 +24,23 @@ from ddp.metrics.step_timer import StepTimer, make_timer, median
 from ddp.workload import Batch
 from service.loss_terms import TERM_COUNT
 
-ROW = (
+RANK_ROW = (
     "step_seconds", "own_seconds", "active_seconds", "wait_seconds", "steps", "memory_gib", "peak_gib", "skipped",
 )  # fmt: skip
 
 GIB = 2**30
 SLOW_FACTOR = 1.5
-"""A rank is called slow when its own part of a step takes this much longer than the median rank's, …"""
+"""A rank is slow if its own part of a step takes more than this multiple of the median rank's, …"""
 SLOW_STEPS = 5
-"""… in a window of at least so many steps."""
+"""… in a window of at least this many steps."""
 
 
 @dataclass(frozen=True)
-class RankRow:
-    """One rank's part in a window. Seconds, GiB; `memory_gib` is the process's peak on CPU, the device's on a GPU.
+class RankTiming:
+    """Times (s) and memory (GiB) of one rank in a window.
 
-    `own_seconds` is the median time per step in which the rank waits for no other: data, forward, and the backward of
-    all micro-batches but the last.
+    `memory_gib` is the peak of the process on CPU, of the device on a GPU. `own_seconds` is the median time per step in
+    which the rank waits for no other: data, forward, and the backward of all micro-batches but the last.
     """
 
     step_seconds: float
@@ -54,42 +54,42 @@ class RankRow:
 
     @property
     def wait_seconds_per_step(self) -> float:
-        """Seconds of data wait per step."""
+        """Data wait per step (s)."""
         return self.wait_seconds / self.steps if self.steps else float("nan")
 
 
 @dataclass(frozen=True)
 class WindowMetrics:
-    """A window, the same on every rank. `terms` are unweighted means."""
+    """Metrics of a window, the same on every rank. `terms` are means of the unweighted loss terms."""
 
     total_loss: float = float("nan")
     terms: tuple[float, ...] = (float("nan"),) * TERM_COUNT
-    ranks: tuple[RankRow, ...] = field(default=())
+    ranks: tuple[RankTiming, ...] = field(default=())
 
     @property
     def step_seconds(self) -> float:
-        """Seconds per step: the slowest rank's median."""
+        """Median duration of a step (s) on the slowest rank."""
         return max((row.step_seconds for row in self.ranks), default=float("nan"))
 
     @property
     def data_wait_ratio(self) -> float:
-        """Share of time spent waiting for data, over all ranks."""
+        """Share of the time spent waiting for data, over all ranks."""
         active = sum(row.active_seconds for row in self.ranks)
         return min(1.0, sum(row.wait_seconds for row in self.ranks) / active) if active > 0 else float("nan")
 
     @property
     def peak_gib(self) -> float:
-        """GiB of GPU memory: the highest peak of any rank since the last reset; 0 on CPU."""
+        """Highest peak of GPU memory (GiB) of any rank since the last reset; 0 on CPU."""
         return max((row.peak_gib for row in self.ranks), default=0.0)
 
     @property
     def skipped(self) -> int:
-        """Unreadable files met by all ranks."""
+        """Number of unreadable files that all ranks skipped."""
         return round(sum(row.skipped for row in self.ranks))
 
     @property
     def slow_rank(self) -> int | None:
-        """The rank on which the others wait, if one is clearly slower than the median rank; its data count too."""
+        """Rank that the others wait for, if one is clearly slower than the median rank; loading data counts."""
         own = [row.own_seconds for row in self.ranks]
         slowest = max(own, default=float("nan"))
         typical = statistics.median_low(own) if own else float("nan")
@@ -97,13 +97,13 @@ class WindowMetrics:
         return own.index(slowest) if has_enough and slowest > SLOW_FACTOR * typical else None
 
     def samples_per_second(self, samples_per_rank_step: int) -> float:
-        """Samples of all ranks per second of the slowest rank."""
+        """Return the samples of all ranks per second of the slowest rank."""
         active = max((row.active_seconds for row in self.ranks), default=0.0)
         return sum(row.steps for row in self.ranks) * samples_per_rank_step / active if active > 0 else float("nan")
 
 
 class MetricsWindow:
-    """Accumulates one rank's part of the window. Between log points nothing here waits for the device."""
+    """Accumulator of one rank's part of the window. Waits for the device only at log points."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -113,57 +113,57 @@ class MetricsWindow:
         self._steps = 0
         self._wait_seconds = 0.0
         self._skipped: list[str] = []
-        self.clock: StepTimer = make_timer(world.device)
+        self.timer: StepTimer = make_timer(world.device)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no step fell into the window yet; the same on every rank."""
+        """Whether the window contains no step; the same on every rank."""
         return self._steps == 0
 
     def add(self, row: Tensor) -> None:
-        """Add a step's row (ROW,), on the device; a skipped step counts in no mean."""
+        """Add a step's row (ROW,), on the device; a skipped step does not enter the means."""
         values = torch.cat([losses(row), self._one])
         self._sums += torch.where(is_skipped(row), self._nothing, values)
         self._steps += 1
 
-    def timed(self, batches: Iterator[Batch]) -> Batch:
-        """The next micro-batch; notes the wait for it, and the files that it had to skip."""
-        asked_at = time.perf_counter()
+    def next_batch(self, batches: Iterator[Batch]) -> Batch:
+        """Return the next micro-batch; count the wait for it, and the files that were skipped."""
+        started_at = time.perf_counter()
         batch = next(batches)
-        self._wait_seconds += time.perf_counter() - asked_at
+        self._wait_seconds += time.perf_counter() - started_at
         self._skipped.extend(batch.skipped)
         return batch
 
     def summarise(self) -> WindowMetrics:
-        """The window so far, the same on every rank. One collective; waits for the device."""
-        packed = torch.zeros(self._world.size, len(ROW), dtype=torch.float64)
+        """Return the metrics of the window so far, the same on every rank. One collective; waits for the device."""
+        packed = torch.zeros(self._world.size, len(RANK_ROW), dtype=torch.float64)
         packed[self._world.rank] = torch.tensor(self._row(), dtype=torch.float64)
         rows = self._world.sum(packed).tolist()
         *sums, steps = self._sums.tolist()
         means = [value / steps if steps else float("nan") for value in sums]
-        return WindowMetrics(means[0], tuple(means[1:]), tuple(RankRow(*row) for row in rows))
+        return WindowMetrics(means[0], tuple(means[1:]), tuple(RankTiming(*row) for row in rows))
 
     def restart(self) -> list[str]:
-        """Begin a new window; returns the files that this rank skipped in the old one."""
+        """Start a new window; return the files that this rank skipped in the old one."""
         skipped, self._skipped = self._skipped, []
         self._sums.zero_()
         self._steps, self._wait_seconds = 0, 0.0
-        self.clock.clear()
+        self.timer.clear()
         return skipped
 
     @contextmanager
     def excluded(self) -> Iterator[None]:
-        """Count the time within the block for no step: the next step begins when the block ends."""
+        """Exclude the time within the block from step durations: the next step starts when the block ends."""
         yield
-        self.clock.restart()
+        self.timer.restart()
 
     def reset_memory_peak(self) -> None:
-        """Forget the peak of GPU memory: done after every record."""
+        """Reset the peak of GPU memory; called after every record."""
         if self._world.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._world.device)
 
     def _row(self) -> tuple[float, ...]:
-        durations, own = self.clock.durations()
+        durations, own = self.timer.durations()
         memory_gib, peak_gib = memory_use(self._world.device)
         return (
             median(durations),
@@ -177,18 +177,18 @@ class MetricsWindow:
         )
 
     def state(self) -> dict[str, Any]:
-        """The sums of a window that a checkpoint falls into; times belong to one start and are not kept."""
+        """Return the sums of the open window for a checkpoint; durations belong to one start and are not saved."""
         return {"sums": self._sums, "steps": self._steps}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on within a window."""
+        """Restore the sums of an open window."""
         self.restart()
         self._sums.copy_(state["sums"])
         self._steps = state["steps"]
 
 
 def memory_use(device: torch.device) -> tuple[float, float]:
-    """(GiB to show for this rank, GiB of GPU memory at its peak since the last reset; 0 on CPU)."""
+    """Return (GiB to report for this rank, peak GiB of GPU memory since the last reset; 0 on CPU)."""
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / GIB
         return peak, peak

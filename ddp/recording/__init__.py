@@ -1,4 +1,4 @@
-"""What rank 0 writes: records, series, heartbeat, registration, logs, experiment trackers.
+"""Rank 0's writers: records, series, heartbeat, registration, logs, experiment trackers.
 
-Never on the training thread, and never a collective.
+Never writes on the training thread, and never runs a collective.
 """

@@ -1,4 +1,4 @@
-"""The heartbeat of a run: once a second its row in the store gets step, times and statistics, all in one write."""
+"""The heartbeat of a run: writes step, times and trainer statistics to the run's row in the store once a second."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ HEARTBEAT_SECONDS = 1.0
 
 
 class Heartbeat:
-    """Marked by the training thread, written by the recorder's."""
+    """Heartbeat of one run. The training thread marks progress, the recorder's thread writes."""
 
     def __init__(self, store: Store, run_id: str, stats: Callable[[], TrainerStats]) -> None:
         self._store = store
@@ -20,15 +20,15 @@ class Heartbeat:
         self._sent_at = float("-inf")
 
     def mark_progress(self) -> None:
-        """Something moved."""
+        """Store the current time as the time of the last progress."""
         self._progress_at = time.time()
 
     def force(self) -> None:
-        """Send the next heartbeat immediately."""
+        """Make the next heartbeat due immediately."""
         self._sent_at = float("-inf")
 
     def send_if_due(self, now: float, step: int) -> None:
-        """Write, if it is due at the monotonic time `now`. Raises `StoreUnavailableError`."""
+        """Write the heartbeat if it is due at the monotonic time `now` (s). Raises `StoreUnavailableError`."""
         if now < self._sent_at + HEARTBEAT_SECONDS:
             return
         values = {"progress_at": self._progress_at, "step": step, "facts": self._stats()}

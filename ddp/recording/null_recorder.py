@@ -1,4 +1,4 @@
-"""The recorder of every rank but rank 0: it takes the same calls and writes nothing."""
+"""No-op recorder for ranks other than 0."""
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,51 +9,51 @@ if TYPE_CHECKING:
 
 
 class NullRecorder:
-    """No-op recorder, so that the training loop is the same on all ranks."""
+    """Recorder with the interface of rank 0's that writes nothing; it keeps the training loop equal on all ranks."""
 
     def close(self, state: RunState, reason: str | None = None) -> None:
-        """Nothing to write."""
+        """Do nothing: there is nothing to write."""
 
     def close_for_restart(self) -> None:
-        """Nothing to write."""
+        """Do nothing: there is nothing to write."""
 
     def mark_progress(self) -> None:
-        """Nobody reads this rank's progress."""
+        """Do nothing: only rank 0 reports progress."""
 
     def mark_step(self, step: int) -> None:
-        """Nobody reads this rank's steps."""
+        """Do nothing: only rank 0 reports steps."""
 
     def publish_snapshot(self, snapshot: Any) -> None:
-        """Rank 0 publishes."""
+        """Do nothing: rank 0 publishes."""
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
-        """Rank 0 publishes."""
+        """Do nothing: rank 0 publishes."""
 
     def log_point(self, *_: Any) -> None:
-        """Rank 0 writes the series."""
+        """Do nothing: rank 0 writes the series."""
 
     def record(self, *_: Any) -> None:
-        """Rank 0 writes the records."""
+        """Do nothing: rank 0 writes the records."""
 
     def unsaved_records(self) -> list[Any]:
-        """Rank 0 has them."""
+        """Return an empty list: rank 0 holds the unsaved records."""
         return []
 
     def adopt_records(self, records: Any) -> None:
-        """Rank 0 saves them."""
+        """Do nothing: rank 0 saves them."""
 
-    def show_settings(self, live: Any) -> None:
-        """Rank 0 publishes."""
+    def publish_settings(self, live: Any) -> None:
+        """Do nothing: rank 0 publishes."""
 
     def branch_off(self, step: int, last_recorded_step: int, archive: Any) -> None:
-        """Rank 0 archives."""
+        """Do nothing: rank 0 archives."""
 
     def finish(self, *_: Any, **__: Any) -> None:
-        """Rank 0 answers for all."""
+        """Do nothing: rank 0 finishes commands."""
 
     def event(self, kind: str, details: Any) -> None:
-        """Rank 0 writes the history."""
+        """Do nothing: rank 0 writes the event log."""
 
 
 RunRecorder: TypeAlias = "Recorder | NullRecorder"
-"""The recorder of any rank. A name in quotes, since ranks other than 0 never import what rank 0's recorder needs."""
+"""Recorder of any rank. A forward reference, since ranks other than 0 never import rank 0's recorder."""

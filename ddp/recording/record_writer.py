@@ -1,6 +1,6 @@
-"""Writes records as files: in order, whole, tried again until it works. Used by the recorder's thread.
+"""Writes records as files: in order, atomically, with retries. Used by the recorder's thread.
 
-A record that cannot be written is kept, said once, and never skipped: those behind it wait, so that files appear in the
+A record that cannot be written is kept, logged once, and never skipped: later records wait, so that files appear in the
 order of their steps.
 """
 
@@ -31,29 +31,29 @@ Waiting = Sequence[tuple[Command, Mapping[str, Any]]]
 
 @dataclass
 class UnsavedRecord:
-    """A record on its way to its file, with the commands that wait for it and what to answer them."""
+    """A record that is not on disk yet, with the commands that wait for it and their results."""
 
     record: Record
     previews: Sequence[Preview] = ()
     waiting: Waiting = ()
     has_failed: bool = False
     folder: Path | None = None
-    """Where it belongs, if no longer into the run directory."""
+    """Target folder, if it is not the run directory."""
 
     @property
     def step(self) -> int:
-        """The record's step."""
+        """Step of the record."""
         step: int = self.record["step_current"]
         return step
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """Name of the record's file."""
         return record_name(self.step)
 
 
 class RecordWriter:
-    """The queue of records. `add` and `unsaved` may be called from any thread, `write_waiting` from one."""
+    """Queue of records. `add` and `unsaved` are thread-safe; a single thread calls `write_waiting`."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class RecordWriter:
         on_saved: Callable[[UnsavedRecord, str], None],
         on_failed: Callable[[UnsavedRecord, OSError], None],
     ) -> None:
-        """`on_saved` gets the sha256; `on_failed` is called at every failure, and may take the waiting commands off."""
+        """`on_saved` receives the file's SHA-256; `on_failed` is called at every failure, and may clear `waiting`."""
         self._directory = directory
         self._on_saved = on_saved
         self._on_failed = on_failed
@@ -70,17 +70,17 @@ class RecordWriter:
         self._retry_at = 0.0
 
     def add(self, unsaved: UnsavedRecord) -> None:
-        """Queue a record."""
+        """Append a record to the queue."""
         with self._lock:
             self._records.append(unsaved)
 
     def unsaved(self) -> list[UnsavedRecord]:
-        """What is not on disk yet, oldest first."""
+        """Return the records that are not on disk yet, oldest first."""
         with self._lock:
             return list(self._records)
 
     def write_waiting(self, now: float) -> None:
-        """Write what waits, unless a failure is less than RETRY_SECONDS of the monotonic clock ago."""
+        """Write all queued records, unless a write failed within RETRY_SECONDS before the monotonic time `now`."""
         while now >= self._retry_at and (waiting := self.unsaved()):
             unsaved = waiting[0]
             try:
@@ -97,13 +97,13 @@ class RecordWriter:
             self._on_saved(unsaved, sha256)
 
     def redirect_after(self, step: int, folder: Path) -> None:
-        """Let what waits for a later step be written into `folder`: it belongs to a branch that was left."""
+        """Write queued records of steps after `step` into `folder`: they belong to an abandoned branch."""
         for unsaved in self.unsaved():
             if unsaved.step > step:
                 unsaved.folder = folder
 
     def retry_now(self) -> None:
-        """Try again at the next call, whatever failed before."""
+        """Cancel the delay after a failure: the next `write_waiting` writes."""
         self._retry_at = 0.0
 
     def _write(self, unsaved: UnsavedRecord) -> str:
@@ -120,16 +120,16 @@ class RecordWriter:
 
 
 def write_previews(folder: Path, step: int, previews: Sequence[tuple[str, Tensor]]) -> None:
-    """Write each picture, (3, H, W) uint8, whole. Raises `OSError`."""
+    """Write each image, (3, H, W) uint8, atomically as WebP. Raises `OSError`."""
     if not previews:
         return
     target = folder / f"step_{step}"
     target.mkdir(parents=True, exist_ok=True)
-    for name, picture in previews:
-        write_atomically(target / f"{Path(name).stem}.webp", _encode(picture))
+    for name, image in previews:
+        write_atomically(target / f"{Path(name).stem}.webp", _encode(image))
 
 
-def _encode(picture: Tensor) -> bytes:
+def _encode(image: Tensor) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "WEBP", quality=90)
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "WEBP", quality=90)
     return buffer.getvalue()

@@ -1,10 +1,10 @@
-"""Rank 0's recorder thread: every 20 ms each duty gets its turn, in a fixed order.
+"""Rank 0's recorder thread: runs its tasks every 20 ms in a fixed order.
 
-    records     into files, whether or not the store can be reached
-    store       what waits for it, the latest snapshot, the heartbeat
-    commands    looked for, until the thread is closed
+    records     written to files, whether or not the store is reachable
+    store       queued writes, the latest snapshot, the heartbeat
+    commands    polled, until the thread is closed
 
-While the store cannot be reached, only records are written; the store is tried again every RETRY_SECONDS.
+While the store is unreachable, only records are written; the store is retried every RETRY_SECONDS.
 """
 
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class RecorderThread:
-    """Calls the duties of the recorder thread in turn, and spares the store while it cannot be reached."""
+    """Runs the recorder's tasks in order, and retries the store only every RETRY_SECONDS while it is unreachable."""
 
     def __init__(
         self,
@@ -32,9 +32,10 @@ class RecorderThread:
         dropped: Callable[[], int],
         at_end: Callable[[], None],
     ) -> None:
-        """`write_records` and `write_store` get the monotonic time. The latter and `poll_commands` need the store.
+        """`write_records` and `write_store` receive the monotonic time (s).
 
-        `dropped` counts the log points that an outage has cost; `at_end` is the thread's last act.
+        `write_store` and `poll_commands` may raise `StoreUnavailableError`. `dropped()` returns the number of log
+        points that were dropped; `at_end` is called last on the thread.
         """
         self.store_outages = 0
         self._write_records = write_records
@@ -45,7 +46,7 @@ class RecorderThread:
         self._retry_at = 0.0
         self._thread = BackgroundThread(
             "recorder",
-            self._turn,
+            self._run_tasks,
             interval_seconds=POLL_SECONDS,
             boundary=ErrorBoundary(logger),
             error_message="The recorder met an unexpected error; it goes on.",
@@ -53,19 +54,19 @@ class RecorderThread:
         )
 
     def start(self) -> None:
-        """Begin; to be called once."""
+        """Start the thread. Call it once."""
         self._thread.start()
 
     def close(self) -> None:
-        """Look for no more commands, do the last act, and end."""
+        """Stop polling commands, call `at_end`, and end the thread."""
         self._thread.close()
 
     def retry_now(self) -> None:
-        """Make a turn at once, whatever failed before; only for the thread itself."""
+        """Run the tasks now, without the delay after a failure. Call it on the thread only."""
         self._retry_at = 0.0
-        self._turn()
+        self._run_tasks()
 
-    def _turn(self) -> None:
+    def _run_tasks(self) -> None:
         now = time.monotonic()
         self._write_records(now)
         if now < self._retry_at:

@@ -1,4 +1,4 @@
-"""Opens a run in its store at the start of a training."""
+"""Registers a run in its store at the start of a training."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunRegistration:
-    """A run to be opened: it goes on at `step`, and began to do so at the Unix time `time`."""
+    """A start of a run: it continues at `step`, and started at the Unix time `time` (s)."""
 
     run_id: str
     settings: Mapping[str, Any]
@@ -26,7 +26,7 @@ class RunRegistration:
     time: float = field(default_factory=time.time)
 
     def in_store(self, store: Store) -> TrainerStats:
-        """Open the run; returns the statistics of its last trainer. Raises `StoreUnavailableError`."""
+        """Register the run; return the statistics of its previous start. Raises `StoreUnavailableError`."""
         with store.transaction_scope():
             previous = previous_stats(store, self.run_id)
             store.open_run(self.run_id, self.settings, self.time)
@@ -35,26 +35,26 @@ class RunRegistration:
 
 
 def register_run(config: RunConfig, registration: RunRegistration) -> tuple[Store, TrainerStats | None]:
-    """Return the store, and the statistics of the run's last trainer; None while a server does not know this start.
+    """Open the store and register the run; return the store and the statistics of the previous start.
 
-    A server that is away or busy keeps no training from its work. Raises `UserError` when the store is there and
-    unusable.
+    The statistics are None if the server is unreachable or busy: the run is registered later, and training starts.
+    Raises `UserError` if the store is reachable, but unusable.
     """
     try:
         store = open_store(config, create=True, keep_open=True)
-        return store, _opened(store, registration)
+        return store, _register(store, registration)
     except StoreUnavailableError as error:
         raise _unusable(config, error) from None
 
 
-def _opened(store: Store, registration: RunRegistration) -> TrainerStats | None:
+def _register(store: Store, registration: RunRegistration) -> TrainerStats | None:
     try:
         return registration.in_store(store)
     except StoreUnavailableError as error:
         if error.is_transient or not store.is_permanent_failure():
             logger.warning("The store cannot be reached (%s); training starts, unseen until it is back.", error)
             return None
-    return registration.in_store(store)  # it may just have come back
+    return registration.in_store(store)  # it may have become reachable meanwhile
 
 
 def _unusable(config: RunConfig, error: StoreUnavailableError) -> UserError:

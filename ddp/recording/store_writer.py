@@ -1,4 +1,4 @@
-"""What waits to be written to the store: filled by any thread, written by the recorder's, many things at a time."""
+"""Queue of writes to the store: any thread appends, the recorder's thread writes them in batches."""
 
 import logging
 import uuid
@@ -10,8 +10,8 @@ from ddp.watchdog.rank_status import RankStatus
 from service.store.queries.ranks import RankRow
 from service.store.store import Store, StoreUnavailableError
 
-LOG_POINTS_KEPT = 10_000
-WRITINGS_TOGETHER = 100
+MAX_LOG_POINTS = 10_000
+MAX_BATCH_SIZE = 100
 
 logger = logging.getLogger(__name__)
 
@@ -24,90 +24,90 @@ class _PendingWrite:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Writings of one transaction; by the mark the store knows it again."""
+    """Writes of one transaction; the marker shows whether the store has committed it."""
 
-    writings: Sequence[_PendingWrite]
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    writes: Sequence[_PendingWrite]
+    marker: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 class _NotStorableError(Exception):
-    def __init__(self, writing: _PendingWrite) -> None:
-        self.writing = writing
+    def __init__(self, write: _PendingWrite) -> None:
+        self.write = write
 
 
 class StoreWriter:
-    """Writings in their order, each written once. Only log points are ever dropped, beyond a bound: see `dropped`.
+    """Ordered queue that applies each write exactly once. Only log points are dropped, beyond MAX_LOG_POINTS.
 
-    Log points come from one thread, and one thread writes. No lock: right after a step's computing, taking one costs
-    the training thread more than all the rest of a hand-over, and appending to a deque is one act of the interpreter.
+    `dropped` counts them. One thread adds log points, and one thread writes. No lock: right after a step, acquiring one
+    costs the training thread more than everything else in `add`, and appending to a deque is atomic.
     """
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.dropped = 0
         self._store = store
         self._run_id = run_id
-        self._writings: deque[_PendingWrite] = deque()
-        self._log_points_in = 0
-        self._log_points_out = 0
+        self._writes: deque[_PendingWrite] = deque()
+        self._log_points_added = 0
+        self._log_points_removed = 0
         self._unconfirmed: _Batch | None = None
 
     def __len__(self) -> int:
-        return len(self._writings)
+        return len(self._writes)
 
     def add(self, apply: Callable[[Store], object], *, is_log_point: bool = False) -> None:
-        """Queue one thing to do with the store."""
+        """Append one write to the queue."""
         if is_log_point:
-            if self._log_points_in - self._log_points_out >= LOG_POINTS_KEPT:
+            if self._log_points_added - self._log_points_removed >= MAX_LOG_POINTS:
                 self.dropped += 1
                 return
-            self._log_points_in += 1
-        self._writings.append(_PendingWrite(apply, is_log_point))
+            self._log_points_added += 1
+        self._writes.append(_PendingWrite(apply, is_log_point))
 
     def write(self) -> None:
-        """Write what waits, many things in one transaction: each costs a wait for the disk.
+        """Apply all queued writes, in batches of one transaction each, because every commit waits for the disk.
 
-        Raises `StoreUnavailableError`; what was not written stays.
+        Raises `StoreUnavailableError`; unwritten entries stay queued.
         """
-        while self._writings:
+        while self._writes:
             try:
                 self._write_first()
             except _NotStorableError as error:
                 logger.exception("One writing to the store is not storable and was dropped.", exc_info=error.__cause__)
                 self._unconfirmed = None
-                self._take_out([error.writing])
+                self._remove([error.write])
 
     def _write_first(self) -> None:
-        """Write the first so many, or what may have been written before the connection to the store was lost."""
+        """Write the next batch, or first the one that may have been committed before the connection was lost."""
         batch = self._unconfirmed or _Batch(self._first())
         with self._store.transaction_scope():
-            if batch is not self._unconfirmed or not self._store.runs.has_write_marker(self._run_id, batch.mark):
+            if batch is not self._unconfirmed or not self._store.runs.has_write_marker(self._run_id, batch.marker):
                 self._unconfirmed = batch
                 self._apply(batch)
         self._unconfirmed = None
-        self._take_out(batch.writings)
+        self._remove(batch.writes)
 
     def _apply(self, batch: _Batch) -> None:
-        for writing in batch.writings:
+        for write in batch.writes:
             try:
-                writing.apply(self._store)
+                write.apply(self._store)
             except StoreUnavailableError:
                 raise
-            except Exception as error:  # a defect in one must not keep back all others for ever
-                raise _NotStorableError(writing) from error
-        self._store.runs.set_write_marker(self._run_id, batch.mark)
+            except Exception as error:  # one defective write must not block all others
+                raise _NotStorableError(write) from error
+        self._store.runs.set_write_marker(self._run_id, batch.marker)
 
     def _first(self) -> list[_PendingWrite]:
-        """By their places: others may append meanwhile, which an iterator would not bear."""
-        return [self._writings[place] for place in range(min(len(self._writings), WRITINGS_TOGETHER))]
+        """Return the first writes; by index, since an iterator fails if another thread appends meanwhile."""
+        return [self._writes[index] for index in range(min(len(self._writes), MAX_BATCH_SIZE))]
 
-    def _take_out(self, writings: Sequence[_PendingWrite]) -> None:
-        for writing in writings:
-            self._writings.remove(writing)  # among the first
-            self._log_points_out += writing.is_log_point
+    def _remove(self, writes: Sequence[_PendingWrite]) -> None:
+        for write in writes:
+            self._writes.remove(write)  # cheap: it is near the start
+            self._log_points_removed += write.is_log_point
 
 
 def rank_row(status: RankStatus, now: float) -> RankRow:
-    """The store's row of a rank at the Unix time `now`."""
+    """Convert a rank's status at the Unix time `now` (s) to its row in the store."""
     return RankRow(
         rank=status.rank,
         time=now - status.silent_seconds,

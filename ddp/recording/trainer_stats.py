@@ -1,4 +1,4 @@
-"""Statistics of a trainer's components beside the snapshot, gathered for the recorder's heartbeat."""
+"""Trainer statistics outside the snapshot, collected for the recorder's heartbeat."""
 
 import shutil
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from service.store.store import Store
 
 
 class TrainerStatsSource:
-    """Gathers the statistics; `current` is called on the recorder's thread."""
+    """Statistics of a trainer; the recorder's thread calls `current`."""
 
     def __init__(
         self,
@@ -20,21 +20,21 @@ class TrainerStatsSource:
         has_perceptual: bool,
         checkpoint_stats: Callable[[], TrainerStats],
     ) -> None:
-        """`previous` are the statistics reported last before this start: the last checkpoint is still the last one."""
+        """`previous`: statistics last reported before this start; they include its last checkpoint."""
         self._directory = directory
         self._kept: TrainerStats = {**previous, "has_perceptual": has_perceptual}
         self._checkpoint_stats = checkpoint_stats
 
     def current(self) -> TrainerStats:
-        """Return all of them; those of the disk are left out where it cannot be asked."""
+        """Return all statistics."""
         stats: TrainerStats = {**self._kept, **self._checkpoint_stats()}
-        with suppress(OSError):  # then the disk is what it was
+        with suppress(OSError):  # then the last values stay
             usage = shutil.disk_usage(self._directory.root)
             stats["disk_bytes"], stats["disk_free_bytes"] = usage.total, usage.free
         return stats
 
 
 def previous_stats(store: Store, run_id: str) -> TrainerStats:
-    """Return the statistics that the run's last trainer reported. Raises `StoreUnavailableError`."""
+    """Return the statistics that the run's previous trainer reported last. Raises `StoreUnavailableError`."""
     run = store.runs.get(run_id)
     return cast(TrainerStats, dict(run.facts or {})) if run is not None else {}

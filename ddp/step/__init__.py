@@ -1,4 +1,4 @@
-"""One optimizer step: batches, forward and backward, clip, AdamW, EMA, steps that are not finite.
+"""One optimizer step: batches, forward and backward pass, clipping, AdamW, EMA, steps that are not finite.
 
-Never commands and never records.
+Never handles commands and never writes records.
 """

@@ -1,4 +1,4 @@
-"""AdamW without TorchDynamo: see `ddp.distributed.eager`, which says what that is and when it helps."""
+"""AdamW without TorchDynamo; `ddp.distributed.eager` documents when that helps."""
 
 import torch
 
@@ -6,7 +6,7 @@ from ddp.distributed.eager import without_dynamo
 
 
 class EagerAdamW(torch.optim.AdamW):
-    """torch's AdamW, each method itself instead of a wrapper that guards it against torch.compile."""
+    """torch's AdamW without the wrappers that guard its methods against torch.compile."""
 
     add_param_group = without_dynamo(torch.optim.AdamW.add_param_group)
     state_dict = without_dynamo(torch.optim.AdamW.state_dict)

@@ -1,4 +1,4 @@
-"""The training data of one rank, as one stream that can be set back: what comes next depends on the progress alone."""
+"""The training data of one rank as a resettable stream whose position depends on the run's progress only."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from ddp.workload import Batch, Share, Workload
 
 
 class BatchStream(Iterator[Batch]):
-    """Micro-batches without end, from the sample on that the run has reached. Reading begins with the first `next`."""
+    """Endless iterator over micro-batches from the run's current sample on. The first `next` starts the loaders."""
 
     def __init__(self, world: World, workload: Workload, progress: Progress) -> None:
         self._world = world
@@ -23,9 +23,9 @@ class BatchStream(Iterator[Batch]):
         return next(self._batches)
 
     def reset(self) -> None:
-        """Begin again at the sample that the progress names; ends the loader processes there were."""
+        """Restart at the progress's current sample; stop the loader processes."""
         self.close()
 
     def close(self) -> None:
-        """End the loader processes. They ignore signals, so the interpreter's exit would wait for them in vain."""
+        """Stop the loader processes. They ignore signals, so the interpreter's exit would wait for them forever."""
         self._batches = None

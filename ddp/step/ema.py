@@ -1,7 +1,7 @@
-"""EMA weights: an average of the network over its steps, often better than the network itself.
+"""EMA weights: the exponential moving average of the network's weights, which often scores better than the network.
 
 average ← average + (1 − decay) · (weights − average), after every step that was not skipped (Polyak and Juditsky, 1992;
-with this exponential form as in every public super-resolution trainer).
+in the exponential form that public super-resolution trainers use).
 """
 
 import copy
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class EmaModel:
-    """A second copy of a network that follows the first. Owned by one rank; all ranks hold the same."""
+    """Moving average of a network's weights, as a second network. Every rank has one, with equal weights."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
@@ -20,7 +20,7 @@ class EmaModel:
 
     @torch.no_grad()
     def update(self, skipped: Tensor) -> None:
-        """Follow by one step; `skipped` () is 1 for a step that changed nothing, on the device, so nobody waits."""
+        """Update the average after one optimizer step; `skipped` (), on the device, is 1 if the step was skipped."""
         averages: list[Tensor] = list(self.model.parameters())
         weights: list[Tensor] = list(self._source.parameters())
         moves = torch._foreach_sub(weights, averages)

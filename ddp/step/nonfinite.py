@@ -1,6 +1,6 @@
-"""Steps whose loss or gradient was not finite: counted, and a reason to go back when too many follow each other.
+"""Counter of steps whose loss or gradient was not finite; too many in a row cause a rollback.
 
-Such a step changed nothing: the optimizer skipped it on every rank, on the device. Here the host learns of it.
+Such a step changes no weights: the optimizer skips it on the device, on every rank. This module counts it on the host.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,14 +10,14 @@ from typing import Any
 from ddp.metrics.step_metrics import StepMetrics
 
 _SAVED_STREAK_START = "row_began"
-"""The key of `streak_start` in checkpoints."""
+"""Key of `streak_start` in checkpoints."""
 
 
 @dataclass
 class NonFiniteSteps:
-    """`total` over the run; `in_a_row` is the streak up to the newest step seen, `streak_start` its first step.
+    """Counts of skipped steps: `total` of the run, and `in_a_row` of the current streak, which began at `streak_start`.
 
-    `rollbacks` counts those since a good step beyond `worst_step`, the latest step at which a streak began.
+    `rollbacks` counts the rollbacks since the last finite step beyond `worst_step`, the latest start of a streak.
     """
 
     total: int = 0
@@ -26,22 +26,22 @@ class NonFiniteSteps:
     rollbacks: int = 0
     worst_step: int = 0
 
-    def update(self, rows: Iterable[StepMetrics]) -> list[int]:
-        """Count steps, given in their order; returns those that were skipped."""
-        found = []
-        for row in rows:
-            if not row.is_skipped:
+    def update(self, steps: Iterable[StepMetrics]) -> list[int]:
+        """Count the skipped steps among consecutive steps; return their numbers."""
+        skipped = []
+        for step in steps:
+            if not step.is_skipped:
                 self.in_a_row, self.streak_start = 0, None
-                self.rollbacks = 0 if row.step > self.worst_step else self.rollbacks
+                self.rollbacks = 0 if step.step > self.worst_step else self.rollbacks
                 continue
-            found.append(row.step)
+            skipped.append(step.step)
             self.total += 1
             self.in_a_row += 1
-            self.streak_start = row.step if self.streak_start is None else self.streak_start
-        return found
+            self.streak_start = step.step if self.streak_start is None else self.streak_start
+        return skipped
 
     def note_rollback(self, streak_start: int) -> int:
-        """Count a rollback because of a streak; returns how many there were without a good step beyond it."""
+        """Count a rollback caused by a streak; return the number of rollbacks without a finite step beyond it."""
         self.rollbacks += 1
         self.worst_step = max(self.worst_step, streak_start)
         return self.rollbacks
@@ -53,7 +53,7 @@ class NonFiniteSteps:
         return values
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over the streak of a checkpoint; what is counted over the run never decreases."""
+        """Restore the streak of a checkpoint; totals of the run never decrease."""
         self.in_a_row, self.streak_start = state["in_a_row"], state[_SAVED_STREAK_START]
         self.total = max(self.total, state["total"])
         self.rollbacks = max(self.rollbacks, state["rollbacks"])

@@ -1,4 +1,4 @@
-"""Running out of memory, explained: which batch does fit, found by trying it."""
+"""Explanation of an out-of-memory error: finds the largest batch that fits by trying."""
 
 import gc
 from collections.abc import Callable
@@ -7,16 +7,18 @@ import torch
 
 from service.config.fixed_settings import FixedSettings
 
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
+_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the host."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in _SIGNS)
+    """Whether an error reports exhausted memory, on a GPU or on the host."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        message in str(error) for message in _MESSAGES
+    )
 
 
 def largest_fitting_batch(attempt: Callable[[int], None], largest: int) -> int:
-    """The largest of `largest`, half of it, … 1 that `attempt` survives; 0 when even 1 does not fit."""
+    """Return the largest of `largest`, `largest` // 2, … 1 that `attempt` succeeds with; 0 if not even 1 fits."""
     size = largest
     while size >= 1:
         _free()
@@ -32,7 +34,7 @@ def largest_fitting_batch(attempt: Callable[[int], None], largest: int) -> int:
 
 
 def out_of_memory_sentence(rank: int, device: str, settings: FixedSettings, fitting: int) -> str:
-    """What a person should do when `fitting` samples per micro-batch fit."""
+    """Build the error message with the settings to change, given that `fitting` samples per micro-batch fit."""
     start = f"Rank {rank} ran out of memory on {device} with BATCH_SIZE {settings.batch_size}"
     if not fitting:
         return f"{start}, and a single sample does not fit either: {_smaller(settings)}"
@@ -44,9 +46,9 @@ def out_of_memory_sentence(rank: int, device: str, settings: FixedSettings, fitt
 
 
 def _smaller(settings: FixedSettings) -> str:
-    ways = [] if settings.activation_checkpointing else ["ACTIVATION_CHECKPOINTING=true"]
-    ways += [] if settings.precision == "bfloat16" else ["PRECISION=bfloat16"]
-    return f"set {', '.join([*ways, 'a smaller PATCH_SIZE'])} or a smaller N_FEATS."
+    changes = [] if settings.activation_checkpointing else ["ACTIVATION_CHECKPOINTING=true"]
+    changes += [] if settings.precision == "bfloat16" else ["PRECISION=bfloat16"]
+    return f"set {', '.join([*changes, 'a smaller PATCH_SIZE'])} or a smaller N_FEATS."
 
 
 def _free() -> None:

@@ -1,4 +1,4 @@
-"""How far a run has come: the few numbers that a resume must restore, and what follows from them."""
+"""Progress of a run: the counters that a resume restores, and values derived from them."""
 
 import math
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from service.config.settings import RunConfig
 
 @dataclass
 class Progress:
-    """Counted in optimizer steps and samples of all ranks. `best_quality` is None before the first validation.
+    """Progress in optimizer steps and in samples of all ranks. `best_quality` is None before the first validation.
 
-    `owes_validation` is set while a scheduled validation is under way: a run that is left within makes it up.
-    `branch` counts the rollbacks: a run that went back goes on on a new branch.
+    `owes_validation` is set during a scheduled validation: if it is interrupted, the next start repeats it.
+    `branch` counts the rollbacks: each one continues the run on a new branch.
     """
 
     step: int = 0
@@ -27,24 +27,24 @@ class Progress:
 
     @property
     def last_recorded_step(self) -> int:
-        """The last step whose record belongs to the way to here: at this step a new one may come."""
+        """Last step whose record belongs to this state; a step that has not been validated may still get one."""
         return self.step if self.validated_step == self.step else self.step - 1
 
     def state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return asdict(self)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what a checkpoint holds; a branch is never left by going back to before it."""
+        """Restore the values of a checkpoint; the branch number never decreases."""
         branch = max(self.branch, state["branch"])
         for name, value in state.items():
             setattr(self, name, value)
         self.branch = branch
 
     def note_validation(self, quality: float) -> None:
-        """Remember that this step is validated, and whether it is the best so far."""
+        """Mark this step as validated, and as the best one if `quality` is the highest so far."""
         self.validated_step = self.step
-        if math.isnan(quality):  # not one image could be read
+        if math.isnan(quality):  # no image could be read
             return
         if self.best_quality is None or quality > self.best_quality:
             self.best_quality, self.best_step = quality, self.step
@@ -76,7 +76,7 @@ def samples_per_step(settings: FixedSettings, world_size: int) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """`HH:MM:SS`, hours may exceed 99; dashes when the duration is not known yet."""
+    """Format seconds as `HH:MM:SS`, where hours may exceed 99; as dashes if the duration is unknown."""
     if not seconds >= 0 or seconds == float("inf"):
         return "--:--:--"
     whole = round(seconds)

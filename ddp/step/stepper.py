@@ -1,7 +1,7 @@
-"""One optimizer step: micro-batches forward and backward under DDP, clip, AdamW. Knows no commands and no records.
+"""One optimizer step: forward and backward pass of the micro-batches under DDP, clipping, AdamW.
 
-Nothing in a step waits for the device: a step with a loss or gradient that is not finite is skipped by the optimizer's
-own kernel, on all ranks alike, because all see the same reduced gradients.
+Nothing in a step waits for the device: the optimizer's kernel skips a step whose loss or gradient is not finite, on all
+ranks alike, because all have the same reduced gradients.
 """
 
 import copy
@@ -27,11 +27,11 @@ from service.config.fixed_settings import FixedSettings
 from service.errors import MemoryShortageError
 
 BUCKET_PASSES = 2
-"""Backward passes after which DDP (torch 2.13) sorts gradients into buckets no more."""
+"""Number of backward passes after which DDP (torch 2.13) no longer rebuilds its gradient buckets."""
 
 
 class Stepper:
-    """Owns the network, its DDP wrapper, the averaged weights, the loss and the optimizer."""
+    """Owner of the network, its DDP wrapper, the EMA weights, the loss and the optimizer."""
 
     def __init__(self, world: World, settings: FixedSettings, workload: Workload, marker: StageMarker) -> None:
         self._world = world
@@ -43,7 +43,7 @@ class Stepper:
         self.loss = workload.build_loss().to(world.device)
         self.ema = EmaModel(self.model, settings.ema_decay) if settings.ema_decay else None
         self.optimizer = _optimizer(workload.parameter_groups(self.model), settings)
-        # Compiled inside the wrapper, so that the plain model beside it keeps its names for checkpoints and hooks.
+        # Compiled inside the wrapper, so that `self.model` keeps its parameter names for checkpoints and hooks.
         network: Any = torch.compile(self.model) if settings.compile_model else self.model
         self._network = PiggybackModule(network, REDUCED, world.device)
         self._wrapped = world.wrap(
@@ -61,66 +61,68 @@ class Stepper:
         window: MetricsWindow,
         before_update: Callable[[], None],
     ) -> Tensor:
-        """Walk all micro-batches and update the weights; returns the step's row (ROW,), on the device.
+        """Process all micro-batches and update the weights; return the step's row (ROW,), on the device.
 
-        `before_update` is called once all gradients are under way. Raises `MemoryShortageError`.
+        `before_update` is called after the last backward pass was issued. Raises `MemoryShortageError`.
         """
-        on_device = self._on_device(weights)
+        device_weights = self._weights_on_device(weights)
         for number in range(1, self._settings.accumulation_steps + 1):
             self._marker.enter(Stage.DATA)
-            batch = window.timed(batches)
+            batch = window.next_batch(batches)
             try:
                 if not self._has_final_buckets:
                     with window.excluded():
-                        self._settle_buckets(batch, on_device)
-                self._walk(batch, on_device, window, is_last=number == self._settings.accumulation_steps)
+                        self._settle_buckets(batch, device_weights)
+                self._forward_backward(
+                    batch, device_weights, window, is_last=number == self._settings.accumulation_steps
+                )
             except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
                 if not is_out_of_memory(error):
                     raise
             else:
                 continue
-            # Only here, with the failed frames gone, is their memory free again.
+            # Outside the except block, where the frames of the failed call have released their memory.
             raise MemoryShortageError(self._explain_shortage(batch))
         before_update()
         self._marker.enter(Stage.UPDATE)
         row = self._update(learning_rate, grad_clip)
-        window.clock.step_done()
+        window.timer.step_done()
         return row
 
-    def _walk(self, batch: Batch, weights: Tensor, window: MetricsWindow, *, is_last: bool) -> None:
-        """One micro-batch forward and backward; gradients are averaged over the ranks by the last one of a step."""
+    def _forward_backward(self, batch: Batch, weights: Tensor, window: MetricsWindow, *, is_last: bool) -> None:
+        """Run one micro-batch forward and backward; the last one of a step averages gradients over the ranks."""
         with nullcontext() if is_last else self._world.no_sync(self._wrapped):
             self._marker.enter(Stage.FORWARD)
             loss = self._loss(self._wrapped, self._network, batch, weights) / self._settings.accumulation_steps
             if is_last:
-                window.clock.local_done()
+                window.timer.local_done()
                 self._marker.enter(Stage.ALL_REDUCE)
             loss.backward()
 
     def _settle_buckets(self, batch: Batch, weights: Tensor) -> None:
-        """Walk a batch twice and forget it, so that every start of a run sums gradients in the same order.
+        """Process a batch twice and discard the result, so that every start of a run sums gradients in the same order.
 
-        After the first backward of each wrapper DDP sorts gradients into other buckets (with a static graph after the
-        second), and gloo's ring adds each place of a buffer in an order of ranks that depends on the place: from three
-        ranks on, steps after a resume would otherwise differ in the last bits (findings/ddp-resume-three-ranks.sh).
+        After the first backward of each wrapper (with a static graph after the second) DDP rebuilds its buckets, and
+        the order in which gloo's ring adds the ranks depends on the index in a bucket. Without this, steps after a
+        resume on three or more ranks differ in the last bits (findings/ddp-resume-three-ranks.sh).
         """
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with preserved_rng(self._world.device):
             for _ in range(BUCKET_PASSES):
                 self._loss(self._wrapped, self._network, batch, weights).backward()
         self._network.zero_grad(set_to_none=True)
-        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
-            buffer.copy_(before)
+        for buffer, saved in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(saved)
         self._has_final_buckets = True
 
-    def _on_device(self, weights: tuple[float, ...]) -> Tensor:
-        """The weights (4,), copied to the device only when they changed: a copy waits for it."""
+    def _weights_on_device(self, weights: tuple[float, ...]) -> Tensor:
+        """Return the loss weights (4,) on the device; copy them only if they changed, since a copy waits for it."""
         if self._weights is None or self._weights[0] != weights:
             self._weights = weights, torch.tensor(weights, device=self._world.device)
         return self._weights[1]
 
-    def _loss(self, network: nn.Module, carrier: PiggybackModule, batch: Batch, weights: Tensor) -> Tensor:
-        """The weighted loss of one micro-batch, a scalar; `carrier`, wrapped or not in `network`, takes the values."""
+    def _loss(self, network: nn.Module, piggyback: PiggybackModule, batch: Batch, weights: Tensor) -> Tensor:
+        """Return the weighted loss () of one micro-batch; `piggyback`, part of `network`, carries its values."""
         lr = self._to_device(batch.lr)  # (B, T, 3, h, w)
         target = self._to_device(batch.gt)  # (B, 3, H, W)
         with torch.autocast(self._world.device.type, torch.bfloat16, enabled=self._settings.precision == "bfloat16"):
@@ -129,10 +131,10 @@ class Stepper:
         total = (terms * weights).sum()
         with torch.no_grad():
             values = pack_values(total, terms, total_variation(output.float(), target))
-        return total + carrier.attach(values)
+        return total + piggyback.attach(values)
 
     def _update(self, learning_rate: float, grad_clip: float) -> Tensor:
-        """Clip and update, unless loss or gradient are not finite; returns the step's row."""
+        """Clip the gradients and update the weights, unless loss or gradients are not finite; return the step's row."""
         reduced = self._network.reduced()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), grad_clip)
         skipped = (~(norm.isfinite() & reduced.isfinite().all())).float()
@@ -146,21 +148,21 @@ class Stepper:
 
     def _optimize_unless(self, skipped: Tensor) -> None:
         if self._settings.fused_adamw:
-            # The fused kernel looks at these two attributes; they are how torch.amp.GradScaler skips a step.
+            # The fused kernel reads these two attributes, by which torch.amp.GradScaler makes it skip a step.
             vars(self.optimizer).update(found_inf=skipped, grad_scale=None)
             self.optimizer.step()
         elif not bool(skipped):
             self.optimizer.step()
 
     def _explain_shortage(self, batch: Batch) -> str:
-        """Try smaller batches on a copy, which DDP's hooks know nothing of; the other ranks hear of it by our end."""
+        """Try smaller batches on a copy without DDP hooks; return the error message for the user."""
         self._network.zero_grad(set_to_none=True)
         trial = PiggybackModule(copy.deepcopy(self.model), REDUCED, self._world.device)
 
         def attempt(batch_size: int) -> None:
             trial.zero_grad(set_to_none=True)
-            part = _Part(batch.lr[:batch_size], batch.gt[:batch_size])
-            self._loss(trial, trial, part, self._on_device((1.0, 0.0, 0.0, 0.0))).backward()
+            smaller = _BatchSlice(batch.lr[:batch_size], batch.gt[:batch_size])
+            self._loss(trial, trial, smaller, self._weights_on_device((1.0, 0.0, 0.0, 0.0))).backward()
 
         fitting = largest_fitting_batch(attempt, len(batch.lr) // 2)
         return out_of_memory_sentence(self._world.rank, str(self._world.device), self._settings, fitting)
@@ -169,26 +171,26 @@ class Stepper:
         return pixels.to(self._world.device, non_blocking=True).float() / 255
 
     def mean_momentum(self) -> float:
-        """Mean over parameter tensors of the L2 norm of AdamW's first moment. Waits for the device."""
+        """Return the mean over parameter tensors of the L2 norm of AdamW's first moment. Waits for the device."""
         norms = [state["exp_avg"].norm() for state in self.optimizer.state.values() if "exp_avg" in state]
         return float(torch.stack(norms).mean()) if norms else 0.0
 
     def state(self) -> dict[str, Any]:
-        """Weights, moments, averaged weights. Settings of the optimizer are those of each start."""
+        """Return weights, moments and EMA weights. The optimizer's settings are not saved: each start sets them."""
         ema = None if self.ema is None else self.ema.model.state_dict()
         return {"model": self.model.state_dict(), "moments": self.optimizer.state_dict()["state"], "average": ema}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a saved state in place. Raises `RuntimeError` when it does not fit the network."""
+        """Restore a saved state in place. Raises `RuntimeError` if it does not fit the network."""
         self.model.load_state_dict(state["model"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
-        if self.ema is not None:  # switched on since: it begins at the present weights
+        if self.ema is not None:  # if EMA is new since the checkpoint, it starts at the restored weights
             self.ema.model.load_state_dict(state["model"] if state["average"] is None else state["average"])
 
 
-class _Part:
-    """Some samples of a micro-batch."""
+class _BatchSlice:
+    """The first samples of a micro-batch."""
 
     skipped: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The loop and its step boundary: what is due, what was commanded, and the components it is built from.
+"""The training loop and its step boundary: scheduled work, commands, and the components that they are built from.
 
-Never talks to the store or to process groups itself.
+Never accesses the store or a process group directly.
 """

@@ -1,4 +1,4 @@
-"""Looks at the steps of a block once their values are on the host: the controller learns, bad steps may roll back."""
+"""Review of a block of steps once their values are on the host: updates the controller, rolls back bad steps."""
 
 import logging
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from ddp.training.run_status import RunStatus
 from service.errors import TrainingFailedError
 
 ROLLBACK_LR_FACTOR = 0.5
-ROLLBACKS_IN_VAIN = 5
-"""Automatic rollbacks without a good step beyond the one that went wrong first, after which the run gives up."""
+MAX_FRUITLESS_ROLLBACKS = 5
+"""Maximum number of automatic rollbacks without a finite step beyond the first bad one; then the run fails."""
 
 logger = logging.getLogger(__name__)
 
 
 class NonFiniteGuard:
-    """Reports steps that were skipped, and rolls the run back when too many follow each other."""
+    """Reports skipped steps, and rolls the run back when too many occur in a row."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class NonFiniteGuard:
         self._rollback = rollback
 
     def check(self, steps: Sequence[StepMetrics]) -> bool:
-        """Report the skipped ones of `steps`; returns whether there were so many in a row that the run was rolled back.
+        """Report the skipped steps among `steps`; return whether they caused a rollback.
 
-        Raises `TrainingFailedError` when rolling back leads nowhere, or there is no state from before the bad steps.
+        Raises `TrainingFailedError` after too many rollbacks, or if no checkpoint precedes the bad steps.
         """
         skipped = self._nonfinite_steps.update(steps)
         if not skipped:
@@ -59,13 +59,13 @@ class NonFiniteGuard:
         return True
 
     def _roll_back(self) -> None:
-        """Take over the last state from before the bad steps, at a lower learning rate."""
+        """Restore the newest checkpoint before the bad steps, with a lower learning rate."""
         start = self._nonfinite_steps.streak_start or 1
         reason = f"{self._nonfinite_steps.in_a_row} steps in a row, from step {start} on, were not finite"
-        if self._nonfinite_steps.note_rollback(start) > ROLLBACKS_IN_VAIN:
+        if self._nonfinite_steps.note_rollback(start) > MAX_FRUITLESS_ROLLBACKS:
             raise TrainingFailedError(
-                f"{reason}, after {ROLLBACKS_IN_VAIN} rollbacks, each at half the learning rate before: look at the "
-                "data of these steps, or lower MAX_LR, and resume."
+                f"{reason}, after {MAX_FRUITLESS_ROLLBACKS} rollbacks, each at half the learning rate before: look at "
+                "the data of these steps, or lower MAX_LR, and resume."
             )
         found = self._checkpoints.newest(at_most=start - 1)
         if found is None:
@@ -77,7 +77,7 @@ class NonFiniteGuard:
 
 
 class BlockReview:
-    """Reads the values of a block of steps, one block late, and has the controller decide on them."""
+    """Reads the values of a block of steps, delayed by one block, and passes them to the controller."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class BlockReview:
         self._recorder = recorder
 
     def run_if_due(self) -> None:
-        """Before a step that begins a new block: learn from the block that has arrived meanwhile.
+        """Process the last received block, if the next step begins a new block.
 
         Raises `TrainingFailedError` when too many steps were not finite.
         """
@@ -103,7 +103,7 @@ class BlockReview:
             return
         steps = self._metrics_buffer.exchange()
         if self._guard.check(steps):
-            self.run_if_due()  # the state that was taken over may stand at such a boundary itself
+            self.run_if_due()  # the restored step may be a block boundary too
             return
         self._controller.advance([_observation(step) for step in steps], progress.step)
         for change in self._controller.take_changes():

@@ -1,6 +1,6 @@
-"""What is due between two steps, and what a command can ask for there: validate, save, pause, leave.
+"""Actions at a step boundary, by schedule or by command: validate, save, pause, stop.
 
-All ranks call the same at the same step. Nothing here changes the training's result.
+All ranks call the same methods at the same step. None of the actions changes the result of the training.
 """
 
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class StepBoundary:
-    """The acts of a step boundary, on one rank."""
+    """Actions of one rank at a step boundary."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class StepBoundary:
     # By schedule
 
     def begin(self) -> None:
-        """Publish that the run begins, and make up the validation during which it was left."""
+        """Publish the start of the run, and repeat a validation that the previous start did not complete."""
         self._recorder.set_state(RunState.PAUSED if self._run_status.is_paused else RunState.RUNNING)
         self._metrics.publish_snapshot()
         if self._run_status.progress.owes_validation:
             self._validate("schedule")
 
-    def do_what_is_due(self) -> None:
-        """Make the log point, the validation and the checkpoint that are due at this step."""
+    def run_due_actions(self) -> None:
+        """Run the log point, the validation and the checkpoint that are due at this step."""
         run_status, config = self._run_status, self._run_status.config
         step = run_status.progress.step
         if step % config.log_every == 0:
@@ -64,7 +64,7 @@ class StepBoundary:
             self._checkpoints.save(Reason.SCHEDULE)
 
     def finish(self) -> None:
-        """End the training; a resumed run that had nothing left to do gets its final record too."""
+        """Validate this step unless it has a record, save the final checkpoint, and mark the run as finished."""
         run_status = self._run_status
         self._validate("final")
         if run_status.ending is not None:
@@ -81,9 +81,9 @@ class StepBoundary:
     # By schedule or by command
 
     def validate_then_save(self, trigger: str, commands: tuple[Command, ...] = ()) -> bool:
-        """Validate this step, which has no record yet, and save the state if it is the best so far.
+        """Validate this step, which must not have a record yet, and save the state if it is the best so far.
 
-        False when a signal asked a rank to leave before all images were scored: the run is saved and left then.
+        Returns False if a signal interrupted the validation; the run has been saved and stopped then.
         """
         progress = self._run_status.progress
         if trigger != "manual":
@@ -93,12 +93,12 @@ class StepBoundary:
             return False
         if trigger == "schedule":
             progress.owes_validation = False
-        if not self._is_saved_anyway(trigger):
+        if not self._is_saved_by_schedule(trigger):
             self._checkpoints.save_if_best()
         return True
 
-    def _is_saved_anyway(self, trigger: str) -> bool:
-        """Whether the schedule saves this very step after a validation that it asked for."""
+    def _is_saved_by_schedule(self, trigger: str) -> bool:
+        """Whether the schedule saves this step anyway after a validation with this trigger."""
         is_due = self._run_status.progress.step % self._run_status.config.checkpoint_every == 0
         return trigger == "final" or (trigger == "schedule" and is_due)
 
@@ -112,13 +112,13 @@ class StepBoundary:
         logger.info("Paused at step %d." if wanted else "Going on at step %d.", self._run_status.progress.step)
         state = RunState.PAUSED if wanted else RunState.RUNNING
         if self._world.is_main:
-            self._world.leave_restart_note(state)  # whose store may be away
+            self._world.leave_restart_note(state)  # the next start's store may be unreachable
         self._recorder.event("paused" if wanted else "resumed", {})
         self._recorder.set_state(state)
         self._metrics.publish_snapshot()
 
     def leave(self, *, is_asked_by_signal: bool) -> str | None:
-        """Save, wait, and end the run for now; returns why saving failed, or None."""
+        """Save the state, wait until it is durable, and stop the run; return why saving failed, or None."""
         self._run_status.is_leaving = is_asked_by_signal
         step = self._run_status.progress.step
         logger.info("%s at step %d.", "Leaving after a signal" if is_asked_by_signal else "Stopping", step)

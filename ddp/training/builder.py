@@ -1,8 +1,8 @@
-"""Builds the components of one rank's trainer from settings, in the order in which they need each other."""
+"""Builds the components of one rank's trainer from settings, in the order of their dependencies."""
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import QueueListener
@@ -18,7 +18,7 @@ from ddp.distributed.rng import seed_rng
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
-from ddp.recording.log_files import also_to_file
+from ddp.recording.log_files import add_log_file
 from ddp.recording.null_recorder import NullRecorder, RunRecorder
 from ddp.recording.trackers.select import open_tracker
 from ddp.step.batches import BatchStream
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """How a person asked to start."""
+    """Configuration and options of the start command."""
 
     loaded: LoadedConfig
     resume: bool
@@ -58,13 +58,13 @@ class Start:
 
 @contextmanager
 def claimed_run_directory(world: World, start: Start, listener: QueueListener) -> Iterator[str]:
-    """Hold the run directory: rank 0 claims it, every rank learns the run's id, or the same error."""
+    """Claim the run directory on rank 0, yield the run's id on every rank; all ranks raise the same `UserError`."""
     directory = RunDirectory(start.loaded.config.data_root)
     claimed: Claim | None = None
     problem: UserError | None = None
     if world.is_main:
         try:
-            # The launcher's restart after a failure continues the run, whatever the first start was asked to do.
+            # The launcher's restart after a failure always continues the run, whatever the options of the first start.
             is_restart = world.restarts > 0
             claimed = claim(
                 directory,
@@ -78,7 +78,7 @@ def claimed_run_directory(world: World, start: Start, listener: QueueListener) -
             problem = _unwritable(directory, error)
     world.raise_together(problem)
     if claimed is not None:
-        also_to_file(listener, directory.log)
+        add_log_file(listener, directory.log)
     try:
         yield world.from_main(claimed.run_id if claimed else "")
     finally:
@@ -87,7 +87,7 @@ def claimed_run_directory(world: World, start: Start, listener: QueueListener) -
 
 
 def open_workload(world: World, config: RunConfig) -> Workload:
-    """Open the data on every rank; all must see the same. Raises `DatasetError` on all ranks alike."""
+    """Open the data on every rank. Raises `DatasetError` on all ranks if they see different data."""
     workload: Workload | None = None
     problem: UserError | None = None
     try:
@@ -108,19 +108,17 @@ def open_workload(world: World, config: RunConfig) -> Workload:
 def build_components(
     world: World, start: Start, run_id: str, shutdown: ShutdownRequest, workload: Workload
 ) -> TrainerComponents:
-    """Network, optimizer, controller, recorder …; resumes when the run directory holds a saved state."""
+    """Build all components; restore the newest checkpoint of the run directory, if there is one."""
     config = start.loaded.config
     marker = StageMarker()
     seed_rng(config.seed)
     stepper = Stepper(world, config, workload, marker)
-    seed_rng(config.seed + 1 + world.rank)  # the weights are alike on all ranks, dropout is not
+    seed_rng(config.seed + 1 + world.rank)  # equal weights on all ranks, but different dropout
     run_status = RunStatus(Progress(), LiveSettings(config, {}))
     controller = Controller.of(run_status.config, has_perceptual=workload.has_perceptual)
-    metrics_buffer, nonfinite_steps, window = (
-        StepMetricsBuffer(world.device, config.adapt_every),
-        NonFiniteSteps(),
-        MetricsWindow(world),
-    )
+    metrics_buffer = StepMetricsBuffer(world.device, config.adapt_every)
+    nonfinite_steps = NonFiniteSteps()
+    window = MetricsWindow(world)
     snapshot_builder = SnapshotBuilder(world, run_id, workload, stepper, controller, nonfinite_steps, run_status)
     saved_components: dict[str, Stateful] = {
         "progress": run_status.progress,
@@ -131,15 +129,10 @@ def build_components(
         "window": window,
         "composer": snapshot_builder,
     }
-    directory = RunDirectory(config.data_root)
-    shape = {name: getattr(config, name) for name in SHAPE}
-    folder = CheckpointFolder(directory.checkpoints)
-    checkpointer = Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, saved_components)
+    checkpointer = _make_checkpointer(world, run_status, saved_components)
     records = _resume(world, checkpointer, run_status, controller)
     command_queue = CommandQueue()
-    agreement = RankAgreement(
-        world, command_queue, lambda: shutdown.is_set, first_check_step=run_status.progress.step + 1
-    )
+    agreement = _make_agreement(world, command_queue, shutdown, run_status.progress)
     recorder = _open_recorder(world, start, run_id, run_status, command_queue, workload, checkpointer)
     recorder.adopt_records(records)
     if world.is_main:
@@ -147,7 +140,7 @@ def build_components(
     return TrainerComponents(
         world=world,
         run_id=run_id,
-        directory=directory,
+        directory=RunDirectory(config.data_root),
         workload=workload,
         batch_stream=BatchStream(world, workload, run_status.progress),
         stepper=stepper,
@@ -167,16 +160,15 @@ def build_components(
 
 @contextmanager
 def watchdog_running(components: TrainerComponents) -> Iterator[None]:
-    """Within it, this rank says what it is doing, and rank 0 names who holds the others up."""
+    """Run the watchdog within the block: every rank reports its stage, rank 0 detects stalled ranks."""
     world, recorder = components.world, components.recorder
-    place = (world.rank, world.host, str(world.device))
     watchdog = Watchdog(
         components.marker,
         world.status_store(),
-        place,
+        (world.rank, world.host, str(world.device)),
         stall_seconds=lambda: components.run_status.config.stall_seconds,
-        report=None if isinstance(recorder, NullRecorder) else recorder.show_ranks,
-        on_stall=None if isinstance(recorder, NullRecorder) else recorder.note_stall,
+        report=None if isinstance(recorder, NullRecorder) else recorder.publish_rank_statuses,
+        on_stall=None if isinstance(recorder, NullRecorder) else recorder.record_stall,
     )
     watchdog.start()
     try:
@@ -185,8 +177,21 @@ def watchdog_running(components: TrainerComponents) -> Iterator[None]:
         watchdog.close()
 
 
+def _make_checkpointer(world: World, run_status: RunStatus, components: Mapping[str, Stateful]) -> Checkpointer:
+    config = run_status.config
+    shape = {name: getattr(config, name) for name in SHAPE}
+    folder = CheckpointFolder(RunDirectory(config.data_root).checkpoints)
+    return Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, components)
+
+
+def _make_agreement(
+    world: World, command_queue: CommandQueue, shutdown: ShutdownRequest, progress: Progress
+) -> RankAgreement:
+    return RankAgreement(world, command_queue, lambda: shutdown.is_set, first_check_step=progress.step + 1)
+
+
 def _resume(world: World, checkpointer: Checkpointer, run_status: RunStatus, controller: Controller) -> list[Record]:
-    """Take over the newest saved state, if there is one; returns the records that were not on disk with it."""
+    """Restore the newest checkpoint, if there is one; return the records that were not on disk when it was saved."""
     found = checkpointer.newest()
     if found is None:
         return []
@@ -209,7 +214,7 @@ def _open_recorder(
     workload: Workload,
     checkpointer: Checkpointer,
 ) -> RunRecorder:
-    """Rank 0's recorder at work; silence elsewhere. Raises `RunDirectoryError` on every rank when it cannot begin."""
+    """Start rank 0's recorder; return a no-op recorder on other ranks. All ranks raise the same `UserError`."""
     recorder: Recorder | None = None
     problem: UserError | None = None
     if world.is_main:
@@ -235,7 +240,7 @@ def _make_recorder(
     workload: Workload,
     checkpointer: Checkpointer,
 ) -> "Recorder":
-    # Only here, because they bring SQLAlchemy along, which no other rank needs.
+    # Imported here, because they import SQLAlchemy, which no other rank needs.
     from ddp.control.command_poller import CommandPoller
     from ddp.recording.recorder import Recorder
     from ddp.recording.registration import RunRegistration, register_run
@@ -253,7 +258,7 @@ def _make_recorder(
     if previous is None:
         recorder.register_when_reachable(registration.in_store)
     recorder.mark_step(progress.step)
-    recorder.show_settings(run_status.live)
+    recorder.publish_settings(run_status.live)
     recorder.start()
     return recorder
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a run at a step boundary: saved, found and restored by all ranks alike."""
+"""The run's checkpoints at the step boundary: saved together with live settings and unsaved records, and restored."""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Saves the state of the run, and finds and restores one. Every method is called by all ranks at the same step."""
+    """Saves, finds and restores the state of the run. All ranks call every method at the same step."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class Checkpoints:
         self._marker = marker
 
     def save(self, reason: Reason, on_written: Callable[[int, str | None], None] = lambda *_: None) -> None:
-        """Copy the state now, write it in the background.
+        """Copy the state now, and write it in the background.
 
-        Rank 0's writer thread then calls `on_written` with the step that was written, this one or a newer one, and the
-        problem or None.
+        Rank 0's writer thread then calls `on_written(step, problem)`: the step that was written, which is this one or a
+        newer one, and the error message or None.
         """
         step = self._run_status.progress.step
 
@@ -57,44 +57,44 @@ class Checkpoints:
             )
 
     def save_if_best(self) -> None:
-        """After a validation: save the state, if it is the best so far and SAVE_BEST is on."""
+        """Save the state, if this step's validation is the best so far and SAVE_BEST is on."""
         progress = self._run_status.progress
         if self._run_status.config.save_best and progress.best_step == progress.step:
             self.save(Reason.BEST)
 
     def save_and_wait(self, reason: Reason) -> str | None:
-        """Save, and wait until it is durable; returns the problem, the same on every rank, or None."""
+        """Save the state and wait until it is durable; return the error message, the same on every rank, or None."""
         self.save(reason)
         return self._checkpointer.drain()
 
     def newest(self, at_most: int) -> LoadedState | None:
-        """Write what waits, then load the newest state up to the step `at_most`; None when there is none.
+        """Wait for pending writes, then load the newest state up to the step `at_most`; None if there is none.
 
-        Raises `RunDirectoryError` on all ranks alike when none of several can be used.
+        Raises `RunDirectoryError` on all ranks if there are checkpoints, but none is usable.
         """
         self._checkpointer.drain()
         return self._checkpointer.newest(at_most)
 
     def named(self, name: str) -> LoadedState:
-        """Write what waits, then load the state that a person named. Raises `RunDirectoryError` on all ranks alike."""
+        """Wait for pending writes, then load the checkpoint `name`. Raises `RunDirectoryError` on all ranks."""
         self._checkpointer.drain()
         return self._checkpointer.named(name)
 
     def restore(self, found: LoadedState) -> dict[str, Any]:
-        """Restore all components in place; returns the state's `extra`. Raises `RuntimeError` when it does not fit."""
+        """Restore all components in place; return the state's `extra`. Raises `RuntimeError` if it does not fit."""
         try:
             return self._checkpointer.restore(found)
-        except UserError as error:  # too late to refuse: the components may hold a half of each state
+        except UserError as error:  # too late to reject: some components may already hold the other state
             raise RuntimeError(f"the rollback to {found.saved.folder.name} broke down") from error
 
     def archive_after(self, step: int, archive: Path) -> None:
-        """Move the checkpoints beyond `step` into the folder `archive`."""
+        """Move the checkpoints of steps after `step` into the folder `archive`."""
         self._checkpointer.archive_after(step, archive)
 
     def _report_written(self, step: int, problem: str | None) -> None:
-        """Called on rank 0's writer thread."""
+        """Log and record the outcome of a write. Runs on rank 0's writer thread."""
         self._recorder.mark_progress()
-        if problem is None:  # a problem is logged by the writer
+        if problem is None:  # the writer has logged a problem
             logger.info("Checkpoint saved: %s", checkpoint_name(step))
             self._recorder.event("checkpoint", {"checkpoint": checkpoint_name(step)})
         else:

@@ -1,8 +1,7 @@
 """Executes the agreed commands at a step boundary, the same on all ranks, and reports each outcome.
 
-A rollback comes alone; the order within one boundary is otherwise set, resume, pause, validate, checkpoint, stop. The
-arguments of a command travel from rank 0 only where they matter to all ranks (rollback, set); each rank reports its
-outcome.
+A rollback is executed alone; otherwise the order within one boundary is set, resume, pause, validate, checkpoint, stop.
+Rank 0 broadcasts the arguments of a command only if all ranks need them (rollback, set). Each rank reports its outcome.
 """
 
 import time
@@ -27,7 +26,7 @@ from service.run.record import record_name
 
 
 class CommandExchange:
-    """Moves what a command says from rank 0 to all ranks, and the outcome of every rank into rank 0's store."""
+    """Broadcasts command arguments from rank 0 to all ranks, and collects the outcomes of all ranks on rank 0."""
 
     def __init__(self, world: World, run_status: RunStatus, recorder: RunRecorder) -> None:
         self._world = world
@@ -36,26 +35,26 @@ class CommandExchange:
         self._began_at = 0.0
 
     def begin(self) -> None:
-        """Note the time at which this rank begins with the commands of a boundary."""
+        """Store the time at which this rank begins to execute the commands of a boundary."""
         self._began_at = time.time()
 
     def arguments_of(self, commands: tuple[Command, ...]) -> list[Mapping[str, Any]]:
         """Return the arguments of rank 0's commands, on every rank. One collective."""
         return self._world.from_main([command.arguments for command in commands])
 
-    def answer(
+    def finish(
         self, commands: tuple[Command, ...], problem: str | None, result: Mapping[str, Any] | None = None
     ) -> None:
-        """Finish commands with the outcome of every rank, of this one `problem`. One collective."""
+        """Finish commands with the outcome of every rank; this rank contributes `problem`. One collective."""
         outcomes = self._outcomes(problem)
         state = CommandState.DONE if problem is None else CommandState.FAILED
         for command in commands:
-            self._finish(command, state, result={**(result or {}), "ranks": outcomes}, reason=problem)
+            self._finish_one(command, state, result={**(result or {}), "ranks": outcomes}, reason=problem)
 
-    def answer_when_written(self, commands: tuple[Command, ...]) -> Callable[[int, str | None], None]:
-        """Return what finishes commands once the state of this step, or a newer one, is durable. One collective.
+    def finish_when_written(self, commands: tuple[Command, ...]) -> Callable[[int, str | None], None]:
+        """Return a callback that finishes commands once the state of this or a newer step is durable. One collective.
 
-        It is to be called on rank 0's writer thread with the step that was written and the problem or None.
+        Rank 0's writer thread calls it with the step that was written and the error message or None.
         """
         step, outcomes = self._run_status.progress.step, self._outcomes(None)
 
@@ -70,19 +69,19 @@ class CommandExchange:
     def reject(self, commands: tuple[Command, ...], reason: str) -> None:
         """Finish commands as rejected; changes nothing else."""
         for command in commands:
-            self._finish(command, CommandState.REJECTED, reason=reason)
+            self._finish_one(command, CommandState.REJECTED, reason=reason)
 
     def reject_missed(self, commands: tuple[Command, ...]) -> None:
-        """Reject commands whose own step is over."""
+        """Reject commands whose `apply_at_step` has passed."""
         step = self._run_status.progress.step
         for command in commands:
             reason = f"step {command.apply_at_step} was over, at step {step}, when the command could be carried out"
-            self._finish(command, CommandState.REJECTED, reason=reason)
+            self._finish_one(command, CommandState.REJECTED, reason=reason)
 
     def _outcomes(self, problem: str | None) -> list[dict[str, Any]]:
         return record_values.outcomes_of(self._world.gather((problem, self._began_at)))
 
-    def _finish(self, command: Command, state: CommandState, **details: Any) -> None:
+    def _finish_one(self, command: Command, state: CommandState, **details: Any) -> None:
         self._recorder.finish(command, state, step=self._run_status.progress.step, **details)
 
 
@@ -108,7 +107,7 @@ class CommandExecutor:
         self._marker = marker
 
     def execute(self, agreed: AgreedCommands) -> None:
-        """Execute what the ranks agreed on, in the order of kinds, and report the outcomes."""
+        """Execute the agreed commands in the order of their kinds, and report the outcomes."""
         wanted = agreed.operations
         self._exchange.begin()
         self._exchange.reject_missed(agreed.missed)
@@ -118,27 +117,27 @@ class CommandExecutor:
         if CommandBits.ROLLBACK in wanted:
             self._each(agreed.of(Kind.ROLLBACK), self._roll_back)
         if CommandBits.SET in wanted:
-            self._each(agreed.of(Kind.SET), self._change)
+            self._each(agreed.of(Kind.SET), self._change_settings)
         if wanted & (CommandBits.PAUSE | CommandBits.RESUME):
             self._boundary.pause(CommandBits.PAUSE in wanted)
-            self._exchange.answer(agreed.of(Kind.PAUSE) + agreed.of(Kind.RESUME), None)
+            self._exchange.finish(agreed.of(Kind.PAUSE) + agreed.of(Kind.RESUME), None)
         if CommandBits.VALIDATE in wanted:
             self._validate(agreed.of(Kind.VALIDATE))
         if CommandBits.CHECKPOINT in wanted:
-            self._checkpoints.save(Reason.COMMAND, self._exchange.answer_when_written(agreed.of(Kind.CHECKPOINT)))
+            self._checkpoints.save(Reason.COMMAND, self._exchange.finish_when_written(agreed.of(Kind.CHECKPOINT)))
         if wanted & (CommandBits.STOP | CommandBits.LEAVE) and self._run_status.ending is None:
             self._leave(agreed)
 
     def _each(self, commands: tuple[Command, ...], act: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
-        """Execute commands one after the other on every rank; one that is not possible is rejected on all alike."""
-        for place, arguments in enumerate(self._exchange.arguments_of(commands)):
-            own = commands[place : place + 1]
+        """Execute commands one by one on every rank; reject one that raises `UserError`, on all ranks."""
+        for index, arguments in enumerate(self._exchange.arguments_of(commands)):
+            command = commands[index : index + 1]
             try:
                 result = act(arguments)
             except UserError as error:
-                self._exchange.reject(own, str(error))
+                self._exchange.reject(command, str(error))
             else:
-                self._exchange.answer(own, None, result)
+                self._exchange.finish(command, None, result)
 
     def _roll_back(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         found = self._checkpoints.named(arguments["checkpoint"])
@@ -147,25 +146,25 @@ class CommandExecutor:
         branch = self._run_status.progress.branch
         return {"checkpoint": found.saved.folder.name, "from_step": from_step, "branch_id": branch}
 
-    def _change(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _change_settings(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         self._settings.change(arguments)
         return dict(arguments)
 
     def _validate(self, commands: tuple[Command, ...]) -> None:
         progress = self._run_status.progress
         if progress.validated_step == progress.step:
-            self._exchange.answer(commands, None, {"shared": True, "record": record_name(progress.step)})
+            self._exchange.finish(commands, None, {"shared": True, "record": record_name(progress.step)})
         elif not self._boundary.validate_then_save("manual", commands):
             self._exchange.reject(commands, "the run was asked to leave by a signal before the validation was through")
 
     def _leave(self, agreed: AgreedCommands) -> None:
         problem = self._boundary.leave(is_asked_by_signal=CommandBits.LEAVE in agreed.operations)
         result = {"checkpoint": checkpoint_name(self._run_status.progress.step)}
-        self._exchange.answer(agreed.of(Kind.STOP), problem, result)
+        self._exchange.finish(agreed.of(Kind.STOP), problem, result)
 
 
 class CommandLoop:
-    """Has the agreed commands of every boundary executed, and waits at the boundary while the run is paused."""
+    """Executes the agreed commands of every boundary, and waits at the boundary while the run is paused."""
 
     def __init__(
         self,
@@ -184,18 +183,18 @@ class CommandLoop:
         self._marker = marker
 
     def run_agreed(self) -> None:
-        """Execute what was agreed for this boundary; returns once the run is not paused, or ends."""
+        """Execute the commands agreed for this boundary; return once the run is not paused, or ends."""
         self._executor.execute(self._agreement.receive())
-        if self._waits:
+        if self._is_waiting:
             with self._window.excluded():
                 self._wait_while_paused()
 
     def _wait_while_paused(self) -> None:
-        while self._waits:
+        while self._is_waiting:
             self._marker.enter(Stage.PAUSED)
             self._executor.execute(self._agreement.wait(self._run_status.progress.step))
             self._recorder.mark_progress()
 
     @property
-    def _waits(self) -> bool:
+    def _is_waiting(self) -> bool:
         return self._run_status.is_paused and self._run_status.ending is None

@@ -1,4 +1,4 @@
-"""What a trainer is made of, and how its loop is put together from that. Built in `ddp/training/builder.py`."""
+"""The components of a trainer, built in `ddp/training/builder.py`, and the assembly of the training loop from them."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +34,7 @@ from service.run.directory import RunDirectory
 
 @dataclass(frozen=True)
 class TrainerComponents:
-    """The components of one rank's trainer; the same on every rank but for the recorder."""
+    """Components of one rank's trainer; only the recorder differs between rank 0 and the others."""
 
     world: World
     run_id: str
@@ -56,7 +56,7 @@ class TrainerComponents:
 
 
 def build_trainer(c: TrainerComponents) -> Trainer:
-    """Put the loop together; each class gets only what it uses."""
+    """Assemble the training loop; each class receives only what it uses."""
     metrics = MetricsPublisher(c.world, c.window, c.snapshot_builder, c.recorder, c.run_status, c.marker)
     checkpoints = build_checkpoints(c)
     boundary = StepBoundary(
@@ -79,7 +79,7 @@ def build_trainer(c: TrainerComponents) -> Trainer:
 
 
 def build_checkpoints(c: TrainerComponents) -> Checkpoints:
-    """What saves and finds the states of this trainer."""
+    """Build the `Checkpoints` of this trainer."""
     return Checkpoints(c.checkpointer, c.run_status, c.recorder, c.window, c.marker)
 
 

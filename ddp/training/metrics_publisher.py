@@ -1,4 +1,4 @@
-"""Publishes what the window of steps holds: log points, which close it, and the live snapshot, which does not."""
+"""Publishes the metrics window: log points, which close it, and live snapshots, which do not."""
 
 import logging
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsPublisher:
-    """Log points and live snapshots of one rank. Every method is called by all ranks at the same step."""
+    """Publisher of log points and live snapshots. All ranks call every method at the same step."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class MetricsPublisher:
         self._stragglers = StragglerDetector()
 
     def log_point(self) -> None:
-        """Close the window and publish it, if a step fell into it."""
+        """Close the window and publish it, unless it is empty."""
         if self._window.is_empty:
             return
         self._marker.enter(Stage.LOG)
@@ -53,11 +53,11 @@ class MetricsPublisher:
         self._recorder.log_point(step, record_values.curves_of(snapshot, with_validation=False), snapshot)
 
     def publish_snapshot(self, trigger: str = "schedule", *, validating: bool = False) -> None:
-        """Publish the live snapshot, with the window as it was measured last."""
+        """Publish the live snapshot, with the window as last measured."""
         self._recorder.publish_snapshot(self._snapshot_builder.build(trigger, validating=validating))
 
     def measure(self) -> None:
-        """Measure the window so far for the next snapshots, if a step fell into it; it stays open."""
+        """Measure the window for the next snapshots, unless it is empty; the window stays open."""
         if not self._window.is_empty:
             self._summarise()
 
@@ -72,13 +72,13 @@ class MetricsPublisher:
         self._recorder.event("skipped", {"images": names})
 
     def _report_straggler(self, summary: WindowMetrics) -> None:
-        """Report the rank on which the others wait: once several windows agree, and when it is no longer slow."""
-        before = self._stragglers.named
+        """Report the rank that the others wait for once several windows agree, and when it is no longer slow."""
+        previous = self._stragglers.slow_rank
         if not self._stragglers.update(summary.slow_rank) or not self._world.is_main:
             return
-        slow, own_seconds = self._stragglers.named, [row.own_seconds for row in summary.ranks]
+        slow, own_seconds = self._stragglers.slow_rank, [row.own_seconds for row in summary.ranks]
         if slow is None:
-            logger.info("Rank %d is no longer slower than the others.", before)
+            logger.info("Rank %d is no longer slower than the others.", previous)
         else:
             waits = summary.ranks[slow].wait_seconds_per_step
             logger.warning(

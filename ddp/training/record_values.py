@@ -1,4 +1,4 @@
-"""From what is measured to the record's keys: pure functions, nothing is measured or written here."""
+"""Conversion of measured values to the record's keys. Pure functions: nothing is measured or written here."""
 
 import time
 from collections.abc import Mapping
@@ -42,17 +42,17 @@ NOT_YET_VALIDATED: dict[str, Any] = {
     "validation_image_count": 0,
     "validation_images": [],
 }
-"""What the live snapshot shows of a validation before there was one."""
+"""Validation keys of the live snapshot before the first validation."""
 
 
 def losses_of(summary: WindowMetrics) -> dict[str, Any]:
-    """The record's keys about losses."""
+    """Return the record's keys about losses."""
     terms = {term.loss_key: value for term, value in zip(LOSS_TERMS, summary.terms, strict=True)}
     return {TOTAL_LOSS_KEY: summary.total_loss, **terms}
 
 
 def speed_of(summary: WindowMetrics, settings: FixedSettings, position: Mapping[str, Any]) -> dict[str, Any]:
-    """The record's keys about speed and time left; `position` holds the keys about steps."""
+    """Return the record's keys about speed and remaining time; `position` holds the keys about steps."""
     steps_left = position["step_max"] - position["step_current"]
     epoch_steps_left = position["epoch_step_total"] - position["epoch_step_current"]
     return {
@@ -64,8 +64,8 @@ def speed_of(summary: WindowMetrics, settings: FixedSettings, position: Mapping[
     }
 
 
-def ranks_of(summary: WindowMetrics, places: list[tuple[str, str]]) -> dict[str, Any]:
-    """The record's keys about ranks; `places` holds (host, device) by rank."""
+def ranks_of(summary: WindowMetrics, devices: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return the record's keys about ranks; `devices` holds (host, device) by rank."""
     return {
         "per_rank": [
             {
@@ -77,14 +77,14 @@ def ranks_of(summary: WindowMetrics, places: list[tuple[str, str]]) -> dict[str,
                 "memory": row.memory_gib,
                 "own_duration": row.own_seconds,
             }
-            for rank, ((host, device), row) in enumerate(zip(places, summary.ranks, strict=False))
+            for rank, ((host, device), row) in enumerate(zip(devices, summary.ranks, strict=False))
         ],
         "slow_rank": summary.slow_rank,
     }
 
 
 def identity_of(run_id: str, world: World, trigger: str, command_id: str | None) -> dict[str, Any]:
-    """The record's keys that say which run this is and what asked for the record."""
+    """Return the record's keys that identify the run and what triggered the record."""
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run_id,
@@ -96,7 +96,7 @@ def identity_of(run_id: str, world: World, trigger: str, command_id: str | None)
 
 
 def flags_of(*, paused: bool, validating: bool = False, ended: bool = False) -> dict[str, Any]:
-    """The record's keys that say what the run is doing."""
+    """Return the record's keys about the activity of the run."""
     return {
         "training_active": not paused and not ended,
         "validation_running": validating,
@@ -106,20 +106,20 @@ def flags_of(*, paused: bool, validating: bool = False, ended: bool = False) -> 
 
 _NOT_A_CURVE = {"step_current", "step_max", "schema_version", "world_size", "last_update_time", "slow_rank"}
 CURVES = frozenset(field.name for field in FIELDS if field.kind in {"number", "integer"}) - _NOT_A_CURVE
-"""The record's keys that make a curve over steps."""
+"""Keys of the record that form a curve over steps."""
 
 
 def curves_of(record: Record, *, with_validation: bool) -> dict[str, Any]:
-    """The part of a record or snapshot that joins the series at this step.
+    """Return the part of a record or snapshot that is added to the series at this step.
 
-    A log point without a validation leaves out what only a validation measures: yesterday's value is not today's.
+    A log point without a validation omits the values that only a validation measures: they are from an earlier step.
     """
-    left_out = set() if with_validation else NOT_YET_VALIDATED.keys() | {"best_quality_ever"}
-    return {key: value for key, value in record.items() if key in CURVES and key not in left_out}
+    omitted = set() if with_validation else NOT_YET_VALIDATED.keys() | {"best_quality_ever"}
+    return {key: value for key, value in record.items() if key in CURVES and key not in omitted}
 
 
 def change_text(change: Change) -> str:
-    """What the controller changed, for the log: `mode Settling`, `weights l1 0.590, ms 0.200, …`."""
+    """Format a change by the controller for the log: `mode Settling`, `weights l1 0.590, ms 0.200, …`."""
     after = change.details.get("after", "")
     if isinstance(after, Mapping):
         after = ", ".join(f"{name} {value:.3f}" for name, value in after.items())
@@ -127,7 +127,7 @@ def change_text(change: Change) -> str:
 
 
 def outcomes_of(reports: list[tuple[str | None, float]]) -> list[dict[str, Any]]:
-    """Every rank's (problem, Unix time at which it began) as the result of a command shows it."""
+    """Convert every rank's (problem, start as Unix time) to the result of a command."""
     return [
         {"rank": rank, "outcome": problem or "done", "began_at": began_at}
         for rank, (problem, began_at) in enumerate(reports)

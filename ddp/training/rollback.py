@@ -1,4 +1,4 @@
-"""Takes the run back to a checkpoint, in place: by command, or because the numbers went bad."""
+"""Rolls the run back to a checkpoint, in place: by command, or after too many steps that were not finite."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Rollback:
-    """Continues the run from a checkpoint, on a new branch. Called by all ranks at the same step."""
+    """Continues the run from a checkpoint, on a new branch. All ranks call it at the same step."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Rollback:
         archive_of: Callable[[int], Path],
         on_restored: Callable[[int], None],
     ) -> None:
-        """`archive_of` names the folder for what a branch leaves behind; `on_restored` gets the restored step."""
+        """`archive_of(branch)` returns the folder for an abandoned branch; `on_restored` receives the restored step."""
         self._world = world
         self._run_status = run_status
         self._checkpoints = checkpoints
@@ -39,10 +39,10 @@ class Rollback:
     def run(self, found: LoadedState, reason: str, lr_factor: float | None = None) -> None:
         """Restore `found` and archive the records and checkpoints of later steps.
 
-        With `lr_factor` the learning rate is lowered. Raises `RuntimeError` when the state does not fit the network.
+        With `lr_factor` the learning rate is lowered. Raises `RuntimeError` if the state does not fit the network.
         """
         progress = self._run_status.progress
-        left_at, branch = progress.step, progress.branch
+        from_step, branch = progress.step, progress.branch
         extra = self._checkpoints.restore(found)
         progress.branch = branch + 1
         self._settings.restore(extra["live"], lr_factor)
@@ -50,17 +50,17 @@ class Rollback:
         archive = self._archive_of(branch)
         self._recorder.branch_off(progress.step, progress.last_recorded_step, archive)
         self._checkpoints.archive_after(progress.step, archive)
-        self._report(left_at, found, reason)
-        # A crash must find the new branch and its learning rate, and pruning must spare it.
+        self._report(from_step, found, reason)
+        # A resume after a crash must find the new branch and its learning rate, and pruning must keep this checkpoint.
         self._checkpoints.save(Reason.COMMAND)
 
-    def _report(self, left_at: int, found: LoadedState, reason: str) -> None:
+    def _report(self, from_step: int, found: LoadedState, reason: str) -> None:
         name, progress = found.saved.folder.name, self._run_status.progress
         if self._world.is_main:
             logger.warning(
-                "Rolled back from step %d to %s (%s); this is branch %d.", left_at, name, reason, progress.branch
+                "Rolled back from step %d to %s (%s); this is branch %d.", from_step, name, reason, progress.branch
             )
-        details = {"from_step": left_at, "checkpoint": name, "reason": reason, "branch_id": progress.branch}
+        details = {"from_step": from_step, "checkpoint": name, "reason": reason, "branch_id": progress.branch}
         self._recorder.mark_step(progress.step)
         self._recorder.event("rollback", {**details, "LR_SCALE": self._run_status.config.lr_scale})
         self._settings.publish()

@@ -1,4 +1,4 @@
-"""The mutable state of a run: the few things that change as it goes, each with one owner and the same on every rank."""
+"""Mutable state of the run, identical on every rank; each value has one owner."""
 
 from ddp.step.progress import Progress
 from service.config.live_settings import LiveSettings
@@ -7,7 +7,7 @@ from service.run.state import RunState
 
 
 class RunStatus:
-    """The mutable state of a run, the same on every rank. `ending` is set once it is to end."""
+    """Mutable state of the run, identical on every rank. `ending` is the final state, set once the run is to end."""
 
     def __init__(self, progress: Progress, live: LiveSettings) -> None:
         self.progress = progress
@@ -18,15 +18,15 @@ class RunStatus:
 
     @property
     def live(self) -> LiveSettings:
-        """The settings of the start, and what was changed since."""
+        """Settings of the start and the changes since."""
         return self._live
 
     @live.setter
     def live(self, live: LiveSettings) -> None:
         self._live = live
-        self._config = live.config  # made once: a step looks at it several times, and making it checks every range
+        self._config = live.config  # cached: each step reads it several times, and building it validates every range
 
     @property
     def config(self) -> RunConfig:
-        """The settings in force now: to be asked for every time, and never kept."""
+        """Settings in force now. Read it every time; do not keep a reference."""
         return self._config

@@ -1,4 +1,4 @@
-"""Puts other settings in force between two steps, and publishes them."""
+"""Applies changed settings between two steps, and publishes them."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class SettingsChange:
-    """Changes the settings in force. Every method is called by all ranks at the same step."""
+    """Changes the settings in force. All ranks call every method at the same step."""
 
     def __init__(
         self,
@@ -32,33 +32,32 @@ class SettingsChange:
         self._has_perceptual = has_perceptual
 
     def change(self, wanted: Mapping[str, Any]) -> None:
-        """Put `wanted` ({KEY: value}) in force from the next step on. Raises `CommandError`; nothing changes then."""
-        self._put_in_force(self._changed(self._run_status.live, wanted))
+        """Apply `wanted` ({KEY: value}) from the next step on. Raises `CommandError` and then changes nothing."""
+        self._apply(self._changed(self._run_status.live, wanted))
         assignments = ", ".join(f"{name}={value}" for name, value in wanted.items())
         logger.info("Settings changed at step %d: %s", self._run_status.progress.step, assignments)
         self._recorder.event("set", dict(wanted))
         self.publish()
 
     def restore(self, saved: Mapping[str, Any], lr_factor: float | None) -> None:
-        """Put the changes of a saved state in force, on top of the settings of this start; publishes nothing.
+        """Apply the changes of a saved state on top of the settings of this start; publish nothing.
 
-        With `lr_factor` the learning rate is lowered: the smaller of the two scales, in force until now and saved,
-        times the factor.
+        With `lr_factor` the learning-rate scale becomes the smaller of the current and the saved one, times the factor.
         """
         scale = self._run_status.config.lr_scale
         live, _ = LiveSettings.resumed(self._run_status.live.start, saved)
         if lr_factor is not None:
             live = self._changed(live, {"LR_SCALE": min(scale, live.config.lr_scale) * lr_factor})
-        self._put_in_force(live)
+        self._apply(live)
 
     def publish(self) -> None:
-        """Publish the settings in force, and a live snapshot with them."""
-        self._recorder.show_settings(self._run_status.live)
+        """Publish the settings in force, and a live snapshot that contains them."""
+        self._recorder.publish_settings(self._run_status.live)
         self._metrics.publish_snapshot()
 
     def _changed(self, live: LiveSettings, wanted: Mapping[str, Any]) -> LiveSettings:
         return live.changed(wanted, step=self._run_status.progress.step, has_perceptual=self._has_perceptual)
 
-    def _put_in_force(self, live: LiveSettings) -> None:
+    def _apply(self, live: LiveSettings) -> None:
         self._run_status.live = live
         self._controller.configure(live.config, live.pins)

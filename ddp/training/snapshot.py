@@ -1,4 +1,4 @@
-"""Everything known at a step under the record's keys: what the live snapshot shows and what a record holds."""
+"""Builds live snapshots and records: all values known at a step, under the record's keys."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from service.run.record import Record, build_record
 
 
 class SnapshotBuilder:
-    """Keeps the last measurements and joins them with the components' current values; the same on every rank."""
+    """Combines the last measured values with the current state of the components. The same on every rank."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class SnapshotBuilder:
         nonfinite_steps: NonFiniteSteps,
         run_status: RunStatus,
     ) -> None:
-        # What it asks
+        # Read at every build
         self._world = world
         self._run_id = run_id
         self._workload = workload
@@ -40,8 +40,8 @@ class SnapshotBuilder:
         self._controller = controller
         self._nonfinite_steps = nonfinite_steps
         self._run_status = run_status
-        self._places = world.gather((world.host, str(world.device)))
-        # What was measured last
+        self._devices = world.gather((world.host, str(world.device)))
+        # Last measured values
         self._summary = WindowMetrics()
         self._validation: dict[str, Any] = record_values.NOT_YET_VALIDATED
         self._peak_gib = 0.0
@@ -49,23 +49,23 @@ class SnapshotBuilder:
         self._grad_norm: Tensor = torch.tensor(float("nan"))
 
     def note_step(self, learning_rate: float, phase: str, row: Tensor) -> None:
-        """Keep what a step measured, made at this learning rate; `row` is its row (ROW,), on the device."""
+        """Store learning rate, schedule phase and gradient norm of a step; `row` is (ROW,), on the device."""
         self._step = {"learning_rate_value": learning_rate, "lr_phase_name": phase}
         self._grad_norm = grad_norm(row)
 
     def note_window(self, summary: WindowMetrics) -> None:
-        """The window as it is now."""
+        """Store the metrics of the window."""
         self._summary = summary
         self._peak_gib = summary.peak_gib
 
     def note_validation(self, result: ValidationResult) -> dict[str, Any]:
-        """A validation is done; returns the record's keys that it fills."""
+        """Store the result of a validation; return its values under the record's keys."""
         self._validation = result.report(self._controller.weights)
         self._peak_gib = max(self._peak_gib, result.peak_gib)
         return self._validation
 
     def build(self, trigger: str, command_id: str | None = None, *, validating: bool = False) -> Record:
-        """All keys of a record. Waits for the device."""
+        """Return all keys of a record. Waits for the device."""
         run_status = self._run_status
         position = run_status.progress.report(run_status.config, self._workload.sample_count, self._world.size)
         return build_record(
@@ -81,13 +81,13 @@ class SnapshotBuilder:
             self._controller.report(),
             self._validation,
             record_values.speed_of(self._summary, run_status.config, position),
-            record_values.ranks_of(self._summary, self._places),
+            record_values.ranks_of(self._summary, self._devices),
             record_values.flags_of(paused=run_status.is_paused, validating=validating),
             record_values.identity_of(self._run_id, self._world, trigger, command_id),
         )
 
     def state(self) -> dict[str, Any]:
-        """What a record made right after a resume needs, for a checkpoint."""
+        """Return the values for a checkpoint that the first record after a resume needs."""
         return {
             "step": self._step,
             "validation": self._validation,
@@ -97,7 +97,7 @@ class SnapshotBuilder:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the values of a checkpoint."""
         self._step = state["step"]
         self._validation = state["validation"]
         self._grad_norm = state["grad_norm"]

@@ -1,9 +1,9 @@
 """The training loop of one rank.
 
-    while steps are left and nobody asked to leave:
-        every ADAPT_EVERY       look at the steps of the block before: the controller learns, bad steps may roll back
-        make a step             control word on its way while the optimizer works
-        every LOG_EVERY         log point: one all_reduce, rank 0 hands a snapshot to its recorder
+    while steps are left and no stop was requested:
+        every ADAPT_EVERY       review the previous block of steps: update the controller, roll back if too many failed
+        make a step             the control word is exchanged while the optimizer works
+        every LOG_EVERY         log point: one all_reduce, rank 0 passes a snapshot to its recorder
         every VAL_STEP_EVERY    validation: one all_reduce, one record
         every CHECKPOINT_EVERY  checkpoint: copied here, written in the background
         execute the agreed commands: the same on all ranks; while paused, only this
@@ -33,7 +33,7 @@ from service.run.state import RunState
 
 @dataclass(frozen=True)
 class MadeStep:
-    """A step that was made: number, learning rate, phase of the schedule, and its row (ROW,) on the device."""
+    """A completed step: number, learning rate, phase of the schedule, and its row (ROW,) on the device."""
 
     number: int
     learning_rate: float
@@ -42,7 +42,7 @@ class MadeStep:
 
 
 class StepMaker:
-    """Makes one optimizer step with what the controller decided, and sends the control word within it."""
+    """Makes one optimizer step with the controller's values, and sends the control word during it."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class StepMaker:
         self._marker = marker
 
     def make(self) -> MadeStep:
-        """Make the next step; the caller counts it. Raises `MemoryShortageError`."""
+        """Make the next optimizer step; the caller counts it. Raises `MemoryShortageError`."""
         done, number = self._run_status.progress.step, self._run_status.progress.step + 1
         self._marker.enter(Stage.DATA, number)
         learning_rate, phase = self._controller.learning_rate(done), self._controller.phase(done)
@@ -79,7 +79,7 @@ class StepMaker:
 
 
 class StepAccounting:
-    """Counts a step, and hands its row to all that keep it. Nothing here waits for the device."""
+    """Counts steps, and passes the row of each to its consumers. Never waits for the device."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class StepAccounting:
         self._samples_per_step = samples_per_step
 
     def add(self, made: MadeStep) -> None:
-        """Count a step that was just made."""
+        """Count a completed step."""
         self._window.add(made.row)
         self._metrics_buffer.append(made.row, made.number)
         self._snapshot_builder.note_step(made.learning_rate, made.phase, made.row)
@@ -110,7 +110,7 @@ class StepAccounting:
 
 
 class Trainer:
-    """One rank's training: a loop over steps and their boundaries."""
+    """Training loop of one rank over steps and their boundaries."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Trainer:
         self._commands = commands
 
     def run(self) -> RunState:
-        """Train until MAX_STEPS, a stop, or a signal; returns the state in which the run was left."""
+        """Train until MAX_STEPS, a stop command or a signal; return the final state of the run."""
         run_status = self._run_status
         with self._window.excluded():
             self._boundary.begin()
@@ -145,9 +145,9 @@ class Trainer:
         return run_status.ending
 
     def advance(self) -> None:
-        """Make one step, and do everything that is due at its boundary."""
+        """Make one step, and run everything that is due at its boundary."""
         self._review.run_if_due()
         self._accounting.add(self._step_maker.make())
-        self._boundary.do_what_is_due()
+        self._boundary.run_due_actions()
         if self._run_status.ending is None:
             self._commands.run_agreed()

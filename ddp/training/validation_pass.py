@@ -1,4 +1,4 @@
-"""A validation at a step boundary: the images are scored, the result becomes a record."""
+"""Runs a validation at a step boundary: scores the images and writes the result as a record."""
 
 import logging
 from collections.abc import Callable
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class ImageScoring:
-    """Scores the validation images with the present networks, and marks the stage of the rank meanwhile."""
+    """Scores the validation images with the current networks, and updates the rank's stage during it."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ImageScoring:
         self._on_image = on_image
 
     def run(self) -> ValidationResult | None:
-        """Score all images; None, on all ranks, when a rank was asked to leave before all were scored."""
+        """Score all images; return None on all ranks if a signal to any rank interrupted the scoring."""
         self._mark_image()
         return validate(
             self._world,
@@ -62,7 +62,7 @@ class ImageScoring:
 
 
 class ValidationPass:
-    """Makes a validation and its record. Every method is called by all ranks at the same step."""
+    """Runs a validation and writes its record. All ranks call every method at the same step."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class ValidationPass:
         self._window = window
 
     def run(self, trigger: str, commands: tuple[Command, ...] = ()) -> bool:
-        """Validate and record; False, on all ranks, when a rank was asked to leave before all images were scored.
+        """Validate and write the record; return False on all ranks if a signal to any rank interrupted the scoring.
 
-        `commands` are answered once the record is on disk. The caller makes sure that this step has no record yet.
+        `commands` are finished once the record is on disk. The caller ensures that this step has no record yet.
         """
         with self._window.excluded():
             self._metrics.measure()
@@ -99,17 +99,17 @@ class ValidationPass:
     def _publish(self, result: ValidationResult, trigger: str, commands: tuple[Command, ...]) -> None:
         found = self._snapshot_builder.note_validation(result)
         self._run_status.progress.note_validation(found["quality_ki_value"])
-        if trigger == "schedule":  # a manual one must leave the controller, and so the training, as it was
+        if trigger == "schedule":  # a manual validation must not change the controller, and so the training
             self._controller.note_quality(found["quality_ki_value"])
         for name in result.unreadable:
             logger.warning("Validation image %s cannot be read and was skipped.", name)
         record = self._snapshot_builder.build(trigger, commands[0].id if commands else None)
-        # The all_reduce that made the table is every rank's own report: without one of them it would not have ended.
-        answer = {
+        # The all_reduce of the results needs every rank, so its completion confirms all of them.
+        command_result = {
             "shared": False,
             "ranks": record_values.outcomes_of([(None, began_at) for began_at in result.began_at]),
         }
-        waiting = [(command, answer) for command in commands]
+        waiting = [(command, command_result) for command in commands]
         self._recorder.record(record, record_values.curves_of(record, with_validation=True), result.previews, waiting)
         logger.info(
             "Step %d: quality KI %.4f, LR %.4f; PSNR KI %.3f dB, LR %.3f dB.",

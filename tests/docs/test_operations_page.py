@@ -20,7 +20,7 @@ from ddp.distributed.world import COLLECTIVE_TIMEOUT
 from ddp.metrics.stragglers import WINDOWS_IN_A_ROW
 from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS
 from ddp.recording import record_writer, recorder, recorder_thread, store_writer
-from ddp.recording.log_files import ForgivingFile
+from ddp.recording.log_files import RetryingFileHandler
 from ddp.step.out_of_memory import out_of_memory_sentence
 from ddp.training import block_review
 from service.alerts import rules
@@ -97,7 +97,7 @@ def test_numbers_are_those_of_the_code(page: str) -> None:
     assert f"for {STALLED_AFTER_SECONDS:.0f} s no step" in page
     assert f"no sign of life for {LOST_AFTER_SECONDS:.0f} s" in page
     assert f"after {COLLECTIVE_TIMEOUT.total_seconds() / 60:.0f} minutes" in page
-    assert f"{store_writer.LOG_POINTS_KEPT:,} log points".replace(",", " ") in page
+    assert f"{store_writer.MAX_LOG_POINTS:,} log points".replace(",", " ") in page
     assert f"tries for {recorder.LAST_CHANCE_SECONDS:.0f} more seconds" in page
     assert recorder_thread.RETRY_SECONDS == record_writer.RETRY_SECONDS == 2
     assert "every two seconds" in page
@@ -164,7 +164,7 @@ def test_numbers_of_an_automatic_rollback_are_those_of_the_code(page: str) -> No
 
     assert block_review.ROLLBACK_LR_FACTOR == 0.5
     assert "`LR_SCALE` at half of what it was" in text
-    assert f"After {block_review.ROLLBACKS_IN_VAIN} such rollbacks" in text
+    assert f"After {block_review.MAX_FRUITLESS_ROLLBACKS} such rollbacks" in text
 
 
 def test_what_leaving_means_is_that_of_the_code(page: str) -> None:
@@ -224,7 +224,7 @@ def test_the_log_may_be_copied_and_truncated(tmp_path: Path) -> None:
     """What the page says of log rotation: the handler appends, so that it goes on at the new end."""
     import logging
 
-    handler = ForgivingFile(tmp_path / "training.log")
+    handler = RetryingFileHandler(tmp_path / "training.log")
     record = logging.LogRecord("test", logging.INFO, __file__, 1, "line", (), None)
     handler.emit(record)
     (tmp_path / "training.log").write_bytes(b"")

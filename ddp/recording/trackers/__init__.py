@@ -1,4 +1,4 @@
-"""Experiment trackers that show a run's curves elsewhere: the interface, TensorBoard, the choice.
+"""Experiment trackers: the interface, TensorBoard, the selection by settings.
 
 Never stops or slows the training.
 """

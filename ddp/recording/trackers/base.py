@@ -1,4 +1,4 @@
-"""Programs beside Leitstand that show a run's curves: what rank 0's recorder tells them. This one shows nothing."""
+"""Interface for experiment trackers, called by rank 0's recorder; the base class does nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,24 +7,24 @@ from ddp.validation.result import Preview
 
 
 class Tracker:
-    """Every call is from the training thread and returns at once, but for `start` and `close`. Times are Unix seconds.
+    """Experiment tracker that does nothing. Times are Unix seconds.
 
-    `dropped` counts what it will never show.
+    The training thread calls all methods; all but `start` and `close` do not block. `dropped` counts dropped events.
     """
 
     dropped = 0
 
     def start(self, step: int) -> None:
-        """The run begins, or goes on, at `step`."""
+        """Start tracking a run that starts or continues at `step`."""
 
     def close(self) -> None:
-        """The run is left: write what waits, and give up after a while."""
+        """Write everything queued, within a time limit, and stop tracking."""
 
     def log_point(self, step: int, at: float, snapshot: Mapping[str, Any]) -> None:
-        """The training's values at a step."""
+        """Track the training values of a log point."""
 
     def validation(self, step: int, at: float, record: Mapping[str, Any], previews: Sequence[Preview]) -> None:
-        """The values and pictures of a validation."""
+        """Track the values and images of a validation."""
 
     def resume_from(self, step: int) -> None:
-        """The run was taken back to `step`: what was shown of later ones no longer belongs to it."""
+        """Discard everything of steps after `step`, to which the run was rolled back."""

@@ -1,4 +1,4 @@
-"""Files of events as TensorBoard reads them: framed records, only ever appended, each batch whole or not at all."""
+"""Event files in TensorBoard's format: framed records, append-only, each batch written completely or not at all."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
 from tensorboardX.record_writer import masked_crc32c  # type: ignore[import-untyped]
 
 FORMAT = "brain.Event:2"
-"""From this version on TensorBoard heeds what says that a run began anew at a step."""
+"""The first version for which TensorBoard honours session restarts at an earlier step."""
 
 _NAME = re.compile(r"events\.out\.tfevents\.([0-9]{10,12})\..*")
 
 
 class EventFile:
-    """Appends to a file of its own in a folder. TensorBoard reads the files of a folder in the order of their names."""
+    """Appends to its own file in a folder. TensorBoard reads the files of a folder in the order of their names."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -27,7 +27,7 @@ class EventFile:
         self._size = 0
 
     def append(self, content: bytes) -> None:
-        """Append framed events. Raises `OSError`, and then none of them is there."""
+        """Append framed events. Raises `OSError` and then appends none of them."""
         if self._file is None or os.fstat(self._file.fileno()).st_nlink == 0:
             self.close()
             self._file = self._open()
@@ -37,18 +37,18 @@ class EventFile:
         try:
             _write_all(self._file, content)
         except OSError:
-            self._take_back(self._file)
+            self._truncate_partial_write(self._file)
             raise
         self._size += len(content)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _open(self) -> FileIO:
-        """A new file whose name comes after those of all others, also when the clock was set back."""
+        """Create a file whose name sorts after all others, even if the clock was set back."""
         self._folder.mkdir(parents=True, exist_ok=True)
         matches = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
         latest = max((int(match[1]) for match in matches if match), default=0)
@@ -56,8 +56,8 @@ class EventFile:
         name = f"events.out.tfevents.{number:010d}.{socket.gethostname()}.{os.getpid()}"
         return FileIO(self._folder / name, "xb")
 
-    def _take_back(self, file: FileIO) -> None:
-        """Half of a record would hide everything behind it; if it cannot be cut off, another file goes on."""
+    def _truncate_partial_write(self, file: FileIO) -> None:
+        """Truncate a partial record, which would hide everything after it; start a new file if that fails."""
         try:
             file.truncate(self._size)
             file.seek(self._size)
@@ -66,7 +66,7 @@ class EventFile:
 
 
 def framed(events: Iterable[Event]) -> bytes:
-    """Events as records: length, its checksum, content, its checksum (TFRecord)."""
+    """Encode events as TFRecords: length, its checksum, content, its checksum."""
     pieces = []
     for event in events:
         content = event.SerializeToString()
@@ -80,6 +80,6 @@ def _checksum(content: bytes) -> bytes:
 
 
 def _write_all(file: FileIO, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) or 0 :]
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[file.write(remaining) or 0 :]

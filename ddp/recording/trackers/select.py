@@ -1,4 +1,4 @@
-"""What only some settings ask for, and the packages that it needs: looked for before anything is written."""
+"""Selection of the tracker by settings, and the check for the packages that it needs."""
 
 from importlib.util import find_spec
 
@@ -12,7 +12,7 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 
 def require_extras(world: World, config: RunConfig) -> None:
-    """Raise `UserError` on all ranks alike when rank 0, which needs it, lacks a package that a setting asks for."""
+    """Raise `UserError` on all ranks if rank 0 lacks a package that a setting requires."""
     wanted = [name for name in ("TENSORBOARD", "TENSORBOARD_IMAGES") if getattr(config, name.lower())]
     problem: UserError | None = None
     if world.is_main and wanted and find_spec("tensorboardX") is None:
@@ -24,10 +24,10 @@ def require_extras(world: World, config: RunConfig) -> None:
 
 
 def open_tracker(config: RunConfig, directory: RunDirectory) -> Tracker:
-    """What the settings ask for besides Leitstand's own curves."""
+    """Return the tracker that the settings select; a no-op tracker if they select none."""
     if not (config.tensorboard or config.tensorboard_images):
         return Tracker()
-    from ddp.recording.trackers.tensorboard import TensorBoard  # only who asks for it needs its package
+    from ddp.recording.trackers.tensorboard import TensorBoard  # an optional dependency
 
     folder = directory.root / TENSORBOARD_FOLDER
-    return TensorBoard(folder, has_scalars=config.tensorboard, has_pictures=config.tensorboard_images)
+    return TensorBoard(folder, has_scalars=config.tensorboard, has_images=config.tensorboard_images)

@@ -1,7 +1,7 @@
-"""Scalars and pictures for TensorBoard, written by a thread of their own: a disk that is slow or full stops nothing.
+"""Scalars and images for TensorBoard, written by a separate thread, so that a slow or full disk blocks nothing.
 
-What cannot be written waits, within bounds, and is tried again; that is said once. A run that goes on at an earlier
-step, after a resume or a rollback, says so in the file, and TensorBoard hides what it had of later steps.
+Events that cannot be written stay in a bounded queue and are retried; the failure is logged once. When a run continues
+at an earlier step, after a resume or a rollback, the file gets a session start, and TensorBoard hides later steps.
 """
 
 import io
@@ -27,35 +27,35 @@ from service.background_thread import BackgroundThread, ErrorBoundary, OngoingPr
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 2.0
 LAST_CHANCE_SECONDS = 5.0
-EVENTS_KEPT = 1_000
-PICTURES_KEPT = 16
-"""Of pictures, which are large, so many wait at most."""
-EVENTS_TOGETHER = 20
+MAX_EVENTS = 1_000
+MAX_IMAGES = 16
+"""Maximum number of queued images, which are large."""
+MAX_BATCH_EVENTS = 20
 JPEG_QUALITY = 95
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _PendingEvent:
     build: Callable[[], Event]
-    is_picture: bool = False
+    is_image: bool = False
 
 
 class TensorBoard(Tracker):
-    """The events of one run."""
+    """Tracker that writes the events of one run for TensorBoard."""
 
-    def __init__(self, folder: Path, *, has_scalars: bool, has_pictures: bool) -> None:
-        """Write into `folder`, made with the first event: scalars, preview pictures, or both."""
+    def __init__(self, folder: Path, *, has_scalars: bool, has_images: bool) -> None:
+        """Write scalars, preview images or both into `folder`, which the first event creates."""
         self.dropped = 0
         self._has_scalars = has_scalars
-        self._has_pictures = has_pictures
-        self._waiting: deque[_Waiting] = deque()  # without a lock: one thread appends, one takes out
-        self._pictures_in = 0
-        self._pictures_out = 0
-        # Of the thread
+        self._has_images = has_images
+        self._queue: deque[_PendingEvent] = deque()  # without a lock: one thread appends, another removes
+        self._images_added = 0
+        self._images_removed = 0
+        # Used by the tracker's thread only
         self._file = EventFile(folder)
-        self._batch: tuple[list[_Waiting], bytes] | None = None
+        self._batch: tuple[list[_PendingEvent], bytes] | None = None
         self._failure = OngoingProblem()
         self._retry_at = 0.0
         self._boundary = ErrorBoundary(logger)
@@ -65,78 +65,78 @@ class TensorBoard(Tracker):
             interval_seconds=POLL_SECONDS,
             boundary=self._boundary,
             error_message="TensorBoard's thread met an unexpected error; it goes on.",
-            at_end=self._write_the_rest,
+            at_end=self._write_remaining,
         )
 
     def start(self, step: int) -> None:
-        """Begin to write for a run that goes on at `step`."""
+        """Start the thread, for a run that starts or continues at `step`."""
         self.resume_from(step)
         self._thread.start()
 
     def close(self) -> None:
-        """Write what waits, and give up after a while."""
+        """Write everything queued; give up after LAST_CHANCE_SECONDS."""
         self._thread.close(LAST_CHANCE_SECONDS + RETRY_SECONDS)
 
     def log_point(self, step: int, at: float, snapshot: Mapping[str, Any]) -> None:
-        """Show the training's values at a step; `at` is Unix seconds."""
+        """Queue the training values of a step; `at` is Unix seconds."""
         if self._has_scalars:
             self._add(lambda: _scalars(step, at, training_scalars(snapshot)))
 
     def validation(self, step: int, at: float, record: Mapping[str, Any], previews: Sequence[Preview]) -> None:
-        """Show the values and the pictures of a validation."""
+        """Queue the values and images of a validation."""
         if self._has_scalars:
             self._add(lambda: _scalars(step, at, validation_scalars(record)))
-        for name, picture in previews if self._has_pictures else ():
-            self._add_picture(step, at, name, picture)
+        for name, preview in previews if self._has_images else ():
+            self._add_image(step, at, name, preview)
 
     def resume_from(self, step: int) -> None:
-        """Hide what was written of later steps: the run goes on from here."""
+        """Queue a session start, which hides events of steps after `step`."""
         at = time.time()
-        beginning = SessionLog(status=SessionLog.START)
+        session_start = SessionLog(status=SessionLog.START)
         # Never dropped
-        self._waiting.append(_Waiting(lambda: Event(step=step + 1, wall_time=at, session_log=beginning)))
+        self._queue.append(_PendingEvent(lambda: Event(step=step + 1, wall_time=at, session_log=session_start)))
 
     def _add(self, build: Callable[[], Event]) -> None:
-        if len(self._waiting) >= EVENTS_KEPT:
+        if len(self._queue) >= MAX_EVENTS:
             self.dropped += 1
         else:
-            self._waiting.append(_Waiting(build))
+            self._queue.append(_PendingEvent(build))
 
-    def _add_picture(self, step: int, at: float, name: str, picture: Tensor) -> None:
-        if self._pictures_in - self._pictures_out >= PICTURES_KEPT:
+    def _add_image(self, step: int, at: float, name: str, preview: Tensor) -> None:
+        if self._images_added - self._images_removed >= MAX_IMAGES:
             self.dropped += 1
             return
-        self._pictures_in += 1
-        self._waiting.append(_Waiting(lambda: _picture(step, at, name, picture), is_picture=True))
+        self._images_added += 1
+        self._queue.append(_PendingEvent(lambda: _image_event(step, at, name, preview), is_image=True))
 
-    # The thread
+    # On the tracker's thread
 
-    def _write_the_rest(self) -> None:
+    def _write_remaining(self) -> None:
         retry_while(
             self._retry,
-            is_wanted=lambda: bool(self._waiting),
+            is_wanted=lambda: bool(self._queue),
             seconds=LAST_CHANCE_SECONDS,
             pause_seconds=POLL_SECONDS,
         )
-        if self._waiting:
-            logger.error("%d events for TensorBoard are lost: its file could not be written.", len(self._waiting))
+        if self._queue:
+            logger.error("%d events for TensorBoard are lost: its file could not be written.", len(self._queue))
         self._file.close()
 
     def _retry(self) -> None:
-        """Write now, whatever failed before."""
+        """Write now, without the delay after a failure."""
         self._retry_at = 0.0
         self._write_waiting()
 
     def _write_waiting(self) -> None:
-        """Write what waits, unless a failure is less than RETRY_SECONDS ago."""
+        """Write everything queued, unless the last failure was less than RETRY_SECONDS ago."""
         now = time.monotonic()
         if now < self._retry_at:
             return
         try:
-            while self._waiting:
-                self._batch = self._batch or self._next_batch()  # one that could not be written is not made again
+            while self._queue:
+                self._batch = self._batch or self._next_batch()  # a batch that could not be written is not rebuilt
                 self._file.append(self._batch[1])
-                self._forget(self._batch[0])
+                self._remove(self._batch[0])
                 self._batch = None
         except OSError as error:
             self._retry_at = now + RETRY_SECONDS
@@ -148,20 +148,20 @@ class TensorBoard(Tracker):
         else:
             self._failure.end()
 
-    def _next_batch(self) -> tuple[list[_Waiting], bytes]:
-        together = [self._waiting[place] for place in range(min(len(self._waiting), EVENTS_TOGETHER))]
-        return together, framed(event for item in together if (event := self._built(item)) is not None)
+    def _next_batch(self) -> tuple[list[_PendingEvent], bytes]:
+        items = [self._queue[index] for index in range(min(len(self._queue), MAX_BATCH_EVENTS))]
+        return items, framed(event for item in items if (event := self._built(item)) is not None)
 
-    def _built(self, item: _Waiting) -> Event | None:
-        """Build the event; None where that fails: a defect in one must not keep back the others."""
+    def _built(self, item: _PendingEvent) -> Event | None:
+        """Build the event; return None if that fails, so that one defective event does not block the others."""
         with self._boundary.guard("An event for TensorBoard could not be made and is left out."):
             return item.build()
         return None
 
-    def _forget(self, written: Sequence[_Waiting]) -> None:
+    def _remove(self, written: Sequence[_PendingEvent]) -> None:
         for item in written:
-            self._waiting.popleft()
-            self._pictures_out += item.is_picture
+            self._queue.popleft()
+            self._images_removed += item.is_image
 
 
 def _scalars(step: int, at: float, scalars: Iterable[Scalar]) -> Event:
@@ -169,11 +169,11 @@ def _scalars(step: int, at: float, scalars: Iterable[Scalar]) -> Event:
     return Event(step=step, wall_time=at, summary=Summary(value=values))
 
 
-def _picture(step: int, at: float, name: str, picture: Tensor) -> Event:
-    """LR | KI | GT, (3, H, W) uint8, as JPEG: a lossless picture costs many times the room and the checksums."""
-    _, height, width = picture.shape
+def _image_event(step: int, at: float, name: str, preview: Tensor) -> Event:
+    """Build the event of a preview LR | KI | GT, (3, H, W) uint8, as JPEG: lossless images are many times larger."""
+    _, height, width = preview.shape
     buffer = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    Image.fromarray(preview.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=buffer.getvalue())
     tag = f"preview/{Path(name).stem}"
     return Event(step=step, wall_time=at, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))

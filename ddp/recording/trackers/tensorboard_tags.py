@@ -1,4 +1,4 @@
-"""Under which tags TensorBoard shows the record's keys: groups before the slash, units in the names."""
+"""TensorBoard tags of the record's keys: the group before the slash, the unit in the name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ TRAINING_TAGS: Mapping[str, str] = {
     "data_wait_ratio": "speed/data_wait_ratio",
     "vram_usage_gb": "speed/peak_memory_gib",
 }
-"""What every log point measures."""
+"""Tags of the values of every log point."""
 
 VALIDATION_TAGS: Mapping[str, str] = {
     "quality_ki_value": "quality/ki",
@@ -52,7 +52,7 @@ VALIDATION_TAGS: Mapping[str, str] = {
     "validation_duration": "validation/seconds",
     "layer_activity_peak_value": "activity/strongest",
 }
-"""What only a validation measures."""
+"""Tags of the values that only a validation measures."""
 
 RANK_TAGS: Mapping[str, str] = {
     "step_duration": "step_seconds",
@@ -60,20 +60,20 @@ RANK_TAGS: Mapping[str, str] = {
     "data_wait": "data_wait_seconds",
     "memory": "memory_gib",
 }
-"""Below `rank/<n>/`."""
+"""Tags of the values of a rank, below `rank/<n>/`."""
 
 Scalar = tuple[str, float]
 
 
 def training_scalars(snapshot: Mapping[str, Any]) -> Iterator[Scalar]:
-    """What a log point shows; values that are not known are left out."""
+    """Yield the scalars of a log point; unknown values are omitted."""
     yield from _numbers((tag, snapshot.get(key)) for key, tag in TRAINING_TAGS.items())
     for row in snapshot.get("per_rank") or ():
         yield from _numbers((f"rank/{row['rank']}/{tag}", row.get(key)) for key, tag in RANK_TAGS.items())
 
 
 def validation_scalars(record: Mapping[str, Any]) -> Iterator[Scalar]:
-    """What a validation shows; values that are not known are left out."""
+    """Yield the scalars of a validation; unknown values are omitted."""
     yield from _numbers((tag, record.get(key)) for key, tag in VALIDATION_TAGS.items())
     yield from _numbers((f"activity/{layer}", mean) for layer, mean in record["layer_activity_raw_map"].items())
 

@@ -21,7 +21,7 @@ def test_three_windows_in_a_row_name_a_rank_or_clear_it(windows: list[int | None
     for window in windows:
         ranks.update(window)
 
-    assert ranks.named == named
+    assert ranks.slow_rank == named
 
 
 def test_news_come_once() -> None:

@@ -9,7 +9,7 @@ import torch
 from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import pack, pack_values
-from ddp.metrics.window import MetricsWindow, RankRow, WindowMetrics
+from ddp.metrics.window import MetricsWindow, RankTiming, WindowMetrics
 
 
 def world_of_one() -> World:
@@ -76,16 +76,16 @@ def test_durations_and_waits_are_seconds_of_steps_only(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     window, batches = MetricsWindow(world_of_one()), slow_data()
-    window.clock.restart()
+    window.timer.restart()
     for seconds in (1.0, 2.0, 9.0):
-        window.timed(batches)
+        window.next_batch(batches)
         now[0] += 0.25
-        window.clock.local_done()
+        window.timer.local_done()
         now[0] += seconds - 0.75
         window.add(row(1.0))
-        window.clock.step_done()
+        window.timer.step_done()
     now[0] += 1000.0  # a pause
-    window.clock.restart()
+    window.timer.restart()
 
     summary = window.summarise()
 
@@ -99,16 +99,16 @@ def test_durations_and_waits_are_seconds_of_steps_only(monkeypatch: pytest.Monke
 def test_skipped_files_are_counted_and_named_once() -> None:
     window = MetricsWindow(world_of_one())
     batches = iter([Data("a.png"), Data("b.png", "c.png")])
-    window.timed(batches)
-    window.timed(batches)
+    window.next_batch(batches)
+    window.next_batch(batches)
 
     assert window.summarise().skipped == 3
     assert window.restart() == ["a.png", "b.png", "c.png"]
     assert window.restart() == []
 
 
-def rank(own_seconds: float, steps: int = 10) -> RankRow:
-    return RankRow(1.0, own_seconds, 10.0, 0.0, steps, 1.0, 0.0, 0.0)
+def rank(own_seconds: float, steps: int = 10) -> RankTiming:
+    return RankTiming(1.0, own_seconds, 10.0, 0.0, steps, 1.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_what_is_excluded_counts_for_no_step(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     window = MetricsWindow(world_of_one())
     now[0] += 1.0
-    window.clock.step_done()
+    window.timer.step_done()
     with window.excluded():
         now[0] += 60.0
     now[0] += 2.0
-    window.clock.step_done()
+    window.timer.step_done()
 
-    assert window.clock.durations()[0] == [1.0, 2.0]
+    assert window.timer.durations()[0] == [1.0, 2.0]
 
 
 def test_few_steps_name_no_slow_rank() -> None:

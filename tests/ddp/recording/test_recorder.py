@@ -147,7 +147,7 @@ def test_a_locked_store_delays_writing_but_loses_nothing(
 def test_log_points_beyond_the_bound_are_dropped_and_counted_but_never_an_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddp.recording.store_writer.LOG_POINTS_KEPT", 10)
+    monkeypatch.setattr("ddp.recording.store_writer.MAX_LOG_POINTS", 10)
     directory = RunDirectory(tmp_path)
     store = Store(directory.store, create=True)
     store.open_run(RUN, {})
@@ -218,7 +218,7 @@ def test_the_heartbeat_tells_what_the_parts_know(
     locker.execute("BEGIN EXCLUSIVE")
     bench.recorder.event("something", {})
     bench.recorder.record(record(7), {}, [], [])
-    bench.recorder.note_stall(Stall(1, Stage.DATA, 61.0, "Rank 1 hangs.", "Rank 1"))
+    bench.recorder.record_stall(Stall(1, Stage.DATA, 61.0, "Rank 1 hangs.", "Rank 1"))
     eventually(lambda: bench.recorder._thread.store_outages, what="the outage")
     locker.execute("ROLLBACK")
     locker.close()

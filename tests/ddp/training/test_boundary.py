@@ -97,14 +97,14 @@ def test_the_best_state_so_far_is_saved_after_a_validation_and_no_other(trigger:
 def test_the_best_state_is_saved_once_where_the_schedule_saves_it_anyway() -> None:
     scene = Scene(50)
 
-    scene.boundary.do_what_is_due()
+    scene.boundary.run_due_actions()
 
     assert scene.checkpoints.saved == [(Reason.SCHEDULE, False)]
 
 
 def test_a_command_saves_the_best_state_also_at_a_step_that_the_schedule_has_saved_before() -> None:
     scene = Scene(25)
-    scene.boundary.do_what_is_due()
+    scene.boundary.run_due_actions()
 
     assert scene.boundary.validate_then_save("manual")
 
@@ -115,7 +115,7 @@ def test_a_signal_during_a_scheduled_validation_saves_a_state_that_owes_it() -> 
     scene = Scene(10)
     scene.validation.is_ended_by_signal = True
 
-    scene.boundary.do_what_is_due()
+    scene.boundary.run_due_actions()
 
     assert scene.checkpoints.saved == [(Reason.LEAVE, True)]
     assert (scene.status.ending, scene.status.is_leaving) == (RunState.STOPPED, True)
@@ -143,7 +143,7 @@ def test_a_run_that_owes_a_validation_makes_it_up_when_it_begins() -> None:
 def test_the_end_of_the_training_validates_once_and_saves_the_final_state() -> None:
     scene = Scene(100)
 
-    scene.boundary.do_what_is_due()
+    scene.boundary.run_due_actions()
     scene.boundary.finish()
 
     assert scene.validation.asked == [("final", ())]

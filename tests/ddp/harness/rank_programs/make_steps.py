@@ -84,7 +84,7 @@ def main() -> None:
     counted.watch(components)
     trainer = build_trainer(components)
     totals, began = watch_losses(components), time.monotonic()
-    components.window.clock.restart()
+    components.window.timer.restart()
     for step in range(1, int(steps) + 1):
         counted.step = step
         trainer.advance()

@@ -67,7 +67,7 @@ def snapshot(step: int, **values: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def status_store(tmp_path: Path) -> Iterator[TensorBoard]:
-    status_store = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=True)
+    status_store = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_images=True)
     yield status_store
     if is_writing():
         status_store.close()
@@ -121,7 +121,7 @@ def test_a_log_point_and_a_validation_are_scalars_and_pictures_at_their_step(
 def test_scalars_and_pictures_are_written_only_where_they_are_asked_for(
     tmp_path: Path, scalars: bool, pictures: bool, tags: set[str]
 ) -> None:
-    status_store = TensorBoard(tmp_path, has_scalars=scalars, has_pictures=pictures)
+    status_store = TensorBoard(tmp_path, has_scalars=scalars, has_images=pictures)
     status_store.start(0)
     status_store.log_point(2, 1.0, snapshot(2, l1_loss_value=0.25))
     status_store.validation(2, 1.0, snapshot(2), [("a.png", torch.zeros(3, 4, 4, dtype=torch.uint8))])
@@ -132,12 +132,12 @@ def test_scalars_and_pictures_are_written_only_where_they_are_asked_for(
 
 def test_a_run_that_goes_back_shows_no_step_twice(tmp_path: Path) -> None:
     for step_at_start in (0, 4):  # the second start is a resume at step 4
-        status_store = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
+        status_store = TensorBoard(tmp_path, has_scalars=True, has_images=False)
         status_store.start(step_at_start)
         for step in range(step_at_start + 2, 11, 2):
             status_store.log_point(step, 1.0, snapshot(step, l1_loss_value=float(step + step_at_start)))
         status_store.close()
-    status_store = TensorBoard(tmp_path, has_scalars=True, has_pictures=False)
+    status_store = TensorBoard(tmp_path, has_scalars=True, has_images=False)
     status_store.start(10)
     status_store.log_point(12, 1.0, snapshot(12, l1_loss_value=12.0))
     status_store.resume_from(6)  # a rollback
@@ -202,11 +202,11 @@ def test_what_cannot_be_written_waits_within_bounds_and_is_said_once(
 ) -> None:
     monkeypatch.setattr("ddp.recording.trackers.tensorboard.RETRY_SECONDS", 0.05)
     monkeypatch.setattr("ddp.recording.trackers.tensorboard.POLL_SECONDS", 0.02)
-    monkeypatch.setattr("ddp.recording.trackers.tensorboard.EVENTS_KEPT", 10)
-    monkeypatch.setattr("ddp.recording.trackers.tensorboard.PICTURES_KEPT", 1)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.MAX_EVENTS", 10)
+    monkeypatch.setattr("ddp.recording.trackers.tensorboard.MAX_IMAGES", 1)
     folder = tmp_path / "tensorboard"
     folder.write_text("a file is in the way")
-    status_store = TensorBoard(folder, has_scalars=True, has_pictures=True)
+    status_store = TensorBoard(folder, has_scalars=True, has_images=True)
     status_store.start(0)
     eventually(lambda: "cannot be written" in caplog.text, what="the warning")
     pictures = [(f"{number}.png", torch.zeros(3, 4, 4, dtype=torch.uint8)) for number in range(3)]
@@ -242,7 +242,7 @@ def test_closing_with_the_disk_gone_says_what_is_lost_and_returns(
 ) -> None:
     monkeypatch.setattr("ddp.recording.trackers.tensorboard.LAST_CHANCE_SECONDS", 0.1)
     (tmp_path / "tensorboard").write_text("a file is in the way")
-    status_store = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_pictures=False)
+    status_store = TensorBoard(tmp_path / "tensorboard", has_scalars=True, has_images=False)
     status_store.start(0)
     status_store.close()
 
