@@ -7,7 +7,7 @@ import sys
 from logging.handlers import QueueListener
 from pathlib import Path
 
-from ddp.control.shutdown import EXIT_CODE, ShutdownRequest, die_of_signals
+from ddp.control.shutdown import EXIT_CODE, ShutdownRequest, exit_on_signals
 from ddp.distributed.environment import RankEnvironment, rank_environment
 from ddp.distributed.world import World, is_loss_of_peer
 from ddp.recording.log_files import console_log
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def main() -> int:
     """Run this rank to its end; returns the exit code."""
     place = rank_environment()
-    die_of_signals()
+    exit_on_signals()
     with console_log(place) as listener:
         try:
             return run_rank(place, parse_arguments(), listener)

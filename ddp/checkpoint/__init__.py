@@ -1,4 +1,4 @@
 """The state of a run on disk: collected by the checkpointer, written by a thread, verified, pruned, restored.
 
-Never a command and never the record.
+Never handles commands and never writes records.
 """

@@ -1,13 +1,13 @@
-"""Checkpoints are written by a thread of their own: the training thread hands over copies and goes on.
+"""Writes checkpoints on a separate thread: the training thread passes copies of the state and continues.
 
-One state is written at a time. Each state that waits holds a copy of all weights, so at most two wait: a newer one
-takes the place of an older one, which is then written never, unless the older one is
+One state is written at a time. Each queued state holds a copy of all weights, so at most two are queued: a newer state
+supersedes an older one, which is then never written, unless the older one is
 
-    the best so far, and no newer one that waits is: it is the only one with those weights
-    asked for by command, and no newer one that waits is
+    the best so far, and no newer queued state is: it is the only one with those weights
+    requested by command, and no newer queued state is
 
-When both of these wait already and a third state comes, the commanded one gives way: the next newer state is written
-as commanded in its place, so that pruning spares it. States of the same step are one.
+If both of these are queued and a third state arrives, the commanded one is superseded: the next newer state inherits
+the reason COMMAND, so that it is never pruned. States of the same step are merged.
 """
 
 import logging
@@ -24,7 +24,7 @@ from ddp.checkpoint.folder import CheckpointFolder, Reason, checkpoint_name
 from service.background_thread import BackgroundThread, ErrorBoundary
 from service.run.trainer_stats import TrainerStats
 
-MOST_WAITING = 2
+MAX_QUEUED = 2
 _NICENESS = 10
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PendingCheckpoint:
-    """A state on its way to the disk.
+    """A state to be written.
 
-    `build` is called on the writer thread: it waits for copies from the device and gives the state on the CPU.
-    `on_written` is called on the writer thread with the step of the state that was written, this one or a newer one
-    that took its place, and the problem, or None once it is durable and verified. It must not wait for the writer.
+    The writer thread calls `build`, which waits for copies from the device and returns the state on the CPU. It then
+    calls `on_written(step, problem)`: the step that was written, which is this one or a newer one that superseded it,
+    and the error message, or None once the state is durable and verified. `on_written` must not wait for the writer.
     """
 
     step: int
@@ -47,23 +47,23 @@ class PendingCheckpoint:
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    """A snapshot, and its listeners: its own and those of the snapshots whose place it took."""
+class _QueuedCheckpoint:
+    """A checkpoint with the listeners of its own and of those that it superseded."""
 
-    snapshot: PendingCheckpoint
+    checkpoint: PendingCheckpoint
     listeners: tuple[Callable[[int, str | None], None], ...]
 
 
 class CheckpointWriter:
-    """Writes snapshots in the background and prunes after each. Public methods are for one thread, the training's."""
+    """Writes checkpoints in the background and prunes after each. Only the training thread calls public methods."""
 
     def __init__(self, folder: CheckpointFolder, keep: Callable[[], int]) -> None:
-        """`keep` gives the number of states that pruning leaves, asked anew each time; 0 keeps all."""
+        """`keep()` returns the number of states that pruning keeps, and is called each time; 0 keeps all."""
         self._stats: TrainerStats = {"checkpoints_written": 0, "checkpoint_failures": 0}
         self._folder = folder
         self._keep = keep
         self._changed = threading.Condition()
-        self._waiting: list[_Waiting] = []
+        self._queue: list[_QueuedCheckpoint] = []
         self._is_writing = False
         self._problem: str | None = None
         self._boundary = ErrorBoundary(logger)
@@ -76,44 +76,44 @@ class CheckpointWriter:
         )
         self._thread.start()
 
-    def submit(self, snapshot: PendingCheckpoint) -> None:
-        """Have a state written; returns at once."""
+    def submit(self, checkpoint: PendingCheckpoint) -> None:
+        """Queue a state for writing; return immediately. Raises `RuntimeError` after `close`."""
         with self._changed:
             if self._thread.is_closing:
-                raise RuntimeError(f"The checkpoint of step {snapshot.step} came after the writer was closed.")
-            self._waiting = _with_newer(self._waiting, snapshot)
+                raise RuntimeError(f"The checkpoint of step {checkpoint.step} came after the writer was closed.")
+            self._queue = _enqueued(self._queue, checkpoint)
         self._thread.wake()
 
     def drain(self) -> str | None:
-        """Wait until everything is written and told; the problem of the last state, or None when it was written."""
+        """Wait until the queue is empty and all listeners ran; return the last state's error message, or None."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._is_writing)
+            self._changed.wait_for(lambda: not self._queue and not self._is_writing)
             return self._problem
 
     def stats(self) -> TrainerStats:
-        """What was written last, and how often that worked and failed; from any thread."""
+        """Return statistics of the last write and counts of successes and failures. Thread-safe."""
         return self._stats
 
     def close(self) -> None:
-        """Write what waits and end the thread."""
+        """Write everything queued, and end the thread."""
         self._thread.close()
 
-    # The thread
+    # On the writer thread
 
     def _write_waiting(self) -> None:
-        _give_way()
+        _lower_priority()
         while self._write_next():
             pass
 
     def _write_next(self) -> bool:
-        """Write one state; False when none waits. A method of its own, so that no copy of the weights outlives it."""
-        waiting = self._take()
-        if waiting is None:
+        """Write one state; return False if none is queued. A separate method, so that the copy is freed on return."""
+        queued = self._take()
+        if queued is None:
             return False
-        problem = self._write(waiting.snapshot)
-        for listener in waiting.listeners:
+        problem = self._write(queued.checkpoint)
+        for listener in queued.listeners:
             with self._boundary.guard("The checkpoint writer could not tell of a checkpoint."):
-                listener(waiting.snapshot.step, problem)
+                listener(queued.checkpoint.step, problem)
         if problem is None:
             with self._boundary.guard("The checkpoint writer could not prune checkpoints."):
                 self._prune()
@@ -128,31 +128,33 @@ class CheckpointWriter:
         if removed:
             logger.info("Checkpoints removed: %s.", ", ".join(map(checkpoint_name, removed)))
 
-    def _take(self) -> _Waiting | None:
+    def _take(self) -> _QueuedCheckpoint | None:
         with self._changed:
-            if not self._waiting:
+            if not self._queue:
                 return None
             self._is_writing = True
-            return self._waiting.pop(0)
+            return self._queue.pop(0)
 
-    def _write(self, snapshot: PendingCheckpoint) -> str | None:
-        name, began = checkpoint_name(snapshot.step), time.monotonic()
+    def _write(self, checkpoint: PendingCheckpoint) -> str | None:
+        name, began = checkpoint_name(checkpoint.step), time.monotonic()
         try:
-            state, is_best = snapshot.build(), snapshot.is_best
-            size_bytes = self._folder.save(snapshot.step, state, reason=snapshot.reason, is_best=is_best).size_bytes()
+            state, is_best = checkpoint.build(), checkpoint.is_best
+            size_bytes = self._folder.save(
+                checkpoint.step, state, reason=checkpoint.reason, is_best=is_best
+            ).size_bytes()
         except OSError as error:
             problem = f"{name} could not be written ({error.strerror or error})"
             logger.warning("Checkpoint %s; the one before stays and training goes on.", problem)
-        except Exception as error:  # whatever it was, who waits for this state is told
+        except Exception as error:  # listeners must run, whatever the error
             logger.exception("Checkpoint %s could not be written; the one before stays and training goes on.", name)
             problem = f"{name} could not be written ({type(error).__name__}: {error})"
         else:
-            self._note_written(snapshot.step, time.monotonic() - began, size_bytes)
+            self._count_written(checkpoint.step, time.monotonic() - began, size_bytes)
             return None
         self._stats = {**self._stats, "checkpoint_failures": self._stats["checkpoint_failures"] + 1}
         return problem
 
-    def _note_written(self, step: int, seconds: float, size_bytes: int) -> None:
+    def _count_written(self, step: int, seconds: float, size_bytes: int) -> None:
         self._stats = {
             **self._stats,
             "checkpoint_step": step,
@@ -163,46 +165,46 @@ class CheckpointWriter:
         }
 
 
-def _with_newer(waiting: list[_Waiting], snapshot: PendingCheckpoint) -> list[_Waiting]:
-    """What waits once `snapshot` has come, oldest first: at most two."""
-    queue = [*waiting, _Waiting(snapshot, (snapshot.on_written,))]
+def _enqueued(queue: list[_QueuedCheckpoint], checkpoint: PendingCheckpoint) -> list[_QueuedCheckpoint]:
+    """Return the queue after `checkpoint` was added, oldest first, with at most MAX_QUEUED entries."""
+    queue = [*queue, _QueuedCheckpoint(checkpoint, (checkpoint.on_written,))]
     for index in reversed(range(len(queue) - 1)):
         if not _is_last_best(queue, index) and not _is_last_command(queue, index):
-            _give_place(queue, index)
-    if len(queue) > MOST_WAITING:
-        _give_place(queue, next(index for index in range(len(queue)) if not _is_last_best(queue, index)))
+            _supersede(queue, index)
+    if len(queue) > MAX_QUEUED:
+        _supersede(queue, next(index for index in range(len(queue)) if not _is_last_best(queue, index)))
     return queue
 
 
-def _is_last_best(queue: list[_Waiting], index: int) -> bool:
-    return _is_last(queue, index, lambda snapshot: snapshot.is_best)
+def _is_last_best(queue: list[_QueuedCheckpoint], index: int) -> bool:
+    return _is_last(queue, index, lambda checkpoint: checkpoint.is_best)
 
 
-def _is_last_command(queue: list[_Waiting], index: int) -> bool:
-    return _is_last(queue, index, lambda snapshot: snapshot.reason is Reason.COMMAND)
+def _is_last_command(queue: list[_QueuedCheckpoint], index: int) -> bool:
+    return _is_last(queue, index, lambda checkpoint: checkpoint.reason is Reason.COMMAND)
 
 
-def _is_last(queue: list[_Waiting], index: int, is_such: Callable[[PendingCheckpoint], bool]) -> bool:
-    """Whether this state is such a one and none that waits behind it is, nor can stand for it as of the same step."""
-    this, *newer = (waiting.snapshot for waiting in queue[index:])
+def _is_last(queue: list[_QueuedCheckpoint], index: int, is_such: Callable[[PendingCheckpoint], bool]) -> bool:
+    """Whether `is_such` holds for this state, but for no newer queued one, and no newer one is of the same step."""
+    this, *newer = (queued.checkpoint for queued in queue[index:])
     return is_such(this) and not any(is_such(other) or other.step == this.step for other in newer)
 
 
-def _give_place(queue: list[_Waiting], index: int) -> None:
-    """Drop a state; the next newer one takes over its listeners, and what protects it where that is still true."""
+def _supersede(queue: list[_QueuedCheckpoint], index: int) -> None:
+    """Drop a state; the next newer one inherits its listeners, the reason COMMAND, and `is_best` of the same step."""
     older = queue.pop(index)
-    newer = queue[index].snapshot
-    is_commanded = Reason.COMMAND in (older.snapshot.reason, newer.reason)
-    snapshot = replace(
+    newer = queue[index].checkpoint
+    is_commanded = Reason.COMMAND in (older.checkpoint.reason, newer.reason)
+    superseding = replace(
         newer,
         reason=Reason.COMMAND if is_commanded else newer.reason,
-        is_best=newer.is_best or (older.snapshot.is_best and older.snapshot.step == newer.step),
+        is_best=newer.is_best or (older.checkpoint.is_best and older.checkpoint.step == newer.step),
     )
-    queue[index] = _Waiting(snapshot, (*older.listeners, *queue[index].listeners))
+    queue[index] = _QueuedCheckpoint(superseding, (*older.listeners, *queue[index].listeners))
 
 
-def _give_way() -> None:
-    """Let the training's threads go first. On Linux niceness belongs to a thread, elsewhere to the whole process."""
+def _lower_priority() -> None:
+    """Lower this thread's priority below training. Only on Linux, where niceness applies to a single thread."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

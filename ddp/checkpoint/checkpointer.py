@@ -1,6 +1,6 @@
-"""What a checkpoint holds: taken from all components at a step boundary, written in the background, restored in place.
+"""Saves and restores the state of all components: copied at a step boundary, written in the background.
 
-boundary   every rank: its random generators, gathered; rank 0: copies of everything, then training goes on
+boundary   every rank: its random generators, gathered; rank 0: copies of everything, then training continues
 writer     rank 0's thread: wait for the copies, write, fsync, verify, manifest, rename, prune
 """
 
@@ -23,17 +23,17 @@ logger = logging.getLogger(__name__)
 
 
 class Stateful(Protocol):
-    """A component whose state belongs into a checkpoint: tensors and plain values."""
+    """Interface of a component whose state is saved in checkpoints: tensors and plain values."""
 
     def state(self) -> dict[str, Any]:
-        """The state now; tensors may live on the device and are copied by the caller."""
+        """Return the current state; tensors may be on the device, and the caller copies them."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state in place."""
+        """Restore a state in place."""
 
 
 class Checkpointer:
-    """Saves and restores the whole state of a training. Every method is called by all ranks alike."""
+    """Saves and restores the complete state of a training. All ranks call every method at the same step."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Checkpointer:
         shape: dict[str, Any],
         components: Mapping[str, Stateful],
     ) -> None:
-        """`shape` names the settings that a state must have in common with the run that loads it."""
+        """`shape` holds the settings that must be equal in a checkpoint and in the run that loads it."""
         self._world = world
         self._folder = folder
         self._writer = CheckpointWriter(folder, keep) if world.is_main else None
@@ -59,16 +59,16 @@ class Checkpointer:
         extra: dict[str, Any],
         on_written: Callable[[int, str | None], None],
     ) -> None:
-        """Copy the state now and write it in the background; `on_written` is called on rank 0's writer thread."""
+        """Copy the state now and write it in the background; rank 0's writer thread calls `on_written`."""
         generators = self._world.gather(rng_state(self._world.device))
         if self._writer is None:
             return
         state = {name: component.state() for name, component in self._components.items()}
         common = {"shape": self._shape, "world_size": self._world.size, "generators": generators, "extra": extra}
-        self._writer.submit(PendingCheckpoint(step, _copied({**state, **common}), reason, is_best, on_written))
+        self._writer.submit(PendingCheckpoint(step, _start_copy({**state, **common}), reason, is_best, on_written))
 
     def archive_after(self, step: int, target: Path) -> None:
-        """Move the states beyond `step` into the folder `target`; a state that cannot be moved is named in the log."""
+        """Move the checkpoints of steps after `step` into the folder `target`; log a failure."""
         if not self._world.is_main:
             return
         try:
@@ -77,32 +77,32 @@ class Checkpointer:
             logger.warning("Checkpoints beyond step %d could not be moved to %s: %s", step, target, error)
 
     def drain(self) -> str | None:
-        """Wait until everything is written; the last problem, the same on every rank, or None."""
+        """Wait until everything is written; return the last error message, the same on every rank, or None."""
         return self._world.from_main(self._writer.drain() if self._writer else None)
 
     def stats(self) -> TrainerStats:
-        """What rank 0 wrote last; from any thread."""
+        """Return statistics of the checkpoints that rank 0 wrote; empty on other ranks. Thread-safe."""
         return self._writer.stats() if self._writer else {}
 
     def close(self) -> None:
-        """Write what waits and end the thread."""
+        """Write everything queued, and end the thread."""
         if self._writer is not None:
             self._writer.close()
 
     def newest(self, at_most: int | None = None) -> LoadedState | None:
-        """The newest state that can be used, up to a step; None when there is none. Changes nothing.
+        """Load the newest usable state up to the step `at_most`; None if there is none. Restores nothing.
 
-        Raises `RunDirectoryError` on all ranks when it belongs to another network, or none of several can be used.
+        Raises `RunDirectoryError` on all ranks if it belongs to another network, or if none of several is usable.
         """
-        return self._found(lambda: self._folder.newest_usable(at_most))
+        return self._load_on_all_ranks(lambda: self._folder.newest_usable(at_most))
 
     def named(self, wanted: str) -> LoadedState:
-        """The state that a person named. Raises `RunDirectoryError` on all ranks alike. Changes nothing."""
-        found = self._found(lambda: self._folder.find(wanted))
+        """Load the checkpoint named `wanted`. Restores nothing. Raises `RunDirectoryError` on all ranks."""
+        found = self._load_on_all_ranks(lambda: self._folder.find(wanted))
         assert found is not None
         return found
 
-    def _found(self, find: Callable[[], LoadedState | None]) -> LoadedState | None:
+    def _load_on_all_ranks(self, find: Callable[[], LoadedState | None]) -> LoadedState | None:
         loaded: LoadedState | None = None
         problem: UserError | None = None
         if self._world.is_main:
@@ -113,10 +113,10 @@ class Checkpointer:
                 problem = error
         self._world.raise_together(problem)
         saved: SavedState | None = self._world.from_main(loaded.saved if loaded else None)
-        return None if saved is None else self._on_every_rank(saved, loaded)
+        return None if saved is None else self._load_on_others(saved, loaded)
 
-    def _on_every_rank(self, saved: SavedState, loaded: LoadedState | None) -> LoadedState:
-        """The state that rank 0 found, read by the others; one that cannot read it stops all of them."""
+    def _load_on_others(self, saved: SavedState, loaded: LoadedState | None) -> LoadedState:
+        """Load the state that rank 0 found on the other ranks; all ranks raise the `UserError` of any rank."""
         problem: UserError | None = None
         try:
             loaded = loaded or LoadedState(saved, load_state(saved))
@@ -129,9 +129,9 @@ class Checkpointer:
     def _check_shape(self, loaded: LoadedState | None) -> None:
         if loaded is None:
             return
-        theirs = loaded.state.get("shape", {})
+        saved = loaded.state.get("shape", {})
         different = [
-            f"{key} {theirs.get(key)} → {value}" for key, value in self._shape.items() if theirs.get(key) != value
+            f"{key} {saved.get(key)} → {value}" for key, value in self._shape.items() if saved.get(key) != value
         ]
         if different:
             raise RunDirectoryError(
@@ -140,7 +140,7 @@ class Checkpointer:
             )
 
     def restore(self, found: LoadedState) -> dict[str, Any]:
-        """Restore all components in place; returns the state's `extra`. Raises `RunDirectoryError` for a misfit."""
+        """Restore all components in place; return the state's `extra`. Raises `RunDirectoryError` on a mismatch."""
         state = found.state
         try:
             for name, component in self._components.items():
@@ -156,11 +156,11 @@ class Checkpointer:
         return extra
 
 
-def _copied(state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Copies of all tensors on the host, begun now; calling the result waits for them.
+def _start_copy(state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Start copying all tensors to the host; return a function that waits for the copies and returns the state.
 
-    Copies from a GPU are queued on its stream, so that the next step cannot change a weight before it is copied, and
-    go into page-locked memory, so that the host need not wait.
+    Copies from a GPU are queued on its stream, so that the next step cannot change a weight before it is copied. They
+    go into page-locked memory, so that the host does not wait.
     """
     copy = _map_tensors(state, _on_host)
     if not torch.cuda.is_available() or not torch.cuda.is_initialized():

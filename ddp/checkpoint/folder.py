@@ -1,8 +1,8 @@
-"""The checkpoints of a run: written whole or not at all, verified before use, pruned, archived.
+"""The checkpoints of a run: written atomically, verified before use, pruned, archived.
 
 checkpoints/step_0000500/                a saved state, see `ddp/checkpoint/format.py`
 checkpoints/latest → step_0000500        best → the saved state whose validation was the best
-checkpoints/.tmp-…                       on its way in or out; what a killed process left is put right by the next one
+checkpoints/.tmp-…                       being written or removed; the next start cleans up after a killed process
 """
 
 import logging
@@ -42,29 +42,29 @@ __all__ = [
     "verify",
 ]
 
-_WANTED = re.compile(r"(?:step_)?([0-9]{1,18})")
-_ASIDE = re.compile(re.escape(TEMPORARY_PREFIX) + r"old-(step_[0-9]+)\.[0-9]+")
-_MAY_BE_PRUNED = frozenset(Reason) - {Reason.COMMAND}
+_STEP_NAME = re.compile(r"(?:step_)?([0-9]{1,18})")
+_MOVED_ASIDE = re.compile(re.escape(TEMPORARY_PREFIX) + r"old-(step_[0-9]+)\.[0-9]+")
+_PRUNABLE_REASONS = frozenset(Reason) - {Reason.COMMAND}
 logger = logging.getLogger(__name__)
 
 
 class CheckpointFolder:
-    """The checkpoints of one run. Only rank 0 writes, looks and archives, from any thread; every rank may load."""
+    """Folder with the checkpoints of one run. Only rank 0 uses it, from any thread; every rank may load a state."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
     def save(self, step: int, state: dict[str, Any], *, reason: Reason, is_best: bool) -> SavedState:
-        """Write a state durably, read it back and compare, then put it in place and point `latest` (and `best`) to it.
+        """Write a state durably, read it back and compare, rename it into place and point `latest` (and `best`) to it.
 
-        A state saved again at its step stays a commanded or the best one if it was. Raises `OSError` and leaves no
-        rubbish; only when the very last sync or a link fails is the new state in place all the same. Raises
-        `TypeError` when the state holds what could not be loaded again.
+        A state that replaces one of the same step keeps the reason COMMAND and `is_best`. Raises `OSError` and removes
+        temporary files; if only the last sync or a link fails, the new state is in place nevertheless. Raises
+        `TypeError` if the state contains values that cannot be loaded again.
         """
-        with self._one_at_a_time:
+        with self._lock:
             self._make_root()
-            self._tidy()
+            self._clean_up()
             final = self._root / checkpoint_name(step)
             earlier = self._manifest(step)
             kept_reason = Reason.COMMAND if earlier.get("reason") == Reason.COMMAND else reason
@@ -78,7 +78,7 @@ class CheckpointFolder:
                 if is_best:
                     replace_link(self._root / "best", final.name)
             except BaseException:
-                self._tidy()
+                self._clean_up()
                 raise
             return SavedState(step, final)
 
@@ -91,7 +91,7 @@ class CheckpointFolder:
         return self._root / f"{TEMPORARY_PREFIX}{name}.{time.time_ns()}"
 
     def _put_in_place(self, temporary: Path, final: Path) -> None:
-        """Rename into place; an earlier state of the same step makes way only once the new one is complete."""
+        """Rename a complete state into place, after moving aside an earlier state of the same step."""
         if final.exists():
             aside = self._temporary(f"old-{final.name}")
             final.rename(aside)
@@ -101,10 +101,10 @@ class CheckpointFolder:
             temporary.rename(final)
         sync_folder(self._root)
 
-    def _tidy(self) -> None:
-        """Put right what a killed process or a failure left: an earlier state back in place, the rest away."""
+    def _clean_up(self) -> None:
+        """Clean up after a killed process or a failure: restore a state that was moved aside, delete the rest."""
         for path in self._root.glob(f"{TEMPORARY_PREFIX}*"):
-            aside = _ASIDE.fullmatch(path.name)
+            aside = _MOVED_ASIDE.fullmatch(path.name)
             try:
                 if aside and not (self._root / aside[1]).exists():
                     path.rename(self._root / aside[1])
@@ -116,19 +116,19 @@ class CheckpointFolder:
                 logger.warning("%s cannot be cleared away (%s); it is tried again.", path, error.strerror)
 
     def steps(self) -> list[int]:
-        """The steps of all saved states, newest first, usable or not."""
+        """Return the steps of all saved states, usable or not, newest first."""
         if not self._root.is_dir():
             return []
         steps = (step_in(path.name) for path in self._root.iterdir())
         return sorted((step for step in steps if step is not None), reverse=True)
 
     def newest_usable(self, at_most: int | None = None) -> LoadedState | None:
-        """The newest state up to a step that is whole and loads; others are named in the log and passed over.
+        """Load the newest usable state up to the step `at_most`; log and skip unusable ones; None if there is none.
 
-        Raises `RunDirectoryError` when there are such states and not one can be used.
+        Raises `RunDirectoryError` if there are states, but none is usable.
         """
-        with self._one_at_a_time:
-            self._tidy()
+        with self._lock:
+            self._clean_up()
             steps = [step for step in self.steps() if at_most is None or step <= at_most]
             for step in steps:
                 try:
@@ -144,20 +144,20 @@ class CheckpointFolder:
         return None
 
     def find(self, wanted: str) -> LoadedState:
-        """The state a person named: `latest`, `best`, `500` or `step_0000500`.
+        """Load the state named `latest`, `best`, `500` or `step_0000500`.
 
-        Raises `RunDirectoryError`, naming those that exist, when there is none of that name or it cannot be used.
+        Raises `RunDirectoryError`, which lists the existing ones, if there is no such state or it is unusable.
         """
-        with self._one_at_a_time:
-            self._tidy()
+        with self._lock:
+            self._clean_up()
             step = self._step_of(wanted)
             if step is None or step not in self.steps():
-                raise RunDirectoryError(f"There is no checkpoint {wanted!r} in {self._root}; {self._choice()}")
+                raise RunDirectoryError(f"There is no checkpoint {wanted!r} in {self._root}; {self._alternatives()}")
             try:
                 return self._load(step)
             except UnusableError as error:
                 raise RunDirectoryError(
-                    f"Checkpoint {checkpoint_name(step)} cannot be used: {error}; {self._choice(step)}"
+                    f"Checkpoint {checkpoint_name(step)} cannot be used: {error}; {self._alternatives(step)}"
                 ) from error
 
     def _load(self, step: int) -> LoadedState:
@@ -168,15 +168,15 @@ class CheckpointFolder:
             step = self._linked(wanted)
             others = self.steps() if wanted == "latest" else self._best_steps()
             return next(iter(others), None) if step is None else step
-        match = _WANTED.fullmatch(wanted)
+        match = _STEP_NAME.fullmatch(wanted)
         return int(match[1]) if match else None
 
-    def _choice(self, without: int | None = None) -> str:
+    def _alternatives(self, without: int | None = None) -> str:
         steps = [str(step) for step in self.steps() if step != without]
         return f"choose one of: {', '.join(steps)}." if steps else "there is no other."
 
     def _linked(self, link: str) -> int | None:
-        """The step a link names, as long as there is such a state."""
+        """Return the step of the link's target, or None if that state does not exist."""
         try:
             step = step_in(os.readlink(self._root / link))
         except OSError:
@@ -184,49 +184,49 @@ class CheckpointFolder:
         return step if step in self.steps() else None
 
     def _best_steps(self) -> list[int]:
-        """Those whose state was the best of its time, newest first."""
+        """Return the steps of the states that were the best when they were saved, newest first."""
         return [step for step in self.steps() if self._manifest(step).get("is_best") is True]
 
     def _manifest(self, step: int) -> dict[str, Any]:
         return manifest_if_usable(self._root / checkpoint_name(step))
 
     def prune(self, keep: int) -> list[int]:
-        """Remove all but the newest `keep` states; 0 keeps all. Returns the removed steps, newest first.
+        """Remove all but the newest `keep` states; 0 keeps all. Return the removed steps, newest first.
 
-        Neither counted nor ever removed are those saved by command and those whose manifest cannot be read. What
-        `latest` or `best` name stays. A state that cannot be removed is named in the log.
+        States saved by command or with an unreadable manifest are neither counted nor removed. The targets of `latest`
+        and `best` stay. A state that cannot be removed is logged.
         """
         if keep <= 0:
             return []
-        with self._one_at_a_time:
-            counted = [step for step in self.steps() if self._manifest(step).get("reason") in _MAY_BE_PRUNED]
-            # The newest best, too: a process killed right after saving it has not moved the link.
-            spared = {self._linked("latest"), self._linked("best"), *self._best_steps()[:1]}
-            return [step for step in counted[keep:] if step not in spared and self._remove(step)]
+        with self._lock:
+            counted = [step for step in self.steps() if self._manifest(step).get("reason") in _PRUNABLE_REASONS]
+            # The newest best too: a process killed right after saving it did not update the link.
+            protected = {self._linked("latest"), self._linked("best"), *self._best_steps()[:1]}
+            return [step for step in counted[keep:] if step not in protected and self._remove(step)]
 
     def _remove(self, step: int) -> bool:
-        """Whether the state is gone from sight; what of it cannot be deleted now is tried again with the next save."""
+        """Remove a state; return whether it is gone. Files that cannot be deleted now are retried at the next save."""
         path = self._root / checkpoint_name(step)
-        doomed = self._temporary(f"pruned-{path.name}")
+        removed = self._temporary(f"pruned-{path.name}")
         try:
-            path.rename(doomed)
-            shutil.rmtree(doomed)
+            path.rename(removed)
+            shutil.rmtree(removed)
         except OSError as error:
             logger.warning("Checkpoint %s cannot be removed (%s); it is tried again.", path.name, error.strerror)
         return not path.exists()
 
     def archive_after(self, step: int, target: Path) -> list[int]:
-        """Move later states into `target/checkpoints/`, on the same file system; returns their steps, newest first.
+        """Move later states into `target/checkpoints/`, on the same file system; return their steps, newest first.
 
-        `latest` and `best` are pointed to what remains, or removed, before anything moves: they never dangle.
+        The links `latest` and `best` are updated or removed before the move, so that they never dangle.
         """
-        with self._one_at_a_time:
+        with self._lock:
             steps = self.steps()
             later = [other for other in steps if other > step]
             if not later:
                 return []
-            self._point("latest", [other for other in steps if other <= step])
-            self._point("best", [other for other in self._best_steps() if other <= step])
+            self._relink("latest", [other for other in steps if other <= step])
+            self._relink("best", [other for other in self._best_steps() if other <= step])
             archive = target / "checkpoints"
             archive.mkdir(parents=True, exist_ok=True)
             for name in map(checkpoint_name, later):
@@ -235,8 +235,8 @@ class CheckpointFolder:
             sync_folder(self._root)
             return later
 
-    def _point(self, link: str, steps: list[int]) -> None:
-        """To the newest of these states, or nowhere."""
+    def _relink(self, link: str, steps: list[int]) -> None:
+        """Point a link to the first of these steps; remove it if there is none."""
         if steps:
             replace_link(self._root / link, checkpoint_name(steps[0]))
         else:

@@ -1,4 +1,4 @@
-"""One saved state: its bytes and their manifest, written and verified, loaded without running anything they contain.
+"""Format of one saved state: data and manifest, written with verification, loaded without executing any code in it.
 
 state.pt        tensors and plain values only, loaded with `weights_only`
 manifest.json   format, step, reason, sha256 of state.pt; written last
@@ -30,7 +30,7 @@ _NAME = re.compile(r"step_([0-9]{7,18})")
 
 
 class Reason(StrEnum):
-    """Why a state was saved."""
+    """Reason for which a state was saved."""
 
     SCHEDULE = "schedule"
     BEST = "best"
@@ -40,16 +40,16 @@ class Reason(StrEnum):
 
 
 class UnusableError(Exception):
-    """Why a saved state cannot be used, as the rest of a sentence."""
+    """A saved state cannot be used; the message completes the sentence "cannot be used: …"."""
 
 
 def checkpoint_name(step: int) -> str:
-    """`step_0000500`."""
+    """Return the name of a step's checkpoint, such as `step_0000500`."""
     return f"step_{step:07d}"
 
 
 def step_in(name: str) -> int | None:
-    """The step in the name of a checkpoint, None for every other name."""
+    """Return the step in the name of a checkpoint; None for every other name."""
     match = _NAME.fullmatch(name)
     return int(match[1]) if match and checkpoint_name(int(match[1])) == name else None
 
@@ -62,13 +62,13 @@ class SavedState:
     folder: Path
 
     def size_bytes(self) -> int:
-        """The size of the state's file. Raises `OSError`."""
+        """Return the size of the state's file in bytes. Raises `OSError`."""
         return (self.folder / STATE_FILE).stat().st_size
 
 
 @dataclass(frozen=True)
 class LoadedState:
-    """A verified checkpoint and what it holds, on the CPU."""
+    """A verified checkpoint and its state, on the CPU."""
 
     saved: SavedState
     state: dict[str, Any]
@@ -77,14 +77,14 @@ class LoadedState:
 def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reason, is_best: bool) -> None:
     """Write a state into an empty folder, sync it, read it back and compare, then write its manifest.
 
-    Raises `OSError`, and `TypeError` when the state holds what could not be loaded again.
+    Raises `OSError`, and `TypeError` if the state contains values that cannot be loaded again.
     """
     path, began = folder / STATE_FILE, time.monotonic()
     size, sha256 = _write_bytes(path, state)
     if sha256_of(path) != sha256:
         raise OSError(errno.EIO, "what was read back is not what was written", str(path))
     try:
-        _unpickled(path, mmap=True)  # maps the tensors without reading them
+        _load_tensors(path, mmap=True)  # maps the tensors without reading them
     except UnusableError as error:
         raise TypeError(f"the state of step {step} could not be loaded again: {error}") from error
     manifest = {
@@ -102,12 +102,12 @@ def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reaso
     write_atomically(folder / MANIFEST_FILE, json.dumps(manifest, indent=2).encode() + b"\n")
 
 
-class _Sink:
-    """The file torch writes into: gathers small pieces, writes and hashes large ones, remembers what failed."""
+class _HashingFile:
+    """File that torch writes into: buffers small writes, computes the SHA-256, keeps its `OSError`."""
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
-        self._gathered = bytearray()
+        self._buffer = bytearray()
         self.sha256 = hashlib.sha256()
         self.size = 0
         self.problem: OSError | None = None
@@ -117,46 +117,46 @@ class _Sink:
             self.flush()
             self._put(content)
         else:
-            self._gathered += content
-            if len(self._gathered) >= CHUNK_BYTES:
+            self._buffer += content
+            if len(self._buffer) >= CHUNK_BYTES:
                 self.flush()
         return len(content)
 
     def flush(self) -> None:
-        self._put(self._gathered)
-        self._gathered = bytearray()
+        self._put(self._buffer)
+        self._buffer = bytearray()
 
     def _put(self, content: bytes | bytearray | memoryview) -> None:
-        rest = memoryview(content)
-        while rest:
+        remaining = memoryview(content)
+        while remaining:
             try:
-                written = self._file.write(rest)
+                written = self._file.write(remaining)
             except OSError as error:
                 self.problem = error
                 raise
-            self.sha256.update(rest[:written])
+            self.sha256.update(remaining[:written])
             self.size += written
-            rest = rest[written:]
+            remaining = remaining[written:]
 
 
 def _write_bytes(path: Path, state: dict[str, Any]) -> tuple[int, str]:
-    """Write and sync; returns size in bytes and sha256. A full disk is an `OSError`, whatever torch makes of it."""
+    """Write and sync; return size in bytes and SHA-256. Raises the `OSError` that torch hides behind `RuntimeError`."""
     with FileIO(path, "w") as file:
-        sink = _Sink(file)
+        target = _HashingFile(file)
         try:
-            torch.save(state, cast("IO[bytes]", sink))
+            torch.save(state, cast("IO[bytes]", target))
         except RuntimeError:
-            if sink.problem is None:
+            if target.problem is None:
                 raise
-        if sink.problem is not None:
-            raise sink.problem
-        sink.flush()
+        if target.problem is not None:
+            raise target.problem
+        target.flush()
         os.fsync(file.fileno())
-        return sink.size, sink.sha256.hexdigest()
+        return target.size, target.sha256.hexdigest()
 
 
 def verify(folder: Path) -> str | None:
-    """Why a saved state cannot be used, or None when its bytes are what its manifest says. Loads nothing."""
+    """Return why a saved state cannot be used, or None if its data match its manifest. Loads nothing."""
     try:
         check(folder)
     except UnusableError as error:
@@ -165,7 +165,7 @@ def verify(folder: Path) -> str | None:
 
 
 def check(folder: Path) -> None:
-    """Raise `UnusableError` unless the bytes are what the manifest says."""
+    """Raise `UnusableError` unless the data match the manifest."""
     manifest = _read_manifest(folder)
     if manifest.get("step") != step_in(folder.name):
         raise UnusableError(f"its manifest says step {manifest.get('step')}")
@@ -178,9 +178,9 @@ def check(folder: Path) -> None:
 
 
 def load(saved: SavedState) -> LoadedState:
-    """Verify, then load. Raises `UnusableError`."""
+    """Verify and load a state. Raises `UnusableError`."""
     check(saved.folder)
-    return LoadedState(saved, _unpickled(saved.folder / STATE_FILE))
+    return LoadedState(saved, _load_tensors(saved.folder / STATE_FILE))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def manifest_if_usable(folder: Path) -> dict[str, Any]:
-    """The manifest, or an empty one where it is missing, damaged, or of another format."""
+    """Return the manifest, or an empty one if it is missing, damaged, or of another format."""
     try:
         return _read_manifest(folder)
     except UnusableError:
@@ -207,21 +207,21 @@ def manifest_if_usable(folder: Path) -> dict[str, Any]:
 
 
 def load_state(saved: SavedState) -> dict[str, Any]:
-    """The state on the CPU, its bytes not verified again. Raises `RunDirectoryError`."""
+    """Load a state to the CPU without verifying it again. Raises `RunDirectoryError`."""
     try:
-        return _unpickled(saved.folder / STATE_FILE)
+        return _load_tensors(saved.folder / STATE_FILE)
     except UnusableError as error:
         name = saved.folder.name
         raise RunDirectoryError(f"Checkpoint {name} cannot be used: {error}; choose another one.") from error
 
 
-def _unpickled(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+def _load_tensors(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
-        # Bytes from outside: torch raises whatever they lead it to, from EOFError to errors of its zip reader.
-        what = re.split(r"[.\n]", str(error), maxsplit=1)[0]
-        raise UnusableError(f"{path.name} cannot be loaded ({type(error).__name__}: {what})") from error
+        # Untrusted bytes: torch raises many types, from EOFError to errors of its zip reader.
+        message = re.split(r"[.\n]", str(error), maxsplit=1)[0]
+        raise UnusableError(f"{path.name} cannot be loaded ({type(error).__name__}: {message})") from error
     if not isinstance(state, dict):
         raise UnusableError(f"{path.name} holds no state but a {type(state).__name__}")
     return state

@@ -1,4 +1,4 @@
-"""How ranks agree on what people asked for: polling, the queue of rank 0, the control word, shutdown signals.
+"""Agreement of all ranks on commands: polling, the queue of rank 0, the control word, shutdown signals.
 
 Never executes a command.
 """

@@ -1,9 +1,9 @@
-"""How all ranks agree, at the same step boundary, on what people asked for.
+"""Agreement of all ranks on the commands to execute at a step boundary.
 
 The control word is 16 bytes, (operations, next check step), combined by a bitwise OR over all ranks on the gloo group:
-rank 0 contributes commands and the next step to check, any rank contributes the wish to leave after a signal. It is
-sent after the last backward of a step and awaited at the step's end, so it travels while the optimizer works. It is
-sent at most four times a second: the word itself names the next check, and the steps between have no collective.
+rank 0 contributes commands and the step of the next check, any rank contributes LEAVE after a shutdown signal. It is
+sent after the last backward of a step and awaited at the step's end, so that the exchange overlaps with the optimizer.
+It is sent at most four times a second: the word contains the next check, and steps in between have no collective.
 """
 
 import math
@@ -20,9 +20,9 @@ CHECK_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class AgreedCommands:
-    """What one boundary has to do: the same operations on all ranks; the commands behind them on rank 0 only.
+    """Operations of one boundary, the same on all ranks, and their commands, on rank 0 only.
 
-    `missed` are commands whose own step is over; they are to be refused.
+    `missed` are commands whose `apply_at_step` has passed; they must be rejected.
     """
 
     operations: CommandBits
@@ -30,15 +30,15 @@ class AgreedCommands:
     missed: tuple[Command, ...] = ()
 
     def of(self, kind: Kind) -> tuple[Command, ...]:
-        """The commands of one kind."""
+        """Return the commands of one kind."""
         return tuple(command for command in self.commands if command.kind is kind)
 
 
-NOTHING = AgreedCommands(CommandBits.NONE, ())
+NO_COMMANDS = AgreedCommands(CommandBits.NONE, ())
 
 
 class RankAgreement:
-    """One rank's end of the agreement. Every method that sends is called by all ranks at the same step."""
+    """One rank's side of the agreement. All ranks call every method at the same step."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class RankAgreement:
         self._last_check = (first_check_step, time.monotonic())
 
     def send(self, step: int) -> None:
-        """Send this rank's word if `step`, the step being made, is one to check."""
+        """Send this rank's control word if a check is due at `step`, the current step."""
         if step < self._next_check:
             return
         missed = self._command_queue.take_missed(step) if self._world.is_main else []
@@ -67,16 +67,16 @@ class RankAgreement:
         self._sent = self._world.agree(int(operations), next_check), commands, missed
 
     def receive(self) -> AgreedCommands:
-        """What all ranks agreed on at the end of this step."""
+        """Wait for the control word and return what all ranks agreed on; no operations if none was sent."""
         if self._sent is None:
-            return NOTHING
+            return NO_COMMANDS
         agreement, commands, missed = self._sent
         self._sent = None
         operations, self._next_check = agreement.result()
         return AgreedCommands(CommandBits(operations), tuple(commands), tuple(missed))
 
     def wait(self, step: int) -> AgreedCommands:
-        """One turn while paused: rank 0 waits up to a quarter of a second for a command, the others for rank 0."""
+        """Agree once while paused: rank 0 waits up to CHECK_SECONDS for a command, other ranks wait for rank 0."""
         if self._world.is_main and not self._is_shutdown_requested():
             self._command_queue.wait(CHECK_SECONDS, step)
         self._next_check = step
@@ -86,18 +86,18 @@ class RankAgreement:
         return agreed
 
     def reset(self, step: int) -> None:
-        """The run was set back to `step`: the next step is one to check, on every rank."""
+        """Make a check due at the next step on every rank, after a rollback to `step`."""
         self._next_check = step + 1
         self._last_check = (step + 1, time.monotonic())
 
     def _next_after(self, step: int) -> int:
-        """The next step to check: after a quarter of a second, or earlier where a command waits for its step."""
-        after_a_while = step + self._stride(step)
+        """Return the step of the next check: CHECK_SECONDS from now, or earlier at a command's `apply_at_step`."""
+        regular = step + self._steps_until_check(step)
         wanted = self._command_queue.next_step(step)
-        return after_a_while if wanted is None else min(after_a_while, wanted)
+        return regular if wanted is None else min(regular, wanted)
 
-    def _stride(self, step: int) -> int:
-        """Steps until the next check, so that checks are at least CHECK_SECONDS apart."""
+    def _steps_until_check(self, step: int) -> int:
+        """Return the number of steps until the next check, so that checks are at least CHECK_SECONDS apart."""
         last_step, last_time = self._last_check
         now = time.monotonic()
         self._last_check = (step, now)

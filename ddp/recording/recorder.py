@@ -206,7 +206,7 @@ class Recorder:
 
     def _write_remaining(self) -> None:
         self._heartbeat.force()  # the last heartbeat must report the last checkpoint
-        use_last_chance(
+        retry_while(
             self._retry, is_wanted=self._has_something_to_write, seconds=LAST_CHANCE_SECONDS, pause_seconds=POLL_SECONDS
         )
         self._fail_unanswered()

@@ -15,7 +15,7 @@ from api.http.problems import PROBLEMS
 from api.http.rate_limit import WRONG_TOKENS_PER_MINUTE
 from ddp.checkpoint.folder import verify
 from ddp.checkpoint.format import MANIFEST_FILE, STATE_FILE, Reason, checkpoint_name
-from ddp.control.shutdown import EXIT_CODE, SAME_WISH_SECONDS
+from ddp.control.shutdown import EXIT_CODE, DEBOUNCE_SECONDS
 from ddp.distributed.world import COLLECTIVE_TIMEOUT
 from ddp.metrics.stragglers import WINDOWS_IN_A_ROW
 from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS
@@ -171,7 +171,7 @@ def test_what_leaving_means_is_that_of_the_code(page: str) -> None:
     text = " ".join(section(page, "## Leaving and returning").split())
 
     assert f"*{LEFT_BY_SIGNAL}*" in text
-    assert f"after more than {SAME_WISH_SECONDS:.0f} s that rank ends at once" in text
+    assert f"after more than {DEBOUNCE_SECONDS:.0f} s that rank ends at once" in text
     assert f"`leitstand up` waits {Timing().trainer_grace_seconds:.0f} seconds" in text
 
 
