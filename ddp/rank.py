@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ddp.control.shutdown import EXIT_CODE, ShutdownRequest, exit_on_signals
 from ddp.distributed.environment import RankEnvironment, rank_environment
-from ddp.distributed.world import World, is_loss_of_peer
+from ddp.distributed.world import World, is_peer_loss
 from ddp.recording.log_files import console_log
 from ddp.recording.trackers.select import require_extras
 from ddp.training.builder import Start, build_components, claimed_run_directory, open_workload, watchdog_running
@@ -22,66 +22,66 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Run this rank to its end; returns the exit code."""
-    place = rank_environment()
+    """Run this rank to its end; return the exit code."""
+    environment = rank_environment()
     exit_on_signals()
-    with console_log(place) as listener:
+    with console_log(environment) as listener:
         try:
-            return run_rank(place, parse_arguments(), listener)
+            return run_rank(environment, parse_arguments(), listener)
         except UserError as error:
-            if place.is_main or isinstance(error, MemoryShortageError):
+            if environment.is_main or isinstance(error, MemoryShortageError):
                 sys.stderr.write(f"Error: {error}\n")
             return error.exit_code
-        except Exception as error:  # the boundary of the process: everything unexpected is logged with its traceback
-            if is_loss_of_peer(error):
-                logger.error("Rank %d ends, because another rank is gone.", place.rank)  # noqa: TRY400 - all is said
+        except Exception as error:  # outermost handler: logs every unexpected error with its traceback
+            if is_peer_loss(error):
+                logger.error("Rank %d ends, because another rank is gone.", environment.rank)  # noqa: TRY400 - all is said
             else:
-                logger.exception("Rank %d failed.", place.rank)
+                logger.exception("Rank %d failed.", environment.rank)
             return 1
 
 
 def parse_arguments() -> Start:
-    """The command line and the settings. Raises `UserError`."""
+    """Parse the command line and load the settings. Raises `UserError`."""
     parser = argparse.ArgumentParser(prog="torchrun -m ddp", description="Train one network on all ranks.")
     parser.add_argument("--config", type=Path, help="settings file (TOML)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     parser.add_argument("--resume", action="store_true", help="continue the run in DATA_ROOT, if there is one")
     parser.add_argument("--fresh", action="store_true", help="archive the run in DATA_ROOT and start anew")
-    given = parser.parse_args()
-    if given.resume and given.fresh:
+    parsed = parser.parse_args()
+    if parsed.resume and parsed.fresh:
         raise UserError("--resume and --fresh contradict each other: give one of them.")
-    return Start(load_config(given.config, given.set, os.environ), given.resume, given.fresh)
+    return Start(load_config(parsed.config, parsed.set, os.environ), parsed.resume, parsed.fresh)
 
 
-def run_rank(place: RankEnvironment, start: Start, listener: QueueListener) -> int:
-    """Meet the other ranks, open the data, take possession of the run directory, train."""
+def run_rank(environment: RankEnvironment, start: Start, listener: QueueListener) -> int:
+    """Join the other ranks, open the data, claim the run directory, and train; return the exit code."""
     config = start.loaded.config
-    world = World.join(place, config.device, config.threads_per_rank)
+    world = World.join(environment, config.device, config.threads_per_rank)
     try:
         require_extras(world, config)
-        workload = open_workload(world, config)  # before anything is written: a wrong folder costs nothing
+        workload = open_workload(world, config)  # before anything is written, so that a wrong folder has no effect
         shutdown = ShutdownRequest()
         shutdown.install()
         with claimed_run_directory(world, start, listener) as run_id:
-            word = world.restart_note()
-            if word == LEFT_BY_SIGNAL:
-                return EXIT_CODE  # the launcher takes for an accident that a signal made all ranks leave
+            note = world.restart_note()
+            if note == LEFT_BY_SIGNAL:
+                return EXIT_CODE  # the launcher took the end of all ranks by a signal for a failure
             components = build_components(world, start, run_id, shutdown, workload)
-            # A restart after an accident does not end a pause; a person who starts the run again does.
-            components.run_status.is_paused = word == RunState.PAUSED
+            # A restart after a failure does not end a pause; a new start by the user does.
+            components.run_status.is_paused = note == RunState.PAUSED
             return train(components)
     finally:
         world.leave()
 
 
 def train(components: TrainerComponents) -> int:
-    """Train to the end and record how it ended; returns the exit code."""
+    """Train to the end and record how it ended; return the exit code."""
     run_status, recorder = components.run_status, components.recorder
     try:
         with watchdog_running(components):
             ending = build_trainer(components).run()
     except BaseException as error:
-        components.checkpointer.close()  # what is on its way to the disk is whole yet
+        components.checkpointer.close()  # the states being written are still valid
         close_after(error, components)
         raise
     finally:
@@ -94,12 +94,12 @@ def train(components: TrainerComponents) -> int:
 
 
 def close_after(error: BaseException, components: TrainerComponents) -> None:
-    """Record why the run failed; nothing, if the launcher will start all ranks again."""
+    """Record why the run failed, unless the launcher will restart all ranks."""
     world = components.world
     if isinstance(error, UserError):
         world.publish_failure(str(error))
         components.recorder.close(RunState.FAILED, str(error))
-    elif is_loss_of_peer(error) and (reason := world.published_failure()):
+    elif is_peer_loss(error) and (reason := world.published_failure()):
         components.recorder.close(RunState.FAILED, reason)
     elif world.restarts_left > 0:
         components.recorder.close_for_restart()

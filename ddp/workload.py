@@ -1,6 +1,6 @@
-"""The seam between the control room and what is trained: a workload builds model, loss and data, and scores images.
+"""Interface between the trainer and what is trained: a workload builds model, loss and data, and scores images.
 
-A workload lives in one process and knows no ranks. It is named by import path (setting WORKLOAD): a module with a
+A workload runs in one process and is independent of ranks. The setting WORKLOAD is its import path: a module with a
 function `build(config: RunConfig) -> Workload`.
 """
 
@@ -28,11 +28,11 @@ class Batch(Protocol):
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """Names of unreadable files that this micro-batch met and replaced."""
+        """Names of unreadable files that were replaced in this micro-batch."""
 
 
 class UnreadableImageError(Exception):
-    """One image of the data cannot be read; it is named, counted and skipped."""
+    """An image of the data cannot be read; it is logged, counted and skipped."""
 
 
 class Images(Protocol):
@@ -41,12 +41,12 @@ class Images(Protocol):
     names: Sequence[str]
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
+        """Return LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the stream of samples one rank takes."""
+    """Share of one rank in the stream of samples."""
 
     rank: int
     world_size: int
@@ -54,41 +54,41 @@ class Share:
 
 
 class Workload(Protocol):
-    """What a training needs to know of the network and the data."""
+    """Interface of a workload: the network and the data of a training."""
 
     sample_count: int
     """Training samples per epoch."""
     validation_images: Images
     left_out: Sequence[str]
-    """`name: reason` of every file that was found bad when the data were opened."""
+    """`name: reason` of every file that was excluded when the data were opened."""
     has_perceptual: bool
     notices: Sequence[str]
-    """Sentences that a person should read once at the start."""
+    """Messages for the user, logged once at the start."""
 
     def build_model(self) -> nn.Module:
-        """The network: (B, T, 3, h, w) → (B, 3, H, W), values 0…1."""
+        """Build the network: (B, T, 3, h, w) → (B, 3, H, W), values 0…1."""
 
     def build_loss(self) -> nn.Module:
-        """(output, target) → the unweighted terms, (4,), in the order of `service.loss_terms.LOSS_TERMS`."""
+        """Build the loss: (output, target) → unweighted terms (4,), in the order of `service.loss_terms.LOSS_TERMS`."""
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """The optimizer's groups of `model`'s parameters, always in the same order; `lr_factor` multiplies the rate."""
+        """Return the optimizer's parameter groups, always in the same order; `lr_factor` scales the rate."""
 
     def batches(self, share: Share) -> Iterator[Batch]:
-        """The endless micro-batches of one rank, from any position of the stream on, without replay."""
+        """Return the endless micro-batches of one rank, from any position of the stream on, without replay."""
 
     def layers(self, model: nn.Module) -> Mapping[str, nn.Module]:
-        """The layers whose activity is reported, by name, in order."""
+        """Return the layers whose activity is reported, by name, in order."""
 
     def enlarge(self, lr: Tensor) -> Tensor:
-        """LR as a picture: (B, T, 3, h, w) → (B, 3, H, W)."""
+        """Enlarge LR to the size of GT: (B, T, 3, h, w) → (B, 3, H, W)."""
 
     def score(self, picture: Tensor, target: Tensor) -> Mapping[str, Tensor]:
-        """Scores (B,) of pictures (B, 3, H, W): `psnr_db`, `ssim`, `psnr_y_db`, `quality`."""
+        """Return the scores (B,) of images (B, 3, H, W): `psnr_db`, `ssim`, `psnr_y_db`, `quality`."""
 
 
 def load_workload(config: RunConfig) -> Workload:
-    """Build the workload that WORKLOAD names; raises `SettingError` when there is none of that name."""
+    """Build the workload that WORKLOAD names. Raises `SettingError` if there is none of that name."""
     try:
         module = importlib.import_module(config.workload)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The ranks and the only way between them: environment, process groups, the status store, random generators per rank.
+"""Communication between ranks: environment, process groups, the status store; and the random generators of a rank.
 
-Never anything of ours but errors.
+Never imports another package of this project, except for errors.
 """

@@ -1,4 +1,4 @@
-"""The place of this process among the ranks, as the launcher's environment variables give it."""
+"""Rank and world size of this process, from the launcher's environment variables."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from service.errors import SettingError
 
 @dataclass(frozen=True)
 class RankEnvironment:
-    """Where torchrun put this process. Without torchrun: the only rank."""
+    """Rank environment set by torchrun. Without torchrun: a world of one rank."""
 
     rank: int = 0
     local_rank: int = 0
@@ -40,19 +40,19 @@ class RankEnvironment:
         return self.rank == 0
 
 
-def choose_device(setting: str, place: RankEnvironment) -> torch.device:
-    """The device of this rank: its own GPU, or the CPU. Raises `SettingError` when GPUs are too few."""
+def choose_device(setting: str, environment: RankEnvironment) -> torch.device:
+    """Return the device of this rank: its own GPU, or the CPU. Raises `SettingError` if there are too few GPUs."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if setting == "cpu" or (setting == "auto" and gpus == 0):
         return torch.device("cpu")
-    if place.local_rank >= gpus:
+    if environment.local_rank >= gpus:
         raise SettingError(
-            f"Rank {place.rank} needs GPU {place.local_rank}, but this machine has {gpus}; "
+            f"Rank {environment.rank} needs GPU {environment.local_rank}, but this machine has {gpus}; "
             f"start at most {gpus} ranks here, or set DEVICE=cpu."
         )
-    return torch.device("cuda", place.local_rank)
+    return torch.device("cuda", environment.local_rank)
 
 
 def rank_environment() -> RankEnvironment:
-    """This process's place, from its own environment."""
+    """Return the rank environment of this process."""
     return RankEnvironment.from_environment(os.environ)

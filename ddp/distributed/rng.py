@@ -1,4 +1,4 @@
-"""The random generators of one rank: torch's, Python's, numpy's, and its GPU's."""
+"""State of the random generators of one rank: torch's, Python's, numpy's, and its GPU's."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ import torch
 
 
 def seed_rng(seed: int) -> None:
-    """Seed all of them."""
+    """Seed all generators."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
-    """Their states as tensors and plain values, for a checkpoint."""
+    """Return the states of all generators as tensors and plain values, for a checkpoint."""
     name, keys, *rest = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -30,7 +30,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_rng(device: torch.device, state: Mapping[str, Any]) -> None:
-    """Go on with the numbers that would have come after `rng_state`."""
+    """Restore a state of `rng_state`: the same numbers follow."""
     torch.set_rng_state(state["torch"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
@@ -42,7 +42,7 @@ def restore_rng(device: torch.device, state: Mapping[str, Any]) -> None:
 
 @contextmanager
 def preserved_rng(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn within is as if it had not been drawn."""
+    """Restore all generators at the end of the block to their state at its start."""
     state = rng_state(device)
     try:
         yield

@@ -1,6 +1,6 @@
-"""Where ranks post short texts for each other without a collective, so that it works while a collective hangs.
+"""Store of one short status text per rank, without collectives, so that it works while a collective hangs.
 
-A board belongs to one thread. Losing it never raises anything but `StatusStoreGoneError`; a later question tries again.
+Each instance belongs to one thread. A lost connection raises `StatusStoreUnavailableError`; later calls reconnect.
 """
 
 import time
@@ -12,22 +12,22 @@ RETRY_SECONDS = 30.0
 T = TypeVar("T")
 
 
-class StatusStoreGoneError(Exception):
-    """The board cannot be reached now."""
+class StatusStoreUnavailableError(Exception):
+    """The status store cannot be reached now."""
 
 
 class StatusStore(Protocol):
-    """One text per rank, the last one that it posted."""
+    """Interface of the store of each rank's last text."""
 
     def publish(self, text: str) -> None:
-        """Replace this rank's text. Raises `StatusStoreGoneError`."""
+        """Replace this rank's text. Raises `StatusStoreUnavailableError`."""
 
     def read_all(self) -> list[str | None]:
-        """The texts by rank, None of a rank that never posted. Raises `StatusStoreGoneError`."""
+        """Return the texts by rank, None for a rank without one. Raises `StatusStoreUnavailableError`."""
 
 
 class LocalStatusStore:
-    """The board of a world of one."""
+    """Status store of a world of one rank."""
 
     def __init__(self) -> None:
         self._text: str | None = None
@@ -37,32 +37,32 @@ class LocalStatusStore:
         self._text = text
 
     def read_all(self) -> list[str | None]:
-        """The text of the only rank."""
+        """Return the text of the only rank."""
         return [self._text]
 
 
 class StoreClient(Protocol):
-    """What is needed of a connection to torch's key-value store. Its errors are `RuntimeError`s."""
+    """Interface of the used part of torch's key-value store. All methods raise `RuntimeError`."""
 
     def set(self, key: str, value: str, /) -> None:
         """Replace the value of a key."""
 
     def check(self, keys: list[str], /) -> bool:
-        """Whether all keys have a value, without waiting for one."""
+        """Return whether all keys have a value, without waiting."""
 
     def multi_get(self, keys: list[str], /) -> Sequence[bytes]:
-        """The values of keys; waits for those that have none."""
+        """Return the values of keys; wait for missing ones."""
 
 
 class TcpStatusStore:
-    """A board in torch's key-value store, over a connection of its own: the ranks' other one may be blocked.
+    """Status store in torch's key-value store, over a separate connection, since the ranks' main one may be blocked.
 
-    Connects when first asked. After a failure it does not try again for `RETRY_SECONDS`: torch writes every failed
-    attempt to the console by itself.
+    Connects at first use. After a failure it does not retry for `RETRY_SECONDS`, because torch prints every failed
+    attempt to the console.
     """
 
     def __init__(self, connect: Callable[[], StoreClient], prefix: str, rank: int, size: int) -> None:
-        """`prefix` sets this start's keys apart from those of an earlier one in the same store."""
+        """`prefix` separates the keys of this start from those of an earlier one in the same store."""
         self._connect = connect
         self._keys = [f"{prefix}/{number}" for number in range(size)]
         self._own_key = self._keys[rank]
@@ -72,29 +72,29 @@ class TcpStatusStore:
         self._failure = ""
 
     def publish(self, text: str) -> None:
-        """Replace this rank's text. Raises `StatusStoreGoneError`."""
-        self._ask(lambda store: store.set(self._own_key, text))
+        """Replace this rank's text. Raises `StatusStoreUnavailableError`."""
+        self._run(lambda store: store.set(self._own_key, text))
 
     def read_all(self) -> list[str | None]:
-        """The texts by rank. Raises `StatusStoreGoneError`."""
-        return self._ask(self._read)
+        """Return the texts by rank. Raises `StatusStoreUnavailableError`."""
+        return self._run(self._read)
 
     def _read(self, store: StoreClient) -> list[str | None]:
         self._present.update(key for key in self._keys if key not in self._present and store.check([key]))
         present = [key for key in self._keys if key in self._present]
-        found = dict(zip(present, store.multi_get(present), strict=True)) if present else {}
-        return [found[key].decode() if key in found else None for key in self._keys]
+        values = dict(zip(present, store.multi_get(present), strict=True)) if present else {}
+        return [values[key].decode() if key in values else None for key in self._keys]
 
-    def _ask(self, question: Callable[[StoreClient], T]) -> T:
-        """The answer of the store, connected if it is not yet; after a failure all is as before the first question."""
+    def _run(self, operation: Callable[[StoreClient], T]) -> T:
+        """Connect if necessary, and return `operation(store)`; a failure resets the connection."""
         if self._store is None and time.monotonic() < self._retry_at:
-            raise StatusStoreGoneError(self._failure)
+            raise StatusStoreUnavailableError(self._failure)
         try:
             self._store = self._store or self._connect()
-            return question(self._store)
+            return operation(self._store)
         except RuntimeError as error:
             self._store = None
             self._present.clear()
             self._retry_at = time.monotonic() + RETRY_SECONDS
             self._failure = str(error).partition("\n")[0]
-            raise StatusStoreGoneError(self._failure) from error
+            raise StatusStoreUnavailableError(self._failure) from error

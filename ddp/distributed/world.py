@@ -1,8 +1,8 @@
-"""The ranks of one training and the only way between them.
+"""The ranks of one training and all collectives between them.
 
-The one module that talks to `torch.distributed`'s process groups and reads RANK and WORLD_SIZE. Gradients travel in the
-default group (NCCL or gloo) inside DDP; everything else travels as CPU tensors in a gloo group of its own, so that
-control and metrics never wait for, nor disturb, the GPU's stream.
+The only module that uses `torch.distributed`'s process groups. DDP reduces gradients in the default group (NCCL or
+gloo); everything else is exchanged as CPU tensors in a separate gloo group, so that control and metrics neither wait
+for the GPU's stream nor disturb it.
 """
 
 import inspect
@@ -26,23 +26,23 @@ from ddp.distributed.status_store import LocalStatusStore, StatusStore, TcpStatu
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 CONNECT_TIMEOUT = timedelta(minutes=1)
 STATUS_STORE_TIMEOUT = timedelta(seconds=5)
-KNOCK_SECONDS = 2.0
-SUCCESSORS_KEY = "leitstand/to successors"
+PROBE_SECONDS = 2.0
+RESTART_NOTE_KEY = "leitstand/to successors"
 
-_SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+_PEER_LOSS_MESSAGES = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 T = TypeVar("T")
 
 
 class PendingAgreement:
-    """A control word on its way: `result` waits for it and gives the bitwise OR over all ranks."""
+    """A control word being reduced; `result` waits for it and returns the bitwise OR over all ranks."""
 
     def __init__(self, word: Tensor, work: Any) -> None:
         self._word = word
         self._work = work
 
     def result(self) -> tuple[int, int]:
-        """The two numbers that all ranks now hold."""
+        """Wait, and return the two numbers, the same on all ranks."""
         if self._work is not None:
             self._work.wait()
         first, second = self._word.tolist()
@@ -50,25 +50,25 @@ class PendingAgreement:
 
 
 class World:
-    """All ranks together, seen from one of them. A world of one needs no process group and no launcher."""
+    """All ranks, from the view of one of them. A world of one needs no process group and no launcher."""
 
-    def __init__(self, place: RankEnvironment, device: torch.device) -> None:
-        self.rank = place.rank
-        self.size = place.world_size
-        self.is_main = place.is_main
-        self.restarts_left = place.restarts_left
-        self.restarts = place.restarts  # how often the launcher has started all ranks anew after a failure
+    def __init__(self, environment: RankEnvironment, device: torch.device) -> None:
+        self.rank = environment.rank
+        self.size = environment.world_size
+        self.is_main = environment.is_main
+        self.restarts_left = environment.restarts_left
+        self.restarts = environment.restarts  # how often the launcher has restarted all ranks after a failure
         self.device = device
         self.host = socket.gethostname()
-        self._side: Any = None  # the gloo group for everything but gradients; None in a world without groups
+        self._gloo_group: Any = None  # for everything but gradients; None in a world of one
 
     @classmethod
-    def join(cls, place: RankEnvironment, device_setting: str, threads: int) -> "World":
-        """Meet the other ranks. Raises `SettingError` when the wanted device is not there for every rank."""
-        device = choose_device(device_setting, place)
+    def join(cls, environment: RankEnvironment, device_setting: str, threads: int) -> "World":
+        """Join the process groups. Raises `SettingError` if there is no such device for every rank."""
+        device = choose_device(device_setting, environment)
         torch.set_num_threads(threads)
-        world = cls(place, device)
-        if not place.is_launched:
+        world = cls(environment, device)
+        if not environment.is_launched:
             return world
         on_gpu = device.type == "cuda"
         if on_gpu:
@@ -77,31 +77,31 @@ class World:
             "nccl" if on_gpu else "gloo",
             timeout=COLLECTIVE_TIMEOUT,
             device_id=device if on_gpu else None,
-            **_meeting_place(place, os.environ),
+            **_rendezvous_arguments(environment, os.environ),
         )
-        world._side = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+        world._gloo_group = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
         return world
 
     def leave(self) -> None:
-        """Take leave of the other ranks; afterwards no collective is possible."""
-        if self._side is not None:
-            self._side = None
+        """Leave the process groups; afterwards no collective is possible."""
+        if self._gloo_group is not None:
+            self._gloo_group = None
             dist.destroy_process_group()
 
     def wrap(self, model: nn.Module, *, static_graph: bool, share_buckets: bool) -> nn.Module:
-        """The model whose backward averages gradients over all ranks; the model itself in a world without groups.
+        """Wrap a model in DDP, so that its backward averages gradients; return it unchanged in a world of one.
 
-        `static_graph` promises that every step uses the same layers; `share_buckets` lets gradients live in DDP's
-        buckets instead of beside them.
+        `static_graph` promises that every step uses the same layers; `share_buckets` stores gradients in DDP's buckets
+        instead of separate memory.
         """
-        if self._side is None:
+        if self._gloo_group is None:
             return model
         # Buffers are not broadcast: validation runs on the unwrapped model, and a broadcast per forward is a collective
         # that ranks with fewer validation images would miss.
-        # torch 2.13 renamed the switch and warns of the older name.
+        # torch 2.13 renamed the option and warns about the old name.
         known = inspect.signature(DistributedDataParallel.__init__).parameters
-        switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        without_buffers: dict[str, Any] = {switch: False}
+        option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        without_buffers: dict[str, Any] = {option: False}
         return EagerDDP(
             model,
             device_ids=[self.device] if self.device.type == "cuda" else None,
@@ -111,68 +111,70 @@ class World:
         )
 
     def no_sync(self, wrapped: nn.Module) -> AbstractContextManager[None]:
-        """Within it, `wrapped` keeps gradients local: for all micro-batches of a step but the last."""
+        """Return a context without gradient reduction, for all micro-batches of a step but the last."""
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
     def agree(self, first: int, second: int) -> PendingAgreement:
-        """Send this rank's control word, 2 × int64 = 16 bytes; all ranks get the bitwise OR. Returns at once."""
+        """Start the bitwise OR of this rank's control word, 2 × int64 = 16 bytes, over all ranks; do not wait."""
         word = torch.tensor([first, second], dtype=torch.int64)
-        if self._side is None:
+        if self._gloo_group is None:
             return PendingAgreement(word, None)
-        return PendingAgreement(word, dist.all_reduce(word, op=dist.ReduceOp.BOR, group=self._side, async_op=True))
+        return PendingAgreement(
+            word, dist.all_reduce(word, op=dist.ReduceOp.BOR, group=self._gloo_group, async_op=True)
+        )
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all ranks of a CPU tensor, in place."""
-        if self._side is not None:
-            dist.all_reduce(values, group=self._side)
+        """Sum a CPU tensor over all ranks, in place, and return it."""
+        if self._gloo_group is not None:
+            dist.all_reduce(values, group=self._gloo_group)
         return values
 
     def gather(self, item: T) -> list[T]:
-        """Every rank's item, by rank, on every rank."""
-        if self._side is None:
+        """Return the items of all ranks, by rank, on every rank."""
+        if self._gloo_group is None:
             return [item]
         items: list[Any] = [None] * self.size
-        dist.all_gather_object(items, item, group=self._side)
+        dist.all_gather_object(items, item, group=self._gloo_group)
         return items
 
     def status_store(self) -> StatusStore:
-        """Where this rank posts texts outside of collectives; connects when it is first used, to what torchrun serves.
+        """Return the status store of the ranks; it connects at first use.
 
-        Under torchrun with its agent's store as under a plain launcher, where rank 0 serves it, the store listens at
-        the master's address for as long as the process groups live.
+        It uses torch's key-value store at the master's address, which torchrun's agent or, under another launcher,
+        rank 0 serves for as long as the process groups exist.
         """
-        if self._side is None:
+        if self._gloo_group is None:
             return LocalStatusStore()
         connect = partial(_agent_store, os.environ, STATUS_STORE_TIMEOUT)
         return TcpStatusStore(connect, f"leitstand/board/{self.restarts}", self.rank, self.size)
 
     def publish_failure(self, reason: str) -> None:
-        """Leave word of why this rank ends, for the ranks that will only see that it is gone."""
-        self._note(self._farewell_key, reason)
+        """Publish why this rank ends, for the ranks that only notice a lost connection."""
+        self._write_note(self._failure_key, reason)
 
     def published_failure(self) -> str | None:
-        """Why another rank ended, if it left word."""
-        return self._noted(self._farewell_key)
+        """Return why another rank ended, if it has published a reason."""
+        return self._read_note(self._failure_key)
 
-    def leave_restart_note(self, word: str) -> None:
-        """Leave word for the ranks that the launcher starts after an accident of these; the last one counts."""
-        self._note(SUCCESSORS_KEY, word)
+    def leave_restart_note(self, note: str) -> None:
+        """Store a note for the ranks that the launcher starts after a failure; it replaces an earlier one."""
+        self._write_note(RESTART_NOTE_KEY, note)
 
     def restart_note(self) -> str | None:
-        """What the ranks before the accident left word of, if there was one; the same on every rank."""
-        return self.from_main(self._noted(SUCCESSORS_KEY) if self.is_main and self.restarts else None)
+        """Return the note of the ranks before the restart, if there is one; the same on every rank."""
+        return self.from_main(self._read_note(RESTART_NOTE_KEY) if self.is_main and self.restarts else None)
 
     @property
-    def _farewell_key(self) -> str:
+    def _failure_key(self) -> str:
         return f"leitstand/farewell/{self.restarts}"
 
-    def _note(self, key: str, text: str) -> None:
-        if self._side is not None and _is_served(os.environ):
+    def _write_note(self, key: str, text: str) -> None:
+        if self._gloo_group is not None and _is_reachable(os.environ):
             with suppress(RuntimeError):
                 _agent_store(os.environ, STATUS_STORE_TIMEOUT).set(key, text)
 
-    def _noted(self, key: str) -> str | None:
-        if self._side is not None and _is_served(os.environ):
+    def _read_note(self, key: str) -> str | None:
+        if self._gloo_group is not None and _is_reachable(os.environ):
             with suppress(RuntimeError):
                 store = _agent_store(os.environ, STATUS_STORE_TIMEOUT)
                 if store.check([key]):
@@ -180,51 +182,51 @@ class World:
         return None
 
     def raise_together(self, problem: Exception | None) -> None:
-        """Raise on every rank the first problem that any rank met, so that no rank waits for one that left."""
+        """Raise the first problem of any rank on every rank, so that no rank waits for one that has left."""
         problems = [found for found in self.gather(problem) if found is not None]
         if problems:
             raise problems[0]
 
     def from_main(self, item: T) -> T:
-        """Rank 0's item, on every rank."""
-        if self._side is None:
+        """Return rank 0's item on every rank."""
+        if self._gloo_group is None:
             return item
-        box = [item]
-        dist.broadcast_object_list(box, src=0, group=self._side)
-        return box[0]
+        items = [item]
+        dist.broadcast_object_list(items, src=0, group=self._gloo_group)
+        return items[0]
 
 
-def _meeting_place(place: RankEnvironment, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Where the ranks exchange addresses: torch's own place, but under torchrun's agent a fresh one per restart.
+def _rendezvous_arguments(rank_environment: RankEnvironment, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments for the rendezvous: torch's defaults, but a new key prefix per restart under torchrun.
 
-    The agent's store outlives its workers, and torch 2.13 reads the addresses of those that are gone from it.
+    The store of torchrun's agent outlives the workers, and torch 2.13 would read the old workers' addresses from it.
     """
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
-    prefixed = dist.PrefixStore  # type: ignore[attr-defined]  # as below
+    prefix_store = dist.PrefixStore  # type: ignore[attr-defined]  # as below
     store = _agent_store(environment, CONNECT_TIMEOUT)
     store.set_timeout(COLLECTIVE_TIMEOUT)
-    fresh = prefixed(f"leitstand/ranks/{place.restarts}", store)
-    return {"store": fresh, "rank": place.rank, "world_size": place.world_size}
+    store_of_restart = prefix_store(f"leitstand/ranks/{rank_environment.restarts}", store)
+    return {"store": store_of_restart, "rank": rank_environment.rank, "world_size": rank_environment.world_size}
 
 
-def _is_served(environment: Mapping[str, str]) -> bool:
-    """Whether anything listens where the store was: of a launcher that is gone, torch asks at length and aloud."""
+def _is_reachable(environment: Mapping[str, str]) -> bool:
+    """Whether the store's address accepts connections; without this check torch retries for long and logs it."""
     try:
-        socket.create_connection((environment["MASTER_ADDR"], int(environment["MASTER_PORT"])), KNOCK_SECONDS).close()
+        socket.create_connection((environment["MASTER_ADDR"], int(environment["MASTER_PORT"])), PROBE_SECONDS).close()
     except OSError:
         return False
     return True
 
 
 def _agent_store(environment: Mapping[str, str], timeout: timedelta) -> Any:
-    """A connection of its own to the store at the master's address."""
-    kind = dist.TCPStore  # type: ignore[attr-defined]  # it is public, but torch's own stubs do not say so
+    """Open a new connection to the store at the master's address."""
+    tcp_store = dist.TCPStore  # type: ignore[attr-defined]  # it is public, but missing in torch's stubs
     address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-    return kind(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
+    return tcp_store(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
 
 
-def is_loss_of_peer(error: BaseException) -> bool:
-    """Whether a collective failed because the process at its other end is gone."""
+def is_peer_loss(error: BaseException) -> bool:
+    """Whether a collective failed because another rank's process has ended."""
     text = str(error)
-    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS_OF_LOSS)
+    return isinstance(error, RuntimeError) and any(message in text for message in _PEER_LOSS_MESSAGES)

@@ -20,6 +20,7 @@ from ddp.recording.store_writer import StoreWriter, rank_row
 from ddp.recording.trackers.base import Tracker
 from ddp.validation.result import Preview
 from ddp.watchdog.watchdog import RankStatus, Stall
+from service.background_thread import retry_while
 from service.commands import Command, CommandState
 from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
@@ -173,11 +174,11 @@ class Recorder:
 
     def record_stall(self, stall: Stall) -> None:
         """Log and record that a rank stalls or has recovered. Called on the watchdog's thread."""
-        (logger.info if stall.is_over else logger.warning)("%s", stall.sentence)
-        self._stalls += not stall.is_over
-        details = {"rank": stall.rank, "stage": stall.stage.value, "seconds": stall.seconds, "reason": stall.sentence}
-        self.event("going on" if stall.is_over else "stalled", details)
-        self._update(reason=None if stall.is_over else stall.sentence)
+        (logger.info if stall.is_resolved else logger.warning)("%s", stall.message)
+        self._stalls += not stall.is_resolved
+        details = {"rank": stall.rank, "stage": stall.stage.value, "seconds": stall.seconds, "reason": stall.message}
+        self.event("going on" if stall.is_resolved else "stalled", details)
+        self._update(reason=None if stall.is_resolved else stall.message)
 
     def branch_off(self, step: int, last_recorded_step: int, archive: Path) -> None:
         """Move everything of later steps into `archive`, because the run continues at `step` on a new branch.

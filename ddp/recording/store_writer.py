@@ -118,5 +118,5 @@ def rank_row(status: RankStatus, now: float) -> RankRow:
         step=status.step,
         stage_seconds=status.stage_seconds,
         stack=status.stack,
-        stacked_at=None if status.stacked_seconds is None else now - status.stacked_seconds,
+        stacked_at=None if status.stack_age_seconds is None else now - status.stack_age_seconds,
     )

@@ -1,4 +1,4 @@
-"""Validation spread over the ranks: each image counts once, and the record keys that follow.
+"""Validation distributed over the ranks: every image is scored once, and the results become record keys.
 
-Never changes the trajectory: random generators are put back.
+Never changes the training: random generators are restored.
 """

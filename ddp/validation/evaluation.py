@@ -1,8 +1,8 @@
-"""Validation spread over the ranks, in which each image counts exactly once whatever their number.
+"""Validation distributed over the ranks; every image is scored exactly once for any number of ranks.
 
-Rank r scores images r, r + N, r + 2N, … on the unwrapped model, and writes into its own rows of a table that starts at
-zero; one all_reduce(sum) gives every rank the whole table. A rank without images sends zeros. Nothing here draws random
-numbers, so a validation leaves the training's trajectory alone.
+Of N ranks, rank r scores images r, r + N, r + 2N, … on the unwrapped model, and writes its rows of a table of zeros;
+one all_reduce(sum) gives every rank the whole table. A rank without images contributes zeros. No random numbers are
+drawn, so a validation does not change the training.
 """
 
 import time
@@ -24,7 +24,7 @@ from service.loss_terms import TERM_COUNT
 
 @dataclass(frozen=True)
 class Networks:
-    """What a validation runs: the unwrapped network, its averaged copy if there is one, and the loss."""
+    """Networks of a validation: the unwrapped network, its EMA copy if there is one, and the loss."""
 
     model: nn.Module
     ema: nn.Module | None
@@ -32,7 +32,7 @@ class Networks:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode within; the mode before it afterwards."""
+        """Set evaluation mode within the block, and restore the previous mode."""
         modules = [module for module in (self.model, self.ema) if module is not None]
         modes = [module.training for module in modules]
         for module in modules:
@@ -54,10 +54,10 @@ def validate(
     before_exchange: Callable[[], None],
     is_shutdown_requested: Callable[[], bool],
 ) -> ValidationResult | None:
-    """Score every validation image once; None, on all ranks, when a rank wished to leave before it was through.
+    """Score every validation image once; return None on all ranks if a shutdown was requested on any before the end.
 
     `on_image` is called after each image of this rank, `before_exchange` before it waits for the others. One
-    collective. Previews are kept on rank 0 only.
+    collective. Only rank 0 keeps previews.
     """
     began_at = time.time()
     started_at = time.perf_counter()
@@ -70,11 +70,11 @@ def validate(
             if is_shutdown_requested():
                 break
             try:
-                pictures = _score_image(world.device, workload, networks, index, table[index])
+                images = _score_image(world.device, workload, networks, index, table[index])
             except UnreadableImageError:
                 continue
             if world.is_main and len(previews) < preview_count:
-                previews.append((names[index], _side_by_side(*pictures)))
+                previews.append((names[index], _side_by_side(*images)))
             on_image()
     seconds = time.perf_counter() - started_at
     own = (began_at, seconds, memory_use(world.device)[1], float(is_shutdown_requested()))
@@ -97,36 +97,36 @@ def validate(
 def _score_image(
     device: torch.device, workload: Workload, networks: Networks, index: int, row: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Fill one row of the table; returns LR, KI and GT as pictures (1, 3, H, W)."""
+    """Score one image into its `row` of the table; return LR, KI and GT as images (1, 3, H, W)."""
     lr_bytes, gt_bytes = workload.validation_images.read(index)
     lr = lr_bytes.unsqueeze(0).to(device).float() / 255
     target = gt_bytes.unsqueeze(0).to(device).float() / 255
-    pictures = {"lr": workload.enlarge(lr), "ki": networks.model(lr)}
+    images = {"lr": workload.enlarge(lr), "ki": networks.model(lr)}
     if networks.ema is not None:
-        pictures["ema"] = networks.ema(lr)
+        images["ema"] = networks.ema(lr)
     row[0] = 1
     row[1:] = float("nan")
-    for name, picture in pictures.items():
+    for name, image in images.items():
         scores, terms = column_of(name, SCORES[0]), first_term_of(name)
-        row[scores : scores + len(SCORES)] = _scores(workload.score(picture, target))
-        row[terms : terms + TERM_COUNT] = networks.loss(picture, target).double().cpu()
-    return pictures["lr"], pictures["ki"], target
+        row[scores : scores + len(SCORES)] = _scores(workload.score(image, target))
+        row[terms : terms + TERM_COUNT] = networks.loss(image, target).double().cpu()
+    return images["lr"], images["ki"], target
 
 
 def _scores(scores: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([scores[name].double().cpu() for name in SCORES])
 
 
-def _side_by_side(*pictures: Tensor) -> Tensor:
-    return (torch.cat(pictures, dim=-1)[0].clamp(0, 1) * 255).round().byte().cpu()
+def _side_by_side(*images: Tensor) -> Tensor:
+    return (torch.cat(images, dim=-1)[0].clamp(0, 1) * 255).round().byte().cpu()
 
 
 def _reduce(
     world: World, table: Tensor, probe: ActivityProbe, own: tuple[float, float, float, float]
 ) -> tuple[Tensor, Tensor]:
-    """Fill `table` from all ranks in place.
+    """Sum `table` over all ranks in place.
 
-    `own` is (Unix time of beginning, seconds, peak GiB of GPU memory, wish to leave) of this rank. Returns
+    `own` is (start as Unix time, duration in s, peak GiB of GPU memory, shutdown requested) of this rank. Returns
     mean |output| per layer, and every rank's `own`, (ranks, 4).
     """
     by_rank = torch.zeros(world.size, len(own), dtype=torch.float64)

@@ -1,6 +1,6 @@
-"""How strongly each layer of a network answers: the mean of |output|, per call, summed on the device.
+"""Activity of each layer of a network: the mean of |output| per call, summed on the device.
 
-Never reads a value back from the device: the owner reduces `sums` and `calls` over ranks, divides once, and hands the
+Never reads a value back from the device: the caller reduces `sums` and `calls` over ranks, divides once, and passes the
 means to `activity_maps`.
 """
 
@@ -15,11 +15,11 @@ from torch.utils.hooks import RemovableHandle
 
 
 class ActivityProbe:
-    """Inside `with ActivityProbe(layers) as probe:` every call of a layer adds mean|output| to that layer's sum.
+    """Context manager in which every call of a layer adds mean|output| to that layer's sum.
 
-    A layer that runs twice per forward counts twice, so a mean over calls is over all propagation steps and all
-    images, not over the last one. Leaving the block, also by an error, takes the hooks off; the sums stay. Entering
-    again starts from zero. Watch the plain modules: a compiled copy of the model does not see hooks that come later.
+    A layer that runs twice per forward counts twice, so a mean over calls covers all propagation steps and all images.
+    Leaving the block removes the hooks; the sums stay. Entering again starts from zero. Pass the plain modules: a
+    compiled copy of the model ignores hooks that are registered later.
     """
 
     def __init__(self, layers: Mapping[str, nn.Module]) -> None:
@@ -35,7 +35,7 @@ class ActivityProbe:
         device = next((parameter.device for parameter in parameters), torch.device("cpu"))
         self._sums = torch.zeros(len(self.names), dtype=torch.float64, device=device)
         self._calls = [0] * len(self.names)
-        self._handles = [layer.register_forward_hook(self._adder(i)) for i, layer in enumerate(self._layers)]
+        self._handles = [layer.register_forward_hook(self._make_hook(i)) for i, layer in enumerate(self._layers)]
         return self
 
     def __exit__(
@@ -46,19 +46,19 @@ class ActivityProbe:
         self._handles = []
 
     def sums(self) -> Tensor:
-        """Sum over calls of mean|output|, (n_layers,) float64, on the layers' device."""
+        """Return the sum over calls of mean|output|, (n_layers,) float64, on the layers' device."""
         return self._sums.clone()
 
     def calls(self) -> Tensor:
-        """Number of calls, (n_layers,) float64 on the same device, so that it can be reduced together with `sums`."""
+        """Return the number of calls, (n_layers,) float64 on the same device, to be reduced together with `sums`."""
         return torch.tensor(self._calls, dtype=torch.float64, device=self._sums.device)
 
-    def _adder(self, index: int) -> Callable[[nn.Module, object, Tensor], None]:
-        """The hook of one layer; it must return nothing, or torch would take that for the layer's output."""
+    def _make_hook(self, index: int) -> Callable[[nn.Module, object, Tensor], None]:
+        """Return the hook of one layer; it must return None, since torch would use a value as the layer's output."""
         total = self._sums[index]  # a view: adding to it adds to the sums
 
         def add(module: nn.Module, inputs: object, output: Tensor) -> None:  # noqa: ARG001  torch fixes the signature
-            # float32 at least: the mean of a bfloat16 map would be rounded to three digits.
+            # At least float32: the mean of a bfloat16 map would be rounded to three digits.
             total.add_(output.detach().abs().mean(dtype=torch.promote_types(output.dtype, torch.float32)))
             self._calls[index] += 1
 
@@ -66,11 +66,11 @@ class ActivityProbe:
 
 
 def activity_maps(names: Sequence[str], raw_means: Sequence[float]) -> tuple[dict[str, float], dict[str, float], float]:
-    """The record's two maps and peak from the mean |output| of each layer: (percent, raw, peak).
+    """Return the record's two maps and peak from the mean |output| of each layer: (percent, raw, peak).
 
-    percent = 100 · mean ÷ the strongest layer's mean, 0…100, all zero when every layer is silent: only the raw values
-    and their peak can tell that from health. A mean that is not finite stays so in both maps and is left out of the
-    peak, so that one broken layer does not hide the others.
+    percent = 100 · mean ÷ the strongest layer's mean, 0…100, and all zero if every layer outputs zero, which only the
+    raw values and their peak reveal. A mean that is not finite stays so in both maps and does not enter the peak, so
+    that one broken layer does not hide the others.
     """
     raw = dict(zip(names, raw_means, strict=True))
     peak = max((mean for mean in raw.values() if math.isfinite(mean)), default=0.0)

@@ -1,4 +1,4 @@
-"""The result of one validation: scores of every image and the record keys that follow from them."""
+"""The result of one validation: scores of every image, and the record's keys derived from them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +10,10 @@ from torch import Tensor
 from ddp.validation.layer_activity import activity_maps
 from service.loss_terms import TERM_COUNT
 
-PICTURES = ("lr", "ki", "ema")
+VARIANTS = ("lr", "ki", "ema")
 SCORES = ("psnr_db", "ssim", "psnr_y_db", "quality")
 PER_IMAGE = ("psnr_db", "ssim", "quality")
-COLUMNS = 1 + len(PICTURES) * (len(SCORES) + TERM_COUNT)  # seen | scores of LR, KI, EMA | loss terms of the same
+COLUMNS = 1 + len(VARIANTS) * (len(SCORES) + TERM_COUNT)  # seen | scores of LR, KI, EMA | loss terms of the same
 
 Preview = tuple[str, Tensor]
 """A name and LR | KI | GT side by side, (3, H, 3 · W) uint8 on the CPU."""
@@ -21,9 +21,9 @@ Preview = tuple[str, Tensor]
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Scores of every image, the same on every rank. Without averaged weights the columns of `ema` are not numbers.
+    """Scores of every image, the same on every rank. Without EMA weights the columns of `ema` are NaN.
 
-    `table` is (images, COLUMNS) float64; `began_at` holds the Unix time at which each rank began, `peak_gib` the
+    `table` is (images, COLUMNS) float64; `began_at` holds the Unix time (s) at which each rank began, `peak_gib` the
     highest peak of GPU memory of any rank, 0 on CPU.
     """
 
@@ -38,7 +38,7 @@ class ValidationResult:
 
     @cached_property
     def seen(self) -> Tensor:
-        """The rows of images that could be read."""
+        """Rows of the images that could be read."""
         return self.table[self.table[:, 0] > 0]
 
     @property
@@ -46,12 +46,12 @@ class ValidationResult:
         """Names of images that no rank could read."""
         return [name for name, row in zip(self.names, self.table, strict=True) if row[0] == 0]
 
-    def mean(self, picture: str, score: str) -> float:
-        """The mean of a score of `lr` or `ki` over images."""
-        return float(self.seen[:, column_of(picture, score)].mean())
+    def mean(self, variant: str, score: str) -> float:
+        """Return the mean over images of a score of `lr`, `ki` or `ema`."""
+        return float(self.seen[:, column_of(variant, score)].mean())
 
     def report(self, weights: tuple[float, ...]) -> dict[str, Any]:
-        """The record's keys that a validation fills, but for best_quality_ever."""
+        """Return the record's keys of a validation, except best_quality_ever; `weights` are the loss weights."""
         quality_lr, quality_ki = self.seen[:, column_of("lr", "quality")], self.seen[:, column_of("ki", "quality")]
         activity, raw, peak = activity_maps(self.layer_names, self.layer_means.tolist())
         return {
@@ -66,36 +66,36 @@ class ValidationResult:
             "layer_activity_map": activity,
             "layer_activity_raw_map": raw,
             "layer_activity_peak_value": peak,
-            **{_key(picture, score): self.mean(picture, score) for score in SCORES[:3] for picture in PICTURES},
+            **{_key(variant, score): self.mean(variant, score) for score in SCORES[:3] for variant in VARIANTS},
             "validation_image_count": len(self.seen),
             "validation_duration": self.duration_seconds,
             "validation_images": self._images(),
         }
 
-    def _loss(self, picture: str, weights: tuple[float, ...]) -> float:
-        """The mean total loss of a picture, under these weights."""
-        first = first_term_of(picture)
+    def _loss(self, variant: str, weights: tuple[float, ...]) -> float:
+        """Return the mean total loss of a variant with these weights."""
+        first = first_term_of(variant)
         return float((self.seen[:, first : first + TERM_COUNT] @ torch.tensor(weights, dtype=torch.float64)).mean())
 
     def _images(self) -> list[dict[str, Any]]:
-        columns = {_key(picture, score): column_of(picture, score) for score in PER_IMAGE for picture in ("lr", "ki")}
+        columns = {_key(variant, score): column_of(variant, score) for score in PER_IMAGE for variant in ("lr", "ki")}
         rows = zip(self.names, self.table.tolist(), strict=True)
         return [
             {"name": name, **{key: row[column] for key, column in columns.items()}} for name, row in rows if row[0] > 0
         ]
 
 
-def column_of(picture: str, score: str) -> int:
+def column_of(variant: str, score: str) -> int:
     """Return the table's column of a score of `lr`, `ki` or `ema`."""
-    return 1 + SCORES.index(score) + PICTURES.index(picture) * len(SCORES)
+    return 1 + SCORES.index(score) + VARIANTS.index(variant) * len(SCORES)
 
 
-def first_term_of(picture: str) -> int:
+def first_term_of(variant: str) -> int:
     """Return the table's first column of the loss terms of `lr`, `ki` or `ema`."""
-    return 1 + len(PICTURES) * len(SCORES) + PICTURES.index(picture) * TERM_COUNT
+    return 1 + len(VARIANTS) * len(SCORES) + VARIANTS.index(variant) * TERM_COUNT
 
 
-def _key(picture: str, score: str) -> str:
-    """The record's name of a score: `psnr_db` of `ki` is `psnr_ki_db`."""
+def _key(variant: str, score: str) -> str:
+    """Return the record's key of a score: `psnr_db` of `ki` is `psnr_ki_db`."""
     stem = score.removesuffix("_db")
-    return f"{stem}_{picture}{score.removeprefix(stem)}"
+    return f"{stem}_{variant}{score.removeprefix(stem)}"

@@ -1,4 +1,4 @@
-"""Which stage every rank is in, stalls and stacks: one thread per rank, through the status store.
+"""Stage and stack of every rank, and stall detection: one thread per rank, through the status store.
 
-Never a collective.
+Never runs a collective.
 """

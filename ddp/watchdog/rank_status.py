@@ -1,6 +1,6 @@
-"""What every rank last said of itself, as rank 0 keeps it: posts read from the board, and how long ago they changed.
+"""Status of every rank on rank 0: the last reports from the status store, and the time since they changed.
 
-Silence is added up on rank 0's own clock, from one reading to the next: clocks of several machines need not agree.
+Silence is accumulated with rank 0's clock between reads, so the clocks of several machines need not agree.
 """
 
 import json
@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 
 from ddp.watchdog.stages import Stage
 
-LONGEST_GAP_SECONDS = 3.0
-"""Between two readings no rank is silent for longer: the time in which rank 0 itself was frozen is not theirs."""
+MAX_GAP_SECONDS = 3.0
+"""Maximum silence added per read, so that time in which rank 0 itself was frozen does not count."""
 
 
 @dataclass(frozen=True)
 class RankReport:
-    """What one rank says. `number` counts its posts: the text of a rank that lives always changes."""
+    """Report of one rank. `number` counts its reports, so that the text of a live rank always changes."""
 
     number: int
     host: str
@@ -29,21 +29,21 @@ class RankReport:
     stack_seconds: float
 
     def encode(self) -> str:
-        """The text for the board."""
+        """Return the text for the status store."""
         return json.dumps(asdict(self))
 
     @classmethod
     def decode(cls, text: str) -> "RankReport":
-        """The post of a text from the board."""
+        """Return the report encoded in a text of the status store."""
         values = json.loads(text)
         return cls(**{**values, "stage": Stage(values["stage"])})
 
 
 @dataclass(frozen=True)
 class RankStatus:
-    """One rank as rank 0 sees it. `stage_seconds` is as of its last post, `silent_seconds` counts since then.
+    """Status of one rank. `stage_seconds` is from its last report, `silent_seconds` is the time since then.
 
-    A rank that was never heard of is `starting` since rank 0 began to listen, and has no host, pid or device.
+    `stack_age_seconds` is the age of `stack`. A rank without a report is `starting`, without host, pid and device.
     """
 
     rank: int
@@ -55,7 +55,7 @@ class RankStatus:
     stage_seconds: float
     silent_seconds: float
     stack: str | None
-    stacked_seconds: float | None  # ago
+    stack_age_seconds: float | None
 
 
 @dataclass
@@ -65,24 +65,24 @@ class _Entry:
 
 
 class RankStatusTable:
-    """The entries of all ranks, by rank."""
+    """Last reports of all ranks, by rank."""
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
-        self._noted_at = time.monotonic()
+        self._updated_at = time.monotonic()
 
     def update(self, texts: Sequence[str | None]) -> None:
-        """Take what the board holds now."""
+        """Update with the texts that the status store holds now, by rank."""
         now = time.monotonic()
-        gap_seconds = min(now - self._noted_at, LONGEST_GAP_SECONDS)
-        self._noted_at = now
+        gap_seconds = min(now - self._updated_at, MAX_GAP_SECONDS)
+        self._updated_at = now
         self._entries = self._entries or [_Entry() for _ in texts]
         for entry, text in zip(self._entries, texts, strict=True):
             entry.silent_seconds = entry.silent_seconds + gap_seconds if text == entry.text else 0.0
             entry.text = text
 
     def statuses(self) -> list[RankStatus]:
-        """Every rank's status, by rank."""
+        """Return every rank's status, by rank."""
         return [_status(rank, entry) for rank, entry in enumerate(self._entries)]
 
 
@@ -90,16 +90,16 @@ def _status(rank: int, entry: _Entry) -> RankStatus:
     silent_seconds = entry.silent_seconds
     if entry.text is None:
         return RankStatus(rank, None, None, None, Stage.STARTING, None, silent_seconds, silent_seconds, None, None)
-    post = RankReport.decode(entry.text)
+    report = RankReport.decode(entry.text)
     return RankStatus(
         rank=rank,
-        host=post.host,
-        pid=post.pid,
-        device=post.device,
-        stage=post.stage,
-        step=post.step,
-        stage_seconds=post.stage_seconds,
+        host=report.host,
+        pid=report.pid,
+        device=report.device,
+        stage=report.stage,
+        step=report.step,
+        stage_seconds=report.stage_seconds,
         silent_seconds=silent_seconds,
-        stack=post.stack or None,
-        stacked_seconds=post.stack_seconds + silent_seconds if post.stack else None,
+        stack=report.stack or None,
+        stack_age_seconds=report.stack_seconds + silent_seconds if report.stack else None,
     )

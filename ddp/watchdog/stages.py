@@ -1,10 +1,10 @@
-"""What a rank is doing now, said by its training thread and read by any other.
+"""Current stage of a rank, set by its training thread and read by any thread.
 
     marker.enter(Stage.DATA)          before waiting for the loader
     marker.enter(Stage.FORWARD)       ...
     marker.now()                      from the watchdog's thread
 
-Saying it is one assignment of one tuple, which the interpreter does as a whole: no lock, no file, no wait.
+Setting it is an atomic assignment of one tuple: no lock, no file, no wait.
 """
 
 import time
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """The parts of a rank's work, each of which can hang for a reason of its own."""
+    """Stages of a rank's work, each of which can hang for its own reason."""
 
     STARTING = "starting"
     DATA = "data"
@@ -29,13 +29,13 @@ class Stage(StrEnum):
 
     @property
     def waits_for_others(self) -> bool:
-        """Whether a rank in this stage needs all others: then it may be stuck because of one of them."""
+        """Whether a rank in this stage waits for all others, and may hang because of one of them."""
         return self in {Stage.ALL_REDUCE, Stage.LOG, Stage.COMMAND}
 
 
 @dataclass(frozen=True)
 class StageReading:
-    """The stage at one moment, and for how long it has lasted; `step` is None before the first."""
+    """Stage at one moment, and its duration so far (s); `step` is None before the first step."""
 
     stage: Stage
     step: int | None
@@ -43,19 +43,19 @@ class StageReading:
 
 
 class StageMarker:
-    """Written by the training thread alone; read by any thread."""
+    """Current stage; only the training thread writes it, any thread reads it."""
 
     def __init__(self) -> None:
         self._entered: tuple[Stage, int | None, float] = (Stage.STARTING, None, time.monotonic())
 
     def enter(self, stage: Stage, step: int | None = None) -> None:
-        """A stage begins now; without `step`, at the step last named.
+        """Enter a stage now; without `step` the step number stays.
 
-        Entering the same stage again restarts its age: that is how progress inside a stage is said.
+        Entering the same stage again restarts its age, which marks progress within a stage.
         """
         self._entered = (stage, self._entered[1] if step is None else step, time.monotonic())
 
     def now(self) -> StageReading:
-        """The present stage."""
+        """Return the current stage and its age."""
         stage, step, since = self._entered
         return StageReading(stage, step, time.monotonic() - since)

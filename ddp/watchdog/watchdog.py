@@ -1,9 +1,9 @@
-"""The watchdog of one rank: a thread that says what the training thread does, and on rank 0 who holds all others up.
+"""The watchdog of one rank: a thread that reports the training thread's stage, and on rank 0 detects stalled ranks.
 
-    every rank, every second    stage, step, age and, when the stage lasts or every 10 s, the stack  ─> board
-    rank 0, every second        board ─> roster ─> report (the store's rows), judgement ─> the news of a stall
+    every rank, every second    stage, step, age and, in a long stage or every 10 s, the stack  ─> status store
+    rank 0, every second        status store ─> rank table ─> report (the store's rows), stall detection ─> on_stall
 
-It never touches the thread that it watches, and the board is no collective: it goes on while all collectives hang.
+It never interrupts the thread that it watches, and it uses no collective, so it works while all collectives hang.
 """
 
 import logging
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from ddp.distributed.status_store import StatusStore, StatusStoreGoneError
+from ddp.distributed.status_store import StatusStore, StatusStoreUnavailableError
 from ddp.watchdog.rank_status import RankReport, RankStatus, RankStatusTable
 from ddp.watchdog.stack_dump import thread_stack
 from ddp.watchdog.stages import Stage, StageMarker, StageReading
@@ -21,45 +21,45 @@ from service.background_thread import BackgroundThread, ErrorBoundary, OngoingPr
 
 __all__ = ["RankStatus", "Stall", "Watchdog"]
 
-TURN_SECONDS = 1.0
+INTERVAL_SECONDS = 1.0
 STACK_SECONDS = 10.0
-LASTING_SECONDS = 1.0
-"""A stage that lasts longer is worth a fresh stack at every turn."""
-SILENT_TURNS = 5
-"""A rank that missed fewer posts is not called silent, however small STALL_SECONDS is."""
+LONG_STAGE_SECONDS = 1.0
+"""A stage that lasts longer gets a new stack in every report."""
+MAX_MISSED_REPORTS = 5
+"""Number of reports that a rank may miss before it counts as silent, however small STALL_SECONDS is."""
 CLOSE_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Watches the thread that builds it. `report` and `on_stall` are for rank 0, and are called on the thread."""
+    """Watchdog of the thread that constructs it. Its own thread calls `report` and `on_stall`, on rank 0 only."""
 
     def __init__(
         self,
         marker: StageMarker,
         status_store: StatusStore,
-        place: tuple[int, str, str],
+        identity: tuple[int, str, str],
         stall_seconds: Callable[[], float],
         report: Callable[[Sequence[RankStatus]], None] | None = None,
         on_stall: Callable[[Stall], None] | None = None,
         *,
-        turn_seconds: float = TURN_SECONDS,
+        interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
-        """`place` is (rank, host, device). `report` gets all ranks every turn.
+        """`identity` is (rank, host, device). `report` receives the statuses of all ranks at every interval.
 
-        `on_stall` gets each stall once when it is found, and once more with `is_over` when it has ended.
+        `on_stall` receives each stall once when it is detected, and once more with `is_resolved` when it has ended.
         """
         self._marker = marker
         self._status_store = status_store
-        self._rank, self._host, self._device = place
+        self._rank, self._host, self._device = identity
         self._stall_seconds = stall_seconds
         self._report = report
         self._on_stall = on_stall
-        self._turn_seconds = turn_seconds
+        self._interval_seconds = interval_seconds
         self._watched_thread = threading.get_ident()
-        # Of the watchdog's thread
-        self._posts = 0
+        # Used by the watchdog's thread only
+        self._report_count = 0
         self._stack = ""
         self._stacked_at = float("-inf")
         self._rank_table = RankStatusTable()
@@ -67,36 +67,36 @@ class Watchdog:
         self._status_store_loss = OngoingProblem()
         self._thread = BackgroundThread(
             "watchdog",
-            lambda: self._reach_status_store(self._turn),
-            interval_seconds=turn_seconds,
+            lambda: self._with_status_store(self._check),
+            interval_seconds=interval_seconds,
             runs_immediately=True,
             boundary=ErrorBoundary(logger, once=True),
             error_message="The watchdog met an unexpected error; it goes on.",
-            at_end=lambda: self._reach_status_store(self._post_leaving),
+            at_end=lambda: self._with_status_store(self._publish_leaving),
         )
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Post that this rank leaves, and stop. A board that does not answer is left alone after a second."""
+        """Report that this rank leaves, and stop the thread; wait at most CLOSE_SECONDS for the status store."""
         self._thread.close(CLOSE_SECONDS)
 
-    # The watchdog's thread
+    # On the watchdog's thread
 
-    def _reach_status_store(self, act: Callable[[], None]) -> None:
-        """Do what needs the board; a board that is gone is reported once and ends nothing."""
+    def _with_status_store(self, act: Callable[[], None]) -> None:
+        """Call `act`, which uses the status store; log once if the store is unreachable."""
         try:
             act()
-        except StatusStoreGoneError as error:
+        except StatusStoreUnavailableError as error:
             if self._status_store_loss.begin():
                 logger.warning("The ranks' board cannot be reached (%s); no stall is named until it is back.", error)
         else:
             self._status_store_loss.end()
 
-    def _turn(self) -> None:
-        self._post(self._marker.now())
+    def _check(self) -> None:
+        self._publish(self._marker.now())
         if self._report is None and self._on_stall is None:
             return
         self._rank_table.update(self._status_store.read_all())
@@ -106,14 +106,14 @@ class Watchdog:
         if self._on_stall is not None and not self._thread.is_closing:
             self._report_stalls(statuses, self._on_stall)
 
-    def _post(self, reading: StageReading) -> None:
-        """Put a reading on the board, with the newest stack."""
+    def _publish(self, reading: StageReading) -> None:
+        """Publish a reading in the status store, with the latest stack."""
         now = time.monotonic()
-        if reading.age_seconds > LASTING_SECONDS or now - self._stacked_at >= STACK_SECONDS:
+        if reading.age_seconds > LONG_STAGE_SECONDS or now - self._stacked_at >= STACK_SECONDS:
             self._stack, self._stacked_at = thread_stack(self._watched_thread), now
-        self._posts += 1
-        post = RankReport(
-            number=self._posts,
+        self._report_count += 1
+        report = RankReport(
+            number=self._report_count,
             host=self._host,
             pid=os.getpid(),
             device=self._device,
@@ -123,15 +123,15 @@ class Watchdog:
             stack=self._stack,
             stack_seconds=now - self._stacked_at,
         )
-        self._status_store.publish(post.encode())
+        self._status_store.publish(report.encode())
 
     def _report_stalls(self, statuses: Sequence[RankStatus], on_stall: Callable[[Stall], None]) -> None:
         stall_seconds = self._stall_seconds()
-        silence_seconds = max(stall_seconds, SILENT_TURNS * self._turn_seconds)
+        silence_seconds = max(stall_seconds, MAX_MISSED_REPORTS * self._interval_seconds)
         for stall in self._stalls.changes(find_stall(statuses, stall_seconds, silence_seconds), time.monotonic()):
             on_stall(stall)
 
-    def _post_leaving(self) -> None:
-        """Post for the last time: a rank that left on purpose is not missed."""
+    def _publish_leaving(self) -> None:
+        """Publish the last report, so that a rank that left on purpose does not count as silent."""
         reading = self._marker.now()
-        self._post(StageReading(Stage.LEAVING, reading.step, 0.0))
+        self._publish(StageReading(Stage.LEAVING, reading.step, 0.0))

@@ -15,7 +15,7 @@ from api.http.problems import PROBLEMS
 from api.http.rate_limit import WRONG_TOKENS_PER_MINUTE
 from ddp.checkpoint.folder import verify
 from ddp.checkpoint.format import MANIFEST_FILE, STATE_FILE, Reason, checkpoint_name
-from ddp.control.shutdown import EXIT_CODE, DEBOUNCE_SECONDS
+from ddp.control.shutdown import DEBOUNCE_SECONDS, EXIT_CODE
 from ddp.distributed.world import COLLECTIVE_TIMEOUT
 from ddp.metrics.stragglers import WINDOWS_IN_A_ROW
 from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS

@@ -9,7 +9,7 @@ import torch
 
 from ddp.distributed import status_store as board_module
 from ddp.distributed.environment import RankEnvironment
-from ddp.distributed.status_store import LocalStatusStore, StatusStoreGoneError
+from ddp.distributed.status_store import LocalStatusStore, StatusStoreUnavailableError
 from ddp.distributed.world import World
 from tests.ddp.harness.launching import Launch, torchrun
 from tests.ddp.harness.store_serving import ServeStore, store_board
@@ -59,13 +59,13 @@ def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
         def is_gone() -> bool:
             try:
                 status_store.read_all()
-            except StatusStoreGoneError:
+            except StatusStoreUnavailableError:
                 return True
             return False
 
         eventually(is_gone)
 
-    with serving_store(server.port), pytest.raises(StatusStoreGoneError):
+    with serving_store(server.port), pytest.raises(StatusStoreUnavailableError):
         status_store.publish("again")
 
 
@@ -83,7 +83,7 @@ def test_a_store_that_comes_back_is_found_again(
         try:
             status_store.publish("back")
             return status_store.read_all() == ["back", None]
-        except StatusStoreGoneError:
+        except StatusStoreUnavailableError:
             return False
 
     with serving_store(server.port):

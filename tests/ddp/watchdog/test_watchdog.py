@@ -12,13 +12,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from ddp.distributed.status_store import LocalStatusStore, StatusStore, StatusStoreGoneError
+from ddp.distributed.status_store import LocalStatusStore, StatusStore, StatusStoreUnavailableError
 from ddp.watchdog import watchdog as watchdog_module
-from ddp.watchdog.rank_status import LONGEST_GAP_SECONDS, RankReport, RankStatus, RankStatusTable
+from ddp.watchdog.rank_status import MAX_GAP_SECONDS, RankReport, RankStatus, RankStatusTable
 from ddp.watchdog.stack_dump import MAX_BYTES, thread_stack
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.watchdog.stall_detection import Stall, StallTracker, find_stall
-from ddp.watchdog.watchdog import SILENT_TURNS, Watchdog
+from ddp.watchdog.watchdog import MAX_MISSED_REPORTS, Watchdog
 from tests.ddp.harness.store_serving import ServeStore, store_board
 from tests.harness.forked import Process, StartPython
 
@@ -147,7 +147,7 @@ def test_the_culprit_is_named(statuses: list[RankStatus], rank: int | None, sent
     stall = find_stall(statuses, LIMIT, LIMIT)
 
     assert stall is not None
-    assert (stall.rank, stall.sentence) == (rank, sentence)
+    assert (stall.rank, stall.message) == (rank, sentence)
 
 
 @pytest.mark.parametrize("statuses", HARMLESS.values(), ids=HARMLESS)
@@ -160,12 +160,12 @@ def test_a_stall_is_said_once_and_its_end_once() -> None:
     waiting = status(0, Stage.ALL_REDUCE, 61.0)
 
     first = news.changes(find_stall([waiting, status(1, Stage.DATA, 61.0)], LIMIT, LIMIT), now=1000.0)
-    assert [(stall.rank, stall.is_over) for stall in first] == [(1, False)]
+    assert [(stall.rank, stall.is_resolved) for stall in first] == [(1, False)]
     assert news.changes(find_stall([waiting, status(1, Stage.DATA, 65.0)], LIMIT, LIMIT), now=1004.0) == []
 
     (end,) = news.changes(find_stall([waiting, status(1, Stage.FORWARD, 0.1)], LIMIT, LIMIT), now=1014.0)
-    assert (end.rank, end.stage, end.is_over, end.seconds) == (1, Stage.DATA, True, 75.0)
-    assert end.sentence == "Rank 1 (gpu-07) goes on after 75 s."
+    assert (end.rank, end.stage, end.is_resolved, end.seconds) == (1, Stage.DATA, True, 75.0)
+    assert end.message == "Rank 1 (gpu-07) goes on after 75 s."
     assert news.changes(None, now=1015.0) == []
 
 
@@ -186,7 +186,7 @@ def test_another_culprit_ends_the_first_stall_and_is_named_itself() -> None:
 
     found = find_stall([status(0, Stage.DATA, 61.0), status(1, Stage.ALL_REDUCE, 61.0)], LIMIT, LIMIT)
 
-    sentences = [stall.sentence for stall in news.changes(found, now=1070.0)]
+    sentences = [stall.message for stall in news.changes(found, now=1070.0)]
     assert sentences[0] == "All ranks go on after 131 s."
     assert sentences[1].startswith("Rank 0 (gpu-07) has been in stage data for 61 s")
     assert len(sentences) == 2
@@ -237,7 +237,7 @@ def test_time_in_which_rank_0_was_frozen_itself_is_nobodys_silence(now: list[flo
 
     rank_table.update([post(1)])
 
-    assert rank_table.statuses()[0].silent_seconds == LONGEST_GAP_SECONDS
+    assert rank_table.statuses()[0].silent_seconds == MAX_GAP_SECONDS
 
 
 def test_the_age_of_a_stack_includes_the_silence_after_it(now: list[float]) -> None:
@@ -248,8 +248,8 @@ def test_the_age_of_a_stack_includes_the_silence_after_it(now: list[float]) -> N
 
     first, second = rank_table.statuses()
 
-    assert (first.stack, first.stacked_seconds) == ("line\n", 4.0)
-    assert (second.stack, second.stacked_seconds) == (None, None)
+    assert (first.stack, first.stack_age_seconds) == ("line\n", 4.0)
+    assert (second.stack, second.stack_age_seconds) == (None, None)
 
 
 # The stack
@@ -318,7 +318,13 @@ class Watch:
         self.reports: list[Sequence[RankStatus]] = []
         self.stalls: list[Stall] = []
         self.dog = Watchdog(
-            marker, status_store, PLACE, lambda: self.limit, self.reports.append, self.stalls.append, turn_seconds=TURN
+            marker,
+            status_store,
+            PLACE,
+            lambda: self.limit,
+            self.reports.append,
+            self.stalls.append,
+            interval_seconds=TURN,
         )
 
     def __enter__(self) -> "Watch":
@@ -342,7 +348,7 @@ def test_a_thread_that_hangs_is_named_with_its_stage_and_stack(eventually: Calla
         eventually(lambda: "waits_for_the_loader" in (watch.last()[0].stack or ""), what="the stack")
 
     assert (watch.stalls[0].rank, watch.stalls[0].stage) == (0, Stage.DATA)
-    assert watch.stalls[0].sentence.startswith("Rank 0 (gpu-07) has been in stage data for 0 s at step 512")
+    assert watch.stalls[0].message.startswith("Rank 0 (gpu-07) has been in stage data for 0 s at step 512")
     seen = watch.last()[0]
     assert (seen.rank, seen.host, seen.pid, seen.device, seen.step) == (0, "gpu-07", os.getpid(), "cuda:0", 512)
     assert watch.stalls[1:] == []
@@ -386,8 +392,8 @@ def test_a_rank_that_misses_a_post_or_two_is_not_called_silent_however_small_the
         watch.limit = 0.0
         eventually(lambda: watch.stalls, what="silence")
 
-    assert "has been silent" in watch.stalls[0].sentence
-    assert watch.stalls[0].seconds > SILENT_TURNS * TURN
+    assert "has been silent" in watch.stalls[0].message
+    assert watch.stalls[0].seconds > MAX_MISSED_REPORTS * TURN
 
 
 def test_going_on_is_said(eventually: Callable[..., None]) -> None:
@@ -400,7 +406,7 @@ def test_going_on_is_said(eventually: Callable[..., None]) -> None:
         marker.enter(Stage.PAUSED)
 
         eventually(lambda: len(watch.stalls) == 2, what="its end")
-    assert (watch.stalls[1].stage, watch.stalls[1].is_over) == (Stage.CHECKPOINT, True)
+    assert (watch.stalls[1].stage, watch.stalls[1].is_resolved) == (Stage.CHECKPOINT, True)
 
 
 def test_a_limit_that_is_changed_holds_from_the_next_turn_on(eventually: Callable[..., None]) -> None:
@@ -454,9 +460,9 @@ def test_a_frozen_rank_is_named_silent_and_its_return_is_said(
 
     named, ended = watch.stalls
     assert named.rank == 1
-    assert named.sentence.startswith("Rank 1 (gpu-07) has been silent for 1 s, last in stage forward at step 512")
-    assert named.sentence.endswith("rank 0 waits for it in all-reduce.")
-    assert ended.is_over
+    assert named.message.startswith("Rank 1 (gpu-07) has been silent for 1 s, last in stage forward at step 512")
+    assert named.message.endswith("rank 0 waits for it in all-reduce.")
+    assert ended.is_resolved
 
 
 def test_a_rank_that_leaves_says_goodbye_and_is_not_missed(
@@ -507,7 +513,7 @@ def test_a_board_that_dies_is_said_once_and_the_watch_goes_on(
         def publish(self, text: str) -> None:
             self.asked += 1
             if self.is_gone:
-                raise StatusStoreGoneError("Broken pipe")
+                raise StatusStoreUnavailableError("Broken pipe")
             super().publish(text)
 
     status_store = Mortal()
@@ -534,7 +540,7 @@ def test_a_report_that_fails_ends_neither_the_watch_nor_the_process(
         calls.append(1)
         raise ZeroDivisionError
 
-    dog = Watchdog(StageMarker(), LocalStatusStore(), PLACE, lambda: LIMIT, report, None, turn_seconds=0.02)
+    dog = Watchdog(StageMarker(), LocalStatusStore(), PLACE, lambda: LIMIT, report, None, interval_seconds=0.02)
     dog.start()
     eventually(lambda: len(calls) > 3, what="more turns")
     dog.close()

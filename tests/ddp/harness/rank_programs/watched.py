@@ -11,7 +11,7 @@ from tests.ddp.harness.store_serving import store_board
 def main() -> None:
     marker = StageMarker()
     status_store = store_board(int(sys.argv[1]), rank=1, size=2)
-    watchdog = Watchdog(marker, status_store, (1, "gpu-07", "cuda:1"), lambda: 60.0, turn_seconds=0.05)
+    watchdog = Watchdog(marker, status_store, (1, "gpu-07", "cuda:1"), lambda: 60.0, interval_seconds=0.05)
     watchdog.start()
     while not select.select([sys.stdin], [], [], 0.02)[0]:
         marker.enter(Stage.FORWARD, step=512)
