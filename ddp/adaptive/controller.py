@@ -1,6 +1,6 @@
-"""The adaptive controller: a state machine over optimizer steps that every rank runs alike on values all ranks share.
+"""The adaptive controller: a state machine over optimizer steps, run identically on every rank from shared values.
 
-It learns from every finite step, and decides once per block of ADAPT_EVERY steps: safety reset, mode, loss weights,
+It observes every finite step, and decides once per block of ADAPT_EVERY steps: safety reset, mode, loss weights,
 boost of the learning rate, in this order. docs/adaptive.md explains its rules and numbers.
 """
 
@@ -37,91 +37,91 @@ STATE_VERSION = 1
 
 
 class Controller:
-    """What is in force at a step, and what moves it. Built by `of`; settings and pins change through `configure`."""
+    """Controller of loss weights, gradient clip and learning rate. `of` builds it, `configure` changes settings."""
 
     def __init__(self, config: RunConfig, has_perceptual: bool) -> None:
         self._config = config
         self._schedule = LrSchedule.of(config)
         self._balance = LossBalance(config, has_perceptual)
-        self._memory = ControllerState(GradClip(config), WeightTrend([(0, self._balance.in_force[PERCEPTUAL])]))
+        self._state = ControllerState(GradClip(config), WeightTrend([(0, self._balance.in_force[PERCEPTUAL])]))
         self._mode = mode_at(0, config, None)
         self._changes: list[Change] = []
 
     @classmethod
     def of(cls, config: RunConfig, *, has_perceptual: bool) -> "Controller":
-        """A controller at its start; without `has_perceptual` the perceptual weight is 0 and is never moved."""
+        """Return a controller in its initial state; without `has_perceptual` the perceptual weight stays 0."""
         return cls(config, has_perceptual)
 
     @property
     def weights(self) -> Values:
-        """In force now, in the order of the terms: L1, MS, gradient, perceptual. They sum to 1."""
+        """Loss weights in force, in the order L1, MS, gradient, perceptual. They sum to 1."""
         return self._balance.in_force
 
     @property
     def grad_clip(self) -> float:
-        """The gradient norm, in force now, above which gradients are scaled down."""
+        """Gradient norm in force above which gradients are scaled down."""
         pinned = self._balance.pins.grad_clip
-        return self._memory.clip.value if pinned is None else pinned
+        return self._state.clip.value if pinned is None else pinned
 
     def learning_rate(self, steps_done: int) -> float:
-        """The learning rate of the step that follows `steps_done` steps: schedule and boost, times LR_SCALE."""
+        """Return the learning rate of the step after `steps_done` steps: schedule plus boost, times LR_SCALE."""
         rate = self._schedule.learning_rate(steps_done)
-        boost = self._memory.boost
+        boost = self._state.boost
         if boost is not None:
             rate = min(rate + boost.amount(steps_done), self._config.max_lr)
         return rate * self._config.lr_scale
 
     def phase(self, steps_done: int) -> str:
-        """`manual` under an LR_SCALE, `plateau_boost` while a boost lasts, otherwise `warmup` or `cosine`."""
+        """Return `manual` with an LR_SCALE, `plateau_boost` during a boost, otherwise `warmup` or `cosine`."""
         if self._config.lr_scale != 1:
             return "manual"
-        boost = self._memory.boost
+        boost = self._state.boost
         if boost is not None and boost.lasts(steps_done):
             return "plateau_boost"
         return self._schedule.phase(steps_done)
 
     def advance(self, observations: Sequence[Observation], steps_done: int) -> None:
-        """Learn from the steps of an earlier block, in step order, and decide what holds from step `steps_done` + 1 on.
+        """Process the steps of an earlier block, in step order, and decide the values from step `steps_done` + 1 on.
 
-        Observations that are not finite are left out; without any other one nothing is decided.
+        Observations that are not finite are ignored; if there is no other, nothing is decided.
         """
         finite = [observation for observation in observations if observation.is_finite]
-        previous, self._memory.steps_done = self._memory.steps_done, steps_done
+        previous, self._state.steps_done = self._state.steps_done, steps_done
         perceptual = self._learn(finite)
         self._note_mode(f"{steps_done} steps are done")
         if finite and self._is_settled:
             self._decide(previous, perceptual)
-        self._memory.trend.note(steps_done, self.weights[PERCEPTUAL])
+        self._state.trend.note(steps_done, self.weights[PERCEPTUAL])
 
     def note_quality(self, quality: float) -> None:
-        """Take in the mean quality of KI in a scheduled validation: a better one is the end of a plateau."""
+        """Process the mean quality of KI in a scheduled validation; an improvement ends a plateau."""
         if math.isfinite(quality) and self._is_settled:
-            self._memory.plateau.learn_quality(quality)
+            self._state.plateau.learn_quality(quality)
 
     def configure(self, config: RunConfig, pins: Mapping[str, float]) -> None:
-        """Follow other settings, and hold what `pins` names at its value, from now on.
+        """Apply other settings and pins from now on.
 
-        `pins` are absolute values in force by lower-case names of settings, already checked to be possible together;
-        a name that is gone is given back. Raises `ValueError` for a name that cannot be pinned.
+        `pins` are absolute values by lower-case setting names, already checked to be compatible with each other; a
+        missing name is no longer pinned. Raises `ValueError` for a name that cannot be pinned.
         """
         self._balance.pins = Pins.of(pins)
         self._config, self._schedule = config, LrSchedule.of(config)
         if self._balance.configure(config):
-            self._memory.plateau.forget_loss()
-        self._memory.clip.configure(config)
-        if not config.adaptive_loss_weights and self._memory.aggressive_since is not None:
+            self._state.plateau.forget_loss()
+        self._state.clip.configure(config)
+        if not config.adaptive_loss_weights and self._state.aggressive_since is not None:
             self._leave_aggressive("ADAPTIVE_LOSS_WEIGHTS is off")
         self._note_mode("the settings have changed")
-        self._memory.trend.note(self._memory.steps_done, self.weights[PERCEPTUAL])
+        self._state.trend.note(self._state.steps_done, self.weights[PERCEPTUAL])
 
     def take_changes(self) -> list[Change]:
-        """What has changed since the last call; not part of the state."""
+        """Return the changes since the last call; they are not part of the state."""
         changes, self._changes = self._changes, []
         return changes
 
     def report(self) -> dict[str, Any]:
-        """The record's keys that describe the controller, as of the last `advance`."""
-        memory = self._memory
+        """Return the record's keys about the controller, as of the last `advance`."""
+        memory = self._state
         return {
             **{term.weight_key: weight for term, weight in zip(LOSS_TERMS, self.weights, strict=True)},
             "gradient_clip_val": self.grad_clip,
@@ -134,14 +134,14 @@ class Controller:
         }
 
     def state(self) -> dict[str, Any]:
-        """Plain JSON values from which `restore` goes on identically, under the same settings and pins."""
-        return {"version": STATE_VERSION, "balance": self._balance.state(), "memory": self._memory.state()}
+        """Return plain JSON values for `restore`, which continues identically with the same settings and pins."""
+        return {"version": STATE_VERSION, "balance": self._balance.state(), "memory": self._state.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state; settings and pins stay as they are.
+        """Restore a saved state; settings and pins stay.
 
-        Where the settings configure other weights than those it was saved under, the shares go to the new ones step by
-        step. Raises `ValueError` for a state it cannot understand, and then nothing has changed.
+        If the settings configure other weights than at the time of saving, the shares move to the new ones step by
+        step. Raises `ValueError` for an invalid state, and then changes nothing.
         """
         saved = StateReader(state)
         version = saved.whole("version")
@@ -149,7 +149,7 @@ class Controller:
             raise ValueError(f"The controller's state has version {version}, but only {STATE_VERSION} is understood.")
         memory = ControllerState.restored(self._config, saved.part("memory"))
         has_other_weights = self._balance.restore(saved.part("balance"))
-        self._memory = memory
+        self._state = memory
         if has_other_weights:
             memory.plateau.forget_loss()
         self._mode = mode_at(memory.steps_done, self._config, memory.aggressive_since)
@@ -157,11 +157,11 @@ class Controller:
 
     @property
     def _is_settled(self) -> bool:
-        return self._memory.steps_done >= settled_at(self._config)
+        return self._state.steps_done >= settled_at(self._config)
 
     def _learn(self, observations: Sequence[Observation]) -> float:
-        """Take in finite steps; returns the perceptual weight that their L1 terms ask for."""
-        memory, settled = self._memory, settled_at(self._config)
+        """Process finite steps; return the perceptual weight that follows from their L1 terms."""
+        memory, settled = self._state, settled_at(self._config)
         reference = self._balance.configured.values
         perceptual = self._balance.own.perceptual
         for observation in observations:
@@ -174,7 +174,7 @@ class Controller:
         return perceptual
 
     def _decide(self, previous: int, perceptual: float) -> None:
-        counter = self._memory.plateau.counter
+        counter = self._state.plateau.counter
         if self._config.adaptive_loss_weights:
             self._choose_mode(counter)
         self._move_weights(previous, perceptual)
@@ -182,41 +182,41 @@ class Controller:
             self._begin_boost(counter)
 
     def _choose_mode(self, counter: int) -> None:
-        since, sharpness = self._memory.aggressive_since, self._memory.sharpness.mean
+        since, sharpness = self._state.aggressive_since, self._state.sharpness.mean
         if counter > self._config.plateau_safety_threshold:
             self._reset(counter)
         elif since is not None:
-            reason = reason_to_leave(self._memory.steps_done - since, sharpness)
+            reason = reason_to_leave(self._state.steps_done - since, sharpness)
             if reason is not None:
                 self._leave_aggressive(reason)
         elif counter >= self._config.plateau_patience and self._may_follow_sharpness:
             reason = reason_to_enter(counter, sharpness)
             if reason is not None:
-                self._memory.aggressive_since = self._memory.steps_done
+                self._state.aggressive_since = self._state.steps_done
                 self._note_mode(reason)
 
     @property
     def _may_follow_sharpness(self) -> bool:
-        """Not on the way back nor for some time after it began, nor while the weight that sharpness moves is pinned."""
-        is_resting = self._balance.is_returning or self._memory.steps_done < self._memory.rests_until
+        """Whether sharpness may move weights: not during a return and its rest, nor if the gradient weight is pinned."""
+        is_resting = self._balance.is_returning or self._state.steps_done < self._state.rests_until
         return not is_resting and not self._balance.pins.holds(GRADIENT)
 
     def _reset(self, counter: int) -> None:
-        """Give up Aggressive; give up the weights too, unless the output is sharp enough: then they did their work."""
+        """Leave Aggressive; also return to the configured weights, unless the output is sharp enough."""
         threshold = self._config.plateau_safety_threshold
         reason = f"no improvement in {counter} steps; PLATEAU_SAFETY_THRESHOLD is {threshold}"
-        if is_blurry(self._memory.sharpness.mean) and not self._balance.is_returning:
-            self._balance.turn_back()
+        if is_blurry(self._state.sharpness.mean) and not self._balance.is_returning:
+            self._balance.begin_return()
             if self._balance.is_returning:
-                self._memory.rests_until = self._memory.steps_done + SAFETY_REST_STEPS
-        way = "back to the configured weights" if self._balance.is_returning else "the weights are kept"
-        self._report_change("safety reset", f"{reason}; {way}", weights=_named(self.weights))
+                self._state.rests_until = self._state.steps_done + SAFETY_REST_STEPS
+        outcome = "back to the configured weights" if self._balance.is_returning else "the weights are kept"
+        self._report_change("safety reset", f"{reason}; {outcome}", weights=_named(self.weights))
         self._leave_aggressive(reason)
 
     def _leave_aggressive(self, reason: str) -> None:
-        """Be Stable, and count anew, so that a plateau that has been dealt with is not taken for a second one."""
-        self._memory.aggressive_since = None
-        self._memory.plateau.count_anew()
+        """Switch to Stable and restart the plateau counter, so that a handled plateau does not count twice."""
+        self._state.aggressive_since = None
+        self._state.plateau.restart_count()
         self._note_mode(reason)
 
     def _move_weights(self, previous: int, perceptual: float) -> None:
@@ -227,21 +227,21 @@ class Controller:
             wanted = Weights(wanted.shares, perceptual)
         self._balance.move(wanted)
         if target is not None:
-            self._memory.cooldown_until = self._memory.steps_done + self._config.cooldown_duration
+            self._state.cooldown_until = self._state.steps_done + self._config.cooldown_duration
             self._report_change("weights", target.reason, before=_named(before), after=_named(self.weights))
         if self._config.adaptive_loss_weights:
             self._note_perceptual(own.perceptual)
 
     def _due_target(self, previous: int) -> Target | None:
-        """Where the shares are to go now and why; None when no adjustment is due, or it would change nothing."""
-        memory, interval = self._memory, interval_of(self._mode)
+        """Return the target of the weights; None if no adjustment is due, or it would change nothing."""
+        memory, interval = self._state, interval_of(self._mode)
         if memory.cooldown_remaining > 0 or memory.steps_done // interval == previous // interval:
             return None
         target = self._target()
         return target if target is not None and self._balance.can_move(target.weights) else None
 
     def _target(self) -> Target | None:
-        own, configured, sharpness = self._balance.own, self._balance.configured, self._memory.sharpness.mean
+        own, configured, sharpness = self._balance.own, self._balance.configured, self._state.sharpness.mean
         if not self._config.adaptive_loss_weights:
             return Target(configured, "to the configured weights: ADAPTIVE_LOSS_WEIGHTS is off")
         if self._balance.is_returning:
@@ -251,28 +251,28 @@ class Controller:
         return aggressive_target(own, sharpness) if self._mode is Mode.AGGRESSIVE else stable_target(own, sharpness)
 
     def _note_perceptual(self, before: float) -> None:
-        """Tell that the perceptual weight goes the other way than it went last; not every move of it."""
+        """Report a change of the perceptual weight's direction, not every move."""
         weight = self._balance.own.perceptual
         direction = (weight > before) - (weight < before)
-        if direction in (0, self._memory.perceptual_direction):
+        if direction in (0, self._state.perceptual_direction):
             return
-        self._memory.perceptual_direction = direction
+        self._state.perceptual_direction = direction
         verb = "rises" if direction > 0 else "falls"
-        reason = f"{verb}: the mean L1 term is {self._memory.perceptual.mean_l1:.4f}"
+        reason = f"{verb}: the mean L1 term is {self._state.perceptual.mean_l1:.4f}"
         self._report_change("perceptual", reason, weight=weight)
 
     def _begin_boost(self, counter: int) -> None:
         height = self._boost_height()
         if height == 0:
             return
-        steps_done, steps = self._memory.steps_done, self._config.boost_steps
-        self._memory.boost = LrBoost(steps_done, height, steps)
-        self._memory.plateau.count_anew()
+        steps_done, steps = self._state.steps_done, self._config.boost_steps
+        self._state.boost = LrBoost(steps_done, height, steps)
+        self._state.plateau.restart_count()
         self._report_change("boost", f"plateau: no improvement in {counter} steps", height=height, steps=steps)
 
     def _boost_height(self) -> float:
-        """How much a plateau would add to the learning rate now; 0 where it may not or need not."""
-        steps_done, boost = self._memory.steps_done, self._memory.boost
+        """Return what a plateau would add to the learning rate now; 0 if no boost is allowed or useful."""
+        steps_done, boost = self._state.steps_done, self._state.boost
         if not self._config.adaptive_lr_boost or not self._is_settled or self._schedule.phase(steps_done) != "cosine":
             return 0.0
         if boost is not None and boost.rests(steps_done):
@@ -280,13 +280,13 @@ class Controller:
         return height_at(self._schedule.learning_rate(steps_done), self._config.max_lr)
 
     def _note_mode(self, reason: str) -> None:
-        mode = mode_at(self._memory.steps_done, self._config, self._memory.aggressive_since)
+        mode = mode_at(self._state.steps_done, self._config, self._state.aggressive_since)
         if mode is not self._mode:
             self._report_change("mode", reason, before=self._mode.value, after=mode.value)
             self._mode = mode
 
     def _report_change(self, kind: str, reason: str, **details: Any) -> None:
-        self._changes.append(Change(kind, reason, {"step": self._memory.steps_done, **details}))
+        self._changes.append(Change(kind, reason, {"step": self._state.steps_done, **details}))
 
 
 def _weighted(weights: Values, terms: tuple[float, ...]) -> float:

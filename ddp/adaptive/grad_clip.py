@@ -1,4 +1,4 @@
-"""The gradient clip: follows the 95th percentile of the norms of the last steps, between a floor and a ceiling."""
+"""The gradient clip: tracks the 95th percentile of the norms of recent steps, between a floor and a ceiling."""
 
 from bisect import bisect_left, insort
 from collections import deque
@@ -9,19 +9,19 @@ from ddp.adaptive.state_reader import StateReader
 from service.config.settings import RunConfig
 
 NORMS_KEPT = 500
-"""Norms the percentile is taken of."""
+"""Number of recent norms from which the percentile is computed."""
 NORMS_NEEDED = 100
-"""Norms without which the clip stays where it is."""
+"""Minimum number of norms; with fewer the clip does not move."""
 PERCENTILE = 0.95
 FOLLOW = 0.1
-"""Share of the percentile in the new clip, per step; the rest is the clip before."""
+"""Weight of the percentile in the new clip, per step; the rest is the previous clip."""
 FLOOR = 0.1
 CEILING = 10.0
-"""Bounds of the clip; a configured INITIAL_GRAD_CLIP outside them takes the place of the one it passes."""
+"""Bounds of the clip; an INITIAL_GRAD_CLIP outside them replaces the exceeded bound."""
 
 
 class GradClip:
-    """`value` is the clip, a gradient norm; what it learns from are norms before clipping."""
+    """Adaptive gradient clip; `value` is a gradient norm, computed from norms before clipping."""
 
     def __init__(self, config: RunConfig) -> None:
         self._norms: deque[float] = deque()
@@ -30,14 +30,14 @@ class GradClip:
         self.configure(config)
 
     def configure(self, config: RunConfig) -> None:
-        """Follow other settings from now on; with ADAPTIVE_GRAD_CLIP off the clip is the configured one at once."""
+        """Apply other settings; with ADAPTIVE_GRAD_CLIP off the clip becomes the configured one immediately."""
         initial = config.initial_grad_clip
         self._floor, self._ceiling = min(FLOOR, initial), max(CEILING, initial)
         self._is_adaptive = config.adaptive_grad_clip
         self.value = self._bounded(self.value) if self._is_adaptive else initial
 
     def learn(self, norm: float) -> None:
-        """Take in a step's norm, finite, and move the clip."""
+        """Add a step's finite norm, and update the clip."""
         if len(self._norms) == NORMS_KEPT:
             del self._ordered[bisect_left(self._ordered, self._norms.popleft())]
         self._norms.append(norm)
@@ -47,12 +47,12 @@ class GradClip:
             self.value = self._bounded((1 - FOLLOW) * self.value + FOLLOW * percentile)
 
     def state(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for a checkpoint."""
         return {"value": self.value, "norms": list(self._norms)}
 
     @classmethod
     def restored(cls, config: RunConfig, saved: StateReader) -> "GradClip":
-        """The clip that was saved, under these settings; raises `ValueError`."""
+        """Return the saved clip with these settings. Raises `ValueError`."""
         clip = cls(config)
         clip._norms.extend(saved.numbers("norms")[-NORMS_KEPT:])
         clip._ordered = sorted(clip._norms)
@@ -65,7 +65,7 @@ class GradClip:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The quantile of ascending values, linear between neighbours, as NumPy's default (Hyndman and Fan, type 7)."""
+    """Return a quantile of ascending values, linearly interpolated, as NumPy's default (Hyndman and Fan, type 7)."""
     position = share * (len(ordered) - 1)
     below = int(position)
     above = min(below + 1, len(ordered) - 1)

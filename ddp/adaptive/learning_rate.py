@@ -1,4 +1,4 @@
-"""The learning rate: a schedule, linear warm-up and then a cosine, and boosts that decay back to it."""
+"""The learning rate: a schedule of linear warm-up and cosine, and boosts that decay back to it."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -9,48 +9,48 @@ from service.config.settings import RunConfig
 
 FACTOR = 3.0
 """A boost raises the learning rate to this many times the scheduled one, but never above MAX_LR."""
-LEAST_RAISE = 0.1
-"""Share of the scheduled rate that a boost must at least add; a smaller one is not worth the disturbance."""
+MIN_RAISE = 0.1
+"""Minimum share of the scheduled rate that a boost must add to be used."""
 REST_STEPS = 1000
-"""Steps after the end of a boost before which no other begins."""
+"""Minimum number of steps between the end of a boost and the next one."""
 
 
 @dataclass(frozen=True)
 class LrBoost:
-    """Begun when `began` steps were done, `height` above the schedule at first, gone after `steps` steps."""
+    """Boost that begins after `began` steps, `height` above the schedule, and decays to 0 within `steps` steps."""
 
     began: int
     height: float
     steps: int
 
     def lasts(self, steps_done: int) -> bool:
-        """Whether the step that follows `steps_done` steps is boosted."""
+        """Whether the step after `steps_done` steps is boosted."""
         return self.began <= steps_done < self.began + self.steps
 
     def rests(self, steps_done: int) -> bool:
-        """Whether it is too early for another one."""
+        """Whether it is too early for another boost."""
         return steps_done < self.began + self.steps + REST_STEPS
 
     def amount(self, steps_done: int) -> float:
-        """What is added to the learning rate of the step that follows `steps_done` steps."""
+        """Return the addition to the learning rate of the step after `steps_done` steps."""
         if not self.lasts(steps_done):
             return 0.0
         return self.height * 0.5 * (1 + math.cos(math.pi * (steps_done - self.began) / self.steps))
 
     def state(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def restored(cls, saved: StateReader) -> "LrBoost":
-        """The boost that was saved; raises `ValueError`."""
+        """Return the saved boost. Raises `ValueError`."""
         return cls(saved.whole("began"), saved.number("height", 0.0), saved.whole("steps", 1))
 
 
 def height_at(learning_rate: float, max_lr: float) -> float:
-    """How much a boost would add to this learning rate; 0 where it is not worth one."""
+    """Return what a boost would add to this learning rate; 0 if that is below MIN_RAISE."""
     height = min(FACTOR * learning_rate, max_lr) - learning_rate
-    return height if height > 0 and height >= LEAST_RAISE * learning_rate else 0.0
+    return height if height > 0 and height >= MIN_RAISE * learning_rate else 0.0
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,16 @@ class LrSchedule:
 
     @classmethod
     def of(cls, config: RunConfig) -> "LrSchedule":
-        """The schedule that the settings describe."""
+        """Return the schedule of the settings."""
         start = min(10.0**config.lr_exponent, config.max_lr)
         return cls(start, config.max_lr, config.min_lr, config.warmup_steps, config.max_steps)
 
     def phase(self, steps_done: int) -> str:
-        """`warmup` or `cosine`."""
+        """Return `warmup` or `cosine`."""
         return "warmup" if steps_done < self.warmup_steps else "cosine"
 
     def learning_rate(self, steps_done: int) -> float:
-        """The learning rate of the step that follows `steps_done` steps."""
+        """Return the learning rate of the step after `steps_done` steps."""
         if steps_done < self.warmup_steps:
             return self.start + (self.peak - self.start) * steps_done / self.warmup_steps
         span = max(1, self.max_steps - self.warmup_steps)

@@ -1,4 +1,4 @@
-"""The loss weights in force and their moves: never more than a hundredth per adjustment, whatever the reason."""
+"""The loss weights in force and their moves: at most 0.01 per adjustment."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from ddp.adaptive.state_reader import StateReader
 from ddp.adaptive.weights import LIMIT, PERCEPTUAL_CEILING, Shares, Values, Weights
 from service.config.settings import RunConfig
 
-WHOLE = 1e-9
-"""A move that is so little short of its target reaches it, so that a return has an end."""
-ROUNDING = 1e-6
-"""How far from 1 the shares of a saved state may sum."""
+COMPLETE_TOLERANCE = 1e-9
+"""A move that misses its target by at most this share reaches it, so that a return ends."""
+SUM_TOLERANCE = 1e-6
+"""Maximum deviation from 1 of the sum of saved shares."""
 
 
 class LossBalance:
-    """`own` are the controller's weights; `pins` hold some of them at other values in force.
+    """Loss weights: `own` are the controller's, of which `pins` replace some by other values in force.
 
-    `configured` are the settings' weights. While `is_returning`, the shares are on their way back to those.
+    `configured` are the settings' weights. While `is_returning`, the shares move back to them.
     """
 
     def __init__(self, config: RunConfig, has_perceptual: bool) -> None:
@@ -30,26 +30,26 @@ class LossBalance:
 
     @property
     def uses_perceptual(self) -> bool:
-        """Whether there is a perceptual term to weigh."""
+        """Whether there is a perceptual term."""
         return self.configured.perceptual > 0
 
     @property
     def in_force(self) -> Values:
-        """The weights that the loss is made of; they sum to 1."""
+        """Weights in force; they sum to 1."""
         return self.pins.in_force(self.own.values)
 
     def configure(self, config: RunConfig) -> bool:
-        """Take other settings; returns whether these configure other weights, to which the shares then return."""
+        """Apply other settings; return whether they configure other weights, to which the shares then return."""
         configured = Weights.configured(config, self._has_perceptual)
         if configured == self.configured:
             return False
         self.configured = configured
         self._fit_perceptual()
-        self.turn_back()
+        self.begin_return()
         return True
 
-    def turn_back(self) -> None:
-        """Let the shares return to the configured ones, by limited moves."""
+    def begin_return(self) -> None:
+        """Start to return the shares to the configured ones, by limited moves."""
         self.is_returning = self.own.shares != self.configured.shares
 
     def can_move(self, wanted: Weights) -> bool:
@@ -60,19 +60,19 @@ class LossBalance:
         """Make one limited move towards these weights, if it would change any weight in force."""
         own, target = self.own, wanted.values
         part = self.pins.reach(own.values, target, LIMIT)
-        if part > 1 - WHOLE:
+        if part > 1 - COMPLETE_TOLERANCE:
             self.own = wanted
         elif part > 0:
             pairs = zip(own.values, target, strict=True)
             l1, ms, gradient, perceptual = (here + part * (there - here) for here, there in pairs)
             self.own = Weights.of_values((l1, ms, gradient, perceptual))
-            if wanted.shares == own.shares:  # exactly, though the values were divided by what is left of 1
+            if wanted.shares == own.shares:  # restore them exactly, without the rounding of the division
                 self.own = Weights(own.shares, perceptual)
         if self.own.shares == self.configured.shares:
             self.is_returning = False
 
     def state(self) -> dict[str, Any]:
-        """Plain values. Pins are settings and no part of it."""
+        """Return plain values for a checkpoint, without the pins, which are settings."""
         return {
             "shares": list(self.own.shares),
             "perceptual": self.own.perceptual,
@@ -81,9 +81,9 @@ class LossBalance:
         }
 
     def restore(self, saved: StateReader) -> bool:
-        """Go on with the saved weights; returns whether the settings now configure others than when it was saved.
+        """Restore saved weights; return whether the settings configure other weights than at the time of saving.
 
-        Raises `ValueError`, and then nothing has changed.
+        Raises `ValueError`, and then changes nothing.
         """
         own = Weights(_shares(saved.numbers("shares", 0.0, 1.0)), saved.number("perceptual", 0.0, 1.0))
         is_returning = saved.truth("is_returning")
@@ -92,11 +92,11 @@ class LossBalance:
         self._fit_perceptual()
         has_changed = configured != [*self.configured.shares, self.configured.perceptual]
         if has_changed:
-            self.turn_back()
+            self.begin_return()
         return has_changed
 
     def _fit_perceptual(self) -> None:
-        """A term that has gone has no weight; one that is new begins at its configured weight."""
+        """Set the perceptual weight to 0 without the term, and to its configured weight if the term is new."""
         if not self.uses_perceptual:
             self.own = Weights(self.own.shares, 0.0)
         elif self.own.perceptual == 0:
@@ -104,12 +104,12 @@ class LossBalance:
             self._fit_ceiling()
 
     def _fit_ceiling(self) -> None:
-        """Scaled to sum to 1 with the others, a configured weight may lie above the controller's ceiling."""
+        """Limit the perceptual weight to the controller's ceiling, which a configured weight may exceed."""
         self.own = Weights(self.own.shares, min(self.own.perceptual, PERCEPTUAL_CEILING))
 
 
 def _shares(values: list[float]) -> Shares:
-    if len(values) != 3 or abs(sum(values) - 1) > ROUNDING:
+    if len(values) != 3 or abs(sum(values) - 1) > SUM_TOLERANCE:
         raise ValueError(f"The controller's saved shares are {values}, but must be three that sum to 1.")
     l1, ms, gradient = values
     return (l1, ms, gradient)

@@ -1,4 +1,4 @@
-"""The perceptual weight: the smaller the L1 term has become, the more the picture's look may count."""
+"""The perceptual weight, which rises when the L1 term is small and falls when it is large."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -8,31 +8,31 @@ from ddp.adaptive.state_reader import StateReader
 from ddp.adaptive.weights import bounded_perceptual
 
 L1_FOLLOW = 2 / 51
-"""Share of a step in the mean L1 term: an exponential mean over about 50 steps."""
+"""Weight of a step in the mean L1 term: an exponential mean over about 50 steps."""
 RISE_BELOW = 0.010
 RISE_PER_STEP = 0.0015
 FALL_ABOVE = 0.018
 FALL_PER_STEP = 0.002
-"""Mean L1 terms below and above which the weight rises and falls, and by how much in each step."""
+"""Mean L1 terms below and above which the weight rises and falls, and the change per step."""
 CAPS = ((0.008, 0.20), (0.012, 0.15))
 CAP_ELSE = 0.10
-"""Mean L1 terms below which the weight rises up to a cap, and the cap above all of them."""
+"""Pairs (mean L1 term, cap of the weight below it), and the cap above all of them."""
 
 
 class PerceptualWeight:
-    """`mean_l1` is the exponential mean of the L1 term, None before the first step."""
+    """Rule for the perceptual weight; `mean_l1` is the exponential mean of the L1 term, None before the first step."""
 
     def __init__(self, mean_l1: float | None = None) -> None:
         self.mean_l1 = mean_l1
 
     def learn(self, l1: float) -> None:
-        """Take in a step's L1 term, finite."""
+        """Add a step's finite L1 term."""
         self.mean_l1 = l1 if self.mean_l1 is None else (1 - L1_FOLLOW) * self.mean_l1 + L1_FOLLOW * l1
 
     def next(self, weight: float, configured: float) -> float:
-        """The weight one step on, of a term with this configured weight.
+        """Return the weight after one more step, given the configured weight of the term.
 
-        It rises to the cap only, but a cap that sinks does not pull it down.
+        The weight rises up to the cap only, but a falling cap does not reduce it.
         """
         if weight == 0 or self.mean_l1 is None:
             return weight
@@ -43,17 +43,17 @@ class PerceptualWeight:
         return bounded_perceptual(weight, configured)
 
     def state(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for a checkpoint."""
         return {"mean_l1": self.mean_l1}
 
     @classmethod
     def restored(cls, saved: StateReader) -> "PerceptualWeight":
-        """What was saved; raises `ValueError`."""
+        """Return the saved rule. Raises `ValueError`."""
         return cls(saved.number_or_none("mean_l1"))
 
 
 def cap_at(mean_l1: float) -> float:
-    """The weight up to which it rises at this mean L1 term."""
+    """Return the cap of the weight at this mean L1 term."""
     for below, cap in CAPS:
         if mean_l1 < below:
             return cap
@@ -61,17 +61,17 @@ def cap_at(mean_l1: float) -> float:
 
 
 TREND_STEPS = 100
-"""Steps that the trend looks back."""
+"""Number of steps that the trend covers."""
 
 
 class WeightTrend:
-    """Points (step, weight): the weight in force after that step and up to the next point."""
+    """Trend of the perceptual weight from points (step, weight in force after that step until the next point)."""
 
     def __init__(self, points: Iterable[tuple[int, float]]) -> None:
         self._points = deque(points)
 
     def note(self, step: int, weight: float) -> None:
-        """The weight in force from after `step` on. Points that the trend cannot see any more are dropped."""
+        """Add the weight in force after `step`; drop points before the trend's range."""
         if self._points and self._points[-1][0] == step:
             self._points.pop()
         if not self._points or self._points[-1][1] != weight:
@@ -81,9 +81,9 @@ class WeightTrend:
 
     @property
     def per_step(self) -> float:
-        """Change per step over the `TREND_STEPS` steps up to the last note."""
+        """Change per step over the `TREND_STEPS` steps up to the last point."""
         return (self._points[-1][1] - self._points[0][1]) / TREND_STEPS if self._points else 0.0
 
     def state(self) -> list[list[float]]:
-        """The points, oldest first."""
+        """Return the points, oldest first."""
         return [[step, weight] for step, weight in self._points]

@@ -1,4 +1,4 @@
-"""Whether the loss still falls: steps since the smoothed loss, or the quality of a validation, last improved.
+"""Plateau detection: steps since the smoothed loss, or the quality of a validation, last improved.
 
 The loss is an exponential mean, because single batches are noisy. Its factor and its run-up are chosen by simulation:
 10 % noise per step on a loss that halves in 5,000 steps must not read as a plateau within 250 steps, a flat one must.
@@ -10,9 +10,9 @@ from typing import Any
 from ddp.adaptive.state_reader import StateReader
 
 FOLLOW = 2 / 501
-"""Share of a step in the mean loss: an exponential mean over about 500 steps."""
+"""Weight of a step in the mean loss: an exponential mean over about 500 steps."""
 RUN_UP_STEPS = 500
-"""Steps at the start that only form the mean (at first the plain one of all steps); counting begins after them."""
+"""Number of first steps that only form the mean (initially the arithmetic one); counting begins after them."""
 FACTORS = ((0.015, 0.999), (0.020, 0.998), (0.030, 0.997), (0.050, 0.995))
 FACTOR_ELSE = 0.997
 """An improvement is a mean loss below the best one times the factor of the first level that the mean loss is below."""
@@ -25,7 +25,7 @@ HELD_QUALITY_BONUS = 0.001
 
 @dataclass
 class Plateau:
-    """`counter` is steps since the last improvement, `mean` the smoothed loss, `seen` steps of the run-up so far."""
+    """Plateau detector: `counter` is steps since an improvement, `mean` the smoothed loss, `seen` run-up steps."""
 
     counter: int = 0
     seen: int = 0
@@ -35,7 +35,7 @@ class Plateau:
     best_quality: float | None = None
 
     def learn(self, loss: float) -> None:
-        """Take in a step's loss, finite."""
+        """Add a step's finite loss."""
         self.seen = min(self.seen + 1, RUN_UP_STEPS)
         follow = max(FOLLOW, 1 / self.seen)
         self.mean = loss if self.mean is None else (1 - follow) * self.mean + follow * loss
@@ -47,19 +47,19 @@ class Plateau:
             self.counter += 1
 
     def learn_quality(self, quality: float) -> None:
-        """Take in the mean quality of a validation, finite."""
+        """Add the finite mean quality of a validation."""
         self.quality = quality
         if self.best_quality is None or quality > self.best_quality * QUALITY_FACTOR:
             self.best_quality, self.counter = quality, 0
 
-    def count_anew(self) -> None:
-        """Look for improvements upon what the loss is now."""
+    def restart_count(self) -> None:
+        """Restart the counter; improvements are measured against the current mean loss."""
         self.counter = 0
         if self.best is not None:
             self.best = self.mean
 
     def forget_loss(self) -> None:
-        """Begin with another loss, which is not comparable."""
+        """Discard the loss so far, because the next one is not comparable."""
         self.counter, self.seen, self.mean, self.best = 0, 0, None, None
 
     def _factor(self, mean: float) -> float:
@@ -72,12 +72,12 @@ class Plateau:
         return self.quality > self.best_quality * HELD_QUALITY_FACTOR
 
     def state(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def restored(cls, saved: StateReader) -> "Plateau":
-        """What was saved; raises `ValueError`."""
+        """Return the saved detector. Raises `ValueError`."""
         names = ("mean", "best", "quality", "best_quality")
         return cls(saved.whole("counter"), saved.whole("seen"), *(saved.number_or_none(name) for name in names))
 

@@ -1,4 +1,4 @@
-"""The policy of the controller: its modes, how sharp the output is, and where the loss shares are to go."""
+"""The policy of the controller: its modes, the output's sharpness, and the targets of the loss shares."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -10,20 +10,20 @@ from service.config.settings import RunConfig
 
 STABLE_INTERVAL = 50
 AGGRESSIVE_INTERVAL = 10
-"""Weights may be adjusted when the number of steps passes a multiple of these."""
+"""Weights may be adjusted when the number of steps reaches a multiple of these."""
 ENTER_BELOW = 0.70
 LEAVE_ABOVE = 0.75
-"""Sharpness below which a plateau begins Aggressive, and above which Aggressive has done its work."""
-LEAST_AGGRESSIVE_STEPS = 50
-MOST_AGGRESSIVE_STEPS = 5000
-"""Steps of Aggressive before sharpness can end it, and after which it ends in any case."""
+"""Sharpness below which a plateau starts Aggressive, and above which Aggressive ends."""
+MIN_AGGRESSIVE_STEPS = 50
+MAX_AGGRESSIVE_STEPS = 5000
+"""Minimum number of steps of Aggressive before sharpness can end it, and its maximum."""
 
 SAFETY_REST_STEPS = 5000
-"""Steps after a safety reset that gave up the weights, before sharpness may move them again."""
+"""Steps after a safety reset of the weights before sharpness may move them again."""
 
 
 class Mode(StrEnum):
-    """Warmup and Settling move no weights; Stable seldom moves them; Aggressive often, towards sharper output."""
+    """Modes: Warmup and Settling move no weights, Stable moves them rarely, Aggressive often, to sharper output."""
 
     WARMUP = "Warmup"
     SETTLING = "Settling"
@@ -32,7 +32,7 @@ class Mode(StrEnum):
 
 
 def mode_at(steps_done: int, config: RunConfig, aggressive_since: int | None) -> Mode:
-    """The mode after so many steps: Warmup and Settling by the step alone, so that a resume repeats neither."""
+    """Return the mode after `steps_done` steps. A resume does not repeat Warmup and Settling."""
     if steps_done < config.adaptive_warmup_steps:
         return Mode.WARMUP
     if steps_done < settled_at(config):
@@ -41,26 +41,26 @@ def mode_at(steps_done: int, config: RunConfig, aggressive_since: int | None) ->
 
 
 def settled_at(config: RunConfig) -> int:
-    """Steps done at the end of Settling."""
+    """Return the number of steps at the end of Settling."""
     return config.adaptive_warmup_steps + config.settling_steps
 
 
 def interval_of(mode: Mode) -> int:
-    """Steps between two adjustments at most."""
+    """Return the number of steps between two adjustments."""
     return AGGRESSIVE_INTERVAL if mode is Mode.AGGRESSIVE else STABLE_INTERVAL
 
 
 def reason_to_leave(aggressive_steps: int, sharpness: float | None) -> str | None:
-    """Why Aggressive ends now, after so many steps of it; None when it goes on."""
-    if aggressive_steps >= MOST_AGGRESSIVE_STEPS:
-        return f"Aggressive has lasted {aggressive_steps} steps; {MOST_AGGRESSIVE_STEPS} are the most"
-    if aggressive_steps >= LEAST_AGGRESSIVE_STEPS and sharpness is not None and sharpness > LEAVE_ABOVE:
+    """Return why Aggressive ends after `aggressive_steps` steps of it; None if it continues."""
+    if aggressive_steps >= MAX_AGGRESSIVE_STEPS:
+        return f"Aggressive has lasted {aggressive_steps} steps; {MAX_AGGRESSIVE_STEPS} are the most"
+    if aggressive_steps >= MIN_AGGRESSIVE_STEPS and sharpness is not None and sharpness > LEAVE_ABOVE:
         return f"sharp enough: sharpness {sharpness:.3f} is above {LEAVE_ABOVE}"
     return None
 
 
 def reason_to_enter(counter: int, sharpness: float | None) -> str | None:
-    """Why Aggressive begins now, on a plateau of `counter` steps; None when it does not."""
+    """Return why Aggressive starts on a plateau of `counter` steps; None if it does not."""
     if is_blurry(sharpness):
         return f"blurry plateau: sharpness {sharpness:.3f} is below {ENTER_BELOW}, no improvement in {counter} steps"
     return None
@@ -72,30 +72,30 @@ def is_blurry(sharpness: float | None) -> bool:
 
 
 SHARPNESS_WINDOW = 20
-"""Steps that the mean is taken of."""
+"""Number of recent steps that are averaged."""
 
 SHARPNESS_NEEDED = 10
-"""Steps without which there is no mean."""
+"""Minimum number of steps for a mean."""
 
 
 class Sharpness:
-    """1 is as sharp as the target, below is blurrier."""
+    """Moving average of the sharpness: 1 is as sharp as the target, below is blurrier."""
 
     def __init__(self, values: Iterable[float] = ()) -> None:
         self._values = deque(values, maxlen=SHARPNESS_WINDOW)
 
     def learn(self, sharpness: float) -> None:
-        """Take in a step's sharpness, finite."""
+        """Add a step's finite sharpness."""
         self._values.append(sharpness)
 
     @property
     def mean(self) -> float | None:
-        """Over the last steps; None while there are too few. Divided before it is summed, so that it stays finite."""
+        """Mean over recent steps; None if there are too few. Values are divided before the sum to avoid an overflow."""
         count = len(self._values)
         return sum(value / count for value in self._values) if count >= SHARPNESS_NEEDED else None
 
     def state(self) -> list[float]:
-        """The values, oldest first."""
+        """Return the values, oldest first."""
         return list(self._values)
 
 
@@ -105,28 +105,28 @@ STABLE_FACTOR = 1.05
 """Stable: below, the gradient share is raised by the factor; above `STABLE_SHARP` it is lowered."""
 AGGRESSIVE_BLURRY = 0.72
 AGGRESSIVE_FACTOR = 1.15
-"""Aggressive: below, the gradient share is raised by the factor, and to its share of entry at least."""
+"""Aggressive: below, the gradient share is raised by the factor, at least to AGGRESSIVE_GRADIENT."""
 AGGRESSIVE_GRADIENT = 0.30
 AGGRESSIVE_MS = 0.15
-"""Shares that Aggressive goes to at least and at most; L1 has the rest, 0.55 at first."""
+"""Minimum gradient share and maximum MS share in Aggressive; L1 has the rest, initially 0.55."""
 GRADIENT_CEILING = 0.5
 MS_CEILING = 0.2
-"""Shares to which raising the gradient share goes at most, and to which it lowers MS."""
+"""Maximum gradient share when it is raised, and the maximum MS share then."""
 SHARP_FACTOR = 0.95
 SHARP_FLOOR = 0.15
-"""A sharp output lowers the gradient share by the factor, down to the floor."""
+"""Factor by which a sharp output lowers the gradient share, and the floor."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Weights to move towards, and why."""
+    """Target weights and the reason for them."""
 
     weights: Weights
     reason: str
 
 
 def stable_target(own: Weights, sharpness: float) -> Target | None:
-    """More weight on gradients where the output is blurry, less where it is sharp, otherwise nothing to do."""
+    """Return a target with more gradient weight for a blurry output, less for a sharp one; otherwise None."""
     _, ms, gradient = own.shares
     if sharpness < STABLE_BLURRY:
         reason = f"blurry: sharpness {sharpness:.3f} is below {STABLE_BLURRY}"
@@ -138,7 +138,7 @@ def stable_target(own: Weights, sharpness: float) -> Target | None:
 
 
 def aggressive_target(own: Weights, sharpness: float) -> Target | None:
-    """Much more weight on gradients while the output is blurry."""
+    """Return a target with much more gradient weight if the output is blurry; otherwise None."""
     if sharpness >= AGGRESSIVE_BLURRY:
         return None
     _, ms, gradient = own.shares
@@ -152,11 +152,11 @@ def _raised(gradient: float, factor: float) -> float:
 
 
 def _target(own: Weights, ms: float, gradient: float, reason: str) -> Target:
-    """Each share is limited by itself: on a straight way, the one that has far to go would hold up the other."""
+    """Build a target with each share limited separately, so that a large change does not slow down the other share."""
     _, own_ms, own_gradient = own.shares
-    shares = bounded_shares(_nearer(own_ms, ms), _nearer(own_gradient, gradient))
+    shares = bounded_shares(_limited(own_ms, ms), _limited(own_gradient, gradient))
     return Target(Weights(shares, own.perceptual), reason)
 
 
-def _nearer(here: float, there: float) -> float:
+def _limited(here: float, there: float) -> float:
     return min(max(there, here - LIMIT), here + LIMIT)

@@ -1,4 +1,4 @@
-"""What the controller remembers from step to step, but for its weights: everything a checkpoint must hold."""
+"""State of the controller without its weights: everything else that a checkpoint must contain."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +14,10 @@ from service.config.settings import RunConfig
 
 @dataclass
 class ControllerState:
-    """`steps_done` at the last decision; `cooldown_until`, `rests_until` and `aggressive_since` are steps done, too.
+    """State of the controller. `cooldown_until`, `rests_until` and `aggressive_since` are numbers of completed steps.
 
-    Before `rests_until` sharpness moves nothing, because what it moved before was in vain.
-    `perceptual_direction` is where the perceptual weight went last: 1 up, -1 down, 0 nowhere yet.
+    `steps_done` is from the last decision. Before `rests_until` sharpness moves no weights, because earlier moves did
+    not help. `perceptual_direction` is the last direction of the perceptual weight: 1 up, -1 down, 0 none yet.
     """
 
     clip: GradClip
@@ -34,11 +34,11 @@ class ControllerState:
 
     @property
     def cooldown_remaining(self) -> int:
-        """Steps until the shares of the weights may be adjusted again."""
+        """Number of steps until the weights may be adjusted again."""
         return max(0, self.cooldown_until - self.steps_done)
 
     def state(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values for a checkpoint."""
         return {
             "clip": self.clip.state(),
             "trend": self.trend.state(),
@@ -55,7 +55,7 @@ class ControllerState:
 
     @classmethod
     def restored(cls, config: RunConfig, saved: StateReader) -> "ControllerState":
-        """What was saved, under these settings; raises `ValueError`."""
+        """Return the saved state with these settings. Raises `ValueError`."""
         boost = saved.part_or_none("boost")
         return cls(
             clip=GradClip.restored(config, saved.part("clip")),

@@ -1,4 +1,4 @@
-"""What the controller learns from, one step as all ranks measured it, and the change that it reports."""
+"""Input and output of the controller: the observation of one step, and the change that it reports."""
 
 import math
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class Observation:
 
     @property
     def is_finite(self) -> bool:
-        """Whether every value is finite; a step that is not was skipped and teaches nothing."""
+        """Whether every value is finite; otherwise the step was skipped, and the controller ignores it."""
         return all(map(math.isfinite, self.terms)) and math.isfinite(self.sharpness) and math.isfinite(self.grad_norm)
 
 
 @dataclass(frozen=True)
 class Change:
-    """`kind` is `mode`, `weights`, `perceptual`, `boost` or `safety reset`; `details` are plain JSON values."""
+    """Change by the controller. `kind` is `mode`, `weights`, `perceptual`, `boost` or `safety reset`."""
 
     kind: str
     reason: str

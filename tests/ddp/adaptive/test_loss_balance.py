@@ -63,7 +63,7 @@ def test_the_way_back_ends_at_the_configured_shares() -> None:
     for _ in range(10):
         balance.move(Weights((0.3, 0.2, 0.5), 0))
 
-    balance.turn_back()
+    balance.begin_return()
     assert balance.is_returning
     for _ in range(10):
         balance.move(balance.configured)
@@ -75,7 +75,7 @@ def test_the_way_back_ends_at_the_configured_shares() -> None:
 def test_there_is_no_way_back_from_where_it_is() -> None:
     balance = LossBalance(CONFIG, False)
 
-    balance.turn_back()
+    balance.begin_return()
 
     assert not balance.is_returning
 
@@ -114,7 +114,7 @@ def test_other_configured_weights_are_returned_to() -> None:
 def test_it_goes_on_from_its_state() -> None:
     balance, other = LossBalance(CONFIG, True), LossBalance(CONFIG, True)
     balance.move(FAR)
-    balance.turn_back()
+    balance.begin_return()
 
     assert not other.restore(StateReader(balance.state()))
 

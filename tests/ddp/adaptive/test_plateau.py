@@ -101,7 +101,7 @@ def test_counting_anew_looks_for_improvements_upon_the_present_loss() -> None:
         plateau.learn(2.0)
     assert plateau.counter == 3000
 
-    plateau.count_anew()
+    plateau.restart_count()
     assert (plateau.counter, plateau.best) == (0, plateau.mean)
     plateau.learn(2.0)
 

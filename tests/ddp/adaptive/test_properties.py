@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from ddp.adaptive.controller import Controller
 from ddp.adaptive.grad_clip import CEILING, FLOOR
-from ddp.adaptive.policy import MOST_AGGRESSIVE_STEPS
+from ddp.adaptive.policy import MAX_AGGRESSIVE_STEPS
 from ddp.adaptive.types import Observation
 from ddp.adaptive.weights import LIMIT
 from service.config.settings import RunConfig
 
-ROUNDING = 1e-9
+SUM_TOLERANCE = 1e-9
 
 everything = settings(deadline=None, database=None, derandomize=True, max_examples=40)
 
@@ -123,17 +123,17 @@ def test_weights_sum_to_one_keep_their_bounds_and_move_by_a_hundredth_at_most(
 
     for _ in lived(controller, config, life):
         weights = controller.weights
-        assert abs(sum(weights) - 1) < ROUNDING
-        assert max(abs(x - y) for x, y in zip(before, weights, strict=True)) <= LIMIT + ROUNDING
+        assert abs(sum(weights) - 1) < SUM_TOLERANCE
+        assert max(abs(x - y) for x, y in zip(before, weights, strict=True)) <= LIMIT + SUM_TOLERANCE
         before = weights
         rest = 1 - weights[3]
-        assert weights[1] / rest >= 0.05 - ROUNDING
-        assert weights[2] / rest >= 0.05 - ROUNDING
-        assert 0.1 - ROUNDING <= weights[0] / rest <= 0.9 + ROUNDING
+        assert weights[1] / rest >= 0.05 - SUM_TOLERANCE
+        assert weights[2] / rest >= 0.05 - SUM_TOLERANCE
+        assert 0.1 - SUM_TOLERANCE <= weights[0] / rest <= 0.9 + SUM_TOLERANCE
         if config.perceptual_weight == 0:
             assert weights[3] == 0
         elif config.adaptive_loss_weights:
-            assert min(0.05, started[3]) - ROUNDING <= weights[3] <= 0.25
+            assert min(0.05, started[3]) - SUM_TOLERANCE <= weights[3] <= 0.25
 
 
 @everything
@@ -180,7 +180,7 @@ def test_every_mode_is_left_in_bounded_time(config: RunConfig, life: list[Stretc
         limit = {
             "Warmup": config.adaptive_warmup_steps,
             "Settling": config.settling_steps,
-            "Aggressive": MOST_AGGRESSIVE_STEPS,
+            "Aggressive": MAX_AGGRESSIVE_STEPS,
         }
         assert steps_done - began <= limit.get(mode, steps_done) + 2 * config.adapt_every
 
@@ -251,8 +251,8 @@ def test_pins_are_respected_and_given_back(config: RunConfig, life: list[Stretch
 
     for _ in lived(controller, config, life):
         weights = controller.weights
-        assert abs(sum(weights) - 1) < ROUNDING
-        assert max(abs(x - y) for x, y in zip(before, weights, strict=True)) <= LIMIT + ROUNDING
+        assert abs(sum(weights) - 1) < SUM_TOLERANCE
+        assert max(abs(x - y) for x, y in zip(before, weights, strict=True)) <= LIMIT + SUM_TOLERANCE
         before = weights
         if not set(names) <= held.keys() or has_perceptual:
             assert all(weights[i] == held[name] for i, name in enumerate(names) if name in held)
@@ -261,4 +261,4 @@ def test_pins_are_respected_and_given_back(config: RunConfig, life: list[Stretch
 
     controller.configure(config, {})
     rest = 1 - controller.weights[3]
-    assert all(0.05 - ROUNDING <= weight / rest <= 0.9 + ROUNDING for weight in controller.weights[:3])
+    assert all(0.05 - SUM_TOLERANCE <= weight / rest <= 0.9 + SUM_TOLERANCE for weight in controller.weights[:3])

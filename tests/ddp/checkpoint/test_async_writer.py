@@ -155,7 +155,7 @@ def test_newer_states_take_the_place_of_those_that_wait_but_not_of_the_best_or_a
     desk.hold(1)
     for step, reason, is_best in came:
         desk.submit(step, reason, is_best=is_best)
-    assert len(desk.writer._waiting) == len(expected) <= 2
+    assert len(desk.writer._queue) == len(expected) <= 2
     desk.go_on.set()
 
     assert desk.written() == {1: (S, False), **expected}

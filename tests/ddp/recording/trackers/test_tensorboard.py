@@ -215,7 +215,7 @@ def test_what_cannot_be_written_waits_within_bounds_and_is_said_once(
         status_store.log_point(step, 1.0, snapshot(step, l1_loss_value=1.0))
     dropped = status_store.dropped
     folder.unlink()
-    eventually(lambda: not status_store._waiting, what="the events")
+    eventually(lambda: not status_store._queue, what="the events")
     status_store.log_point(50, 1.0, snapshot(50, l1_loss_value=1.0))
     status_store.close()
 
