@@ -197,7 +197,7 @@ class Controller:
 
     @property
     def _may_follow_sharpness(self) -> bool:
-        """Whether sharpness may move weights: not during a return and its rest, nor if the gradient weight is pinned."""
+        """Whether sharpness may move weights: not during a return and its rest, nor with a pinned gradient weight."""
         is_resting = self._balance.is_returning or self._state.steps_done < self._state.rests_until
         return not is_resting and not self._balance.pins.holds(GRADIENT)
 

@@ -1,7 +1,7 @@
-"""Image quality as the super-resolution field measures it: PSNR, SSIM, PSNR of Y, and one figure from 0 to 1.
+"""Image quality by the super-resolution field's protocol: PSNR, SSIM, PSNR of Y, and one value from 0 to 1.
 
-Everything is float64, per image, and stays on the device of its input: the caller averages, and reads back when it
-wants to. Never averages over images and never changes its inputs.
+All values are float64, per image, and stay on the device of the input. Never averages over images and never changes
+its inputs.
 
 Legend: N = images, C = channels, H, W = pixels. Images are RGB in [0, 1]; dB refer to a full scale of 255.
 """
@@ -32,9 +32,9 @@ class ImageScores(NamedTuple):
 
 
 def score(output: Tensor, target: Tensor, border: int = 0) -> ImageScores:
-    """Score `output` against `target`, both (N, 3, H, W), as the 8-bit images that they would be saved as.
+    """Score `output` against `target`, both (N, 3, H, W), quantized to 8-bit images.
 
-    `border` pixels are left out on every side, after rounding. Raises UserError for shapes that differ, images that
+    `border` pixels are cropped on every side, after rounding. Raises UserError for shapes that differ, images that
     are not RGB, or a border that leaves nothing.
     """
     _check(output, target, border)
@@ -51,9 +51,9 @@ def quantise(image: Tensor) -> Tensor:
 
 
 def rgb_to_y(image: Tensor) -> Tensor:
-    """Luma (N, 1, H, W) of RGB (N, 3, H, W): BT.601 studio swing, 16…235 of 255, unrounded, as MATLAB's rgb2ycbcr.
+    """Return the luma (N, 1, H, W) of RGB (N, 3, H, W): BT.601, 16…235 of 255, unrounded, as MATLAB's rgb2ycbcr.
 
-    The samples pass through float32 first, as in the tools behind the published figures: that decides the sixth
+    The samples are converted to float32 first, as in the tools behind the published values: that affects the sixth
     decimal of a PSNR. The sum itself is float64.
     """
     weights = image.new_tensor(RGB_TO_Y, dtype=torch.float64).view(1, 3, 1, 1)
@@ -61,12 +61,11 @@ def rgb_to_y(image: Tensor) -> Tensor:
 
 
 def psnr_db(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, (N,), of images (N, C, H, W) over all their samples together.
+    """Return the peak signal-to-noise ratio (N,) in dB of images (N, C, H, W), over all samples of an image.
 
-    Identical images would be infinitely good, which no average survives. The mean squared error is therefore floored
-    at 0.25 / n on the 0…255 scale (n = C·H·W samples): what half a unit of error in one single sample would give. The
-    smallest error that two different 8-bit images can have is 1 / n, so a perfect image always scores above every
-    imperfect one of its size, by 6 dB over the next best.
+    Identical images would have an infinite PSNR, which cannot be averaged. The mean squared error therefore has a floor
+    of 0.25 / n on the 0…255 scale (n = C·H·W samples), as from an error of half a unit in one sample. Two different
+    8-bit images have at least 1 / n, so a perfect image scores 6 dB above the best imperfect one of its size.
     """
     difference = (a.double() - b.double()) * FULL_SCALE
     samples = math.prod(a.shape[1:])
@@ -75,11 +74,11 @@ def psnr_db(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity, (N,), of images (N, C, H, W): mean over the valid region and over channels.
+    """Return the structural similarity (N,) of images (N, C, H, W): mean over the valid region and over channels.
 
     Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: Gaussian window of
     11x11, sigma 1.5, K1 = 0.01, K2 = 0.03. An image with a side below 11 pixels gets the largest odd window that fits,
-    same sigma, because one small validation image should not end a run; its score is comparable only with its like.
+    with the same sigma, so that it does not end a run; its score is comparable only with images of that size.
     """
     size = min(SSIM_WINDOW, *((side - 1) // 2 * 2 + 1 for side in a.shape[-2:]))
     window = _gaussian_window(size, a.device)
@@ -94,7 +93,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def quality(psnr_db: Tensor, ssim: Tensor) -> Tensor:
-    """One figure per image, clamp01(0.7 · clamp01((PSNR − 20 dB) / 30 dB) + 0.3 · SSIM), same shape as its inputs."""
+    """Return clamp01(0.7 · clamp01((PSNR − 20 dB) / 30 dB) + 0.3 · SSIM) per image, in the shape of the inputs."""
     fidelity = ((psnr_db - 20.0) / 30.0).clamp(0.0, 1.0)
     return (0.7 * fidelity + 0.3 * ssim).clamp(0.0, 1.0)
 
@@ -115,19 +114,19 @@ def _crop(image: Tensor, border: int) -> Tensor:
 
 
 def _gaussian_window(size: int, device: torch.device) -> Tensor:
-    """One axis of the window, (size,) float64, summing to 1."""
+    """Return one axis of the window, (size,) float64, with sum 1."""
     offset = torch.arange(size, dtype=torch.float64, device=device) - size // 2
     weights = torch.exp(-(offset**2) / (2.0 * SSIM_SIGMA**2))
     return weights / weights.sum()
 
 
 def _blur(image: Tensor, window: Tensor) -> Tensor:
-    """Gaussian mean where the window fits wholly: (N, C, H, W) -> (N, C, H - size + 1, W - size + 1)."""
+    """Average with the window where it fits: (N, C, H, W) -> (N, C, H - size + 1, W - size + 1)."""
     return _blur_axis(_blur_axis(image, window, 2), window, 3)
 
 
 def _blur_axis(image: Tensor, window: Tensor, axis: int) -> Tensor:
-    """A weighted sum of shifted views: in float64 on a CPU five times as fast as a convolution layer."""
+    """Sum weighted shifted views; in float64 on a CPU this is five times as fast as a convolution layer."""
     length = image.shape[axis] - len(window) + 1
     result = image.narrow(axis, 0, length) * window[0]
     for shift in range(1, len(window)):

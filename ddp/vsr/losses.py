@@ -1,7 +1,7 @@
-"""The terms of the training loss, unweighted: whoever holds the weights adds them up.
+"""The unweighted terms of the training loss; the caller weights and adds them.
 
-Never reads a value back from the device. Everything is float32 at least, whatever autocast says around it, because a
-difference of two nearly equal bfloat16 images is mostly rounding.
+Never reads a value back from the device. Computes in at least float32, even within autocast, because a difference of
+two nearly equal bfloat16 images is mostly rounding error.
 
 Legend: B = images, H, W = pixels; images are RGB, target in [0, 1], output not clamped.
 """
@@ -14,7 +14,7 @@ from ddp.vsr.perceptual import PerceptualFeatures
 
 
 class HybridLoss(nn.Module):
-    """Output and target (B, 3, H, W) -> the terms (4,) in the order of `LOSS_TERMS`, each a mean over all samples.
+    """Loss module: output and target (B, 3, H, W) -> terms (4,) in the order of `LOSS_TERMS`, each a mean.
 
     Without `perceptual` the last term is a constant 0.
     """
@@ -24,7 +24,7 @@ class HybridLoss(nn.Module):
         self.perceptual = perceptual
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Compute the terms; they carry the gradient of `output` only where `output` wants one."""
+        """Return the terms (4,)."""
         dtype = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
         output, target = output.to(dtype), target.to(dtype)
         with torch.autocast(output.device.type, enabled=False):
@@ -33,23 +33,23 @@ class HybridLoss(nn.Module):
 
 
 def l1(output: Tensor, target: Tensor) -> Tensor:
-    """mean|P − T|, a scalar."""
+    """Return mean|P − T| ()."""
     return (output - target).abs().mean()
 
 
 def multi_scale(output: Tensor, target: Tensor) -> Tensor:
-    """L1 after 2x2 average pooling, a scalar; an odd last row or column is left out.
+    """Return L1 after 2x2 average pooling (); an odd last row or column is ignored.
 
-    Pooling is linear, so one pooling of the difference does for both images.
+    Pooling is linear, so the difference is pooled once.
     """
     return F.avg_pool2d(output - target, 2).abs().mean()
 
 
 def gradient(output: Tensor, target: Tensor) -> Tensor:
-    """½ · (mean‖∂xP| − |∂xT‖ + mean‖∂yP| − |∂yT‖) with forward differences, a scalar.
+    """Return ½ · (mean‖∂xP| − |∂xT‖ + mean‖∂yP| − |∂yT‖) () with forward differences.
 
-    The sign of an edge is ignored: its sharpness is compared, its direction is left to L1. Where the output is exactly
-    flat, |∂P| has no slope and this term does not push.
+    The sign of an edge is ignored: this term compares the sharpness, L1 the direction. Where the output is exactly
+    flat, |∂P| has zero gradient and this term has no effect.
     """
     along_x = (output.diff(dim=-1).abs() - target.diff(dim=-1).abs()).abs().mean()
     along_y = (output.diff(dim=-2).abs() - target.diff(dim=-2).abs()).abs().mean()

@@ -1,4 +1,4 @@
-"""The video super-resolution network: bidirectional from the centre frame, residual trunks, PixelShuffle.
+"""The video super-resolution network: bidirectional propagation from the centre frame, residual trunks, PixelShuffle.
 
     frames 0 … c … T-1 ──feat_extract──> features
       backward: state = features[c];  for i = c+1 … T-1:  state = backward_trunk(backward_fuse([state, features[i]]))
@@ -23,7 +23,7 @@ SCALES = (2, 3, 4)
 
 
 class ResidualBlock(nn.Module):
-    """conv 3x3, LeakyReLU(0.1), conv 3x3, plus its input; the sum is neither scaled nor activated."""
+    """Residual block: input + conv 3x3(LeakyReLU(0.1)(conv 3x3(input))), neither scaled nor activated."""
 
     def __init__(self, n_feats: int, activation_checkpointing: bool) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class ResidualBlock(nn.Module):
         self.activation_checkpointing = activation_checkpointing
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, F, h, w) -> the same shape."""
-        # Inside forward, so that the recomputation in backward does not run the block's own hooks a second time.
+        """Map (B, F, h, w) to the same shape."""
+        # Inside forward, so that the recomputation in backward does not call the block's hooks again.
         if self.activation_checkpointing and self.training:
             return x + checkpoint(self._residual, x, use_reentrant=False)
         return x + self._residual(x)
@@ -44,11 +44,11 @@ class ResidualBlock(nn.Module):
 
 
 class VSR(nn.Module):
-    """`n_frames` LR frames in, the centre frame enlarged `scale` times out.
+    """Network from `n_frames` LR frames to the centre frame enlarged by `scale`.
 
     `n_blocks` counts the residual blocks of both trunks together. `activation_checkpointing` recomputes each block in
-    backward instead of keeping its activations: the same numbers for less memory and about a third more time.
-    Raises UserError for sizes that the network cannot have.
+    backward instead of storing its activations: same results, less memory, about a third more time.
+    Raises UserError for invalid sizes.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class VSR(nn.Module):
         self.upsample = _upsample(n_feats, scale)
 
     def forward(self, lr: Tensor) -> Tensor:
-        """(B, T, 3, h, w) RGB in [0, 1] -> (B, 3, s·h, s·w), about [0, 1] but not clamped."""
+        """Map (B, T, 3, h, w) RGB in [0, 1] to (B, 3, s·h, s·w), about [0, 1] but not clamped."""
         if lr.ndim != 5 or lr.shape[1] != self.n_frames:
             shape = f"(batch, {self.n_frames}, 3, height, width)"
             raise UserError(f"the model was built for {self.n_frames} frames, {shape}: got {tuple(lr.shape)}")
@@ -86,13 +86,13 @@ class VSR(nn.Module):
 
 
 def enlarge_centre(lr: Tensor, scale: int) -> Tensor:
-    """The centre frame of (B, T, 3, h, w), bilinearly enlarged: (B, 3, s·h, s·w). It is the picture called LR."""
+    """Enlarge the centre frame of (B, T, 3, h, w) bilinearly to (B, 3, s·h, s·w), the image that scores call LR."""
     centre = lr[:, lr.shape[1] // 2]
     return F.interpolate(centre, scale_factor=float(scale), mode="bilinear", align_corners=False)
 
 
 def tracked_layers(model: VSR) -> dict[str, nn.Module]:
-    """The layers whose activity is reported, by the names and in the order of the record's `layer_activity_map`."""
+    """Return the layers whose activity is reported, by the names and in the order of `layer_activity_map`."""
     layers: dict[str, nn.Module] = {}
     layers |= {f"Backward_Block_{i:02d}": block for i, block in enumerate(model.backward_trunk, start=1)}
     layers["Backward_Fuse"] = model.backward_fuse
@@ -114,19 +114,18 @@ def _check(n_feats: int, n_blocks: int, n_frames: int, scale: int) -> None:
 
 
 def _trunk(n_feats: int, n_blocks: int, activation_checkpointing: bool) -> nn.Sequential:
-    """Half of the blocks, at least one; both trunks are of the same length."""
+    """Build a trunk of half of the blocks, at least one."""
     return nn.Sequential(*(ResidualBlock(n_feats, activation_checkpointing) for _ in range(max(1, n_blocks // 2))))
 
 
 def _upsample(n_feats: int, scale: int) -> nn.Sequential:
-    """(B, F, h, w) -> (B, 3, s·h, s·w), one PixelShuffle for every scale.
+    """Build the upsampling (B, F, h, w) -> (B, 3, s·h, s·w), with one PixelShuffle for every scale.
 
-    Also x4 in one go: two x2 stages would need half the parameters here but a quarter more arithmetic, and their
-    module names would differ from those of the other scales.
+    x4 is one stage too: two x2 stages would need half the parameters, but a quarter more arithmetic, and other module
+    names than the other scales.
 
-    The last convolution starts at zero: the untrained network is then exactly the bilinear enlargement. It starts from
-    a useful picture instead of noise added to one, and "KI better than LR" means something from the first step on. The
-    other layers get their first gradient at the second step, when the last one has moved.
+    The last convolution is initialized to zero, so that the untrained network equals bilinear enlargement, and KI can
+    be compared with LR from the first step on. The other layers get their first gradient at the second step.
     """
     last = nn.Conv2d(n_feats, 3, 3, padding=1)
     nn.init.zeros_(last.weight)
@@ -136,7 +135,7 @@ def _upsample(n_feats: int, scale: int) -> nn.Sequential:
 
 
 def _propagate(state: Tensor, frames: Iterable[Tensor], fuse: nn.Module, trunk: nn.Module) -> Tensor:
-    """Carry `state` over `frames`, nearest first; each trunk runs once per frame with the same weights."""
+    """Propagate `state` over `frames`, nearest first; the trunk runs once per frame with the same weights."""
     for frame in frames:
         state = trunk(fuse(torch.cat([state, frame], dim=1)))
     return state

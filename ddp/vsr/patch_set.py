@@ -1,10 +1,10 @@
-"""Reading a patch set: pairs of PNG files with identical names, checked once when opened.
+"""Reader of a patch set: pairs of PNG files with identical names, checked once when opened.
 
     ROOT/Patches/GT/*.png   ROOT/Patches/LR/*.png   training
     ROOT/Val/GT/*.png       ROOT/Val/LR/*.png       validation; never filled up from training
 
-GT is one frame, LR is T frames stacked from top to bottom, of which frame T // 2 matches GT. Any bad file is named
-with its reason and left out. Never writes and never deletes.
+GT is one frame, LR is T frames stacked from top to bottom, of which frame T // 2 matches GT. Invalid files are skipped
+and listed with a reason. Never writes and never deletes.
 
 Legend: T = frames; h, w = LR size of one frame; H, W = GT size; s = scale, H = s h, W = s w.
 """
@@ -23,16 +23,16 @@ from service.errors import DatasetError
 
 Split = Literal["Patches", "Val"]
 MODES_8_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
-NAMED_IN_ERROR = 3
-# What Pillow raises for a file that is missing, cut off, or not what its name says.
+MAX_EXAMPLES = 3
+# Errors of Pillow for a file that is missing, truncated, or in another format.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
 
 
 class CorruptImageError(Exception):
-    """A file of the set cannot be read; carries its `name` and the `reason`."""
+    """A file of the set cannot be read; `name` is the file, `reason` the cause."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)  # both as arguments, so that it survives pickling between processes
+        super().__init__(name, reason)  # both as arguments, so that it can be pickled between processes
         self.name = name
         self.reason = reason
 
@@ -42,7 +42,7 @@ class CorruptImageError(Exception):
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and why."""
+    """A skipped file and the reason."""
 
     name: str
     reason: str
@@ -71,9 +71,9 @@ class PatchSet:
 
     @classmethod
     def open(cls, root: Path, split: Split, n_frames: int, scale: int) -> Self:
-        """List the pairs of `root/split` and check every file's header (0.1 ms a pair).
+        """List the pairs of `root/split` and check every file's header (0.1 ms per pair).
 
-        Raises DatasetError naming the folder and what was expected if no usable pair is found.
+        Raises DatasetError with the folder and the expected content if no usable pair is found.
         """
         folder = root / split
         gt_names, lr_names = _png_names(folder / "GT", n_frames), _png_names(folder / "LR", n_frames)
@@ -85,16 +85,16 @@ class PatchSet:
             except CorruptImageError as error:
                 skipped.append(Skipped(error.name, error.reason))
         if not sizes:
-            raise DatasetError(_nothing_left(folder, n_frames, scale, skipped))
+            raise DatasetError(_no_pair_message(folder, n_frames, scale, skipped))
         return cls(folder, n_frames, sizes, tuple(skipped), scale)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """LR (T, 3, h, w) and GT (3, H, W), uint8, RGB.
+        """Return LR (T, 3, h, w) and GT (3, H, W), uint8, RGB.
 
-        Raises CorruptImageError if a file cannot be read whole or no longer has the size its header had.
+        Raises CorruptImageError if a file cannot be decoded or no longer has the size of its header at `open`.
         """
         name, (h, w) = self.names[index], self.sizes[index]
         lr = _read_image(self.folder, f"LR/{name}", self.n_frames * h, w)
@@ -103,7 +103,7 @@ class PatchSet:
 
 
 def _png_names(folder: Path, n_frames: int) -> set[str]:
-    """The names of all PNG files, hidden ones aside; one directory scan, no look at the files."""
+    """Return the names of all PNG files except hidden ones, by a directory scan only."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.name.lower().endswith(".png") and entry.name[0] != "."}
@@ -116,7 +116,7 @@ def _png_names(folder: Path, n_frames: int) -> set[str]:
 
 
 def _checked_size(folder: Path, name: str, has_lr: bool, n_frames: int, scale: int) -> tuple[int, int]:
-    """(h, w) of one LR frame, from both headers. Raises CorruptImageError with the reason to leave the pair out."""
+    """Return (h, w) of one LR frame, from both headers. Raises CorruptImageError if the pair must be skipped."""
     if not has_lr:
         raise CorruptImageError(f"GT/{name}", "there is no LR of this name")
     height, width = _header_size(folder, f"GT/{name}")
@@ -134,7 +134,7 @@ def _checked_size(folder: Path, name: str, has_lr: bool, n_frames: int, scale: i
 
 
 def _header_size(folder: Path, name: str) -> tuple[int, int]:
-    """(height, width) from the file's header alone."""
+    """Return (height, width) from the file's header."""
     try:
         with Image.open(folder / name, formats=["PNG"]) as image:
             _check_mode(name, image)
@@ -144,11 +144,11 @@ def _header_size(folder: Path, name: str) -> tuple[int, int]:
 
 
 def _read_image(folder: Path, name: str, height: int, width: int) -> Tensor:
-    """The decoded image (height, width, 3) uint8."""
+    """Decode an image to (height, width, 3) uint8."""
     try:
         with Image.open(folder / name, formats=["PNG"]) as image:
             _check_mode(name, image)
-            # A palette may hold transparency, which Pillow only converts quietly by way of RGBA.
+            # A palette may contain transparency, which Pillow converts without a warning only via RGBA.
             plain = image.convert("RGBA") if image.mode in {"P", "PA"} else image
             pixels = np.array(plain.convert("RGB"))
     except UNREADABLE as error:
@@ -170,8 +170,8 @@ def _reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _nothing_left(folder: Path, n_frames: int, scale: int, skipped: list[Skipped]) -> str:
-    examples = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:NAMED_IN_ERROR])
+def _no_pair_message(folder: Path, n_frames: int, scale: int, skipped: list[Skipped]) -> str:
+    examples = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:MAX_EXAMPLES])
     found = f"{len(skipped)} files were left out, such as {examples}" if skipped else "GT and LR hold no PNG file"
     return (
         f"{folder} holds no usable pair of GT and LR images: {found}; expected files of the same name in GT and LR, "

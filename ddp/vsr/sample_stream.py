@@ -1,11 +1,11 @@
-"""The order of training: an endless stream of positions, and what is read at each of them.
+"""The order of the training samples: an endless stream of positions, and the sample at each of them.
 
     position   0 1 2 … n-1 | n … 2n-1 | …      epoch = position // n, a permutation of all samples in each
     step       world · batch · accumulation consecutive positions; rank r's micro-batch m is one block of them
 
-What a position holds depends on the position and the seed alone: not on the number of ranks or workers, nor on what
-was read before. So a run resumes anywhere at no cost and on any number of ranks. Never touches torch's, numpy's or
-Python's global random state, and knows no process groups.
+The sample of a position depends on the position and the seed only, not on the number of ranks or workers or on earlier
+reads. So a run resumes at any position without cost and on any number of ranks. Never changes torch's, numpy's or
+Python's global random state, and uses no process groups.
 
 Legend: B = batch; T = frames; h, w = LR size; H, W = GT size.
 """
@@ -27,11 +27,11 @@ from service.errors import DatasetError
 REPLACEMENT_TRIES = 100
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
-_ORDER, _AUGMENTATION = 1, 2  # keep the two uses of one seed apart
+_ORDER, _AUGMENTATION = 1, 2  # separate the two uses of one seed
 
 
 class Augmentation(NamedTuple):
-    """What is done to all frames of a sample alike; the offsets are fractions of the room there is."""
+    """Augmentation of all frames of a sample; `top` and `left` are fractions of the largest possible offset."""
 
     flip_horizontal: bool
     flip_vertical: bool
@@ -41,7 +41,7 @@ class Augmentation(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One sample, and the names of the unreadable files that it stands in for."""
+    """One sample, and the names of the unreadable files that it replaces."""
 
     lr: Tensor  # (T, 3, h, w) uint8
     gt: Tensor  # (3, H, W) uint8
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One micro-batch of one rank. (Pinning memory turns `skipped` into a list.)"""
+    """One micro-batch of one rank. (Pinning memory converts `skipped` to a list.)"""
 
     lr: Tensor  # (B, T, 3, h, w) uint8
     gt: Tensor  # (B, 3, H, W) uint8
@@ -57,13 +57,13 @@ class Batch(NamedTuple):
 
 
 def sample_at(position: int, n_samples: int, seed: int) -> int:
-    """The sample at a position of the stream; each of `n_samples` comes once per epoch, in an order of its own."""
+    """Return the sample at a position of the stream; each epoch is another permutation of `n_samples`."""
     epoch, slot = divmod(position, n_samples)
     return int(_permutation(n_samples, seed, epoch)[slot])
 
 
 def augmentation_at(position: int, seed: int) -> Augmentation:
-    """The augmentation at a position: flips with p = 1/2, a rotation by 0 to 3 quarter turns, a place to crop."""
+    """Return the augmentation at a position: flips with p = 1/2, a rotation by 0 to 3 quarter turns, a crop offset."""
     bits, rows, columns = (_hash(seed, _AUGMENTATION, position, part) for part in range(3))
     top, left = ((number >> 11) / 2**53 for number in (rows, columns))  # 53 bits: a float below 1, never rounded to it
     return Augmentation(bool(bits & 1), bool(bits & 2), bits >> 2 & 3, top, left)
@@ -71,14 +71,14 @@ def augmentation_at(position: int, seed: int) -> Augmentation:
 
 @lru_cache(maxsize=4)
 def _permutation(n_samples: int, seed: int, epoch: int) -> NDArray[np.intp]:
-    """A random order of range(n_samples): sorted by hash, so that it is the same under every version of numpy."""
+    """Return a random permutation of range(n_samples), sorted by hash to be independent of numpy's version."""
     start = np.uint64(_hash(seed, _ORDER, epoch))
     with np.errstate(over="ignore"):
         return np.argsort(_mix_all(start + np.arange(n_samples, dtype=np.uint64) * np.uint64(_GOLDEN)), kind="stable")
 
 
 def _hash(*numbers: int) -> int:
-    """A 64-bit hash of whole numbers: SplitMix64's finaliser chained over them."""
+    """Return a 64-bit hash of whole numbers: SplitMix64's finalizer chained over them."""
     state = 0
     for number in numbers:
         state = _mix((state ^ (number & _MASK)) + _GOLDEN)
@@ -86,7 +86,7 @@ def _hash(*numbers: int) -> int:
 
 
 def _mix(state: int) -> int:
-    """SplitMix64's finaliser (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014)."""
+    """Apply SplitMix64's finalizer (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014)."""
     state &= _MASK
     state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _MASK
     state = (state ^ state >> 27) * 0x94D049BB133111EB & _MASK
@@ -94,17 +94,17 @@ def _mix(state: int) -> int:
 
 
 def _mix_all(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """`_mix` of every element; a bijection, so different states never tie."""
+    """Apply `_mix` to every element; it is a bijection, so different states never tie."""
     state = (state ^ state >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ state >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return state ^ state >> np.uint64(31)
 
 
 class StreamDataset(Dataset[Sample]):
-    """The training samples by position. Holds no state that reading changes, so workers need no care."""
+    """Training samples by position. Reading changes no state, so workers need no synchronization."""
 
     def __init__(self, patches: PatchSet, *, seed: int, patch_size: int, scale: int) -> None:
-        """Crop to `patch_size` LR pixels a side, or take whole patches for 0.
+        """Crop to `patch_size` LR pixels per side; 0 keeps whole patches.
 
         Raises DatasetError if the patches have no common size to batch.
         """
@@ -117,13 +117,13 @@ class StreamDataset(Dataset[Sample]):
         self._is_square = patch_size > 0 or height == width
 
     def __getitem__(self, position: int) -> Sample:
-        """The sample at a position, or the next readable one of its epoch. Raises DatasetError after many failures."""
+        """Return the sample at a position, or the next readable one of its epoch. Raises DatasetError without one."""
         epoch, slot = divmod(position, len(self._patches))
         skipped: list[str] = []
         for attempt in range(min(REPLACEMENT_TRIES, len(self._patches))):
-            stand_in = epoch * len(self._patches) + (slot + attempt) % len(self._patches)
+            replacement = epoch * len(self._patches) + (slot + attempt) % len(self._patches)
             try:
-                lr, gt = self._patches.read(sample_at(stand_in, len(self._patches), self._seed))
+                lr, gt = self._patches.read(sample_at(replacement, len(self._patches), self._seed))
             except CorruptImageError as error:
                 skipped.append(error.name)
                 continue
@@ -135,7 +135,7 @@ class StreamDataset(Dataset[Sample]):
         )
 
     def _augment(self, lr: Tensor, gt: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
-        """Crop, flip and turn both alike; patches that are not square are only turned by half turns."""
+        """Crop, flip and rotate both images equally; patches that are not square are rotated by half turns only."""
         if self._patch_size:
             lr, gt = self._crop(lr, gt, augmentation)
         flips = [-1] * augmentation.flip_horizontal + [-2] * augmentation.flip_vertical
@@ -168,7 +168,7 @@ def _check_sizes(patches: PatchSet, patch_size: int) -> None:
 
 
 class PositionSampler(Sampler[list[int]]):
-    """The positions of one rank, one list per micro-batch, without end.
+    """Endless sampler of the positions of one rank, one list per micro-batch.
 
     Over all ranks a step covers the `world_size * batch_size` positions per micro-batch after `samples_seen` exactly
     once, whatever the number of ranks.
@@ -181,7 +181,7 @@ class PositionSampler(Sampler[list[int]]):
         self._samples_seen = samples_seen
 
     def __iter__(self) -> Iterator[list[int]]:
-        # Micro-batches follow each other without a gap, so steps do too.
+        # Micro-batches follow each other without a gap, and so do steps.
         start = self._samples_seen + self._rank * self._batch_size
         while True:
             yield list(range(start, start + self._batch_size))
@@ -191,36 +191,36 @@ class PositionSampler(Sampler[list[int]]):
 def build_loader(
     dataset: StreamDataset, sampler: PositionSampler, *, num_workers: int, pin_memory: bool, seed: int
 ) -> DataLoader[Batch]:
-    """The loader of one rank. `num_workers` 0 reads in the caller's thread; memory is pinned only for a GPU.
+    """Build the loader of one rank. `num_workers` 0 reads in the caller's thread; memory is pinned only for a GPU.
 
-    With a generator of its own, starting it leaves torch's global random state as it was.
+    It has its own generator, so that starting it does not change torch's global random state.
     """
     generator = torch.Generator().manual_seed(seed)
     loader: DataLoader[Batch] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # it holds Sample, the loader gives what `collate` makes of them
+        dataset,  # type: ignore[arg-type]  # it contains Sample, the loader returns the result of `collate`
         batch_sampler=sampler,
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin_memory and torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
         generator=generator,
-        worker_init_fn=leave_signals_to_the_rank,
+        worker_init_fn=ignore_shutdown_signals,
     )
     return loader
 
 
-def leave_signals_to_the_rank(_worker: int) -> None:
-    """Let a loader process live through the signal that asks its rank to leave.
+def ignore_shutdown_signals(_worker: int) -> None:
+    """Ignore shutdown signals in a loader process.
 
-    Launchers signal the whole process group; a rank whose loader died could not finish its step and save. The rank
-    ends its loaders, and they end by themselves when it is gone.
+    Launchers signal the whole process group; a rank without its loaders could not finish its step and save. The rank
+    stops its loaders, and they end by themselves if it has ended.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one size into a batch."""
+    """Stack samples of equal size into a batch."""
     lr = torch.stack([sample.lr for sample in samples])
     gt = torch.stack([sample.gt for sample in samples])
     return Batch(lr, gt, tuple(name for sample in samples for name in sample.skipped))

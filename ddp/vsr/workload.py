@@ -1,4 +1,4 @@
-"""Video super-resolution as the default workload: what `WORKLOAD = "ddp.vsr.workload"` builds."""
+"""Video super-resolution, the default workload: `WORKLOAD = "ddp.vsr.workload"`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,14 +17,14 @@ from service.config.settings import RunConfig
 
 
 class ValidationImages:
-    """The validation half of a patch set."""
+    """Validation images of a patch set."""
 
     def __init__(self, patches: PatchSet) -> None:
         self._patches = patches
         self.names = patches.names
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
+        """Return LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
         try:
             return self._patches.read(index)
         except CorruptImageError as error:
@@ -32,7 +32,7 @@ class ValidationImages:
 
 
 class VideoSuperResolution:
-    """Network, losses, data and scores as the settings describe them."""
+    """Workload of network, losses, data and scores according to the settings."""
 
     def __init__(self, config: RunConfig, training: PatchSet, validation: PatchSet) -> None:
         self._config = config
@@ -45,24 +45,24 @@ class VideoSuperResolution:
         self.notices = _notices(config, self._perceptual)
 
     def build_model(self) -> nn.Module:
-        """The network: (B, T, 3, h, w) → (B, 3, H, W)."""
+        """Build the network: (B, T, 3, h, w) → (B, 3, H, W)."""
         config = self._config
         return VSR(config.n_feats, config.n_blocks, config.n_frames, config.scale, config.activation_checkpointing)
 
     def build_loss(self) -> nn.Module:
-        """(output, target) → the four unweighted terms (4,)."""
+        """Build the loss: (output, target) → unweighted terms (4,)."""
         return HybridLoss(self._perceptual)
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Everything but the final fusion, and the final fusion at FUSION_LR_FACTOR times the learning rate."""
+        """Return two groups: the final fusion at FUSION_LR_FACTOR times the learning rate, and everything else."""
         assert isinstance(model, VSR)
         fusion = list(model.fusion.parameters())
-        of_fusion = {id(parameter) for parameter in fusion}
-        others = [parameter for parameter in model.parameters() if id(parameter) not in of_fusion]
+        fusion_ids = {id(parameter) for parameter in fusion}
+        others = [parameter for parameter in model.parameters() if id(parameter) not in fusion_ids]
         return [{"params": others}, {"params": fusion, "lr_factor": self._config.fusion_lr_factor}]
 
     def batches(self, share: Share) -> Iterator[Batch]:
-        """The endless micro-batches of one rank from a position of the stream on."""
+        """Return the endless micro-batches of one rank from a position of the stream on."""
         config = self._config
         dataset = StreamDataset(self._training, seed=config.seed, patch_size=config.patch_size, scale=config.scale)
         sampler = PositionSampler(
@@ -77,28 +77,28 @@ class VideoSuperResolution:
         return iter(loader)
 
     def layers(self, model: nn.Module) -> Mapping[str, nn.Module]:
-        """The layers whose activity is reported."""
+        """Return the layers whose activity is reported."""
         assert isinstance(model, VSR)
         return tracked_layers(model)
 
     def enlarge(self, lr: Tensor) -> Tensor:
-        """The centre frame enlarged bilinearly: (B, T, 3, h, w) → (B, 3, H, W)."""
+        """Enlarge the centre frame bilinearly: (B, T, 3, h, w) → (B, 3, H, W)."""
         return enlarge_centre(lr, self._config.scale)
 
     def score(self, picture: Tensor, target: Tensor) -> Mapping[str, Tensor]:
-        """Scores (B,) of 8-bit pictures by the field's protocol."""
+        """Return the scores (B,) of images, quantized to 8 bits, by the field's protocol."""
         return score(picture, target)._asdict()
 
 
 def build(config: RunConfig) -> VideoSuperResolution:
-    """Open the patch set and build the workload; raises `DatasetError` when there is nothing to train on."""
+    """Open the patch set and build the workload. Raises `DatasetError` if a split has no usable pair."""
     training = PatchSet.open(config.dataset_root, "Patches", config.n_frames, config.scale)
     validation = PatchSet.open(config.dataset_root, "Val", config.n_frames, config.scale)
     return VideoSuperResolution(config, training, validation)
 
 
 def _perceptual(config: RunConfig) -> PerceptualFeatures | None:
-    """The frozen backbone, only where its weight is not 0: it costs time in every step."""
+    """Build the frozen backbone, unless PERCEPTUAL_WEIGHT is 0, since it costs time in every step."""
     if config.perceptual_weight == 0:
         return None
     return build_perceptual(Path(config.perceptual_weights) if config.perceptual_weights else None)

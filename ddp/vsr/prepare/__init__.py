@@ -1,4 +1,4 @@
-"""From videos to a patch set: clips, decoding, scenes, split, windows, writing.
+"""Preparation of a patch set from videos: clips, decoding, scenes, split, windows, writing.
 
-Never used by a training: a patch set is read by `ddp/vsr/patch_set.py`.
+Never used during training, which reads a patch set with `ddp/vsr/patch_set.py`.
 """

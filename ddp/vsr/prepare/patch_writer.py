@@ -1,10 +1,10 @@
-"""Cutting windows out of the decoded frames and writing them as pairs of PNG files.
+"""Cuts windows out of decoded frames and writes them as pairs of PNG files.
 
     SET/<side>/GT/<name>.png   the middle frame, H x W
     SET/<side>/LR/<name>.png   all T frames, imresized to H/s x W/s and stacked from top to bottom
 
-The LR pictures equal those cut out of whole shrunken frames: each is made from a cut with a margin, so that no patch
-has borders of its own. Never holds more than the frames of the windows that are open.
+The LR images equal crops of the resized whole frame: each is resized from a crop with a margin, so that patches have no
+border effects. Never keeps more than the frames of the open windows.
 
 Legend: H, W = GT size; s = scale; T = frames of a window.
 """
@@ -24,14 +24,14 @@ from ddp.vsr.prepare.scenes import Survey
 from ddp.vsr.prepare.video import DamagedVideoError, Frame, read_frames
 from ddp.vsr.prepare.windows import Window
 
-FLAT_BELOW = 2.0  # mean absolute grey step between neighbouring pixels, 0…255; sky and black bars lie below
-PNG_COMPRESS_LEVEL = 1  # three times as fast as the default for a tenth more bytes
+FLAT_BELOW = 2.0  # mean absolute difference of neighbouring grey pixels, 0…255; sky and black bars are below
+PNG_COMPRESS_LEVEL = 1  # three times as fast as the default, with 10 % larger files
 MARGIN_LR_PIXELS = 3  # the bicubic kernel reaches two LR pixels to each side
 
 
 @dataclass
 class PatchWriter:
-    """Writes the samples of one set and counts what it wrote and what it left out."""
+    """Writes the samples of one set, and counts written and rejected ones."""
 
     root: Path
     scale: int
@@ -48,37 +48,37 @@ class PatchWriter:
                 (self.root / side / kind).mkdir(parents=True)
 
     def write(self, survey: Survey, label: str, windows: Sequence[Window]) -> None:
-        """Decode the source once and write its windows; `label` starts their file names."""
-        waiting = sorted(windows, key=lambda window: window.first_frame)
-        wanted = {number for window in waiting for number in self._numbers(window)}
+        """Decode the source once and write its windows; `label` is the prefix of their file names."""
+        pending = sorted(windows, key=lambda window: window.first_frame)
+        wanted = {number for window in pending for number in self._numbers(window)}
         done = 0
         try:
-            for frames, window in self._open_windows(survey, waiting, wanted):
+            for frames, window in self._open_windows(survey, pending, wanted):
                 self._write_window(label, window, frames)
                 done += 1
         except DamagedVideoError:
-            # The survey stopped before the damage, so this file changed since.
-            self.rejected["unreadable"] += len(waiting) - done
+            # The survey ended before the damage, so the file has changed since.
+            self.rejected["unreadable"] += len(pending) - done
 
     def _numbers(self, window: Window) -> range:
         return range(window.first_frame, window.first_frame + self.n_frames)
 
     def _open_windows(
-        self, survey: Survey, waiting: list[Window], wanted: set[int]
+        self, survey: Survey, pending: list[Window], wanted: set[int]
     ) -> Iterator[tuple[list[Frame], Window]]:
         """Yield each window with its frames as soon as its last frame is decoded."""
-        held: dict[int, Frame] = {}
+        frames: dict[int, Frame] = {}
         upcoming = 0
         for number, frame in read_frames(survey.source, wanted, self.halve_from):
-            held[number] = frame
-            while upcoming < len(waiting) and self._numbers(waiting[upcoming])[-1] == number:
-                yield [held[i] for i in self._numbers(waiting[upcoming])], waiting[upcoming]
+            frames[number] = frame
+            while upcoming < len(pending) and self._numbers(pending[upcoming])[-1] == number:
+                yield [frames[i] for i in self._numbers(pending[upcoming])], pending[upcoming]
                 upcoming += 1
-            oldest = waiting[upcoming].first_frame if upcoming < len(waiting) else number + 1
-            held = {i: kept for i, kept in held.items() if i >= oldest}
+            oldest = pending[upcoming].first_frame if upcoming < len(pending) else number + 1
+            frames = {i: kept for i, kept in frames.items() if i >= oldest}
 
     def _write_window(self, label: str, window: Window, frames: list[Frame]) -> None:
-        """Write the window at its first corner that is neither flat nor taken."""
+        """Write the window at its first corner that is neither flat nor already used."""
         middle = self.n_frames // 2
         reason = "flat"
         for top, left in window.corners:
@@ -90,12 +90,12 @@ class PatchWriter:
                 reason = "duplicate"
                 continue
             self._names.add(name)
-            self._save(window, name, gt, [self._shrink(frame, window, top, left) for frame in frames])
+            self._save(window, name, gt, [self._resized_crop(frame, window, top, left) for frame in frames])
             return
         self.rejected[reason] += 1
 
-    def _shrink(self, frame: Frame, window: Window, top: int, left: int) -> NDArray[np.uint8]:
-        """The cut at 1/s of its size, (H/s, W/s, 3)."""
+    def _resized_crop(self, frame: Frame, window: Window, top: int, left: int) -> NDArray[np.uint8]:
+        """Return the crop resized to 1/s, (H/s, W/s, 3)."""
         s, margin = self.scale, MARGIN_LR_PIXELS * self.scale
         height, width = (length // s * s for length in frame.shape[:2])
         y0, x0 = max(0, top - margin), max(0, left - margin)
@@ -112,13 +112,13 @@ class PatchWriter:
 
 
 def detail_of(image: Frame) -> float:
-    """Mean absolute grey step between neighbouring pixels, over both directions, 0…255."""
+    """Return the mean absolute difference of neighbouring grey pixels over both directions, 0…255."""
     grey = image.astype(np.float32).mean(axis=2)
     return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2
 
 
 def labels_of(names: Sequence[str]) -> dict[str, str]:
-    """A start of file names for each source, from its name: letters, digits and hyphens, all different."""
+    """Return a unique file name prefix of letters, digits and hyphens for each source name."""
     labels: dict[str, str] = {}
     for name in names:
         label = base = re.sub(r"[^A-Za-z0-9]+", "-", str(Path(name).with_suffix(""))).strip("-") or "video"

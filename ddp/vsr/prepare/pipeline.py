@@ -26,13 +26,13 @@ from ddp.vsr.prepare.windows import CutOut, Window, training_windows, validation
 from service.atomic_files import TEMPORARY_PREFIX, sync_folder, write_atomically
 from service.errors import UserError
 
-SMALL_COUNTS = {"patch_count": 480, "val_count": 8}  # of the small clips: more would be repetition
+SMALL_COUNTS = {"patch_count": 480, "val_count": 8}  # for the small clips: more would be redundant
 LARGE_COUNTS = {"patch_count": 2000, "val_count": 24}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """The sources of a set, which of them are only validated on, and what is known of their rights."""
+    """Sources of a set, those among them that are used for validation only, and their licences."""
 
     request: Mapping[str, Any]
     sources: tuple[Source, ...]
@@ -41,12 +41,12 @@ class Material:
 
 
 def prepare_clips(set_name: str, folder: Path, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
-    """Make the patch set of a set of clips, fetched into `folder`; a set that is there already needs no network.
+    """Make the patch set of a set of clips, fetched into `folder`; an existing set needs no network.
 
-    Raises UserError if the clips cannot be fetched or `dataset` holds something else.
+    Raises UserError if the clips cannot be fetched or `dataset` contains something else.
     """
     request = request_for_clips(set_name)
-    if _is_there(dataset, request, settings, progress):
+    if _is_already_prepared(dataset, request, settings, progress):
         return
     paths = fetch_set(set_name, folder, progress)
     material = Material(
@@ -55,35 +55,37 @@ def prepare_clips(set_name: str, folder: Path, dataset: Path, settings: PatchSet
         held_out=frozenset(clip.name for clip in CLIP_SETS[set_name] if clip.role == "held-out"),
         rights={clip.name: {"licence": clip.licence, "origin": clip.origin} for clip in CLIP_SETS[set_name]},
     )
-    _build_whole(material, dataset, settings, progress)
+    _build_atomically(material, dataset, settings, progress)
 
 
 def prepare_videos(folder: Path, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
     """Make the patch set of all videos and image sequences below `folder`.
 
-    Raises UserError if there are none, if they do not suffice, or if `dataset` holds something else.
+    Raises UserError if there are none, if they do not suffice, or if `dataset` contains something else.
     """
-    sources = find_sources(folder, leave_out=dataset)
+    sources = find_sources(folder, exclude=dataset)
     material = Material(request=request_for_videos(sources), sources=sources)
-    if not _is_there(dataset, material.request, settings, progress):
-        _build_whole(material, dataset, settings, progress)
+    if not _is_already_prepared(dataset, material.request, settings, progress):
+        _build_atomically(material, dataset, settings, progress)
 
 
-def _is_there(dataset: Path, request: Mapping[str, Any], settings: PatchSettings, progress: Progress) -> bool:
-    there = is_prepared(dataset, request, settings)
-    if there:
+def _is_already_prepared(
+    dataset: Path, request: Mapping[str, Any], settings: PatchSettings, progress: Progress
+) -> bool:
+    is_ready = is_prepared(dataset, request, settings)
+    if is_ready:
         progress(f"{dataset} already holds this patch set: nothing to do")
-    return there
+    return is_ready
 
 
-def _build_whole(material: Material, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
-    """Build beside `dataset` and rename; what an interruption leaves half done is removed again."""
+def _build_atomically(material: Material, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
+    """Build the set beside `dataset` and rename it; remove an incomplete set after an interruption."""
     dataset.parent.mkdir(parents=True, exist_ok=True)
     building = dataset.parent / f"{TEMPORARY_PREFIX}{dataset.name}.{os.getpid()}"
     building.mkdir()
     try:
         _build(material, building, settings, progress)
-        building.replace(dataset)  # an empty folder is replaced, a full one is not
+        building.replace(dataset)  # replaces an empty folder only
     except OSError as error:
         raise UserError(f"the patch set {dataset} could not be written: {error}") from error
     finally:
@@ -98,23 +100,23 @@ def _build(material: Material, folder: Path, settings: PatchSettings, progress: 
     surveys = _survey_all(
         [source for source in material.sources if source.name in hashes], settings, findings, progress
     )
-    surveys = _large_enough(surveys, material.held_out, settings, findings, progress)
+    surveys = _without_small(surveys, material.held_out, settings, findings, progress)
     split = split_scenes(surveys, material.held_out, settings.val_share, settings.frames, settings.seed)
-    _note(split, surveys, settings, findings, progress)
+    _report_split(split, surveys, settings, findings, progress)
     writer = PatchWriter(folder, settings.scale, settings.frames, settings.halve_from)
     writer.make_folders()
     _write_all(writer, surveys, _windows_of(split, surveys, settings), progress)
     findings.rejected = dict(writer.rejected)
     _check_written(writer, findings)
-    facts = {name: {"sha256": sha256, **_rights_of(material, name)} for name, sha256 in hashes.items()}
-    content = manifest_of(material.request, settings, surveys, split, facts, writer.written, findings)
+    provenance = {name: {"sha256": sha256, **_rights_of(material, name)} for name, sha256 in hashes.items()}
+    content = manifest_of(material.request, settings, surveys, split, provenance, writer.written, findings)
     write_atomically(folder / MANIFEST_FILE, content)
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(writer.rejected.items())) or "none"
     progress(f"{writer.written['Patches']} patches, {writer.written['Val']} validation images; rejected: {rejected}")
 
 
 def _hash_all(sources: Sequence[Source], findings: Findings, progress: Progress) -> dict[str, str]:
-    """The sha256 of every source, copies of an earlier one left out: they could end up on both sides."""
+    """Return the SHA-256 of every source, without copies of an earlier one, which could be on both sides."""
     hashes: dict[str, str] = {}
     for source in sources:
         sha256 = sha256_of_source(source)
@@ -145,10 +147,10 @@ def _survey_all(
     return surveys
 
 
-def _large_enough(
+def _without_small(
     surveys: list[Survey], held_out: frozenset[str], settings: PatchSettings, findings: Findings, progress: Progress
 ) -> list[Survey]:
-    """Without the sources whose frames are smaller than a patch; held-out ones are validated on whole."""
+    """Return the surveys without sources whose frames are smaller than a patch; held-out ones are used whole."""
     kept = []
     for found in surveys:
         needed = settings.scale if found.source.name in held_out else settings.patch_size
@@ -165,7 +167,9 @@ def _skip(name: str, reason: str, findings: Findings, progress: Progress) -> Non
     progress(f"{name} is skipped: {reason}")
 
 
-def _note(split: Split, surveys: list[Survey], settings: PatchSettings, findings: Findings, progress: Progress) -> None:
+def _report_split(
+    split: Split, surveys: list[Survey], settings: PatchSettings, findings: Findings, progress: Progress
+) -> None:
     findings.warnings.extend(split.warnings)
     findings.windows_across_cuts = sum(
         max(0, found.frame_count - settings.frames + 1)

@@ -1,8 +1,8 @@
-"""Bicubic resizing as MATLAB's `imresize` does it, with antialiasing: the field's definition of an LR image.
+"""Bicubic resizing equal to MATLAB's `imresize` with antialiasing, the field's definition of an LR image.
 
-Separable: each axis is a weighted sum of a few source rows (taps), the axis that shrinks most goes first, everything
-in between is float64. Measured on one core, to a third: 192x192x3 1 ms, 1920x1080x3 55 ms. Never reads files and
-knows no torch, so that data preparation can use it on its own.
+Separable: each axis is a weighted sum of a few source rows (taps); the axis that shrinks most is first; intermediate
+values are float64. Measured on one core, to a third: 192x192x3 1 ms, 1920x1080x3 55 ms. Never reads files and does not
+import torch, so that data preparation can use it separately.
 
 Legend: n_in, n_out = length of one axis before and after; P = taps per output sample.
 """
@@ -21,13 +21,13 @@ KERNEL_WIDTH = 4.0
 def imresize(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Resize (H, W) or (H, W, C) to `height` x `width` pixels.
 
-    uint8 comes back as uint8, rounded half up and clipped once at the end; floats come back as float64, not clipped
-    (bicubic overshoots at edges). Raises UserError for another type, shape or a size below one pixel.
+    uint8 gives uint8, rounded half up and clipped once at the end; floats give float64, not clipped (bicubic overshoots
+    at edges). Raises UserError for another type, shape or a size below one pixel.
     Source: R. Keys, "Cubic convolution interpolation", 1981 (a = -0.5), stretched by 1/scale when shrinking.
     """
     _check(image, height, width)
     targets = (height, width)
-    # MATLAB's order; a stable sort keeps rows before columns when both scales are equal.
+    # MATLAB's order; a stable sort keeps rows before columns if both scales are equal.
     order = sorted((0, 1), key=lambda axis: targets[axis] / image.shape[axis])
     result = image
     for axis in order:
@@ -47,7 +47,7 @@ def _check(image: NDArray[Any], height: int, width: int) -> None:
 
 
 def _resize_axis(image: NDArray[Any], axis: int, n_out: int) -> NDArray[np.float64]:
-    """One pass along `axis`; a sum over taps costs P per sample where a dense matrix would cost n_in."""
+    """Resize one axis; a sum over taps costs P per sample, a dense matrix would cost n_in."""
     weights, indices = _taps(image.shape[axis], n_out)
     broadcast = [1] * image.ndim
     broadcast[axis] = n_out
@@ -59,7 +59,7 @@ def _resize_axis(image: NDArray[Any], axis: int, n_out: int) -> NDArray[np.float
 
 @lru_cache(maxsize=64)
 def _taps(n_in: int, n_out: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Weights and source indices, both (P, n_out); each output's weights sum to 1, edges are mirrored."""
+    """Return weights and source indices, both (P, n_out); each output's weights sum to 1, edges are mirrored."""
     scale = n_out / n_in
     stretch = min(scale, 1.0)  # antialias: the kernel covers as many source pixels as one output pixel does
     reach = KERNEL_WIDTH / stretch
@@ -75,7 +75,7 @@ def _taps(n_in: int, n_out: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' kernel with a = -0.5: interpolates at the integers and vanishes from |x| = 2 on."""
+    """Return Keys' kernel with a = -0.5: interpolating at the integers, and 0 for |x| >= 2."""
     a = np.abs(x)
     near = 1.5 * a**3 - 2.5 * a**2 + 1.0
     far = -0.5 * a**3 + 2.5 * a**2 - 4.0 * a + 2.0

@@ -1,8 +1,8 @@
-"""Scenes: where a video cuts from one shot to the next, so that no window of frames and no split straddles a cut.
+"""Scene detection: finds the cuts of a video, so that no window of frames and no split crosses a cut.
 
-Never keeps frames and never writes. A cut too many costs a few windows, a cut too few puts two shots into one sample:
-the thresholds lean to the first. They find 6 shots in bikes.mp4, 1 in bigbuckbunny.mp4, 2 in cityCC0.mpg, 1 in
-a talking face, and 137 in the ten minutes of bbb.mp4.
+Never keeps frames and never writes. A false cut costs a few windows, a missed cut puts two shots into one sample, so
+the thresholds prefer false cuts. They find 6 shots in bikes.mp4, 1 in bigbuckbunny.mp4, 2 in cityCC0.mpg, 1 in a
+talking face, and 137 in the ten minutes of bbb.mp4.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ import numpy as np
 from ddp.vsr.prepare.video import DamagedVideoError, Source, Thumbnail, frames_per_second, read_frames, read_thumbnails
 
 # Mean absolute grey difference of two thumbnails, 0…255.
-SMALLEST_CUT = 8.0  # below, two frames differ as motion and noise make them differ
-SURE_CUT = 45.0  # from here on it is a cut whatever the frames around it do
-CUT_TO_MOTION_RATIO = 1.5  # a cut stands out of the motion around it; fast pans have large differences side by side
+SMALLEST_CUT = 8.0  # smaller differences are motion and noise
+SURE_CUT = 45.0  # a cut, whatever the neighbouring differences
+CUT_TO_MOTION_RATIO = 1.5  # a cut exceeds its neighbours; fast pans have consecutive large differences
 NEIGHBOURS = 2
 
 
@@ -29,13 +29,13 @@ class Scene:
     frame_count: int
 
     def window_count(self, n_frames: int) -> int:
-        """How many windows of `n_frames` consecutive frames lie inside."""
+        """Return the number of windows of `n_frames` consecutive frames in the scene."""
         return max(0, self.frame_count - n_frames + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What one pass over a source found. Sizes are those that `read_frames` gives with the same `halve_from`."""
+    """Result of one pass over a source. Sizes are those of `read_frames` with the same `halve_from`."""
 
     source: Source
     height: int
@@ -44,11 +44,11 @@ class Survey:
     frames_per_second: float
     scenes: tuple[Scene, ...]
     damage: str
-    """Why the stream broke off after the last scene; empty if it did not."""
+    """Why the stream ended early after the last scene; empty if it did not."""
 
 
 def survey(source: Source, halve_from: int = 0) -> Survey:
-    """Decode the source once and find its scenes. Raises DamagedVideoError if not even one frame can be read."""
+    """Decode the source once and find its scenes. Raises DamagedVideoError if no frame can be read."""
     damage = ""
     differences: list[float] = []
     previous: Thumbnail | None = None
@@ -76,7 +76,7 @@ def survey(source: Source, halve_from: int = 0) -> Survey:
 
 
 def find_cuts(differences: Sequence[float]) -> list[int]:
-    """The numbers of the frames that start a new scene; `differences[i]` lies between the frames i and i + 1."""
+    """Return the numbers of the frames that start a new scene; `differences[i]` is between frames i and i + 1."""
     cuts = []
     for i, difference in enumerate(differences):
         around = (*differences[max(0, i - NEIGHBOURS) : i], *differences[i + 1 : i + 1 + NEIGHBOURS])

@@ -1,7 +1,7 @@
-"""Which scenes are trained on and which are validated on. Pure: no files, no frames, the same answer for a seed.
+"""Split of scenes into training and validation. Pure: no files, no frames, deterministic for a seed.
 
-A scene is on one side only. Held-out sources go to validation whole; of the others a share of scenes does. Where
-there is a single scene in all, its tail goes to validation after a gap that no side uses.
+A scene is on one side only. All scenes of held-out sources and a share of the others are used for validation. If there
+is only one scene, its tail is used for validation, after a gap that neither side uses.
 """
 
 import random
@@ -14,12 +14,12 @@ from service.errors import UserError
 
 GAP_SECONDS = 2.0  # between the training and the validation part of a single scene
 TAIL_SHARE = 0.2
-GOOD_WINDOWS = 20  # scenes with fewer windows make poor validation; they are chosen last
+GOOD_WINDOWS = 20  # scenes with fewer windows are poor for validation and are chosen last
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The scenes of both sides; a single scene that was parted appears on both with disjoint frames."""
+    """Scenes of both sides; a single scene that was divided is on both, with disjoint frames."""
 
     train: tuple[Scene, ...]
     val: tuple[Scene, ...]
@@ -29,10 +29,10 @@ class Split:
 def split_scenes(
     surveys: Sequence[Survey], held_out: Collection[str], val_share: float, n_frames: int, seed: int
 ) -> Split:
-    """Put every scene with at least one window of `n_frames` on one side; shorter ones are on none.
+    """Assign every scene with at least one window of `n_frames` to one side, and shorter ones to none.
 
-    `held_out` names the sources that are only validated on, `val_share` (0…1) is the share of the other scenes that
-    is, at least one of several. Raises UserError if one side would stay empty.
+    `held_out` names the sources used for validation only; `val_share` (0…1) is the share of the other scenes used for
+    validation, at least one of several. Raises UserError if one side would be empty.
     """
     usable = [scene for survey in surveys for scene in survey.scenes if scene.window_count(n_frames)]
     held = [scene for scene in usable if scene.source.name in held_out]
@@ -40,28 +40,28 @@ def split_scenes(
     if not free:
         raise UserError(f"there is no scene of at least {n_frames} frames to train on: add videos or lower N_FRAMES")
     if len(free) == 1 and not held:
-        return _part_single_scene(free[0], _rate_of(free[0], surveys), n_frames)
+        return _divide_single_scene(free[0], _rate_of(free[0], surveys), n_frames)
     chosen = _choose(free, max(1, round(val_share * len(free))), n_frames, seed)
     return Split(train=tuple(scene for scene in free if scene not in chosen), val=(*held, *chosen))
 
 
 def _choose(scenes: list[Scene], count: int, n_frames: int, seed: int) -> list[Scene]:
-    """Up to `count` scenes at random, in their order; a source loses its last scene only if no other choice is left."""
+    """Choose up to `count` random scenes, in order; a source loses its last scene only without an alternative."""
     shuffled = random.Random(seed).sample(scenes, len(scenes))
     shuffled.sort(key=lambda scene: scene.window_count(n_frames) < GOOD_WINDOWS)
-    left = Counter(scene.source.name for scene in scenes)
+    remaining = Counter(scene.source.name for scene in scenes)
     chosen: list[Scene] = []
     for scene in shuffled:
-        if len(chosen) < count and left[scene.source.name] > 1:
+        if len(chosen) < count and remaining[scene.source.name] > 1:
             chosen.append(scene)
-            left[scene.source.name] -= 1
+            remaining[scene.source.name] -= 1
     if not chosen:  # every source is a single scene
         chosen = shuffled[: min(count, len(scenes) - 1)]
     return sorted(chosen, key=scenes.index)
 
 
-def _part_single_scene(scene: Scene, rate: float, n_frames: int) -> Split:
-    """Head to training, tail to validation, at least two seconds (or, in a short scene, one window) between them."""
+def _divide_single_scene(scene: Scene, rate: float, n_frames: int) -> Split:
+    """Divide a scene into head (training) and tail (validation), with a gap of two seconds or at least one window."""
     tail = max(n_frames, int(TAIL_SHARE * scene.frame_count))
     gap = max(n_frames, round(GAP_SECONDS * rate))
     if scene.frame_count - tail - gap < n_frames:

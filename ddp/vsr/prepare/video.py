@@ -1,8 +1,7 @@
-"""Decoding: a video file or a folder of numbered images as a stream of frames. Never holds more than one frame.
+"""Decoding of a video file or a folder of numbered images as a stream of frames. Never keeps more than one frame.
 
-Frames come upright (the container's rotation is applied) and as 8-bit RGB. A file that breaks off is used up to the
-damage, which is raised as `DamagedVideoError` after the last good frame. Never writes, never decides what a frame is
-used for.
+Frames are upright (the container's rotation is applied) 8-bit RGB. A damaged file is used up to the damage, which is
+raised as `DamagedVideoError` after the last good frame. Never writes, and never decides how a frame is used.
 
 Legend: H, W = a frame's height and width; frames are counted from 0 in decoding order.
 """
@@ -24,7 +23,7 @@ from service.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-IMAGES_PER_SECOND = 25.0  # what a folder of images is taken for, which has no rate of its own
+IMAGES_PER_SECOND = 25.0  # assumed rate of a folder of images
 THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT = 64, 36
 
 Frame = NDArray[np.uint8]  # (H, W, 3)
@@ -32,12 +31,12 @@ Thumbnail = NDArray[np.float32]  # (36, 64), grey, 0…255
 
 
 class DamagedVideoError(Exception):
-    """The stream breaks off here; the frames before were good. The text says why, without the file's name."""
+    """The stream is damaged here, after good frames. The message is the cause, without the file's name."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One video file, or one folder of images that are the frames of a video in the order of their numbers."""
+    """A video file, or a folder of images that are the frames of a video in the order of their numbers."""
 
     name: str
     path: Path
@@ -48,20 +47,20 @@ class Source:
         return self.path.is_dir()
 
     def files(self) -> list[Path]:
-        """The files that hold the frames, in order."""
+        """Return the files with the frames, in order."""
         return _images_in(self.path) if self.is_sequence else [self.path]
 
 
-def find_sources(folder: Path, leave_out: Path | None = None) -> tuple[Source, ...]:
-    """All video files below `folder`, and all folders of at least two images and no video, sorted by path.
+def find_sources(folder: Path, exclude: Path | None = None) -> tuple[Source, ...]:
+    """Return all video files below `folder`, and all folders of at least two images and no video, sorted by path.
 
-    Hidden entries and everything below `leave_out` are passed over. Raises UserError if nothing is found.
+    Hidden entries and everything below `exclude` are skipped. Raises UserError if nothing is found.
     """
     if not folder.is_dir():
         raise UserError(f"the folder of videos {folder} does not exist: give a folder with videos or image sequences")
     found: list[Path] = []
     for inside in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
-        if not _is_left_out(inside, folder, leave_out):
+        if not _is_excluded(inside, folder, exclude):
             found += _sources_in(inside)
     if not found:
         raise UserError(
@@ -73,10 +72,10 @@ def find_sources(folder: Path, leave_out: Path | None = None) -> tuple[Source, .
 def read_frames(
     source: Source, wanted: Collection[int] | None = None, halve_from: int = 0
 ) -> Iterator[tuple[int, Frame]]:
-    """Yield (number, frame (H, W, 3) uint8) for the wanted frames, or for all; decoding ends after the last wanted.
+    """Yield (number, frame (H, W, 3) uint8) for the wanted frames, or for all; stop decoding after the last one.
 
-    Where the shorter side has at least `halve_from` pixels (0: never) the frame is halved by area averaging, which
-    takes the block noise out of strongly compressed video. Raises DamagedVideoError where the stream breaks off.
+    A frame whose shorter side has at least `halve_from` pixels (0: never) is halved by area averaging, which removes
+    the block noise of strongly compressed video. Raises DamagedVideoError at a damage.
     """
     last = max(wanted, default=-1) if wanted is not None else None
     if last == -1:
@@ -90,9 +89,9 @@ def read_frames(
 
 
 def read_thumbnails(source: Source) -> Iterator[Thumbnail]:
-    """Yield every frame as a small grey picture, without ever making the full RGB frame of a video.
+    """Yield every frame as a small grey image, without converting the full frame of a video to RGB.
 
-    Raises DamagedVideoError where the stream breaks off.
+    Raises DamagedVideoError at a damage.
     """
     if source.is_sequence:
         for image in _images(source):
@@ -105,7 +104,7 @@ def read_thumbnails(source: Source) -> Iterator[Thumbnail]:
 
 
 def frames_per_second(source: Source) -> float:
-    """The stream's average rate; 25 where it states none. Raises DamagedVideoError if the file cannot be opened."""
+    """Return the stream's average rate; 25 if it has none. Raises DamagedVideoError if the file cannot be opened."""
     if source.is_sequence:
         return IMAGES_PER_SECOND
     try:
@@ -116,9 +115,9 @@ def frames_per_second(source: Source) -> float:
     return float(rate) if rate else IMAGES_PER_SECOND
 
 
-def _is_left_out(path: Path, root: Path, leave_out: Path | None) -> bool:
+def _is_excluded(path: Path, root: Path, exclude: Path | None) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return hidden or (leave_out is not None and path.resolve().is_relative_to(leave_out.resolve()))
+    return hidden or (exclude is not None and path.resolve().is_relative_to(exclude.resolve()))
 
 
 def _sources_in(folder: Path) -> list[Path]:
@@ -127,7 +126,7 @@ def _sources_in(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
-    # A folder of videos may hold a cover picture; that is no sequence.
+    # A folder of videos may contain a cover image, which is no sequence.
     return videos or ([folder] if len(_images_in(folder)) > 1 else [])
 
 
@@ -137,12 +136,12 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _number_order(path: Path) -> list[tuple[int, str]]:
-    """Sort key under which frame_2 comes before frame_10."""
+    """Return a sort key by which frame_2 precedes frame_10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _decode(path: Path) -> Iterator[Any]:
-    """Yield PyAV's frames; whatever ends the stream before its end is raised as DamagedVideoError."""
+    """Yield PyAV's frames. Raises DamagedVideoError for any error before the end of the stream."""
     size: tuple[int, int] | None = None
     try:
         with av.open(str(path)) as container:
@@ -165,14 +164,14 @@ def _check_frame(frame: Any, size: tuple[int, int]) -> None:
 
 
 def _video_frames(path: Path, halve_from: int) -> Iterator[Callable[[], Frame]]:
-    """Yield one converter per decoded frame, so that frames nobody wants cost no conversion."""
+    """Yield one converter per decoded frame, so that unwanted frames are not converted."""
     for frame in _decode(path):
         yield lambda frame=frame: _to_rgb(frame, halve_from)  # type: ignore[misc]  # mypy cannot type a default here
 
 
 def _to_rgb(frame: Any, halve_from: int) -> Frame:
     divisor = _divisor(frame.height, frame.width, halve_from)
-    # At full size the method only concerns the chroma planes, which area averaging would leave blocky.
+    # At full size the method only affects the chroma planes, which area averaging would leave blocky.
     method = Interpolation.AREA if divisor > 1 else Interpolation.BILINEAR
     small = frame.reformat(frame.width // divisor, frame.height // divisor, "rgb24", interpolation=method)
     quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as rot90 counts
@@ -190,7 +189,7 @@ def _image_frames(source: Source, halve_from: int) -> Iterator[Callable[[], Fram
 
 
 def _images(source: Source) -> Iterator[Image.Image]:
-    """Yield the decoded images; an unreadable one, or one of another size, is raised as DamagedVideoError."""
+    """Yield the decoded images. Raises DamagedVideoError for an unreadable one or one of another size."""
     size: tuple[int, int] | None = None
     for path in source.files():
         try:
@@ -205,5 +204,5 @@ def _images(source: Source) -> Iterator[Image.Image]:
 
 
 def _text_of(error: Exception) -> str:
-    """The system's words for an error, without the path that the caller names anyway."""
+    """Return the system's message of an error, without the path, which the caller adds."""
     return getattr(error, "strerror", None) or str(error)

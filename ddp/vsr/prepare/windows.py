@@ -1,7 +1,7 @@
-"""Which windows of frames become samples, and where in the frame they may be cut out. Pure: no files, no frames.
+"""Choice of the windows of frames that become samples, and of their crop positions. Pure: no files, no frames.
 
-Windows lie inside one scene and are spread evenly over it. Each gets several places to cut at, in a fixed random
-order, because only the frame itself shows which places are too flat to teach anything.
+Windows lie within one scene and are distributed evenly over it. Each gets several crop positions in a fixed random
+order, because only the frame shows which positions are too flat to be useful.
 """
 
 import random
@@ -14,13 +14,13 @@ from ddp.vsr.prepare.scenes import Scene, Survey
 
 Side = Literal["Patches", "Val"]
 
-CANDIDATES = 8  # places tried per window before it counts as flat
-PATCHES_PER_WINDOW = 8  # more from the same frames would be repetition
+CANDIDATES = 8  # positions tried per window before it counts as flat
+PATCHES_PER_WINDOW = 8  # more from the same frames would be redundant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """One sample to be: `n_frames` frames from `first_frame` on, cut to height x width GT pixels at a corner."""
+    """A planned sample: frames from `first_frame` on, cropped to height x width GT pixels at a corner."""
 
     side: Side
     scene: Scene
@@ -28,12 +28,12 @@ class Window:
     height: int
     width: int
     corners: tuple[tuple[int, int], ...]
-    """Candidates (top, left), multiples of the scale, the first to be tried first."""
+    """Candidates (top, left), multiples of the scale, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutOut:
-    """What is cut out of the frames of one side: GT size in pixels, and what all samples share."""
+    """Parameters of the crops of one side: GT size in pixels, scale, frames and seed."""
 
     side: Side
     height: int
@@ -44,14 +44,14 @@ class CutOut:
 
 
 def training_windows(scenes: Sequence[Scene], surveys: Sequence[Survey], count: int, cut: CutOut) -> list[Window]:
-    """About `count` windows, shared out in proportion to the windows each scene offers."""
+    """Return about `count` windows, distributed in proportion to the windows of each scene."""
     offered = [scene.window_count(cut.n_frames) for scene in scenes]
     wanted = min(count, PATCHES_PER_WINDOW * sum(offered))
     return _plan(scenes, surveys, _in_proportion(wanted, offered), cut)
 
 
 def validation_windows(scenes: Sequence[Scene], surveys: Sequence[Survey], count: int, cut: CutOut) -> list[Window]:
-    """At most `count` windows, shared out evenly over the scenes, all from different frames."""
+    """Return at most `count` windows, distributed evenly over the scenes, all from different frames."""
     offered = [scene.window_count(cut.n_frames) for scene in scenes]
     return _plan(scenes, surveys, _evenly(min(count, sum(offered)), offered), cut)
 
@@ -66,10 +66,10 @@ def _plan(scenes: Sequence[Scene], surveys: Sequence[Survey], counts: list[int],
 
 
 def _window(scene: Scene, survey: Survey, number: int, count: int, cut: CutOut) -> Window:
-    """Number `number` of `count` windows of a scene; a frame smaller than the cut is taken whole."""
+    """Return window `number` of `count` of a scene; a frame smaller than the crop is used whole."""
     start = scene.first_frame + (2 * number + 1) * scene.window_count(cut.n_frames) // (2 * count)
     height, width = (_floor(min(a, b), cut.scale) for a, b in ((cut.height, survey.height), (cut.width, survey.width)))
-    # A text seed is hashed the same way by every Python, unlike a tuple.
+    # Every Python hashes a text seed in the same way, unlike a tuple.
     draw = random.Random(f"{cut.seed}/{cut.side}/{scene.source.name}/{scene.first_frame}/{number}")
     rows, columns = ((a - b) // cut.scale + 1 for a, b in ((survey.height, height), (survey.width, width)))
     drawn = [(draw.randrange(rows) * cut.scale, draw.randrange(columns) * cut.scale) for _ in range(CANDIDATES)]
@@ -82,14 +82,14 @@ def _floor(length: int, scale: int) -> int:
 
 
 def _in_proportion(count: int, weights: list[int]) -> list[int]:
-    """Whole numbers that sum to `count`: rounded differences of the running share, so no rounding is lost."""
+    """Return whole numbers with sum `count`: differences of the rounded cumulative share, so no rounding is lost."""
     total = sum(weights)
     ends = [0, *(round(count * end / total) for end in accumulate(weights))]
     return [after - before for before, after in pairwise(ends)]
 
 
 def _evenly(count: int, limits: list[int]) -> list[int]:
-    """Whole numbers that sum to `count`, handed out one each in turn, none above its limit."""
+    """Return whole numbers with sum `count`, distributed one at a time in turn, none above its limit."""
     counts = [0] * len(limits)
     while sum(counts) < count:
         for i, limit in enumerate(limits):

@@ -165,7 +165,7 @@ def test_videos_and_sequences_are_found_below_a_folder_and_the_rest_is_left(tmp_
     write_images(root / "shot", textured(0, 2))
     write_images(root / "single", textured(0, 1))
 
-    found = find_sources(root, leave_out=root / "set")
+    found = find_sources(root, exclude=root / "set")
     assert [source.name for source in found] == ["b.MP4", "a/c.mkv", "shot"]
     assert [source.is_sequence for source in found] == [False, False, True]
     assert [source.name for source in find_sources(root / "shot")] == ["shot"]
