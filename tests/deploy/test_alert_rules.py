@@ -30,6 +30,10 @@ def rules(folder: Path) -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
+def plays(folder: Path) -> list[Path]:
+    return sorted(folder.glob("alerts.*test.yml"))
+
+
 def run_promtool(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False)
 
@@ -43,7 +47,7 @@ def test_promtool_accepts_the_rules(folder: Path) -> None:
 
 @promtool
 def test_every_rule_fires_when_it_should_and_not_before_or_after(folder: Path) -> None:
-    result = run_promtool("test", "rules", "alerts.test.yml", folder=folder)
+    result = run_promtool("test", "rules", *map(str, plays(folder)), folder=folder)
 
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -60,7 +64,7 @@ def test_the_play_notices_a_rule_that_is_wrong(folder: Path, tmp_path: Path) -> 
 
 
 def test_every_rule_is_played_firing_and_quiet(folder: Path, rules: list[dict[str, Any]]) -> None:
-    tests = yaml.safe_load((folder / "alerts.test.yml").read_text())["tests"]
+    tests = [test for play in plays(folder) for test in yaml.safe_load(play.read_text())["tests"]]
     checks = [check for test in tests for check in test["promql_expr_test"]]
     for rule in rules:
         about = [check for check in checks if re.search(rf"\b{rule['alert']}\b", check["expr"])]
