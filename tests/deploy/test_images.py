@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,15 @@ def copied(repository: Path, name: str) -> list[str]:
     """What a Dockerfile copies from the repository."""
     copies = [item.rest.split() for item in instructions(repository, name) if item.word == "COPY"]
     return [source for words in copies if not words[0].startswith("--from=") for source in words[:-1]]
+
+
+def build_wheel(context: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Build the project in `context` as pip does, whose own start takes twice as long."""
+    backend = tomllib.loads((context / "pyproject.toml").read_text())["build-system"]["build-backend"]
+    program = f"import sys, {backend} as backend; backend.build_wheel(sys.argv[1])"
+    return subprocess.run(
+        [sys.executable, "-c", program, str(folder)], cwd=context, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,10 +132,7 @@ def test_what_is_copied_builds_a_package_with_all_its_files(
         if path.is_file()
     }
 
-    built = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."],
-        cwd=context, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    built = build_wheel(context, tmp_path)
 
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
@@ -138,9 +145,6 @@ def test_dependencies_can_be_installed_before_the_code_is_copied(repository: Pat
     for item in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(repository / item, tmp_path / item)
 
-    built = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheels", "."],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    built = build_wheel(tmp_path, tmp_path / "wheels")
 
     assert built.returncode == 0, built.stderr
