@@ -14,38 +14,42 @@ from tests.api.harness.serving import Server, Serving
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
 
 
-@pytest.fixture
-def ask(tmp_path: Path, server: Server) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
-    """Ask a Prometheus that scrapes the server: the result of a query."""
-    with prometheus(tmp_path, server.port) as url:
-        yield lambda query: query_result(url, query)
+Ask = Callable[[str], list[dict[str, Any]]]
 
 
-def test_prometheus_knows_the_step_the_quality_and_the_ranks(
-    ask: Callable[[str], list[dict[str, Any]]], eventually: Callable[..., None]
-) -> None:
-    eventually(lambda: ask("leitstand_train_step"), what="a scraped step")
+@pytest.fixture(scope="module")
+def ask(server: Server, serving: Serving, served_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """Ask a Prometheus that scrapes a server, and one that wants a token: the result of a query.
 
-    (step,) = ask("leitstand_train_step")
+    It takes five seconds to find its targets.
+    """
+    with serving(served_root, API_TOKEN="secret") as guarded:
+        job = (
+            "  - job_name: guarded\n"
+            "    authorization: {credentials: secret}\n"
+            f"    static_configs: [{{targets: ['127.0.0.1:{guarded.port}']}}]\n"
+        )
+        with prometheus(tmp_path_factory.mktemp("prometheus"), server.port, more_jobs=job) as url:
+            yield lambda query: query_result(url, query)
+
+
+def test_prometheus_knows_the_step_the_quality_and_the_ranks(ask: Ask, eventually: Callable[..., None]) -> None:
+    eventually(lambda: ask('leitstand_train_step{job="leitstand"}'), what="a scraped step")
+
+    (step,) = ask('leitstand_train_step{job="leitstand"}')
     assert step["value"][1] == str(LAST_STEP)
-    assert step["metric"]["job"] == "leitstand"
-    (run,) = ask("leitstand_run_info")
+    (run,) = ask('leitstand_run_info{job="leitstand"}')
     assert run["metric"]["run_id"] == RUN_ID
-    (state,) = ask("leitstand_run_state == 1")
+    (state,) = ask('leitstand_run_state{job="leitstand"} == 1')
     assert state["metric"]["state"] == "running"
-    assert len(ask("leitstand_rank_step_seconds")) == 2
-    quality = "leitstand_validation_quality_ratio"
-    assert len(ask(f'{quality}{{picture="ki"}} > on() {quality}{{picture="lr"}}')) == 1
-    (up,) = ask("up")
+    assert len(ask('leitstand_rank_step_seconds{job="leitstand"}')) == 2
+    quality = 'leitstand_validation_quality_ratio{job="leitstand"'
+    assert len(ask(f'{quality},picture="ki"}} > on() {quality},picture="lr"}}')) == 1
+    (up,) = ask('up{job="leitstand"}')
     assert up["value"][1] == "1"
 
 
-def test_prometheus_can_bear_the_token(
-    serving: Serving, tmp_path: Path, served_root: Path, eventually: Callable[..., None]
-) -> None:
-    extra = "    authorization: {credentials: secret}\n"
+def test_prometheus_can_bear_the_token(ask: Ask, eventually: Callable[..., None]) -> None:
+    eventually(lambda: ask('leitstand_train_step{job="guarded"}'), what="a scraped step")
 
-    with serving(served_root, API_TOKEN="secret") as server, prometheus(tmp_path, server.port, extra) as url:
-        eventually(lambda: query_result(url, "leitstand_train_step"), what="a scraped step")
-
-        assert query_result(url, "up")[0]["value"][1] == "1"
+    assert ask('up{job="guarded"}')[0]["value"][1] == "1"

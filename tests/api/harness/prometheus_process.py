@@ -13,16 +13,17 @@ from tests.api.harness.serving import free_port
 
 @contextmanager
 def prometheus(
-    folder: Path, target_port: int, extra: str = "", *, interval: str = "1s", rules: Path | None = None
+    folder: Path, target_port: int, *, more_jobs: str = "", interval: str = "1s", rules: Path | None = None
 ) -> Iterator[str]:
-    """Prometheus, its storage in `folder`, scraping one target and judging `rules`; yields its URL."""
+    """Prometheus, its storage in `folder`, scraping a target and judging `rules`; yields its URL."""
     port = free_port()
     (folder / "prometheus.yml").write_text(
         f"global: {{scrape_interval: {interval}, scrape_timeout: {interval}, evaluation_interval: {interval}}}\n"
         f"rule_files: [{'' if rules is None else rules}]\n"
         "scrape_configs:\n"
-        f"  - job_name: leitstand\n{extra}"
+        "  - job_name: leitstand\n"
         f"    static_configs: [{{targets: ['127.0.0.1:{target_port}']}}]\n"
+        f"{more_jobs}"
     )
     command = [
         "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}",
