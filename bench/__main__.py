@@ -1,6 +1,7 @@
 """Every benchmark of the trainer, one after the other: `python -m bench`. They want the machine to themselves.
 
-Not among them: `bench/peers.py`, which needs an environment of its own.
+Not among them: `bench/peers.py`, which needs an environment of its own, and `bench/startup.py`, which needs another
+checkout.
 """
 
 import subprocess
