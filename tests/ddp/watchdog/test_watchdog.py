@@ -358,7 +358,7 @@ def test_a_thread_that_hangs_is_named_with_its_stage_and_stack(eventually: Calla
 def test_a_stack_is_fresh_when_the_stage_lasts_or_the_last_is_old(
     monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None], lasting_seconds: float, stack_seconds: float
 ) -> None:
-    monkeypatch.setattr(watchdog_module, "LASTING_SECONDS", lasting_seconds)
+    monkeypatch.setattr(watchdog_module, "LONG_STAGE_SECONDS", lasting_seconds)
     monkeypatch.setattr(watchdog_module, "STACK_SECONDS", stack_seconds)
     watches: list[Watch] = []
 
