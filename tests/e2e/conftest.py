@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 @dataclass
-class Room:
+class ControlRoom:
     """A control room in operation: its process, its directory, its address."""
 
     process: "subprocess.Popen[str]"
@@ -69,7 +69,7 @@ class Room:
         )
 
 
-def open_room(repository: Path, folder: Path, output: str, *flags: str, **values: object) -> Room:
+def open_room(repository: Path, folder: Path, output: str, *flags: str, **values: object) -> ControlRoom:
     """Start `leitstand up` with the demonstration's settings and these changes."""
     port = free_port()
     chosen = {"DATA_ROOT": folder / "runs" / "demo", "API_PORT": port, "DEVICE": "cpu", **values}
@@ -81,17 +81,17 @@ def open_room(repository: Path, folder: Path, output: str, *flags: str, **values
             cwd=repository, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
-    return Room(process, folder / "runs" / "demo", path, f"http://127.0.0.1:{port}")
+    return ControlRoom(process, folder / "runs" / "demo", path, f"http://127.0.0.1:{port}")
 
 
-def close_room(registry: Room) -> None:
+def close_room(room: ControlRoom) -> None:
     """End whatever is left of a room, without a trace."""
-    left = registry.processes() if registry.process.poll() is None else []
-    registry.process.terminate()
+    left = room.processes() if room.process.poll() is None else []
+    room.process.terminate()
     try:
-        registry.process.wait(timeout=30)
+        room.process.wait(timeout=30)
     except subprocess.TimeoutExpired:
-        registry.process.kill()
+        room.process.kill()
     for process in left:
         if process.is_running():
             process.kill()
@@ -103,7 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def registry(repository: Path, folder: Path) -> Iterator[Room]:
+def room(repository: Path, folder: Path) -> Iterator[ControlRoom]:
     """A training on real video in which validations come every 10 steps; skipped where clips cannot be fetched."""
     opened = open_room(repository, folder, "up.txt", VAL_STEP_EVERY=10, LOG_EVERY=5, CHECKPOINT_EVERY=1000)
     try:
@@ -114,14 +114,14 @@ def registry(repository: Path, folder: Path) -> Iterator[Room]:
         close_room(opened)
 
 
-def wait_for_training(registry: Room) -> bool:
+def wait_for_training(room: ControlRoom) -> bool:
     """Whether the training began; False when the preparation ended for want of a network."""
     deadline = time.monotonic() + 240
-    while registry.live_step() < 1:
-        if registry.process.poll() is not None and "VIDEO_ROOT" in registry.output.read_text():
+    while room.live_step() < 1:
+        if room.process.poll() is not None and "VIDEO_ROOT" in room.output.read_text():
             return False
-        assert registry.process.poll() is None, registry.output.read_text()
-        assert time.monotonic() < deadline, registry.output.read_text()
+        assert room.process.poll() is None, room.output.read_text()
+        assert time.monotonic() < deadline, room.output.read_text()
         time.sleep(0.2)
     return True
 

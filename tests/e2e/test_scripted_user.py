@@ -41,7 +41,7 @@ with Client(sys.argv[1], sys.argv[2], actor="script") as client:
 """
 
 
-class Room:
+class ControlRoom:
     """A served run that obeys, and a token for each scope."""
 
     def __init__(self, server: Server, root: Path, store: Store, tokens: dict[str, str]) -> None:
@@ -71,36 +71,36 @@ def bare_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlRoom]:
     folder = tmp_path_factory.mktemp("scripted")
     file = folder / "tokens.json"
     tokens = {scope.value: create_token(file, scope.value, scope) for scope in TokenScope}
     with obeying(folder / "run") as store, serving(folder / "run", API_TOKENS=str(file)) as server:
-        yield Room(server, folder / "run", store, tokens)
+        yield ControlRoom(server, folder / "run", store, tokens)
 
 
 def test_ten_lines_of_python_validate_change_a_setting_and_fetch_the_best_record(
-    registry: Room, tmp_path: Path
+    room: ControlRoom, tmp_path: Path
 ) -> None:
     answer = subprocess.run(
-        [sys.executable, "-c", SCRIPT, registry.server.url, registry.tokens["control"], tmp_path],
+        [sys.executable, "-c", SCRIPT, room.server.url, room.tokens["control"], tmp_path],
         capture_output=True, text=True, timeout=120, env=bare_environment(), check=False,
     )  # fmt: skip
 
     assert answer.returncode == 0, answer.stderr
     step, path = answer.stdout.split()
-    assert (registry.root / f"Statistik_{step}.json").exists()
-    assert Path(path).read_bytes() == (registry.root / Path(path).name).read_bytes()
-    asked = {(command.kind.value, command.actor) for command in registry.store.commands.find(RUN_ID)}
+    assert (room.root / f"Statistik_{step}.json").exists()
+    assert Path(path).read_bytes() == (room.root / Path(path).name).read_bytes()
+    asked = {(command.kind.value, command.actor) for command in room.store.commands.find(RUN_ID)}
     assert {(kind, "script (control)@127.0.0.1") for kind in ("validate", "set")} <= asked
 
 
-def test_the_command_line_looks_with_a_token_that_may_read(registry: Room) -> None:
+def test_the_command_line_looks_with_a_token_that_may_read(room: ControlRoom) -> None:
     for line in (
         "state", "runs", "ranks", "settings", "commands", "alerts", "checkpoints", "stats list", "stats show",
         f"stats compare {RUN_ID} --step latest", "series total_loss_value", "series total_loss_value --points 10",
     ):  # fmt: skip
-        plain, as_json = registry.run_cli(line, "read"), registry.run_cli(f"{line} --json", "read")
+        plain, as_json = room.run_cli(line, "read"), room.run_cli(f"{line} --json", "read")
 
         assert (plain.returncode, plain.stderr) == (0, ""), line
         assert plain.stdout.strip(), line
@@ -108,61 +108,61 @@ def test_the_command_line_looks_with_a_token_that_may_read(registry: Room) -> No
         assert isinstance(json.loads(as_json.stdout), dict), line
 
 
-def test_a_token_that_may_read_cannot_steer(registry: Room) -> None:
-    before = len(registry.store.commands.find(RUN_ID))
+def test_a_token_that_may_read_cannot_steer(room: ControlRoom) -> None:
+    before = len(room.store.commands.find(RUN_ID))
     for line in ("validate", "stop --dry-run", "set LR_SCALE=1", "rollback best", "cancel c0ffee"):
-        answer = registry.run_cli(line, "read")
+        answer = room.run_cli(line, "read")
 
         assert (answer.returncode, answer.stdout) == (2, ""), line
         assert answer.stderr.startswith("Error: "), line
         assert answer.stderr.count("\n") == 1, line
-    refused = json.loads(registry.run_cli("validate --json", "read").stderr)
+    refused = json.loads(room.run_cli("validate --json", "read").stderr)
     assert (refused["status"], refused["exit_code"]) == (403, 2)
-    assert len(registry.store.commands.find(RUN_ID)) == before
+    assert len(room.store.commands.find(RUN_ID)) == before
 
 
-def test_without_a_token_nothing_is_shown(registry: Room) -> None:
-    answer = registry.run_cli("state", None)
+def test_without_a_token_nothing_is_shown(room: ControlRoom) -> None:
+    answer = room.run_cli("state", None)
 
     assert (answer.returncode, answer.stdout) == (2, "")
     assert "oken" in answer.stderr
 
 
-def test_the_command_line_steers_and_waits(registry: Room) -> None:
-    done = registry.run_cli("validate --wait --json")
+def test_the_command_line_steers_and_waits(room: ControlRoom) -> None:
+    done = room.run_cli("validate --wait --json")
     assert done.returncode == 0, done.stderr
     command = json.loads(done.stdout)
     assert (command["state"], command["source"]) == ("done", "cli")
 
-    later = json.loads(registry.run_cli("checkpoint --at 900000 --json").stdout)
+    later = json.loads(room.run_cli("checkpoint --at 900000 --json").stdout)
     assert later["state"] == "queued"
-    assert registry.run_cli(f"cancel {later['id']}").stdout == "checkpoint cancelled\n"
-    assert registry.run_cli(f"cancel {later['id']}").returncode == 0, "what is wanted is so already"
-    listed = json.loads(registry.run_cli("commands --kind checkpoint --state cancelled --json").stdout)
+    assert room.run_cli(f"cancel {later['id']}").stdout == "checkpoint cancelled\n"
+    assert room.run_cli(f"cancel {later['id']}").returncode == 0, "what is wanted is so already"
+    listed = json.loads(room.run_cli("commands --kind checkpoint --state cancelled --json").stdout)
     assert later["id"] in [entry["id"] for entry in listed["commands"]]
 
 
-def test_a_key_makes_one_command_of_two_calls(registry: Room) -> None:
-    first, second = (json.loads(registry.run_cli("checkpoint --key tonight --json").stdout) for _ in range(2))
-    other = registry.run_cli("checkpoint --key tonight --at 900000 --json")
+def test_a_key_makes_one_command_of_two_calls(room: ControlRoom) -> None:
+    first, second = (json.loads(room.run_cli("checkpoint --key tonight --json").stdout) for _ in range(2))
+    other = room.run_cli("checkpoint --key tonight --at 900000 --json")
 
     assert first["id"] == second["id"]
     assert other.returncode == 2
     assert json.loads(other.stderr)["slug"] == "key-reused"
 
 
-def test_tables_end_quietly_when_nobody_reads_on(registry: Room) -> None:
+def test_tables_end_quietly_when_nobody_reads_on(room: ControlRoom) -> None:
     leitstand = Path(sys.executable).with_name("leitstand")
     answer = subprocess.run(
         ["bash", "-c", f"{leitstand} stats csv | head -n 1 | cut -d, -f1"],
-        capture_output=True, text=True, timeout=120, env=registry.environment("read"), check=True,
+        capture_output=True, text=True, timeout=120, env=room.environment("read"), check=True,
     )  # fmt: skip
 
     assert (answer.stdout, answer.stderr) == ("step_current\n", "")
 
 
-def test_all_records_come_as_one_table(registry: Room, tmp_path: Path) -> None:
-    with registry.client("read") as client:
+def test_all_records_come_as_one_table(room: ControlRoom, tmp_path: Path) -> None:
+    with room.client("read") as client:
         client.save_export("jsonl", tmp_path / "all.jsonl")
         count = client.statistics()["count"]
 
@@ -171,13 +171,13 @@ def test_all_records_come_as_one_table(registry: Room, tmp_path: Path) -> None:
     assert {record["step_current"] for record in records} >= set(RECORD_STEPS)
 
 
-def test_a_run_can_be_named(registry: Room) -> None:
-    assert registry.run_cli(f"state --run {RUN_ID}", "read").returncode == 0
-    absent = registry.run_cli("state --run nowhere --json", "read")
+def test_a_run_can_be_named(room: ControlRoom) -> None:
+    assert room.run_cli(f"state --run {RUN_ID}", "read").returncode == 0
+    absent = room.run_cli("state --run nowhere --json", "read")
     assert (absent.returncode, json.loads(absent.stderr)["status"]) == (2, 404)
 
 
-def test_events_are_lines_until_ctrl_c(registry: Room, eventually: Eventually, tmp_path: Path) -> None:
+def test_events_are_lines_until_ctrl_c(room: ControlRoom, eventually: Eventually, tmp_path: Path) -> None:
     lines = tmp_path / "events.jsonl"
 
     def kinds() -> set[str]:
@@ -185,13 +185,13 @@ def test_events_are_lines_until_ctrl_c(registry: Room, eventually: Eventually, t
         return {json.loads(line)["kind"] for line in complete.splitlines()}
 
     def is_followed() -> bool:
-        with registry.client() as client:
+        with room.client() as client:
             client.carry_out("validate", timeout_seconds=60)
         return kinds() == {"command", "record"}
 
     with lines.open("w") as file, subprocess.Popen(
         [Path(sys.executable).with_name("leitstand"), "events", "--kinds", "command,record", "--json"],
-        env=registry.environment("read"), stdout=file, stderr=subprocess.PIPE, text=True,
+        env=room.environment("read"), stdout=file, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
             eventually(is_followed, seconds=60, what="an event of each kind")
@@ -203,18 +203,18 @@ def test_events_are_lines_until_ctrl_c(registry: Room, eventually: Eventually, t
             process.kill()
 
 
-def test_events_go_on_where_they_were_after_the_api_was_started_again(registry: Room) -> None:
-    with serving(registry.root) as server:
+def test_events_go_on_where_they_were_after_the_api_was_started_again(room: ControlRoom) -> None:
+    with serving(room.root) as server:
         client = Client(server.url)
         events = client.events(["state", "record"])
         assert next(events).kind == "state"  # from here on nothing is missed
         found = (event for event in events if event.kind == "record")
-        with registry.client() as other:
+        with room.client() as other:
             other.carry_out("validate", timeout_seconds=60)
         first = next(found)
-    with registry.client() as other:
+    with room.client() as other:
         missed = other.carry_out("validate", timeout_seconds=60)["result"]
-    with serving(registry.root, at_port=server.port):
+    with serving(room.root, at_port=server.port):
         second = next(found)
         client.close()
 
@@ -255,27 +255,27 @@ def losing_answers(port: int, answers_to_lose: int) -> Iterator[str]:
             thread.join()
 
 
-def test_a_command_whose_answer_was_lost_twice_is_given_once(registry: Room) -> None:
-    before = registry.store.commands.find(RUN_ID)
-    with losing_answers(registry.server.port, 2) as url, Client(url, registry.tokens["control"]) as client:
+def test_a_command_whose_answer_was_lost_twice_is_given_once(room: ControlRoom) -> None:
+    before = room.store.commands.find(RUN_ID)
+    with losing_answers(room.server.port, 2) as url, Client(url, room.tokens["control"]) as client:
         command = client.submit("pause", apply_at_step=900_000)
 
-    (added,) = [entry for entry in registry.store.commands.find(RUN_ID) if entry not in before]
+    (added,) = [entry for entry in room.store.commands.find(RUN_ID) if entry not in before]
     assert added.id == command["id"]
     assert added.state is CommandState.QUEUED
-    with registry.client() as client:
+    with room.client() as client:
         client.cancel(command["id"])
 
 
-def test_a_cancellation_whose_answer_was_lost_is_one(registry: Room) -> None:
-    with registry.client() as client:
+def test_a_cancellation_whose_answer_was_lost_is_one(room: ControlRoom) -> None:
+    with room.client() as client:
         command = client.submit("pause", apply_at_step=900_000)
-    with losing_answers(registry.server.port, 1) as url, Client(url, registry.tokens["control"]) as client:
+    with losing_answers(room.server.port, 1) as url, Client(url, room.tokens["control"]) as client:
         assert client.cancel(command["id"])["state"] == "cancelled"
 
 
-def test_settings_change_only_where_they_are_still_what_was_seen(registry: Room) -> None:
-    with registry.client() as client:
+def test_settings_change_only_where_they_are_still_what_was_seen(room: ControlRoom) -> None:
+    with room.client() as client:
         _, tag = client.tagged_settings()
         assert client.submit("set", {"LR_SCALE": 0.7}, dry_run=True, if_match=tag)["accepted"] is True
         with pytest.raises(ApiError) as refused:

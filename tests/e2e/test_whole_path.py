@@ -19,15 +19,15 @@ import requests
 
 from service.run.record import KEYS, list_records, record_name
 from service.run.record_schema import record_schema
-from tests.e2e.conftest import Room, close_room, open_room, wait_for_training
+from tests.e2e.conftest import ControlRoom, close_room, open_room, wait_for_training
 
 Eventually = Callable[..., None]
 
 
-def test_the_first_records_come_by_themselves_and_are_complete(registry: Room, eventually: Eventually) -> None:
-    eventually(lambda: len(list_records(registry.root)) >= 2, seconds=120, what="two records")
+def test_the_first_records_come_by_themselves_and_are_complete(room: ControlRoom, eventually: Eventually) -> None:
+    eventually(lambda: len(list_records(room.root)) >= 2, seconds=120, what="two records")
 
-    for step, path in list_records(registry.root):
+    for step, path in list_records(room.root):
         record = json.loads(path.read_text(), parse_constant=pytest.fail)
         jsonschema.validate(record, record_schema())
         assert list(record) == list(KEYS)
@@ -36,9 +36,9 @@ def test_the_first_records_come_by_themselves_and_are_complete(registry: Room, e
         assert record["validation_image_count"] == 8
 
 
-def test_curl_validates_and_the_answer_leads_to_the_record(registry: Room, eventually: Eventually) -> None:
+def test_curl_validates_and_the_answer_leads_to_the_record(room: ControlRoom, eventually: Eventually) -> None:
     shown = subprocess.run(
-        ["curl", "-sS", "-i", "-X", "POST", f"{registry.url}/validate"], capture_output=True, text=True, check=True
+        ["curl", "-sS", "-i", "-X", "POST", f"{room.url}/validate"], capture_output=True, text=True, check=True
     ).stdout
     head, body = shown.replace("\r\n", "\n").split("\n\n", 1)
     location = re.search(r"^Location: (/commands/\w+)$", head, re.MULTILINE)
@@ -47,53 +47,53 @@ def test_curl_validates_and_the_answer_leads_to_the_record(registry: Room, event
     assert json.loads(body)["state"] == "queued"
 
     def is_done() -> bool:
-        return bool(requests.get(registry.url + location.group(1), timeout=20).json()["state"] == "done")
+        return bool(requests.get(room.url + location.group(1), timeout=20).json()["state"] == "done")
 
     eventually(is_done, seconds=60, what="the validation's end")
-    result = requests.get(registry.url + location.group(1), timeout=20).json()
+    result = requests.get(room.url + location.group(1), timeout=20).json()
     name = result["result"]["record"]
     assert name == record_name(result["step"])
-    served = requests.get(f"{registry.url}/statistics/{name}", timeout=20)
-    assert served.content == (registry.root / name).read_bytes()
+    served = requests.get(f"{room.url}/statistics/{name}", timeout=20)
+    assert served.content == (room.root / name).read_bytes()
 
 
-def test_the_command_line_watches_and_steers(registry: Room) -> None:
-    validated = registry.run_cli("validate", "--wait")
+def test_the_command_line_watches_and_steers(room: ControlRoom) -> None:
+    validated = room.run_cli("validate", "--wait")
     assert validated.returncode == 0, validated.stderr
     assert "Statistik_" in validated.stdout
 
-    assert registry.run_cli("pause", "--wait").returncode == 0
-    state = json.loads(registry.run_cli("state", "--json").stdout)
+    assert room.run_cli("pause", "--wait").returncode == 0
+    state = json.loads(room.run_cli("state", "--json").stdout)
     assert state["run_state"] == "paused"
-    assert registry.run_cli("resume", "--wait").returncode == 0
+    assert room.run_cli("resume", "--wait").returncode == 0
 
-    listed = registry.run_cli("stats", "list").stdout
+    listed = room.run_cli("stats", "list").stdout
     steps = [int(number) for number in re.findall(r"Statistik_(\d+)\.json", listed)]
     assert len(steps) >= 3
     assert steps == sorted(steps)
 
 
-def test_a_killed_api_comes_back_and_the_training_never_notices(registry: Room, eventually: Eventually) -> None:
-    before = registry.live_step()
-    trainers = {child.pid for child in registry.processes() if "-m ddp" in " ".join(child.cmdline())}
-    servers = [child for child in registry.processes() if "gunicorn" in " ".join(child.cmdline())]
+def test_a_killed_api_comes_back_and_the_training_never_notices(room: ControlRoom, eventually: Eventually) -> None:
+    before = room.live_step()
+    trainers = {child.pid for child in room.processes() if "-m ddp" in " ".join(child.cmdline())}
+    servers = [child for child in room.processes() if "gunicorn" in " ".join(child.cmdline())]
     assert len(servers) >= 2  # master and worker
     for server in servers:
         server.kill()
-    eventually(lambda: registry.live_step() > before + 5, seconds=60, what="the API, showing later steps")
+    eventually(lambda: room.live_step() > before + 5, seconds=60, what="the API, showing later steps")
 
-    assert {child.pid for child in registry.processes() if "-m ddp" in " ".join(child.cmdline())} == trainers
-    assert "failed" not in (registry.root / "training.log").read_text()
+    assert {child.pid for child in room.processes() if "-m ddp" in " ".join(child.cmdline())} == trainers
+    assert "failed" not in (room.root / "training.log").read_text()
 
 
 @pytest.mark.parametrize("number", range(5))
 def test_the_snippets_of_the_records_page_run_unchanged(
-    number: int, registry: Room, repository: Path, folder: Path, eventually: Eventually
+    number: int, room: ControlRoom, repository: Path, folder: Path, eventually: Eventually
 ) -> None:
-    eventually(lambda: (registry.root / "Statistik_20.json").exists(), seconds=60, what="the record of step 20")
+    eventually(lambda: (room.root / "Statistik_20.json").exists(), seconds=60, what="the record of step 20")
     other = folder / "runs" / "other"
     if not other.exists():
-        shutil.copytree(registry.root, other, ignore=shutil.ignore_patterns(".*", "*.db*", "checkpoints", "archive"))
+        shutil.copytree(room.root, other, ignore=shutil.ignore_patterns(".*", "*.db*", "checkpoints", "archive"))
     snippets = re.findall(r"```python\n(.*?)```", (repository / "docs" / "records.md").read_text(), re.DOTALL)
     assert len(snippets) == 5
 
@@ -108,17 +108,17 @@ def test_the_snippets_of_the_records_page_run_unchanged(
 
 
 def test_ctrl_c_saves_leaves_no_process_behind_and_the_next_start_goes_on(
-    registry: Room, repository: Path, folder: Path, eventually: Eventually
+    room: ControlRoom, repository: Path, folder: Path, eventually: Eventually
 ) -> None:
-    everything = registry.processes()
-    registry.process.send_signal(signal.SIGINT)
-    registry.process.wait(timeout=60)
+    everything = room.processes()
+    room.process.send_signal(signal.SIGINT)
+    room.process.wait(timeout=60)
 
     gone, alive = psutil.wait_procs(everything, timeout=20)
     assert alive == [], [process.cmdline() for process in alive]
     assert len(gone) >= 5
-    left_at = int((registry.root / "checkpoints" / "latest").resolve().name.removeprefix("step_"))
-    kept = {path.name for _, path in list_records(registry.root)}
+    left_at = int((room.root / "checkpoints" / "latest").resolve().name.removeprefix("step_"))
+    kept = {path.name for _, path in list_records(room.root)}
 
     again = open_room(repository, folder, "again.txt", "--leave", VAL_STEP_EVERY=10, LOG_EVERY=5, MAX_STEPS=left_at + 8)
     try:
@@ -127,6 +127,6 @@ def test_ctrl_c_saves_leaves_no_process_behind_and_the_next_start_goes_on(
     finally:
         close_room(again)
     assert f"Resuming at step {left_at}" in again.output.read_text()
-    assert kept <= {path.name for _, path in list_records(registry.root)}
-    final = json.loads((registry.root / record_name(left_at + 8)).read_text())
+    assert kept <= {path.name for _, path in list_records(room.root)}
+    final = json.loads((room.root / record_name(left_at + 8)).read_text())
     assert final["trigger"] == "final"

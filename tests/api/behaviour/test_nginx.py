@@ -134,7 +134,7 @@ def _await_port(process: "subprocess.Popen[bytes]", port: int, place: Path) -> N
 
 
 @dataclass(frozen=True)
-class Room:
+class Deployment:
     """A served run behind a proxy, and a token for it."""
 
     store: Store
@@ -154,9 +154,9 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def registry(
+def deployment(
     serving: Serving, tmp_path_factory: pytest.TempPathFactory, certificate: Path, repository: Path
-) -> Iterator[Room]:
+) -> Iterator[Deployment]:
     place = tmp_path_factory.mktemp("room")
     store = write_run(place / "run")
     keep_alive(store)
@@ -167,38 +167,38 @@ def registry(
         serving(place / "run", **settings) as server,
         proxying(repository, certificate, place, server.port) as proxy,
     ):
-        yield Room(store, proxy, bearer, server.port)
+        yield Deployment(store, proxy, bearer, server.port)
     store.close()
 
 
-def test_page_and_api_answer_over_tls(registry: Room) -> None:
-    page, state = registry.get("/"), registry.get("/state")
+def test_page_and_api_answer_over_tls(deployment: Deployment) -> None:
+    page, state = deployment.get("/"), deployment.get("/state")
 
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert state.json()["run_id"] == RUN_ID
     assert state.headers["Strict-Transport-Security"].startswith("max-age=")
-    assert registry.get("/static/dashboard.js").status_code == 200
-    assert registry.get(f"/runs/{RUN_ID}/state").status_code == 200
+    assert deployment.get("/static/dashboard.js").status_code == 200
+    assert deployment.get(f"/runs/{RUN_ID}/state").status_code == 200
 
 
-def test_without_tls_one_is_sent_to_it(registry: Room) -> None:
-    answer = requests.get(f"{registry.proxy.plain_url}/state?a=b", allow_redirects=False, timeout=20)
+def test_without_tls_one_is_sent_to_it(deployment: Deployment) -> None:
+    answer = requests.get(f"{deployment.proxy.plain_url}/state?a=b", allow_redirects=False, timeout=20)
 
     assert (answer.status_code, answer.headers["Location"][:17]) == (301, f"https://{NAME}")
     assert answer.headers["Location"].endswith("/state?a=b")
 
 
-def test_without_a_token_nothing_is_told(registry: Room) -> None:
-    answer = requests.get(f"{registry.proxy.url}/state", verify=registry.proxy.session.verify, timeout=20)
+def test_without_a_token_nothing_is_told(deployment: Deployment) -> None:
+    answer = requests.get(f"{deployment.proxy.url}/state", verify=deployment.proxy.session.verify, timeout=20)
 
     assert answer.status_code == 401
 
 
-def test_the_own_page_steers_and_others_do_not(registry: Room) -> None:
-    own = registry.ask("POST", "/validate", headers={"Origin": registry.proxy.url})
+def test_the_own_page_steers_and_others_do_not(deployment: Deployment) -> None:
+    own = deployment.ask("POST", "/validate", headers={"Origin": deployment.proxy.url})
     others = [
-        registry.ask("POST", "/validate", headers={"Origin": origin})
-        for origin in ("https://evil.example", registry.proxy.url.replace("https", "http"), f"https://{NAME}", "null")
+        deployment.ask("POST", "/validate", headers={"Origin": origin})
+        for origin in ("https://evil.example", deployment.proxy.url.replace("https", "http"), f"https://{NAME}", "null")
     ]
 
     assert own.status_code == 202
@@ -207,27 +207,27 @@ def test_the_own_page_steers_and_others_do_not(registry: Room) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", ""])
-def test_under_another_name_the_room_is_not_to_be_had(registry: Room, host: str) -> None:
-    assert registry.get("/state", headers={"Host": host}).status_code in {400, 421}
+def test_under_another_name_the_room_is_not_to_be_had(deployment: Deployment, host: str) -> None:
+    assert deployment.get("/state", headers={"Host": host}).status_code in {400, 421}
 
 
-def test_the_audit_has_the_address_that_the_proxy_saw(registry: Room) -> None:
+def test_the_audit_has_the_address_that_the_proxy_saw(deployment: Deployment) -> None:
     claims = {"X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6"}
-    registry.ask("POST", "/checkpoint", headers=claims)
-    assert registry.newest_actor().endswith("@127.0.0.1")
+    deployment.ask("POST", "/checkpoint", headers=claims)
+    assert deployment.newest_actor().endswith("@127.0.0.1")
 
     with requests.Session() as session:
         session.trust_env = False
         session.mount("https://", ComingFrom(ELSEWHERE))
         answer = session.post(
-            f"{registry.proxy.url}/checkpoint",
-            headers=registry.bearer,
-            verify=registry.proxy.session.verify,
+            f"{deployment.proxy.url}/checkpoint",
+            headers=deployment.bearer,
+            verify=deployment.proxy.session.verify,
             timeout=20,
         )
 
     assert answer.status_code == 202
-    assert registry.newest_actor() == f"anna@{ELSEWHERE}"
+    assert deployment.newest_actor() == f"anna@{ELSEWHERE}"
 
 
 def test_without_proxies_named_their_headers_are_ignored(serving: Serving, tmp_path: Path) -> None:
@@ -243,15 +243,15 @@ def test_without_proxies_named_their_headers_are_ignored(serving: Serving, tmp_p
     store.close()
 
 
-def test_commands_and_records_come_through_whole(registry: Room) -> None:
-    accepted = registry.ask("POST", "/validate", json={})
-    command = registry.get(accepted.headers["Location"])
-    listed = registry.get("/statistics").json()["records"]
-    record = registry.get(f"/statistics/{listed[0]['name']}", headers={"Range": "bytes=0-9"})
+def test_commands_and_records_come_through_whole(deployment: Deployment) -> None:
+    accepted = deployment.ask("POST", "/validate", json={})
+    command = deployment.get(accepted.headers["Location"])
+    listed = deployment.get("/statistics").json()["records"]
+    record = deployment.get(f"/statistics/{listed[0]['name']}", headers={"Range": "bytes=0-9"})
 
     assert (accepted.status_code, command.json()["state"]) == (202, "queued")
     assert (record.status_code, len(record.content)) == (206, 10)
-    assert registry.ask("DELETE", accepted.headers["Location"]).status_code in {200, 204}
+    assert deployment.ask("DELETE", accepted.headers["Location"]).status_code in {200, 204}
 
 
 @pytest.mark.parametrize(
@@ -265,26 +265,28 @@ def test_commands_and_records_come_through_whole(registry: Room) -> None:
         ("bad-request", {"headers": {"Transfer-Encoding": "wonders"}}),
     ],
 )
-def test_whether_proxy_or_server_refuses_the_shape_is_ours(registry: Room, slug: str, options: dict[str, Any]) -> None:
-    answer = registry.ask("POST", "/validate", **options)
+def test_whether_proxy_or_server_refuses_the_shape_is_ours(
+    deployment: Deployment, slug: str, options: dict[str, Any]
+) -> None:
+    answer = deployment.ask("POST", "/validate", **options)
 
     assert (answer.status_code, answer.json()["type"]) == (PROBLEMS[slug].status, f"/problems/{slug}")
     assert answer.json()["title"] == PROBLEMS[slug].title
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_events_come_through_at_once(registry: Room) -> None:
-    with registry.get("/events", stream=True) as answer:
+def test_events_come_through_at_once(deployment: Deployment) -> None:
+    with deployment.get("/events", stream=True) as answer:
         lines = answer.iter_lines()
         assert answer.headers["Content-Type"].startswith("text/event-stream")
-        registry.ask("POST", "/checkpoint")
+        deployment.ask("POST", "/checkpoint")
 
         assert any(line == b"event: command" for line in lines), "one that is held back would time out"
 
 
-def test_the_logs_hold_neither_tokens_nor_queries(registry: Room, eventually: Eventually) -> None:
-    path = registry.proxy.place / "leitstand.log"
-    registry.get("/series?names=total_loss_value")
+def test_the_logs_hold_neither_tokens_nor_queries(deployment: Deployment, eventually: Eventually) -> None:
+    path = deployment.proxy.place / "leitstand.log"
+    deployment.get("/series?names=total_loss_value")
 
     eventually(lambda: '"path":"/series"' in path.read_text(), what="the line in the log")  # it follows the answer
     log = path.read_text()
