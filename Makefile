@@ -32,9 +32,9 @@ run: setup
 check: lint
 	$(BIN)/pytest -n 2 -m "not slow" -q $(ARGS)
 
-# Everything, with the thirty slowest tests at the end.
+# Everything, with the thirty slowest tests at the end. Three workers on two cores: tests often wait for processes.
 test: lint
-	$(BIN)/pytest -n 2 --durations=30 $(ARGS)
+	$(BIN)/pytest -n 3 --durations=30 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -33,6 +33,15 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where an empty store may be made, on either database."""
+    if request.param == "sqlite":
+        return tmp_path / "leitstand.db"
+    url: str = request.getfixturevalue("store_url")
+    return url
+
+
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., None]:
     """Wait until a condition holds; fail with its name when it does not within the deadline."""
@@ -102,12 +111,14 @@ def starts_ranks(path: str) -> bool:
 
 
 class Sharing(LoadScopeScheduling):
-    """Of two workers, one takes everything that trains, so that never two trainings share two cores."""
+    """One worker takes whole control rooms, one all other trainings: at most two of these run at a time."""
 
     def _split_scope(self, nodeid: str) -> str:
-        """Tests with the same answer go to one worker: those with ranks, or else those of one file."""
+        """Tests with the same answer go to one worker: control rooms, other trainings, or those of one file."""
         path = nodeid.partition("::")[0]
-        return "ranks" if starts_ranks(path) else path
+        if path.startswith("tests/e2e/"):
+            return "control rooms"
+        return "trainings" if starts_ranks(path) else path
 
 
 @pytest.hookimpl(optionalhook=True)

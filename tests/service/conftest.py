@@ -1,7 +1,6 @@
 """What tests of `service` share."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,12 +23,3 @@ def server() -> Iterator[StandIn]:
     stand_in = StandIn()
     with serving(stand_in):
         yield stand_in
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    """Where an empty store may be made, on either database."""
-    if request.param == "sqlite":
-        return tmp_path / "leitstand.db"
-    url: str = request.getfixturevalue("store_url")
-    return url

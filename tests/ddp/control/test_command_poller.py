@@ -1,4 +1,4 @@
-"""Commands on their way from the store into the inbox, while the connection to the store is lost at bad times."""
+"""Commands on their way from the store into the queue, while the connection to the store is lost at bad times."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,14 +33,14 @@ class ForgetfulQueries(CommandQueries):
 class ForgetfulStore(Store):
     """A store whose commands are begun with `ForgetfulQueries`."""
 
-    def __init__(self, location: Path) -> None:
+    def __init__(self, location: Path | str) -> None:
         super().__init__(location, create=True, keep_open=True)
         self.commands = self.forgetful = ForgetfulQueries(self)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
-    with closing(ForgetfulStore(tmp_path / "leitstand.db")) as store:
+def store(location: Path | str) -> Iterator[ForgetfulStore]:
+    with closing(ForgetfulStore(location)) as store:
         store.open_run(RUN, {})
         yield store
 

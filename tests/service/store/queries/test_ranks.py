@@ -22,8 +22,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    store = Store(path, create=True, keep_open=True, busy_seconds=0.1)
+def store(location: Path | str) -> Iterator[Store]:
+    store = Store(location, create=True, keep_open=True, busy_seconds=0.1)
     yield store
     store.close()
 
@@ -57,7 +57,7 @@ def test_another_runs_rows_are_left_alone(store: Store) -> None:
     assert store.ranks.find("run-2") == []
 
 
-def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, path: Path) -> None:
+def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, location: Path | str) -> None:
     old, new = [FIRST, SECOND], [replace(FIRST, step=513), replace(SECOND, step=513)]
     store.ranks.replace("run-1", old)
     ended = threading.Event()
@@ -69,12 +69,13 @@ def test_a_reader_sees_the_old_rows_or_the_new_never_a_mixture(store: Store, pat
 
     writer = threading.Thread(target=write)
     writer.start()
-    reader = Store(path)
+    reader = Store(location)
     seen = []
     while not ended.is_set():
         seen.append(reader.ranks.find("run-1"))
     writer.join()
 
+    reader.close()
     assert seen
     assert all(rows in (old, new) for rows in seen)
 
@@ -91,7 +92,8 @@ def test_rows_can_be_part_of_a_larger_transaction(store: Store) -> None:
     assert store.ranks.find("run-1") == []
 
 
-def test_a_locked_store_is_said_and_keeps_what_it_has(store: Store, path: Path) -> None:
+def test_a_locked_store_is_said_and_keeps_what_it_has(path: Path) -> None:
+    store = Store(path, create=True, keep_open=True, busy_seconds=0.1)
     store.ranks.replace("run-1", [FIRST])
 
     with locked(path), pytest.raises(StoreUnavailableError):
