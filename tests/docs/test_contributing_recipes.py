@@ -24,6 +24,7 @@ TESTS = (
     "tests/api/openapi/test_document.py::test_the_committed_document_is_that_of_the_code",
     "tests/api/routes/run/test_commands.py::test_an_unknown_command_names_those_that_there_are",
     "tests/api/routes/run/test_settings.py::test_the_page_names_all_that_can_change_and_nothing_else",
+    "tests/ddp/training/test_command_executor.py",
     "tests/ddp/recording/trackers/test_tensorboard.py::test_every_curve_of_a_run_has_a_tag_of_its_own",
 )
 """What notices a place that was forgotten, and what the changes are for."""
