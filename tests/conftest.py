@@ -85,7 +85,7 @@ SLOW_FIXTURES = {"launch", "postgres", "start_python", "train"}
 SLOW_FILES = (
     "tests/api/alerts/test_monitor.py", "tests/api/commands/test_wait.py", "tests/api/events/test_stream.py",
     "tests/ddp/adaptive/test_properties.py", "tests/ddp/vsr/test_perceptual.py",
-    "tests/ddp/vsr/prepare/test_pipeline.py", "tests/docs/test_contributing_page.py",
+    "tests/ddp/vsr/prepare/test_pipeline.py", "tests/docs/test_contributing_recipes.py",
     "tests/service/launcher/test_supervisor.py", "tests/service/launcher/test_supervisor_terminal.py",
 )  # fmt: skip
 """What `make check` leaves out: whole processes, databases and browsers, and what takes longest of the rest."""

@@ -9,6 +9,7 @@ from api.app import create_app
 from api.http.problems import PROBLEMS
 from api.metrics.catalog import METRICS
 from api.runs.context import PREFIX
+from service.commands import Kind
 from service.config.settings import RunConfig
 from service.run.record_schema import FIELDS
 from service.run.state import RunState
@@ -47,6 +48,13 @@ def test_every_metric_is_documented_with_its_type_labels_and_meaning(page: str) 
         (name, tuple(filter(None, labels.split(","))), kind, text.lower()) for name, labels, kind, text in rows
     ]
     assert documented == [(row.name, row.labels, row.kind, row.meaning.lower()) for row in METRICS]
+
+
+def test_the_order_of_commands_is_that_of_the_code(page: str) -> None:
+    first, *others = Kind
+
+    assert f"A {first} is executed alone" in section(page, "Commands")
+    assert f"Otherwise the order is:\n{', '.join(others)}.\n" in section(page, "Commands")
 
 
 def test_every_state_of_a_run_and_every_key_of_a_list_entry_is_documented(page: str, repository: Path) -> None:

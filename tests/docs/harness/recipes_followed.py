@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from operator import methodcaller
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +12,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from ddp.step.progress import Progress
+from ddp.training.boundary import StepBoundary
 from service.cli import leitstand
 from service.commands import CommandBits, CommandState, Kind
 from service.config.settings import RunConfig
@@ -58,6 +61,23 @@ def test_the_command_is_queued_and_has_a_bit_and_a_line(client: FlaskClient, sto
     (queued,) = store.commands.find(RUN_ID)
     assert (queued.kind, queued.state) == (Kind("measure"), CommandState.QUEUED)
     assert CommandBits.of(queued.kind) not in CommandBits.LEAVE
+
+
+def test_the_command_makes_a_log_point() -> None:
+    metrics, unused = LogPoints(), cast(Any, None)
+
+    methodcaller("measure")(StepBoundary(unused, unused, unused, cast(Any, metrics), unused, unused, unused))
+
+    assert metrics.made == 1
+
+
+class LogPoints:
+    """Counts the log points that are asked for."""
+
+    made = 0
+
+    def log_point(self) -> None:
+        self.made += 1
 
 
 @pytest.mark.parametrize("name", ["branch", "measure"])
