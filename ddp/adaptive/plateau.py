@@ -83,7 +83,7 @@ class Plateau:
 
 
 def factor_at(mean: float) -> float:
-    """What the best mean loss is multiplied by, at this level of it, for an improvement."""
+    """Return the factor of the best mean loss below which a loss at this level counts as an improvement."""
     for below, factor in FACTORS:
         if mean < below:
             return factor

@@ -145,7 +145,7 @@ class CheckpointWriter:
         except OSError as error:
             problem = f"{name} could not be written ({error.strerror or error})"
             logger.warning("Checkpoint %s; the one before stays and training goes on.", problem)
-        except Exception as error:  # listeners must run, whatever the error
+        except Exception as error:  # listeners must run after any error
             logger.exception("Checkpoint %s could not be written; the one before stays and training goes on.", name)
             problem = f"{name} could not be written ({type(error).__name__}: {error})"
         else:

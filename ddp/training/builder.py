@@ -111,9 +111,7 @@ def build_components(
     """Build all components; restore the newest checkpoint of the run directory, if there is one."""
     config = start.loaded.config
     marker = StageMarker()
-    seed_rng(config.seed)
-    stepper = Stepper(world, config, workload, marker)
-    seed_rng(config.seed + 1 + world.rank)  # equal weights on all ranks, but different dropout
+    stepper = _make_stepper(world, config, workload, marker)
     run_status = RunStatus(Progress(), LiveSettings(config, {}))
     controller = Controller.of(run_status.config, has_perceptual=workload.has_perceptual)
     metrics_buffer = StepMetricsBuffer(world.device, config.adapt_every)
@@ -175,6 +173,14 @@ def watchdog_running(components: TrainerComponents) -> Iterator[None]:
         yield
     finally:
         watchdog.close()
+
+
+def _make_stepper(world: World, config: RunConfig, workload: Workload, marker: StageMarker) -> Stepper:
+    """Build the stepper with equal weights on all ranks, then seed the random generators of each rank differently."""
+    seed_rng(config.seed)
+    stepper = Stepper(world, config, workload, marker)
+    seed_rng(config.seed + 1 + world.rank)
+    return stepper
 
 
 def _make_checkpointer(world: World, run_status: RunStatus, components: Mapping[str, Stateful]) -> Checkpointer:

@@ -100,9 +100,9 @@ def _silent_stall(silent: Sequence[RankStatus], present: Sequence[RankStatus]) -
 
 def _slow_stall(slow: Sequence[RankStatus], present: Sequence[RankStatus]) -> Stall:
     longest = max(slow, key=lambda status: status.stage_seconds)
-    alike = [status for status in slow if status.stage is longest.stage]
-    first = alike[0]  # by rank: of ranks that hang together in a checkpoint, rank 0 is the one that writes
-    also = _others(alike, first)
+    same_stage = [status for status in slow if status.stage is longest.stage]
+    first = same_stage[0]  # by rank: of ranks that hang together in a checkpoint, rank 0 is the one that writes
+    also = _others(same_stage, first)
     message = (
         f"{_subject(first)} has been in stage {first.stage} for {first.stage_seconds:.0f} s"
         f"{_at_step(first)}{_others_clause(also)}"
@@ -122,8 +122,8 @@ def _deadlock(waiting: Sequence[RankStatus], present: Sequence[RankStatus]) -> S
     return Stall(None, last.stage, seconds, message, "All ranks")
 
 
-def _others(alike: Iterable[RankStatus], first: RankStatus) -> tuple[int, ...]:
-    return tuple(status.rank for status in alike if status.rank != first.rank)
+def _others(stalled: Iterable[RankStatus], first: RankStatus) -> tuple[int, ...]:
+    return tuple(status.rank for status in stalled if status.rank != first.rank)
 
 
 def _subject(status: RankStatus) -> str:
