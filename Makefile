@@ -18,15 +18,18 @@ SETTINGS := $(foreach name,$(filter-out PYTHON ARGS,$(GIVEN)),--set "$(name)=$$$
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Error: Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Error: Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
+	@echo "setup 1/3  an environment in .venv with $$($(PYTHON) --version): some seconds"
+	@$(PYTHON) -m venv .venv
+	@echo "setup 2/3  $$(grep -c == requirements.lock) pinned packages: 400 MB to download (several GB where PyTorch comes with CUDA), 1.7 GB on disk, one to two minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@echo "setup 3/3  leitstand itself, in .venv/bin: some seconds"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 # `exec` leaves no shell in between: Ctrl-C and SIGTERM reach the program, and make waits for it.
 run: setup
-	@exec $(BIN)/leitstand up --config deploy/demo.toml $(SETTINGS) $(ARGS)
+	@exec $(BIN)/leitstand up --demo $(SETTINGS) $(ARGS)
 
 # For every commit, within two minutes: linters, types, and the tests that start no process of their own.
 check: lint
@@ -42,7 +45,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node=2 -m bench.overhead $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node=2 -m bench.steps.overhead $(ARGS)
 
 # Pins what is installed now; see the head of requirements.lock.
 lock: setup

@@ -16,13 +16,15 @@ from flask import Blueprint, Flask, current_app, g, request
 
 from api.alerts.current import register as register_alerts
 from api.events.broadcaster import register as register_events
-from api.http import auth, operation, problems
+from api.http import auth, compression, operation, problems, static_files
 from api.routes import dashboard, health, metrics, openapi, runs
+from api.routes import problems as problem_pages
 from api.routes.run import (
     alerts,
     checkpoints,
     commands,
     comparison,
+    event_log,
     events,
     logs,
     previews,
@@ -49,7 +51,8 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     """
     config = settings_from_environment() if settings is None else settings
     require_safe_address(config)
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
+    compression.register(app)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the order of the record's keys is part of the API
     app.url_map.merge_slashes = False
@@ -59,10 +62,11 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     app.before_request(_check_parameters)
     app.url_value_preprocessor(_pop_run_id)
     app.url_defaults(_add_run_id)
+    static_files.register(app, Path(__file__).parent / "static")
     openapi.register(app)
     register_events(app, registry, config.api_streams)
     register_alerts(app)
-    for blueprint in (runs.blueprint, health.blueprint, openapi.blueprint):
+    for blueprint in (runs.blueprint, health.blueprint, openapi.blueprint, problem_pages.blueprint):
         app.register_blueprint(blueprint)
     for blueprint in _run_blueprints():
         app.register_blueprint(blueprint)
@@ -89,6 +93,7 @@ def _run_blueprints() -> Iterator[Blueprint]:
         previews,
         checkpoints,
         logs,
+        event_log,
         events,
         alerts,
     ):

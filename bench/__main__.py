@@ -1,7 +1,7 @@
 """Every benchmark of the trainer, one after the other: `python -m bench`. They want the machine to themselves.
 
-Not among them: `bench/peers.py`, which needs an environment of its own, and `bench/startup.py`, which needs another
-checkout.
+Not among them: what needs an environment of its own (`bench/steps/peers.py`), another checkout
+(`bench/starts/startup.py`) or no training (`bench/reading`, `bench/pictures`).
 """
 
 import subprocess
@@ -9,15 +9,15 @@ import sys
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
 BENCHMARKS = (
-    (*TORCHRUN, "bench.overhead", "--pairs", "200"),
-    (*TORCHRUN, "bench.overhead", "--pairs", "200", "--log-every", "10"),
-    (*TORCHRUN, "bench.overhead", "--pairs", "100", "--ema"),
-    (*TORCHRUN, "bench.overhead", "--model", "demo", "--pairs", "20"),
-    (*TORCHRUN, "bench.stall", "--model", "demo", "--steps", "12"),
-    (*TORCHRUN, "bench.stall", "--model", "large"),
-    ("bench.starts",),
-    ("bench.room",),
-    ("bench.kills",),
+    (*TORCHRUN, "bench.steps.overhead", "--pairs", "200"),
+    (*TORCHRUN, "bench.steps.overhead", "--pairs", "200", "--log-every", "10"),
+    (*TORCHRUN, "bench.steps.overhead", "--pairs", "100", "--ema"),
+    (*TORCHRUN, "bench.steps.overhead", "--model", "demo", "--pairs", "20"),
+    (*TORCHRUN, "bench.steps.stall", "--model", "demo", "--steps", "12"),
+    (*TORCHRUN, "bench.steps.stall", "--model", "large"),
+    ("bench.starts.resume",),
+    ("bench.starts.room",),
+    ("bench.kills.campaign",),
 )
 
 

@@ -25,6 +25,8 @@ MEANINGS = {
     "perceptual": "features for the perceptual loss",
     "postgres": "a store that many runs share",
     "tensorboard": "scalars and pictures for TensorBoard",
+    "watch": "the living view in a terminal",
+    "export": "networks as ONNX files",
     "test": "tests",
     "lint": "lint and types",
 }

@@ -11,16 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from ddp.vsr.image_quality import score
 from ddp.vsr.losses import HybridLoss
-from ddp.vsr.patch_set import UNREADABLE
+from ddp.vsr.pictures import read_picture
 from ddp.vsr.sample_stream import PositionSampler, Sample, augmentation_at, collate, sample_at
+from ddp.vsr.unreadable import UnreadableFileError, printable_name
 from ddp.workload import Batch, Images, Share, Workload
 from service.config.settings import RunConfig
 from service.errors import DatasetError, SettingError
@@ -59,8 +58,8 @@ class PictureFolder:
         for path in sorted(folder.glob("*.png")):
             try:
                 pairs[path.name] = read_pair(path, scale, smallest)
-            except UNREADABLE as error:
-                self.left_out.append(f"{path.name}: {error}")
+            except UnreadableFileError as error:
+                self.left_out.append(f"{printable_name(path.name)}: {error}")
         if not pairs:
             raise DatasetError(f"{folder} has no usable PNG file ({len(self.left_out)} left out): check DATASET_ROOT.")
         self.names: Sequence[str] = tuple(pairs)
@@ -72,12 +71,11 @@ class PictureFolder:
 
 
 def read_pair(path: Path, scale: int, smallest: int) -> tuple[Tensor, Tensor]:
-    """Read GT and average its s × s blocks into LR. Raises `ValueError` when LR has a side below `smallest`."""
-    with Image.open(path) as image:
-        gt = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    """Read GT and average its s × s blocks into LR. Raises `UnreadableFileError`, also if LR is below `smallest`."""
+    gt = torch.from_numpy(read_picture(path)).permute(2, 0, 1)
     h, w = gt.shape[1] // scale, gt.shape[2] // scale
     if min(h, w) < smallest:
-        raise ValueError(f"its LR has {w}x{h} pixels, but {smallest}x{smallest} are needed")
+        raise UnreadableFileError(f"its LR has {w}x{h} pixels, but {smallest}x{smallest} are needed")
     gt = gt[:, : scale * h, : scale * w]
     return F.avg_pool2d(gt.float(), scale).round().byte().unsqueeze(0), gt
 
@@ -93,6 +91,7 @@ class SingleImage:
         self._training = training
         self.sample_count = len(training.names)  # the length of an epoch
         self.validation_images: Images = validation  # shared out among the ranks by index
+        self.reach = config.n_blocks + 2  # optional: LR pixels that a pixel depends on, so that tiles are possible
         self.left_out: Sequence[str] = [*training.left_out, *validation.left_out]  # logged at the start
 
     def build_model(self) -> nn.Module:

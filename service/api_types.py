@@ -1,15 +1,14 @@
-"""Types of the API's answers, which the client returns; the OpenAPI document is generated from them.
+"""Types of the API's answers, also in the OpenAPI document. Times are Unix seconds, `url`s paths on the same server."""
 
-Times are Unix seconds, `url`s are paths on the same server.
-"""
+from typing import Annotated, Any
 
-from typing import Any, NotRequired
+from typing_extensions import Doc, TypeAliasType, TypedDict  # required by pydantic before Python 3.12
 
-from typing_extensions import TypedDict  # required by pydantic before Python 3.12
+from service.errors import Problem
 
 
 class CommandAnswer(TypedDict):
-    """A command. Times are Unix seconds."""
+    """A command, `why` the person asked for it, and as `problem` why it failed, was rejected or expired, or None."""
 
     id: str
     run_id: str
@@ -26,17 +25,14 @@ class CommandAnswer(TypedDict):
     arguments: dict[str, Any]
     result: dict[str, Any] | None
     reason: str | None
+    why: str | None
+    problem: Problem | None
 
 
-class Acceptance(TypedDict):
-    """The answer to a dry run: the command that would be queued, and the run's `step`. `expires_in` is in seconds."""
+class Acceptance(CommandAnswer):
+    """The answer to a dry run: a command without `id` in the state `accepted`, `step` being the run's."""
 
     accepted: bool
-    run_id: str
-    step: int
-    kind: str
-    arguments: dict[str, Any]
-    apply_at_step: int | None
     expires_in: float | None
 
 
@@ -59,9 +55,7 @@ class PendingChange(TypedDict):
 
 
 class SettingsAnswer(TypedDict):
-    """The effective settings, the changes since the start, the values pinned against the controller, the pending
-    changes, and the settings that can be changed.
-    """
+    """The effective settings, the changes since the start, the pins, the pending changes, and what can be changed."""
 
     settings: dict[str, int | float | bool | str]
     changes: dict[str, int | float | bool | str]
@@ -78,10 +72,9 @@ class CommandList(TypedDict):
 
 
 class RunEntry(TypedDict):
-    """One run. `directory` is None if it is not on the server's machine.
+    """One run; `directory` is None if it is not on the server's machine, `quality` is the last and the best one of KI.
 
-    Routes without `/runs/<run>` use the run with `is_default`: the run in DATA_ROOT, or if DATA_ROOT does not exist or
-    is a folder of run directories, the most recently started run.
+    Routes without `/runs/<run>` use the run with `is_default`: that in DATA_ROOT, or else the newest start.
     """
 
     run_id: str
@@ -95,6 +88,10 @@ class RunEntry(TypedDict):
     directory: str | None
     is_default: bool
     url: str
+    name: str | None
+    note: str | None
+    quality: float | None
+    best_quality: float | None
 
 
 class SkippedDirectory(TypedDict):
@@ -105,10 +102,11 @@ class SkippedDirectory(TypedDict):
 
 
 class RunList(TypedDict):
-    """The runs, most recently started first, and the run directories that were skipped."""
+    """A page of runs, newest start first, and the skipped run directories; `next_cursor` as in other lists."""
 
     runs: list[RunEntry]
     skipped: list[SkippedDirectory]
+    next_cursor: str | None
 
 
 class RecordEntry(TypedDict):
@@ -136,10 +134,7 @@ class UnreadableFile(TypedDict):
 
 
 class RecordList(TypedDict):
-    """A page of the saved records in order of step; `count` is the total number of files with a record's name.
-
-    `unreadable` lists files in this page's range of steps that are not valid records.
-    """
+    """A page of records in order of step, and files among them that are none; `count` is the number of all files."""
 
     records: list[RecordEntry]
     unreadable: list[UnreadableFile]
@@ -170,11 +165,15 @@ class EnvelopeSeries(TypedDict):
     counts: list[int]
 
 
+# With a name of its own: generators of clients would name the map `Envelope` + `series`, as they name EnvelopeSeries.
+_Stretches = Annotated[dict[str, EnvelopeSeries], Doc("The stretches of each value, by its name.")]
+StretchesByName = TypeAliasType("StretchesByName", _Stretches)
+
+
 class Envelope(TypedDict):
     """The history of values as about `points` buckets of equal width, on the same grid for all values.
 
-    `first_step` and `last_step` are the first and the last step with a value. `stretch_steps` is the maximum number of
-    steps from a bucket's first value to its last; it is 1 if each bucket is one log point.
+    `stretch_steps` are the steps from a bucket's first value to its last, at most; 1 if each bucket is one log point.
     """
 
     run_id: str
@@ -182,7 +181,7 @@ class Envelope(TypedDict):
     first_step: int
     last_step: int
     stretch_steps: int
-    series: dict[str, EnvelopeSeries]
+    series: StretchesByName
 
 
 class ComparedRecord(TypedDict):
@@ -199,6 +198,23 @@ class Comparison(TypedDict):
     names: list[str]
     runs: list[str]
     records: list[ComparedRecord]
+
+
+class EventEntry(TypedDict):
+    """One entry of a run's event log: its number, what happened, at which step, when (Unix seconds), and details."""
+
+    id: int
+    kind: str
+    step: int
+    time: float
+    details: dict[str, Any]
+
+
+class EventLog(TypedDict):
+    """A page of a run's event log, newest first; `next_cursor` is that of the next page, None on the last page."""
+
+    events: list[EventEntry]
+    next_cursor: str | None
 
 
 class PreviewEntry(TypedDict):
@@ -269,16 +285,6 @@ class AlertList(TypedDict):
 
     run_id: str
     alerts: list[AlertEntry]
-
-
-class Problem(TypedDict):
-    """An error: `application/problem+json` (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: NotRequired[str]  # missing if the request could not be parsed
 
 
 class Alive(TypedDict):

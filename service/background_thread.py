@@ -74,8 +74,9 @@ class BackgroundThread:
         """Prepare the thread; `error_message` is logged with errors that `task` or `at_end` raises.
 
         Without an interval, the task runs only after `wake`. With `runs_immediately`, it runs before the first wait.
-        `is_over` is called every `tick_seconds` during a wait and after it: once it returns True, the thread ends as if
-        it were closed. `at_end` is called on the thread before it ends.
+        `is_over` is called before an immediate run, every `tick_seconds` during a wait and after it: once it returns
+        True, the thread ends as if it were closed, and `is_over` is not called again. `at_end` is called on the thread
+        before it ends.
         """
         self._task = task
         self._boundary = boundary
@@ -110,11 +111,22 @@ class BackgroundThread:
             self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        if self._runs_immediately and not self._must_end():
-            self._call_guarded(self._task)
-        while self._wait():
-            self._call_guarded(self._task)
+        if self._begin():
+            while self._wait():
+                self._call_guarded(self._task)
         self._call_guarded(self._at_end)
+
+    def _begin(self) -> bool:
+        """Run the task if it runs immediately; returns False if the thread must end instead.
+
+        `is_over` is not asked again after it was true: its owner may have started another thread since.
+        """
+        if not self._runs_immediately:
+            return True
+        if self._must_end():
+            return False
+        self._call_guarded(self._task)
+        return True
 
     def _call_guarded(self, function: Callable[[], object]) -> None:
         with self._boundary.guard(self._error_message):

@@ -7,15 +7,17 @@ ranks must act alike; only rank 0 knows ids, actors and results.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from typing import Any
 
 from service.config.live_settings import read_changes
-from service.errors import CommandError
+from service.errors import CommandError, checked_text
 
 LATEST = "latest"
+WHY_LENGTH = 500
+"""Most characters of a person's reason for a command."""
 
 _CHECKPOINT = re.compile(r"latest|best|[0-9]{1,18}|step_[0-9]{7,18}")
 
@@ -30,6 +32,10 @@ class Kind(StrEnum):
     VALIDATE = "validate"
     CHECKPOINT = "checkpoint"
     STOP = "stop"
+
+
+KEYS = {"v": Kind.VALIDATE, "c": Kind.CHECKPOINT}
+"""The keys that give a command in `leitstand up` and `leitstand watch`; `p` is `pause_or_resume`."""
 
 
 class CommandBits(IntFlag):
@@ -74,7 +80,7 @@ class Command:
 
     It is executed at the end of step `apply_at_step`, rejected if that step has passed, and not started after
     `expires_at`. A second request with the same `idempotency_key` returns the same command; `fingerprint` shows whether
-    both requests were the same.
+    both requests were the same. `why` is the reason that the person gave.
     """
 
     id: str
@@ -94,6 +100,7 @@ class Command:
     expires_at: float | None = None
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    why: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the command as plain JSON values, as the API answers it."""
@@ -113,7 +120,22 @@ class Command:
             "arguments": dict(self.arguments),
             "result": None if self.result is None else dict(self.result),
             "reason": self.reason,
+            "why": self.why,
         }
+
+
+def split_why(body: Any) -> tuple[Any, str | None]:
+    """Return the arguments in the body of a command, and the person's reason for it, None if there is none.
+
+    Raises `CommandError` for a reason that is not a text.
+    """
+    if not isinstance(body, dict) or "why" not in body:
+        return body, None
+    arguments = {name: value for name, value in body.items() if name != "why"}
+    try:
+        return arguments, checked_text("why", body["why"], WHY_LENGTH)
+    except ValueError as error:
+        raise CommandError.of_members({"why": str(error)}) from None
 
 
 def check_arguments(kind: Kind, arguments: Any) -> dict[str, Any]:
@@ -129,8 +151,21 @@ def check_arguments(kind: Kind, arguments: Any) -> dict[str, Any]:
     if kind is Kind.ROLLBACK:
         return {"checkpoint": _checkpoint(arguments)}
     if arguments:
-        raise CommandError(f"{kind} takes no arguments, but got: {', '.join(sorted(map(str, arguments)))}.")
+        names = sorted(map(str, arguments))
+        text = f"{kind} takes no arguments, but got: {', '.join(names)}."
+        raise CommandError(text, dict.fromkeys(names, f"{kind} takes no arguments."))
     return {}
+
+
+def pause_or_resume(queued: Iterable[tuple[str, int | None]], is_paused: bool) -> Kind:
+    """Return what a key for both means: the opposite of the last one that waits, or else of the run's state.
+
+    `queued` is (kind, apply_at_step) of the commands that wait, newest first; those for a later step do not count.
+    """
+    for kind, apply_at_step in queued:
+        if kind in {Kind.PAUSE, Kind.RESUME} and apply_at_step is None:
+            return Kind.RESUME if kind == Kind.PAUSE else Kind.PAUSE
+    return Kind.RESUME if is_paused else Kind.PAUSE
 
 
 def _changes(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,26 +177,34 @@ def _changes(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _checkpoint(arguments: Mapping[str, Any]) -> str:
     """Return the checkpoint's name as given; a whole number is a step, which JSON may also write as 500.0."""
     if others := sorted(arguments.keys() - {"checkpoint"}):
-        raise CommandError(f"rollback takes only `checkpoint`, but got: {', '.join(others)}.")
+        text = f"rollback takes only `checkpoint`, but got: {', '.join(others)}."
+        raise CommandError(text, dict.fromkeys(others, "rollback takes only `checkpoint`."))
     given = arguments.get("checkpoint", LATEST)
     if isinstance(given, float) and given.is_integer():
         given = int(given)
     name = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
     if not _CHECKPOINT.fullmatch(name):
-        raise CommandError(
-            f"The checkpoint is {given!r}, but must be latest, best, a step (500) or a name (step_0000500)."
-        )
+        text = f"The checkpoint is {given!r}, but must be latest, best, a step (500) or a name (step_0000500)."
+        raise CommandError.of_members({"checkpoint": text})
     return name
 
 
 def outcome_sentence(
-    kind: str, state: str, step: int | None, result: Mapping[str, Any] | None, reason: str | None
+    kind: str,
+    state: str,
+    step: int | None,
+    result: Mapping[str, Any] | None,
+    reason: str | None,
+    why: str | None = None,
 ) -> str:
-    """Return for example `validate done at step 120: record Statistik_120.json` or `validate failed: <reason>`."""
+    """Return for example `validate done at step 120: record Statistik_120.json` or `validate failed: <reason>`.
+
+    With `why`, the person's reason follows: `pause done at step 120 (why: the machine is needed)`.
+    """
     at_step = "" if step is None else f" at step {step}"
     values = ", ".join(f"{name} {_short(value)}" for name, value in (result or {}).items() if _is_shown(value))
     details = values if state == CommandState.DONE else reason or ""
-    return f"{kind} {state}{at_step}{': ' if details else ''}{details}"
+    return f"{kind} {state}{at_step}{': ' if details else ''}{details}{f' (why: {why})' if why else ''}"
 
 
 def acceptance_sentence(kind: str, apply_at_step: int | None) -> str:

@@ -16,16 +16,25 @@ from tests.postgres import postgres as postgres  # fixtures for every test
 from tests.postgres import store_url as store_url
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-IMPORTED_BY_RANKS = ("ddp.rank", "ddp.recording.recorder")
+IMPORTED_BY_RANKS = ("ddp.training.rank", "ddp.recording.recorder")
 STARTS_RANKS = ("tests.ddp.harness.launching", "tests.ddp.harness.training")
 """Who imports one of these, starts training processes."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _hang_up_as_usual() -> None:
-    """A suite in the background inherits that SIGHUP or SIGINT is ignored, and so would every program it starts."""
+    """A suite in the background inherits that such a signal is ignored, and so would every program it starts."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the command line computes of records is kept for these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEITSTAND_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -81,12 +90,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 SLOW_FOLDERS = ("tests/deploy/", "tests/e2e/", "tests/examples/", "/behaviour/")
-SLOW_FIXTURES = {"launch", "postgres", "start_python", "train"}
+SLOW_FIXTURES = {"browser", "launch", "postgres", "start_python", "train"}
 SLOW_FILES = (
     "tests/api/alerts/test_monitor.py", "tests/api/commands/test_wait.py", "tests/api/events/test_stream.py",
-    "tests/ddp/adaptive/test_properties.py", "tests/ddp/vsr/test_perceptual.py",
-    "tests/ddp/vsr/prepare/test_pipeline.py", "tests/docs/test_contributing_recipes.py",
-    "tests/service/launcher/test_supervisor.py", "tests/service/launcher/test_supervisor_terminal.py",
+    "tests/ddp/adaptive/test_properties.py", "tests/ddp/distributed/test_eager.py",
+    "tests/ddp/inference/export/test_export.py", "tests/ddp/inference/upscale/test_work.py",
+    "tests/ddp/recording/test_log_files.py", "tests/ddp/step/test_out_of_memory.py",
+    "tests/ddp/validation/test_tiles.py", "tests/ddp/vsr/prepare/test_clips.py",
+    "tests/ddp/vsr/prepare/test_pipeline.py", "tests/ddp/vsr/test_perceptual.py", "tests/ddp/vsr/test_strips.py",
+    "tests/ddp/watchdog/test_stopped_ranks.py", "tests/docs/test_contributing_recipes.py",
+    "tests/service/cli/test_start.py", "tests/service/cli/watch/test_command.py",
+    "tests/service/launcher/test_programs.py", "tests/service/launcher/test_supervisor.py",
+    "tests/service/launcher/test_supervisor_terminal.py", "tests/service/launcher/test_torchrun.py",
+    "tests/service/store/test_fork.py",
 )  # fmt: skip
 """What `make check` leaves out: whole processes, databases and browsers, and what takes longest of the rest."""
 
@@ -118,6 +134,8 @@ class Sharing(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/e2e/"):
             return "control rooms"
+        if path.startswith("tests/deploy/slurm/"):  # they mostly wait for Slurm
+            return path
         return "trainings" if starts_ranks(path) else path
 
 
@@ -129,6 +147,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark slow tests. Whoever takes what trains must begin with it: it takes longest."""
+    assert all((REPOSITORY / path).is_file() for path in SLOW_FILES), "SLOW_FILES names a file that is gone"
     for item in items:
         if is_slow(item):
             item.add_marker(pytest.mark.slow)

@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ import pytest
 
 PASSWORD = "geheim/w@rt:7"  # signs that a URL must quote
 START_SECONDS = 60.0
+FREEZE_SECONDS = 30.0
 
 
 class PostgresService:
@@ -45,6 +46,10 @@ class PostgresService:
     def url(self, database: str, password: str = PASSWORD) -> str:
         """The address of one database, as STORE_URL takes it."""
         return f"postgresql://leitstand:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
+
+    def program(self, name: str) -> Path:
+        """The path of one of PostgreSQL's programs of the server's version."""
+        return self._programs / name
 
     def start(self) -> None:
         """Start it unless it runs, or let it go on, and wait until it answers."""
@@ -126,9 +131,13 @@ class PostgresService:
 
 def freeze_process(pid: int) -> None:
     """Stop every thread of a process, of this one's children or not; it is stopped when this returns."""
+    deadline = time.monotonic() + FREEZE_SECONDS
     os.kill(pid, signal.SIGSTOP)
-    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+    while (status := psutil.Process(pid).status()) != psutil.STATUS_STOPPED:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} is not stopped, but {status}")
         time.sleep(0.001)
+        os.kill(pid, signal.SIGSTOP)  # it may have been continued meanwhile
 
 
 def _free_port() -> int:
@@ -146,12 +155,12 @@ def _programs() -> Path | None:
     return max(folders, key=lambda folder: int(folder.parent.name), default=None)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresService]:
-    """The server of all tests. One that stops it starts it again."""
+@contextmanager
+def postgres_service() -> Iterator[PostgresService]:
+    """A server of its own, with its data in a temporary folder; raises `FileNotFoundError` without its programs."""
     programs = _programs()
     if programs is None:
-        pytest.skip("PostgreSQL's server programs are not installed (Debian: postgresql)")
+        raise FileNotFoundError("PostgreSQL's server programs are not installed (Debian: postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="leitstand-postgres-"))
     service = PostgresService(programs, folder)
     try:
@@ -160,6 +169,15 @@ def postgres() -> Iterator[PostgresService]:
     finally:
         service.kill()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresService]:
+    """The server of all tests. One that stops it starts it again."""
+    if _programs() is None:
+        pytest.skip("PostgreSQL's server programs are not installed (Debian: postgresql)")
+    with postgres_service() as service:
+        yield service
 
 
 @pytest.fixture

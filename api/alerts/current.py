@@ -7,8 +7,8 @@ from collections import OrderedDict
 from flask import Flask
 
 from api.runs.context import RunContext
-from service.alerts.log import AlertLog
-from service.alerts.rules import AlertVerdict
+from service.alerts.log import AlertLog, alert_input_of
+from service.alerts.rules import AlertVerdict, evaluate
 from service.run.directory import RunDirectory
 from service.store.store import RunRow, Store
 
@@ -50,7 +50,10 @@ def alert_logs_of(app: Flask) -> AlertLogs:
 
 def current_alerts(alert_logs: AlertLogs, context: RunContext, run: RunRow, now: float) -> AlertVerdict:
     """Evaluate the alerts of a run at the Unix time `now`; raises `StoreUnavailableError`."""
-    return alert_logs.of(context.store, run.id).current(run, free_bytes(context.directory, run), now)
+    free = free_bytes(context.directory, run)
+    if not context.store.exists():  # the run's directory has vanished, and with it the log of its alerts
+        return evaluate(alert_input_of(run, free, now), AlertVerdict())
+    return alert_logs.of(context.store, run.id).current(run, free, now)
 
 
 def free_bytes(directory: RunDirectory | None, run: RunRow) -> int | None:

@@ -1,14 +1,16 @@
-"""Webhooks: one signed POST to WEBHOOK_URL for every alert that begins or ends.
+"""Webhooks: one POST to WEBHOOK_URL for every alert that begins or ends, signed as Standard Webhooks 1.0.0 describes.
 
-The signature is an HMAC-SHA256 with WEBHOOK_SECRET over `<t>.<body>`, where `t` is the time given in the same header. A
-receiver that verifies it, and that `t` is a few minutes old at most, excludes forged and replayed messages.
+The signature is an HMAC-SHA256 over `<id>.<time>.<body>`. A receiver that verifies it, and that the time is a few
+minutes old at most, excludes forged and replayed messages; libraries for this exist in many languages.
 """
 
+import base64
+import binascii
 import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
@@ -25,19 +27,25 @@ from service.errors import SettingError
 from service.store.queries.events import Event
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
-SIGNATURE, EVENT_ID = "X-Leitstand-Signature", "X-Leitstand-Event-Id"
+MESSAGE_ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+KEY_PREFIX = "whsec_"
+"""What a secret begins with that is the base64 of its key; any other secret is the key itself, byte for byte."""
 
 
 @dataclass(frozen=True, repr=False)
 class WebhookTarget:
-    """Receiver of the POSTs. Neither URL nor secret is ever logged: the URL may contain a secret itself."""
+    """Receiver of the POSTs. Neither URL nor secret is ever logged: the URL may contain a secret itself.
+
+    With two secrets each POST has two signatures, so that a receiver can change from the old secret to the new one.
+    """
 
     url: str
     secret: str
+    old_secret: str = ""
 
     @classmethod
     def of(cls, config: RunConfig) -> "WebhookTarget | None":
-        """Return the target in the settings, or None; raises `SettingError` for an invalid URL."""
+        """Return the target in the settings, or None; raises `SettingError` for an invalid URL or secret."""
         if not config.webhook_url:
             return None
         try:
@@ -47,7 +55,15 @@ class WebhookTarget:
             is_valid = False
         if not is_valid:
             raise SettingError("WEBHOOK_URL is not the address of a web server; write https://host/path.")
-        return cls(config.webhook_url, config.webhook_secret)
+        for name in ("webhook_secret", "webhook_old_secret"):
+            try:
+                signing_key(getattr(config, name))
+            except ValueError:
+                raise SettingError(
+                    f"{name.upper()} begins with {KEY_PREFIX}, but what follows is not base64; copy it again, or "
+                    f"choose a secret that begins otherwise."
+                ) from None
+        return cls(config.webhook_url, config.webhook_secret, config.webhook_old_secret)
 
     @property
     def id(self) -> str:
@@ -59,6 +75,11 @@ class WebhookTarget:
         """Host name, for log messages."""
         return str(urlsplit(self.url).hostname)
 
+    @property
+    def keys(self) -> list[bytes]:
+        """Keys of the signatures, the present one first."""
+        return [signing_key(secret) for secret in (self.secret, self.old_secret) if secret]
+
 
 class DeliveryOutcome(Enum):
     """Result of one delivery attempt."""
@@ -66,6 +87,8 @@ class DeliveryOutcome(Enum):
     ACCEPTED = auto()
     REJECTED = auto()
     UNAVAILABLE = auto()
+    GONE = auto()
+    """The receiver wants no more."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +100,22 @@ class DeliveryAttempt:
     wait_seconds: float = 0.0
 
 
-def signature(secret: str, sent_at: int, body: bytes) -> str:
-    """Return the value of the signature header for a body sent at the Unix time `sent_at`."""
-    key = secret.encode(errors="surrogateescape")  # the exact bytes of the environment, UTF-8 or not
-    mac = hmac.new(key, f"{sent_at}.".encode() + body, hashlib.sha256)
-    return f"t={sent_at},v1={mac.hexdigest()}"
+def signing_key(secret: str) -> bytes:
+    """Return the key that a secret stands for; raises `ValueError` if what follows `whsec_` is not base64."""
+    if not secret.startswith(KEY_PREFIX):
+        return secret.encode(errors="surrogateescape")  # the exact bytes of the environment, UTF-8 or not
+    encoded = secret.removeprefix(KEY_PREFIX)
+    key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    if not key:
+        raise binascii.Error("the key is empty")
+    return key
+
+
+def signatures(keys: Iterable[bytes], message_id: str, sent_at: int, body: bytes) -> str:
+    """Return the value of the signature header for a body sent at the Unix time `sent_at`: one signature per key."""
+    signed = f"{message_id}.{sent_at}.".encode() + body
+    macs = [hmac.new(key, signed, hashlib.sha256).digest() for key in keys]
+    return " ".join(f"v1,{base64.b64encode(mac).decode()}" for mac in macs)
 
 
 def event_name(event: Event) -> str:
@@ -95,19 +129,27 @@ def payload(event: Event, sent_at: int) -> Mapping[str, Any]:
     return {"id": event_name(event), "run_id": event.run_id, "step": event.step, **fields, "sent_at": sent_at}
 
 
+def headers_of(receiver: WebhookTarget, event: Event, sent_at: int, body: bytes) -> dict[str, str]:
+    """Return the headers of the POST of a body."""
+    message_id = quote(event_name(event))  # a header must be ASCII
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": f"leitstand/{__version__}",
+        MESSAGE_ID: message_id,
+        TIMESTAMP: str(sent_at),
+    }
+    if keys := receiver.keys:
+        headers[SIGNATURE] = signatures(keys, message_id, sent_at, body)
+    return headers
+
+
 def post(receiver: WebhookTarget, event: Event, sent_at: int) -> DeliveryAttempt:
     """Send one alert and return the outcome; never raises for errors of the network or the receiver.
 
     Redirects are not followed.
     """
     body = json.dumps(payload(event, sent_at)).encode()
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": f"leitstand/{__version__}",
-        EVENT_ID: quote(event_name(event)),  # a header must be ASCII
-    }
-    if receiver.secret:
-        headers[SIGNATURE] = signature(receiver.secret, sent_at, body)
+    headers = headers_of(receiver, event, sent_at, body)
     timeout = (CONNECT_SECONDS, ANSWER_SECONDS)
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # its warnings contain the whole URL
     try:
@@ -142,6 +184,8 @@ def _attempt_from_response(response: requests.Response) -> DeliveryAttempt:
         retry_after = response.headers.get("Retry-After", "")
         wait_seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
         return DeliveryAttempt(DeliveryOutcome.UNAVAILABLE, reason, wait_seconds)
+    if status == HTTPStatus.GONE:
+        return DeliveryAttempt(DeliveryOutcome.GONE, reason)
     if 300 <= status < 400:
         reason += ", and redirects are not followed"
     return DeliveryAttempt(DeliveryOutcome.REJECTED, reason)

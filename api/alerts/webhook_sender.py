@@ -20,8 +20,10 @@ from service.store.store import Store, StoreUnavailableError
 
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 300.0
 """Pauses between attempts double from the first to the second value, each shortened at random by up to one half."""
-GIVE_UP_SECONDS = 7200.0
+GIVE_UP_SECONDS = 86400.0
 """An alert is dropped after failing for this long, or if it is older than this when this process starts."""
+NEWS_SECONDS = 7200.0
+"""A receiver that is new to a run is not told of alerts that are older than this when this process starts."""
 RETRY_SECONDS = 5.0
 """Delay before retrying a run whose alerts another process delivers, or whose store cannot be read."""
 TICK_SECONDS = 0.5
@@ -37,12 +39,13 @@ class WebhookSender:
         self._receiver = receiver
         self._is_ending = is_ending
         self._lease_holder = f"{socket.gethostname()} {uuid.uuid4().hex}"
-        self._not_before = time.time() - GIVE_UP_SECONDS
+        self._started_at = time.time()
         # Shared between threads: by run, the last notified alert, and the alert up to which all are delivered
         self._lock = threading.Lock()
         self._pending: dict[str, tuple[Store, int]] = {}
         self._delivered: dict[str, int] = {}
         # Used by the sender's thread only; times are monotonic
+        self._is_switched_off = False
         self._failures = 0
         self._failing: dict[str, tuple[int, float]] = {}
         """By run, the alert whose delivery fails, and since when."""
@@ -70,11 +73,16 @@ class WebhookSender:
             self._pending[run_id] = (store, event_id)
         self._thread.wake()
 
+    def undelivered(self) -> list[str]:
+        """Return the ids of the runs whose alerts are still to be delivered, or looked for."""
+        with self._lock:
+            return list(self._pending)
+
     # The sender's thread
 
     def _deliver_due(self) -> None:
-        """Deliver until no run is due."""
-        while not self._is_ending() and (due := self._due()):
+        """Deliver until no run is due, or the receiver wants no more."""
+        while not self._is_over() and (due := self._due()):
             for run_id, (store, event_id) in due.items():
                 self._deliver_safely(store, run_id, event_id)
 
@@ -100,21 +108,36 @@ class WebhookSender:
     def _deliver(self, outbox: WebhookOutbox) -> float | None:
         """Deliver the run's alerts one by one; returns None if all are delivered, otherwise the seconds to wait."""
         # The clock may have been ahead when this process started.
-        not_before = min(self._not_before, time.time() - GIVE_UP_SECONDS)
-        if outbox.next(not_before) is None:  # checked before any write: the store of an old run may be read-only
+        started_at = min(self._started_at, time.time())
+        not_before = started_at - GIVE_UP_SECONDS, started_at - NEWS_SECONDS
+        first = outbox.next(*not_before)  # before any write: the store of an old run may be read-only
+        if first is None:
             return None
-        if not outbox.lease(time.time()):
+        if not outbox.lease(time.time(), first.id):
             return RETRY_SECONDS
-        while not self._is_ending() and (event := outbox.next(not_before)) is not None:
+        while not self._is_over() and (event := outbox.next(*not_before)) is not None:
             attempt = post(self._receiver, event, int(time.time()))
-            if not self._is_settled(event, attempt):
+            if attempt.outcome is DeliveryOutcome.GONE:
+                self._switch_off(attempt)
+            elif not self._is_settled(event, attempt):
                 outbox.release()
-                self._pause(self._pause_seconds(attempt))
+                self._pause(backoff_seconds(self._failures, attempt.wait_seconds))
                 return 0.0
-            if not outbox.mark_delivered(event.id, time.time()):
+            elif not outbox.mark_delivered(event.id, time.time()):
                 return RETRY_SECONDS
         outbox.release()
-        return 0.0 if self._is_ending() else None
+        return 0.0 if self._is_over() else None
+
+    def _is_over(self) -> bool:
+        return self._is_switched_off or self._is_ending()
+
+    def _switch_off(self, attempt: DeliveryAttempt) -> None:
+        """Send nothing more from this process; the alerts stay in the store."""
+        self._is_switched_off = True
+        logger.warning(
+            "The webhook at %s wants no more alerts: %s. None is sent there until the API starts again.",
+            self._receiver.host, attempt.reason,
+        )  # fmt: skip
 
     def _is_settled(self, event: Event, attempt: DeliveryAttempt) -> bool:
         """Whether this alert need not be tried again; logs a warning if it was not accepted."""
@@ -134,10 +157,6 @@ class WebhookSender:
         self._failures = 0
         return True
 
-    def _pause_seconds(self, attempt: DeliveryAttempt) -> float:
-        doubled = min(INITIAL_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 30), MAX_BACKOFF_SECONDS)
-        return max(doubled * random.uniform(0.5, 1.0), min(attempt.wait_seconds, MAX_BACKOFF_SECONDS))
-
     def _pause(self, seconds: float) -> None:
         """Wait `seconds` before the next attempt, or until the process ends."""
         deadline = time.monotonic() + seconds
@@ -152,3 +171,9 @@ class WebhookSender:
             self._delivered[run_id] = event_id
             if self._pending[run_id][1] <= event_id:
                 del self._pending[run_id]
+
+
+def backoff_seconds(failures: int, wait_seconds: float) -> float:
+    """Return the pause after so many failed attempts; the receiver asked for one of `wait_seconds`."""
+    doubled = min(INITIAL_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 30), MAX_BACKOFF_SECONDS)
+    return max(doubled * random.uniform(0.5, 1.0), min(wait_seconds, MAX_BACKOFF_SECONDS))

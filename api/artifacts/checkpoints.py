@@ -10,6 +10,7 @@ from typing import Any
 
 from api.artifacts.safe_read import UnsafeFileError, open_safely, read_safely
 from service.api_types import CheckpointEntry, CheckpointList, UnreadableFile
+from service.errors import plain_reason
 
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "state.pt"
@@ -124,7 +125,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BrokenCheckpointError(f"its {MANIFEST_FILE} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError, UnsafeFileError) as error:
-        raise BrokenCheckpointError(f"its {MANIFEST_FILE} is damaged ({error})") from None
+        raise BrokenCheckpointError(f"its {MANIFEST_FILE} is damaged ({plain_reason(error)})") from None
     if not isinstance(manifest, dict):
         raise BrokenCheckpointError(f"its {MANIFEST_FILE} holds no JSON object")
     for key, kinds in MANIFEST_FIELDS.items():

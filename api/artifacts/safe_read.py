@@ -30,17 +30,9 @@ def open_safely(path: Path | str, *, folder: int | None = None) -> Iterator[tupl
 
     Raises `OSError`, or `UnsafeFileError` if the path is not a regular file.
     """
+    descriptor = _open(path, folder)
     try:
-        descriptor = os.open(path, _OPEN_FLAGS, dir_fd=folder)
-    except OSError:
-        if stat.S_ISLNK(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise UnsafeFileError("it is a symbolic link") from None
-        raise
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnsafeFileError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no ordinary file")
-        yield descriptor, status
+        yield descriptor, _status(descriptor)
     finally:
         os.close(descriptor)
 
@@ -48,8 +40,37 @@ def open_safely(path: Path | str, *, folder: int | None = None) -> Iterator[tupl
 def read_safely(path: Path | str, max_bytes: int, *, folder: int | None = None) -> SafeFile:
     """Read a file up to its size when opened; raises like `open_safely`, also if it exceeds `max_bytes`."""
     with open_safely(path, folder=folder) as (descriptor, status):
-        if status.st_size > max_bytes:
-            raise UnsafeFileError(f"it has {status.st_size} bytes")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(status.st_size)
+        content = _content(descriptor, status, max_bytes)
     return SafeFile(content, hashlib.sha256(content).hexdigest(), status.st_mtime)
+
+
+def read_content(path: Path | str, max_bytes: int) -> tuple[bytes, os.stat_result]:
+    """Read a file like `read_safely`; returns its content, without the sha256, and its status."""
+    descriptor = _open(path, None)
+    try:  # thousands per answer: a context manager would show
+        status = _status(descriptor)
+        return _content(descriptor, status, max_bytes), status
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path | str, folder: int | None) -> int:
+    try:
+        return os.open(path, _OPEN_FLAGS, dir_fd=folder)
+    except OSError:
+        if stat.S_ISLNK(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise UnsafeFileError("it is a symbolic link") from None
+        raise
+
+
+def _status(descriptor: int) -> os.stat_result:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeFileError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no ordinary file")
+    return status
+
+
+def _content(descriptor: int, status: os.stat_result, max_bytes: int) -> bytes:
+    if status.st_size > max_bytes:
+        raise UnsafeFileError(f"it has {status.st_size} bytes")
+    return os.read(descriptor, status.st_size)

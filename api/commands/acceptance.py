@@ -8,10 +8,14 @@ from flask import request
 from api.commands.request import CommandRequest
 from api.http.problems import ProblemError
 from api.runs.context import RunContext
-from api.runs.settings_answer import has_perceptual, settings_of, settings_representation
+from api.runs.settings_answer import has_perceptual, last_step, settings_of, settings_representation
 from service.api_types import Acceptance
 from service.commands import Command, CommandState, Kind
+from service.errors import CommandError
 from service.store.store import RunRow, Store
+
+DRY_RUN_STATE = "accepted"
+"""State in the answer of a dry run: none of a command, so that nobody waits for its end."""
 
 
 def accept(context: RunContext, command_request: CommandRequest) -> tuple[Command, bool]:
@@ -27,7 +31,8 @@ def accept(context: RunContext, command_request: CommandRequest) -> tuple[Comman
     with context.store.run_transaction(run.id):  # no other request may interleave
         if earlier := _find_by_key(context.store, run.id, command_request):
             return earlier, True
-        _require_trainer(context.run())  # a trainer that ended meanwhile has rejected only what was queued before
+        # A trainer that ended meanwhile has rejected only what was queued before.
+        _require_trainer(context, context.run())
         if command_request.kind is Kind.SET:
             require_unchanged(context.store, run.id)
         return _queue(context.store, run.id, command_request), False
@@ -47,9 +52,10 @@ def _queue(store: Store, run_id: str, command_request: CommandRequest) -> Comman
         actor=command_request.actor,
         source=command_request.source,
         apply_at_step=command_request.apply_at_step,
-        expires_at=None if command_request.expires_in is None else time.time() + command_request.expires_in,
+        expires_at=expires_at(command_request, time.time()),
         idempotency_key=command_request.key,
         fingerprint=command_request.fingerprint,
+        why=command_request.why,
     )
 
 
@@ -74,17 +80,18 @@ def _as_repeated(command: Command, command_request: CommandRequest) -> Command:
 def accepting_run(context: RunContext, command_request: CommandRequest) -> RunRow:
     """Return the run if its trainer is alive and can execute the command; raises `ProblemError` or `CommandError`."""
     run = context.run()
-    _require_trainer(run)
+    _require_trainer(context, run)
     _require_executable(context, run, command_request)
     return run
 
 
-def _require_trainer(run: RunRow) -> None:
-    state = run.reported_state(time.time())
+def _require_trainer(context: RunContext, run: RunRow) -> None:
+    now = context.now(run)
+    state = run.reported_state(now)
     if state.has_ended:
         raise ProblemError("run-ended", f"The run has ended ({state}); start one with `leitstand up`.")
     if not state.has_trainer:
-        silent_seconds = time.time() - run.heartbeat_at
+        silent_seconds = now - run.heartbeat_at
         raise ProblemError(
             "no-trainer", f"The trainer has shown no sign of life for {silent_seconds:.0f} s; look at training.log."
         )
@@ -92,17 +99,32 @@ def _require_trainer(run: RunRow) -> None:
 
 def _require_executable(context: RunContext, run: RunRow, command_request: CommandRequest) -> None:
     """Reject what the run's current state rules out; the trainer checks again when it executes the command."""
-    if command_request.apply_at_step is not None and command_request.apply_at_step <= run.step:
-        raise ProblemError(
-            "invalid-argument",
-            f"apply_at_step is {command_request.apply_at_step}, but the run is at step {run.step} already.",
-        )
+    if command_request.apply_at_step is not None:
+        _require_reachable(context.store, run, command_request.apply_at_step)
     if command_request.kind is Kind.SET:
         require_unchanged(context.store, run.id)
         step = max(run.step, command_request.apply_at_step or 0)
-        settings_of(run).changed(command_request.arguments, step=step, has_perceptual=has_perceptual(run))
+        try:
+            settings_of(run).with_changes(command_request.arguments, step=step, has_perceptual=has_perceptual(run))
+        except CommandError as error:
+            raise error.renamed(command_request.given_names) from None
     if command_request.kind is Kind.ROLLBACK:
         _require_checkpoint(context, command_request.arguments["checkpoint"])
+
+
+def _require_reachable(store: Store, run: RunRow, step: int) -> None:
+    """Check that the run will come to a step; raises `ProblemError` (invalid-argument)."""
+    if step <= run.step:
+        raise _wrong_step(f"apply_at_step is {step}, but the run is at step {run.step} already.")
+    last = last_step(store, run)
+    if last is not None and step > last:
+        raise _wrong_step(
+            f"apply_at_step is {step}, but the run ends at MAX_STEPS, which is {last}; raise MAX_STEPS before."
+        )
+
+
+def _wrong_step(text: str) -> ProblemError:
+    return ProblemError("invalid-argument", text, errors=[{"parameter": "apply_at_step", "detail": text}])
 
 
 def _require_checkpoint(context: RunContext, name_or_step: str) -> None:
@@ -117,20 +139,39 @@ def _require_checkpoint(context: RunContext, name_or_step: str) -> None:
         ) from None
     if checkpoint is None:
         advice = f"there are: {', '.join(names)}" if names else "none was saved yet, ask for one with /checkpoint"
-        raise ProblemError("invalid-argument", f"There is no checkpoint {name_or_step}; {advice}.")
+        text = f"There is no checkpoint {name_or_step}; {advice}."
+        raise ProblemError("invalid-argument", text, errors=[{"pointer": "#/checkpoint", "detail": text}])
 
 
 def dry_run_answer(run: RunRow, command_request: CommandRequest) -> Acceptance:
-    """Return the answer of a dry run: what would be queued."""
+    """Return the answer of a dry run: what would be queued, in the shape of a command."""
+    now = time.time()
     return {
         "accepted": True,
+        "id": "",
         "run_id": run.id,
-        "step": run.step,
         "kind": command_request.kind.value,
-        "arguments": command_request.arguments,
+        "state": DRY_RUN_STATE,
+        "actor": command_request.actor,
+        "source": command_request.source,
+        "created_at": now,
         "apply_at_step": command_request.apply_at_step,
+        "expires_at": expires_at(command_request, now),
         "expires_in": command_request.expires_in,
+        "started_at": None,
+        "finished_at": None,
+        "step": run.step,
+        "arguments": command_request.arguments,
+        "result": None,
+        "reason": None,
+        "why": command_request.why,
+        "problem": None,
     }
+
+
+def expires_at(command_request: CommandRequest, now: float) -> float | None:
+    """Return when a command accepted at `now` expires, both in Unix seconds; None if it never does."""
+    return None if command_request.expires_in is None else now + command_request.expires_in
 
 
 def require_unchanged(store: Store, run_id: str) -> None:

@@ -1,12 +1,18 @@
-"""JSON Schemas of the command bodies, for the OpenAPI document."""
+"""JSON Schemas of the bodies of commands and of a run's description, for the OpenAPI document.
+
+Each has a name there: generators of clients make one type of a name, but several with equal names of a body that is
+described in its place.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from api.http.operation import Body
-from service.commands import Kind
+from service.commands import WHY_LENGTH, Kind
 from service.config.live_settings import ADAPTIVE, CHANGEABLE, PINNABLE, allowed_text
 from service.config.settings import RunConfig, rule_of
+from service.errors import UNPRINTABLE
+from service.run.identity import NAME_LENGTH, NOTE_LENGTH
 
 Schema = Mapping[str, Any]
 
@@ -20,18 +26,39 @@ _TYPES = {int: "integer", float: "number", bool: "boolean"}
 def body_of(kind: Kind) -> Body:
     """Return the declared body of a command of this kind."""
     if kind is Kind.SET:
-        return Body(_settings_schema(), True, {"LR_SCALE": 0.5, "L1_WEIGHT": ADAPTIVE}, PATCH_TYPES)
+        return Body(_reference("SettingsChange"), True, {"LR_SCALE": 0.5, "L1_WEIGHT": ADAPTIVE}, PATCH_TYPES)
     if kind is Kind.ROLLBACK:
-        return Body(_ROLLBACK, example={"checkpoint": "best"})
-    return Body(_EMPTY_OBJECT, example={})
+        return Body(_reference("RollbackArguments"), example={"checkpoint": "best"})
+    return Body(_reference("NoArguments"), example={})
+
+
+def body_schemas() -> dict[str, Schema]:
+    """Return the schemas of all bodies by name."""
+    return {
+        "NoArguments": _EMPTY_OBJECT,
+        "RollbackArguments": _ROLLBACK,
+        "SettingsChange": _settings_schema(),
+        "RunDescription": _DESCRIPTION,
+    }
+
+
+def description_body() -> Body:
+    """Return the declared body of a change of a run's name and note."""
+    return Body(_reference("RunDescription"), True, {"name": "deeper network"}, PATCH_TYPES)
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _settings_schema() -> Schema:
     names = (*CHANGEABLE, *PINNABLE)
     return {
         "type": "object",
-        "properties": {name: _setting_schema(name) for name in names},
+        "description": "New values of settings that can change while a run goes on.",
+        "properties": {**{name: _setting_schema(name) for name in names}, "why": _WHY},
         "minProperties": 1,
+        "not": {"required": ["why"], "maxProperties": 1},
         "additionalProperties": False,
     }
 
@@ -50,9 +77,44 @@ def _setting_schema(name: str) -> Schema:
     return {"anyOf": [value, {"const": ADAPTIVE}, {"type": "null"}], "description": description}
 
 
-_EMPTY_OBJECT: Schema = {"type": "object", "additionalProperties": False}
+def _text_or_null(description: str, max_length: int, kept: str = "") -> Schema:
+    """Return the schema of a text that a person gives, without unprintable characters but those in `kept`."""
+    unprintable = "".join(map(_escaped, UNPRINTABLE.pattern[1:-1]))
+    # Unpaired surrogates are in no text that JSON can carry, and not every engine takes them in a pattern.
+    unprintable = unprintable.replace(r"\ud800-\udfff", "")
+    pattern = "|".join((f"[^{unprintable}]", *map(_escaped, kept)))
+    return {
+        "type": ["string", "null"],
+        "maxLength": max_length,
+        "pattern": f"^(?:{pattern})*$",
+        "description": description,
+    }
+
+
+def _escaped(character: str) -> str:
+    return character if character == "-" else f"\\u{ord(character):04x}"
+
+
+_WHY = _text_or_null("why the person asks for it: kept with the command", WHY_LENGTH)
+_EMPTY_OBJECT: Schema = {
+    "type": "object",
+    "description": "The body of a command without arguments; it may be absent.",
+    "properties": {"why": _WHY},
+    "additionalProperties": False,
+}
+_DESCRIPTION: Schema = {
+    "type": "object",
+    "description": "What people call a run and write down about it; null or an empty text takes it away.",
+    "properties": {
+        "name": _text_or_null("a name for people, one line; several runs may have the same", NAME_LENGTH),
+        "note": _text_or_null("a note for people, of any number of lines", NOTE_LENGTH, "\n\t"),
+    },
+    "minProperties": 1,
+    "additionalProperties": False,
+}
 _ROLLBACK: Schema = {
     "type": "object",
+    "description": "Which checkpoint to return to.",
     "properties": {
         "checkpoint": {
             "anyOf": [
@@ -61,7 +123,8 @@ _ROLLBACK: Schema = {
             ],
             "default": "latest",
             "description": "the newest, the best, or that of a step (500) or a name (step_0000500)",
-        }
+        },
+        "why": _WHY,
     },
     "additionalProperties": False,
 }

@@ -3,18 +3,19 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from flask import request
 
 from api.commands.body_schemas import JSON_TYPES, PATCH_TYPES
+from api.commands.preferences import Preferences, PreferHeader
 from api.http.auth import authenticated_name, client_name
 from api.http.parameters import Choice, Flag, Parameter, PatternText, Seconds, Step
 from api.http.problems import ProblemError
-from service.commands import Kind, check_arguments
+from service.commands import Kind, check_arguments, split_why
 
 SOURCES = ("api", "cli", "web")
 ACTOR_LENGTH = 64
@@ -71,47 +72,62 @@ EXPIRES_IN = Seconds(
 
 DRY_RUN = Flag("dry_run", "check everything and queue nothing")
 WAIT = Seconds("wait", "answer once it has ended, at the latest after so many seconds", maximum=MAX_WAIT_SECONDS)
+PREFER = PreferHeader(MAX_WAIT_SECONDS)
 
-PARAMETERS = (APPLY_AT_STEP, EXPIRES_IN, DRY_RUN, WAIT, KEY, ACTOR, SOURCE)
+PARAMETERS = (APPLY_AT_STEP, EXPIRES_IN, DRY_RUN, WAIT, KEY, ACTOR, SOURCE, PREFER)
 """Parameters of every command; a settings change also has `IF_MATCH`."""
 
 
 @dataclass(frozen=True)
 class CommandRequest:
-    """Validated request for a command; `expires_in` and `wait` are seconds."""
+    """Validated request for a command; `expires_in` and `wait` are seconds.
+
+    `wait` is that of the query, or else that of `preferences`. `given_names` has, for each setting in `arguments`, the
+    name of its member in the body.
+    """
 
     kind: Kind
     arguments: dict[str, Any]
+    given_names: Mapping[str, str]
     actor: str
     source: str
     apply_at_step: int | None
     expires_in: float | None
     dry_run: bool
     wait: float
+    preferences: Preferences
     key: str | None
     if_match: str | None
+    why: str | None
 
     @classmethod
     def of_request(cls, kind: Kind) -> Self:
         """Parse the current request; raises `ProblemError` or `CommandError` if it is invalid."""
         is_settings_change = kind is Kind.SET
+        preferences, wait = PREFER.value() or Preferences(), WAIT.value()
+        body, why = split_why(json_body(PATCH_TYPES if is_settings_change else JSON_TYPES))
+        arguments = check_arguments(kind, body)
         return cls(
             kind=kind,
-            arguments=check_arguments(kind, _body(PATCH_TYPES if is_settings_change else JSON_TYPES)),
+            arguments=arguments,
+            given_names=dict(zip(arguments, body, strict=True)) if is_settings_change else {},
             actor=actor(),
             source=source(),
             apply_at_step=APPLY_AT_STEP.value(),
             expires_in=EXPIRES_IN.value(),
             dry_run=DRY_RUN.value(),
-            wait=WAIT.value() or 0.0,
+            wait=float(preferences.wait or 0) if wait is None else wait,
+            preferences=preferences if wait is None else replace(preferences, wait=None),
             key=KEY.value(),
             if_match=IF_MATCH.value() if is_settings_change else None,
+            why=why,
         )
 
     @property
     def fingerprint(self) -> str:
         """Hash of the requested command; equal for equal requests, whatever their formatting and `wait`."""
         content = [self.kind.value, self.arguments, self.apply_at_step, self.expires_in, self.if_match]
+        content += [] if self.why is None else [self.why]  # without one, as by versions that knew none
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -130,8 +146,8 @@ def source() -> str:
     return SOURCE.value() or SOURCES[0]
 
 
-def _body(media_types: Sequence[str]) -> Any:
-    """Parse the arguments in the request's body, {} if it is empty; raises `ProblemError`."""
+def json_body(media_types: Sequence[str]) -> Any:
+    """Parse the request's body, {} if it is empty; raises `ProblemError`."""
     content = request.get_data()
     if not content:
         return {}
@@ -144,15 +160,21 @@ def _body(media_types: Sequence[str]) -> Any:
         )
     try:
         return json.loads(content, object_pairs_hook=_members)
+    except _DuplicateMemberError as error:
+        raise ProblemError("not-json", f"The body gives {error} twice; give each name once.") from None
     except (ValueError, RecursionError) as error:
-        raise ProblemError("not-json", f"The body is not JSON ({error}); send {{}} or no body.") from None
+        raise ProblemError("not-json", f"The body is not JSON ({error}); send one JSON object, or no body.") from None
+
+
+class _DuplicateMemberError(ValueError):
+    """An object with two members of one name, which is the text."""
 
 
 def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members of an object; raises `ValueError` for a duplicate, one of which would be lost."""
+    """Return the members of an object; raises `_DuplicateMemberError`: one of two would be lost."""
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         duplicate = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{duplicate!r} is given twice")
+        raise _DuplicateMemberError(repr(duplicate))
     return members

@@ -22,15 +22,18 @@ Pause = Callable[[float], bool]
 _wait_slots = threading.BoundedSemaphore(MAX_WAITING)
 
 
-def wait_until_final(store: Store, command: Command, seconds: float) -> Command:
+def wait_until_final(store: Store, command: Command, seconds: float) -> tuple[Command, bool]:
     """Return the command once it is final, at the latest after `seconds` or once the client has disconnected.
 
-    The command is accepted already, so an unreadable store is no error: it is polled again.
+    Also returns whether it could wait: too many requests may wait already. The command is accepted already, so an
+    unreadable store is no error: it is polled again.
     """
-    if seconds <= 0 or command.state.is_final or not _wait_slots.acquire(blocking=False):
-        return command
+    if seconds <= 0 or command.state.is_final:
+        return command, True
+    if not _wait_slots.acquire(blocking=False):
+        return command, False
     try:
-        return _poll_until_final(store, command, time.monotonic() + seconds, _client_pause())
+        return _poll_until_final(store, command, time.monotonic() + seconds, _client_pause()), True
     finally:
         _wait_slots.release()
 

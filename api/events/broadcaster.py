@@ -95,6 +95,10 @@ class FollowedState(NamedTuple):
     run: RunRow
     position: EventCursor
 
+    def data(self) -> tuple[str, str]:
+        """Return the present state as JSON, with and without the ages."""
+        return state_data(self.run, self.store.runs.now(self.run))
+
 
 class RunBroadcaster:
     """Thread of one run and the subscriptions that it fills; thread-safe."""
@@ -127,12 +131,9 @@ class RunBroadcaster:
             if self._published is None:
                 follower = RunFollower(self._find)
                 self._published = follower.state()
-                self._published_state, self._published_state_at = (
-                    state_data(follower.run, time.time())[1],
-                    time.monotonic(),
-                )
+                self._published_state, self._published_state_at = self._published.data()[1], time.monotonic()
                 self._start(follower)
-            subscription = Subscription(self._published.position, state_data(self._published.run, time.time())[0])
+            subscription = Subscription(self._published.position, self._published.data()[0])
             self._subscriptions.add(subscription)
         return subscription
 
@@ -209,7 +210,7 @@ class RunBroadcaster:
 
     def _publish_state(self, follower: RunFollower, now: float) -> None:
         """Publish the state if it has changed; it may change by the passing of time alone."""
-        state, comparable = state_data(follower.run, time.time())
+        state, comparable = follower.state().data()
         if comparable == self._published_state:
             return
         with self._lock:

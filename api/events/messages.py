@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from api.http.problems import problem_of_command
 from api.runs.state_answer import state_answer
 from service.store.event_replay import EventCursor
 from service.store.queries.events import Event
@@ -87,11 +88,17 @@ def comment(text: str) -> bytes:
 
 
 def _message(row: Event | SeriesRow, position: EventCursor) -> StreamMessage:
-    """Encode a row as a message; an event under its own name is flat: its time and details."""
+    """Encode a row as a message; an event under its own name is flat: its time and details.
+
+    A command is shown as `/commands/<id>` answers it.
+    """
     if isinstance(row, SeriesRow):
         kind, data = "log", {"step": row.step, "time": row.time, "values": row.values}
     elif row.kind in KINDS_WITH_OWN_EVENT:
         kind, data = row.kind, {"time": row.time, **row.details}
+        if kind == "command":
+            data.setdefault("why", None)  # one of an earlier version
+            data["problem"] = problem_of_command(row.details)
     else:
         fields = {"id": row.id, "kind": row.kind, "step": row.step, "time": row.time}
         kind, data = "event", {**fields, "details": row.details}

@@ -10,6 +10,7 @@ from flask import request
 from api.events.broadcaster import Broadcasters, RunBroadcaster
 from api.events.messages import ALWAYS, StreamMessage, comment, event_text, gap, heartbeat, preamble, read_messages
 from api.events.subscription import SubscriptionBatch
+from api.http.compression import gzipped_pieces
 from api.http.problems import ProblemError
 from service.store.event_replay import EventCursor
 from service.store.store import Store, StoreUnavailableError
@@ -156,8 +157,15 @@ RETRY_SECONDS = 5
 class LimitedStream:
     """Stream that holds one of the stream slots until it is closed, even if it was never started."""
 
-    def __init__(self, broadcasters: Broadcasters, run_id: str | None, stream_request: StreamRequest) -> None:
-        """Reserve a slot and subscribe.
+    def __init__(
+        self,
+        broadcasters: Broadcasters,
+        run_id: str | None,
+        stream_request: StreamRequest,
+        *,
+        is_compressed: bool = False,
+    ) -> None:
+        """Reserve a slot and subscribe. With `is_compressed`, the bytes are gzip.
 
         Raises `ProblemError` (too-many-streams, not-found, no-run) or `StoreUnavailableError`.
         """
@@ -169,6 +177,7 @@ class LimitedStream:
                 {"Retry-After": str(RETRY_SECONDS)},
             )
         self._broadcasters = broadcasters
+        self._is_compressed = is_compressed
         self._is_closed = False
         try:
             self._stream = EventStream(broadcasters.of(run_id), stream_request, request.environ.get("gunicorn.socket"))
@@ -177,7 +186,8 @@ class LimitedStream:
             raise
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._stream.chunks()
+        chunks = self._stream.chunks()
+        return gzipped_pieces(chunks) if self._is_compressed else chunks
 
     def close(self) -> None:
         """Cancel the subscription and release the slot; the WSGI server calls this in any case."""

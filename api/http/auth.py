@@ -12,11 +12,11 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from flask import Flask, Response, current_app, g, request
-from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api.http.operation import Operation, Scope, operation_of
+from api.http import proxies
+from api.http.operation import Operation, Scope, operation_of, wants_page
 from api.http.problems import ProblemError
-from api.http.rate_limit import RateLimits, client_network
+from api.http.rate_limit import RateLimit, RateLimits, client_network
 from service.auth.hosts import host_names, is_loopback, normalized_name
 from service.auth.tokens import Token, TokenFileError, TokenReader, TokenScope, token_file_path
 from service.config.settings import RunConfig
@@ -27,6 +27,7 @@ CLIENT_KEY = "leitstand.client"
 LIVENESS_ENDPOINT = "health.livez"
 """Exempt from all checks: a liveness probe has no token, may use any Host and must not be rate limited."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 SECURITY_HEADERS = (
@@ -53,10 +54,7 @@ logger = logging.getLogger(__name__)
 
 def register(app: Flask, config: RunConfig) -> None:
     """Install the checks and headers on `app`; raises `SettingError` if API_HOSTS holds anything but host names."""
-    if config.api_proxies:
-        # X-Forwarded-Host is ignored: few proxies set it, so a DNS-rebinding page could. Proxies forward Host.
-        trusted = config.api_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=0)  # type: ignore[method-assign]
+    proxies.register(app, config.api_proxies)
     app.before_request(Guard(config).check)
     app.after_request(_add_headers)
 
@@ -124,7 +122,7 @@ class Guard:
         """
         scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not credentials.strip():
-            self._rate_limits.reads.require_capacity(address)
+            _take(self._rate_limits.reads, address)
             raise _unauthorized("Send a token as `Authorization: Bearer <token>`.", 'Bearer realm="leitstand"')
         wrong_tokens = self._rate_limits.wrong_tokens
         try:
@@ -136,7 +134,7 @@ class Guard:
                 "tokens-unavailable", "The server's file of tokens cannot be used; its log says why."
             ) from None
         if token is None:
-            wrong_tokens.require_capacity(address)
+            _take(wrong_tokens, address)
             logger.warning("%s %s from %s: unknown or expired token", request.method, quote(request.path), address)
             raise _unauthorized(
                 "The token is unknown, revoked or expired.", 'Bearer realm="leitstand", error="invalid_token"'
@@ -145,13 +143,18 @@ class Guard:
 
     def _count_request(self, scope: Scope, operation: Operation | None, client: str) -> None:
         is_command = scope is Scope.CONTROL and not _is_dry_run(operation)
-        (self._rate_limits.commands if is_command else self._rate_limits.reads).require_capacity(client)
+        _take(self._rate_limits.commands if is_command else self._rate_limits.reads, client)
+
+
+def _take(rate_limit: RateLimit, client: str) -> None:
+    """Count the current request, and keep what its response says of the rest; raises `ProblemError`."""
+    g.rate_limit_fields = rate_limit.require_capacity(client)
 
 
 def _scope_of(operation: Operation | None) -> Scope:
     """Return the scope that the current request needs; fails closed for an endpoint without an operation."""
     if operation is not None:
-        return operation.scope
+        return Scope.OPEN if operation.has_open_page and wants_page() else operation.scope
     if request.endpoint is None:
         return Scope.READ  # the response will be 404 or 405
     return Scope.OPEN if request.endpoint == "static" else Scope.CONTROL
@@ -185,7 +188,12 @@ def _require_same_origin() -> None:
     headers, is_safe = request.headers, request.method in SAFE_METHODS
     origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
     if origin is not None and not is_safe and not _is_own_origin(origin):
-        raise ProblemError("foreign-origin", f"The request comes from {origin!r}, which is not this server's own page.")
+        own = f"{request.scheme}://{headers.get('Host', '')}"
+        raise ProblemError(
+            "foreign-origin",
+            f"The request comes from {origin!r}, which is not this server's own page at {own!r}; a proxy in front with "
+            "TLS must send X-Forwarded-Proto, and API_PROXIES must count it.",
+        )
     if site in FOREIGN_SITES and not (is_safe and _is_link_navigation()):
         raise ProblemError("foreign-origin", f"The request comes from another web page ({site}).")
 
@@ -196,10 +204,10 @@ def _is_link_navigation() -> bool:
 
 
 def _is_own_origin(origin: str) -> bool:
-    host = request.headers.get("Host", "").lower()
-    # A proxy that terminates TLS may not report it; if it does, plain-HTTP origins are excluded.
-    schemes = ("https",) if request.is_secure else ("https", "http")
-    return host != "" and origin.lower() in {f"{scheme}://{host}" for scheme in schemes}
+    """Whether an origin has this request's scheme, as trusted proxies report it, and its host and port."""
+    scheme, host = request.scheme.lower(), request.headers.get("Host", "").lower()
+    host = host.removesuffix(DEFAULT_PORTS.get(scheme, ""))  # browsers leave it out of an origin, some proxies do not
+    return host != "" and origin.lower() == f"{scheme}://{host}"
 
 
 def _unauthorized(detail: str, challenge: str) -> ProblemError:
@@ -208,6 +216,8 @@ def _unauthorized(detail: str, challenge: str) -> ProblemError:
 
 def _add_headers(response: Response) -> Response:
     response.headers.extend(SECURITY_HEADERS)
+    for name, value in g.get("rate_limit_fields", {}).items():
+        response.headers.setdefault(name, value)
     if request.is_secure:
         response.headers.add(*TLS_HEADER)
     response.headers.setdefault("Cache-Control", "no-store")

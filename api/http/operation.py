@@ -12,7 +12,7 @@ must never be ignored silently.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from flask import Flask, request
 
 from api.http.parameters import Parameter
-from api.http.problems import ProblemError
+from api.http.problems import ProblemError, all_invalid
+from service.errors import FieldError
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -69,6 +70,8 @@ class Operation:
     answers: tuple[Answer, ...] = ()
     problems: tuple[str, ...] = ()
     body: Body | None = None
+    has_open_page: bool = False
+    """Whether a browser that follows a link gets a page, without a token: it holds nothing, and asks by itself."""
 
     def parameter_names(self, location: str) -> list[str]:
         """Return the names of the parameters declared in `location`: `query`, `header` or `path`."""
@@ -81,14 +84,21 @@ def operation(
     answers: Sequence[Answer] = (),
     problems: Sequence[str] = (),
     body: Body | None = None,
+    has_open_page: bool = False,
 ) -> Callable[[View], View]:
-    """Declare the operation of a view. `problems` are slugs of `api.http.problems.PROBLEMS`."""
+    """Declare the operation of a view. `problems` are slugs of `api.http.problem_types.PROBLEMS`."""
+    declared = Operation(scope, parameters, tuple(answers), tuple(problems), body, has_open_page)
 
     def declare(view: View) -> View:
-        view.__operation__ = Operation(scope, parameters, tuple(answers), tuple(problems), body)  # type: ignore[attr-defined]
+        view.__operation__ = declared  # type: ignore[attr-defined]
         return view
 
     return declare
+
+
+def wants_page() -> bool:
+    """Whether the current request's client would rather have a page than JSON, as a browser that follows a link."""
+    return request.accept_mimetypes.best_match(("application/json", "text/html"), "application/json") == "text/html"
 
 
 def operation_of(app: Flask, endpoint: str | None) -> Operation | None:
@@ -101,17 +111,33 @@ def operation_of(app: Flask, endpoint: str | None) -> Operation | None:
 def check_parameters(operation: Operation) -> None:
     """Check the parameters of the current request.
 
-    Raises `ProblemError` (invalid-argument) if one is undeclared, repeated or has an invalid value.
+    Raises `ProblemError` (invalid-argument) that names all that are undeclared, repeated or have an invalid value.
     """
-    declared = operation.parameter_names("query")
+    errors = list(_misnamed(operation.parameter_names("query")))
+    repeated = {error["parameter"] for error in errors}
+    for parameter in operation.parameters:
+        if parameter.location != "path" and parameter.name not in repeated:
+            errors += _errors_of(parameter)
+    if errors:
+        raise all_invalid(errors)
+
+
+def _misnamed(declared: Sequence[str]) -> Iterator[FieldError]:
+    """Yield an error for each query parameter that is not declared, or is repeated."""
     for name in request.args:
         if name not in declared:
-            raise ProblemError("invalid-argument", f"{request.path} takes no {name!r}; {_advice(name, declared)}")
-        if len(request.args.getlist(name)) > 1:
-            raise ProblemError("invalid-argument", f"{name} is given twice; give it once.")
-    for parameter in operation.parameters:
-        if parameter.location != "path":
-            parameter.value()
+            yield {"parameter": name, "detail": f"{request.path} takes no {name!r}; {_advice(name, declared)}"}
+        elif len(request.args.getlist(name)) > 1:
+            yield {"parameter": name, "detail": f"{name} is given twice; give it once."}
+
+
+def _errors_of(parameter: Parameter[Any]) -> list[FieldError]:
+    """Return what is wrong with a parameter of the current request; empty if nothing is."""
+    try:
+        parameter.value()
+    except ProblemError as error:
+        return error.errors
+    return []
 
 
 def _advice(name: str, declared: Sequence[str]) -> str:

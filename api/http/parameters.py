@@ -10,10 +10,15 @@ from typing import Any, Generic, TypeVar
 
 from flask import request
 
-from api.http.problems import ProblemError
+from api.http.problems import ProblemError, all_invalid
+from service.errors import FieldError
 
 LARGEST = 10**18 - 1
 """The largest step: as many digits as a record's name can hold; fits the store's integers."""
+
+MAX_LISTED = 12
+"""Most choices that an error lists; only record keys are more."""
+ALL_NAMES = "docs/records.md lists all names"
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -46,7 +51,13 @@ class Parameter(Generic[T_co]):
         raise NotImplementedError
 
     def _invalid(self, text: str, must_be: str) -> ProblemError:
-        return ProblemError("invalid-argument", f"{self.name} is {text!r}, but must be {must_be}.")
+        return self._refused(f"{self.name} is {text!r}, but must be {must_be}.")
+
+    def _refused(self, sentence: str) -> ProblemError:
+        """Return the error (invalid-argument) that a sentence says of this parameter."""
+        error: FieldError = {"detail": sentence}
+        error["header" if self.location == "header" else "parameter"] = self.name
+        return all_invalid([error])
 
 
 class PathParameter(Parameter[None]):
@@ -158,8 +169,9 @@ class Choices(Parameter[tuple[str, ...] | None]):
 
     def _unknown(self, name: str) -> ProblemError:
         similar = difflib.get_close_matches(name, self._choices, n=1, cutoff=0.5)
-        hint = f"did you mean {similar[0]}?" if similar else "docs/api.md lists all names."
-        return ProblemError("invalid-argument", f"There is no value {name!r}; {hint}")
+        all_names = f"it takes: {', '.join(self._choices)}" if len(self._choices) <= MAX_LISTED else ALL_NAMES
+        hint = f"did you mean {similar[0]}?" if similar else f"{all_names}."
+        return self._refused(f"{self.name} takes no {name!r}; {hint}")
 
 
 class Ids(Parameter[tuple[str, ...] | None]):

@@ -1,64 +1,28 @@
 """Error responses: every error is answered as `application/problem+json` (RFC 9457) with a stable type.
 
-`PROBLEMS` lists all types; docs/api.md explains each. A response never contains a traceback or an exception's class.
+A response never contains a traceback or an exception's class.
 """
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from service.commands import Kind
-from service.errors import CommandError
-from service.store.database import StoreUnavailableError
+from api.http.problem_types import PROBLEMS
+from api.http.proxies import external_path
+from service.commands import CommandState, Kind, outcome_sentence
+from service.errors import CommandError, FieldError, Problem, joined_sentences
+from service.store.database import StoreReadOnlyError, StoreUnavailableError
 
 RETRY_SECONDS = 2
 COMMAND_ROUTES = tuple(f"/{kind}" for kind in Kind if kind is not Kind.SET)
 """Routes that accept a command by POST; settings are changed by PATCH."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ProblemType:
-    """HTTP status and title of one type of problem."""
-
-    status: int
-    title: str
-
-
-PROBLEMS: dict[str, ProblemType] = {
-    "bad-request": ProblemType(400, "The request cannot be understood"),
-    "not-json": ProblemType(400, "The body is not JSON"),
-    "unauthorized": ProblemType(401, "A token is needed"),
-    "insufficient-scope": ProblemType(403, "The token does not allow this"),
-    "foreign-origin": ProblemType(403, "Another web page may neither watch nor steer a training"),
-    "not-found": ProblemType(404, "There is no such thing here"),
-    "method-not-allowed": ProblemType(405, "The route does not take this method"),
-    "request-timeout": ProblemType(408, "The request took too long to arrive"),
-    "run-ended": ProblemType(409, "The run has ended"),
-    "command-begun": ProblemType(409, "The command is not queued any more"),
-    "precondition-failed": ProblemType(412, "It has changed meanwhile"),
-    "body-too-large": ProblemType(413, "The body is too large"),
-    "uri-too-long": ProblemType(414, "The request line is too long"),
-    "unsupported-media-type": ProblemType(415, "The body must be JSON"),
-    "range-not-satisfiable": ProblemType(416, "The file has no such range"),
-    "wrong-host": ProblemType(421, "The Host header names another server"),
-    "invalid-argument": ProblemType(422, "An argument is not allowed"),
-    "key-reused": ProblemType(422, "The Idempotency-Key was used for another request"),
-    "too-many-requests": ProblemType(429, "Too many requests"),
-    "head-too-large": ProblemType(431, "The request's head is too large"),
-    "internal-error": ProblemType(500, "The server met a defect"),
-    "no-run": ProblemType(503, "There is no run yet"),
-    "no-trainer": ProblemType(503, "No trainer is alive"),
-    "too-many-streams": ProblemType(503, "All event streams are taken"),
-    "tokens-unavailable": ProblemType(503, "The file of tokens cannot be used now"),
-    "storage-unavailable": ProblemType(503, "The store or the run directory cannot be used now"),
-}
 
 _SLUGS = {
     400: "bad-request",
@@ -70,15 +34,37 @@ _SLUGS = {
     500: "internal-error",
 }
 
+_COMMAND_SLUGS: dict[str, str] = {
+    CommandState.FAILED: "command-failed",
+    CommandState.REJECTED: "command-rejected",
+    CommandState.EXPIRED: "command-expired",
+}
+"""Type of problem of a command in this final state."""
+
 
 class ProblemError(Exception):
-    """Error answered as a problem of the type `slug`; `detail` is one sentence for the user."""
+    """Error answered as a problem of the type `slug`; `detail` is one sentence for the user.
 
-    def __init__(self, slug: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    `errors` names the wrong members of the body, parameters and headers, if the problem is about them.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
         super().__init__(detail)
         self.slug = slug
         self.detail = detail
         self.headers = dict(headers or {})
+        self.errors = list(errors)
+
+
+def all_invalid(errors: Sequence[FieldError]) -> ProblemError:
+    """Return the error (invalid-argument) for all wrong parameters and headers of a request together."""
+    return ProblemError("invalid-argument", joined_sentences(error["detail"] for error in errors), errors=errors)
 
 
 def register(app: Flask) -> None:
@@ -89,34 +75,60 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _answer_http_error)
 
 
-def problem_response(slug: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Build the response for a problem of type `slug`; a 503 has a Retry-After header in seconds."""
+def problem_of(slug: str, detail: str) -> Problem:
+    """Return a problem of type `slug` as an object, without the request that met it."""
     problem_type = PROBLEMS[slug]
-    body = {
+    return {
         "type": f"/problems/{slug}",
         "title": problem_type.title,
         "status": problem_type.status,
         "detail": detail,
-        "instance": quote(request.path),
     }
-    response = Response(json.dumps(body) + "\n", problem_type.status, mimetype="application/problem+json")
+
+
+def problem_of_command(command: Mapping[str, Any]) -> Problem | None:
+    """Return why a command (as `Command.as_dict` gives it) has not done what was asked; None unless it has ended so."""
+    slug = _COMMAND_SLUGS.get(command["state"])
+    if slug is None:
+        return None
+    kind, state, step, reason = (command[key] for key in ("kind", "state", "step", "reason"))
+    return problem_of(slug, outcome_sentence(kind, state, step, None, reason))
+
+
+def problem_response(
+    slug: str, detail: str, headers: Mapping[str, str] | None = None, errors: Sequence[FieldError] = ()
+) -> Response:
+    """Build the response for a problem of type `slug`; a 503 has a Retry-After header in seconds."""
+    body = problem_of(slug, detail)
+    body["instance"] = external_path(quote(request.path))
+    if errors:
+        body["errors"] = list(errors)
+    response = Response(json.dumps(body) + "\n", body["status"], mimetype="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
-    if problem_type.status == 503:
+    if body["status"] == 503:
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     response.headers.update(headers or {})
     return response
 
 
 def _answer_problem(error: ProblemError) -> Response:
-    return problem_response(error.slug, error.detail, error.headers)
+    return problem_response(error.slug, error.detail, error.headers, error.errors)
 
 
 def _answer_command_error(error: CommandError) -> Response:
-    return problem_response("invalid-argument", str(error))
+    errors: list[FieldError] = [{"pointer": _pointer(name), "detail": text} for name, text in error.members.items()]
+    return problem_response("invalid-argument", str(error), errors=errors)
+
+
+def _pointer(member: str) -> str:
+    """Return the JSON Pointer (RFC 6901) of a member of the body, as the fragment of a URI."""
+    return "#/" + quote(member.replace("~", "~0").replace("/", "~1"), safe="")
 
 
 def _answer_unavailable(error: StoreUnavailableError) -> Response:
     logger.warning("%s %s: %s", request.method, quote(request.path), error)
+    if isinstance(error, StoreReadOnlyError):
+        return problem_response("read-only-store", f"Nothing was changed, since this server may only read it: {error}.")
     return problem_response("storage-unavailable", f"The store cannot be used now ({error}); try again.")
 
 

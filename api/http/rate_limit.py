@@ -38,6 +38,11 @@ class RateLimit:
         self._cleaned_up_at = -math.inf
         self._lock = threading.Lock()
 
+    @property
+    def bucket_count(self) -> int:
+        """Number of buckets in memory; at most MAX_CLIENTS and the shared one."""
+        return len(self._full_at)
+
     def take(self, client: str) -> float:
         """Take one request from the client's bucket; returns 0, or if it is empty, the seconds until it is not."""
         now = self._clock()
@@ -57,20 +62,34 @@ class RateLimit:
             full_at = max(self._full_at.get(self._bucket_of(client, now), now), now)
         return full_at + self._interval - now - WINDOW_SECONDS <= ROUNDING_SECONDS
 
-    def require_capacity(self, client: str) -> None:
-        """Take one request from the bucket; raises `ProblemError` (too-many-requests) with Retry-After in seconds."""
+    def require_capacity(self, client: str) -> dict[str, str]:
+        """Take one request from the bucket; returns what headers say of the rest.
+
+        Raises `ProblemError` (too-many-requests) with the same headers, and Retry-After in seconds.
+        """
         if wait_seconds := self.take(client):
             seconds = math.ceil(wait_seconds)
             raise ProblemError(
                 "too-many-requests",
                 f"Only {self.per_minute} {self.name} a minute are taken from {client}: wait {seconds} s, and ask less.",
-                {
-                    "Retry-After": str(seconds),
-                    # draft-ietf-httpapi-ratelimit-headers-10
-                    "RateLimit-Policy": f'"{self.name}";q={self.per_minute};w={WINDOW_SECONDS:.0f}',
-                    "RateLimit": f'"{self.name}";r=0;t={seconds}',
-                },
+                {"Retry-After": str(seconds), **self._fields(0, seconds)},
             )
+        return self._fields(*self._rest(client))
+
+    def _rest(self, client: str) -> tuple[int, int]:
+        """Return how many requests the client's bucket holds, and the seconds until it holds one more."""
+        now = self._clock()
+        with self._lock:
+            full_at = max(self._full_at.get(self._bucket_of(client, now), now), now)
+        capacity = (WINDOW_SECONDS - (full_at - now)) / self._interval + ROUNDING_SECONDS
+        return int(capacity), math.ceil((1 - capacity % 1) * self._interval)
+
+    def _fields(self, rest: int, seconds: int) -> dict[str, str]:
+        """Return the header fields of draft-ietf-httpapi-ratelimit-headers-11."""
+        return {
+            "RateLimit-Policy": f'"{self.name}";q={self.per_minute};w={WINDOW_SECONDS:.0f}',
+            "RateLimit": f'"{self.name}";r={rest};t={seconds}',
+        }
 
     def _bucket_of(self, client: str, now: float) -> str:
         """Return the bucket of a client: its own, or the shared one for a new client above MAX_CLIENTS."""

@@ -25,7 +25,9 @@ class Disk:
 
 @dataclass(frozen=True)
 class Scrape:
-    """Values read by one scrape. `now` is Unix seconds; `http_counts` is None if only the run is scraped.
+    """Values read by one scrape. `http_counts` is None if only the run is scraped.
+
+    `now` is Unix seconds, if there is a run on its trainer's clock.
 
     `record_count` counts the run directory's records, or the store's if the directory is not on this machine.
     `last_record` is the store's record of the highest step. `alerts` maps every alert to whether it is active.

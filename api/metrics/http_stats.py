@@ -13,7 +13,7 @@ from flask.sansio.app import App
 
 from api.runs.context import PREFIX
 
-BOUNDS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+RESPONSE_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 NO_ROUTE = "none"
 RUN_ROUTE_PREFIX = "/runs/<run>"
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH", "DELETE", "PUT"})
@@ -23,14 +23,14 @@ STREAM_MEDIA_TYPE = "text/event-stream"
 
 @dataclass
 class Durations:
-    """Response times of one route; `counts_by_bucket` counts them between two of BOUNDS_SECONDS, the last above all."""
+    """Response times of one route: `counts_by_bucket` has one count per bucket, the last for times above all bounds."""
 
-    counts_by_bucket: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_SECONDS) + 1))
+    counts_by_bucket: list[int] = field(default_factory=lambda: [0] * (len(RESPONSE_BUCKETS_SECONDS) + 1))
     total_seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one response that took `seconds`."""
-        self.counts_by_bucket[bisect_left(BOUNDS_SECONDS, seconds)] += 1
+        self.counts_by_bucket[bisect_left(RESPONSE_BUCKETS_SECONDS, seconds)] += 1
         self.total_seconds += seconds
 
     def copy(self) -> "Durations":
@@ -44,8 +44,8 @@ class Durations:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Cumulative numbers of responses that took at most each of BOUNDS_SECONDS."""
-        return tuple(sum(self.counts_by_bucket[: index + 1]) for index in range(len(BOUNDS_SECONDS)))
+        """Cumulative numbers of responses that took at most each of RESPONSE_BUCKETS_SECONDS."""
+        return tuple(sum(self.counts_by_bucket[: index + 1]) for index in range(len(RESPONSE_BUCKETS_SECONDS)))
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,21 @@ def scrape_run(context: RunContext, http_counts: HttpCounts | None) -> Scrape:
     with context.transaction_scope():
         run = context.find_run()
         scrape = Scrape(http_counts=http_counts, run=run, record_count=record_count, disk=_disk(context, run))
-        return scrape if run is None else _with_store(scrape, context, run)
+        if run is None:
+            return scrape
+        return _with_store(_with_alerts(replace(scrape, now=context.now(run)), context, run), context, run)
+
+
+def _with_alerts(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
+    alerts = current_alerts(alert_logs_of(current_app), context, run, scrape.now).firing
+    return replace(scrape, alerts={name: name in alerts for name in NAMES})
 
 
 def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
     store = context.store
+    if not store.exists():  # the run's directory has vanished
+        return scrape
     versions = store.records.find_versions(run.id, newest_first=True, limit=1)
-    alerts = current_alerts(alert_logs_of(current_app), context, run, scrape.now).firing
     return replace(
         scrape,
         ranks=store.ranks.find(run.id),
@@ -33,7 +41,6 @@ def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
         delays=store.commands.delays(run.id),
         record_count=store.records.count(run.id) if scrape.record_count is None else scrape.record_count,
         last_record=versions[0] if versions else None,
-        alerts={name: name in alerts for name in NAMES},
     )
 
 

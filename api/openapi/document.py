@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 from api.http.auth import LIVENESS_ENDPOINT
 from api.http.operation import Answer, Body, Operation, Scope, operation_of
 from api.http.parameters import Parameter
-from api.http.problems import PROBLEMS
+from api.http.problem_types import PROBLEMS
 from api.openapi.schemas import all_schemas, shape_schemas
 from api.runs.context import PREFIX
 from service import __version__
@@ -35,33 +35,49 @@ TOKEN_PROBLEMS = ("unauthorized", "tokens-unavailable")
 CONTROL_PROBLEMS = ("insufficient-scope",)
 BODY_PROBLEMS = ("not-json", "unsupported-media-type")
 RUN_PROBLEMS = ("not-found", "storage-unavailable")
+RATE_LIMIT_FIELDS = {
+    "RateLimit-Policy": "which limit applies: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers-11)",
+    "RateLimit": "what is left of it: `r` requests, and one more within `t` seconds",
+}
+"""Header fields of every response that was counted."""
 PROBLEM_HEADERS = {
     401: {"WWW-Authenticate": "how to show a token (RFC 6750)"},
     416: {"Content-Range": "of how many bytes there is no such range"},
-    429: {"Retry-After": "seconds until it is worth another try"},
+    429: {"Retry-After": "seconds until it is worth another try", **RATE_LIMIT_FIELDS},
     503: {"Retry-After": "seconds until it is worth another try"},
 }
 """Headers that a problem response always has, by status."""
 
+SCOPE_SENTENCES = {
+    Scope.OPEN: "Needs no token.",
+    Scope.READ: "Needs a token of any scope, where the server has tokens.",
+    Scope.CONTROL: "Needs a token of scope `control`, where the server has tokens.",
+}
 DESCRIPTION = """\
 Watch and steer a running training of a video super-resolution network. A command is queued and answered with 202; what
 comes of it is at its `Location`. Times are Unix seconds. Every refusal is `application/problem+json` (RFC 9457) with a
 stable `type`. Routes of a run speak of the default run, or below `/runs/{run}` of any."""
 
 
-def build(app: Flask) -> dict[str, Any]:
-    """Build the document for the routes of `app`; deterministic."""
+def build(app: Flask, prefix: str = "") -> dict[str, Any]:
+    """Build the document for the routes of `app`, served below the path `prefix`; deterministic."""
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for rule, operation in _operations(app):
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            paths[_path(rule)][method.lower()] = _operation(app, rule, operation)
+            paths[_path(rule)][method.lower()] = _operation(app, rule, operation, prefix)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Leitstand", "version": __version__, "description": DESCRIPTION},
+        "info": {
+            "title": "Leitstand",
+            "version": __version__,
+            "description": DESCRIPTION,
+            "contact": {"name": "whoever runs this server"},
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [
-            {"url": "/", "description": "the default run"},
+            {"url": f"{prefix}/", "description": "the default run"},
             {
-                "url": "/runs/{run}",
+                "url": f"{prefix}/runs/{{run}}",
                 "description": "any run, by its id",
                 "variables": {"run": {"default": "5f0c1e77ab42", "description": "a run's id, as /runs lists them"}},
             },
@@ -71,6 +87,7 @@ def build(app: Flask) -> dict[str, Any]:
         "components": {
             "schemas": all_schemas(),
             "responses": _problem_responses(paths),
+            "headers": _headers({}, RATE_LIMIT_FIELDS),
             "securitySchemes": _security_schemes(),
         },
     }
@@ -97,19 +114,23 @@ def has_run_route(app: Flask, endpoint: str) -> bool:
     return PREFIX + endpoint in app.view_functions
 
 
-def _operation(app: Flask, rule: Rule, operation: Operation) -> dict[str, Any]:
+def _operation(app: Flask, rule: Rule, operation: Operation, prefix: str) -> dict[str, Any]:
     summary, _, description = (inspect.getdoc(app.view_functions[rule.endpoint]) or "").partition("\n\n")
     is_run_route = has_run_route(app, rule.endpoint)
     described = {
         "operationId": rule.endpoint.replace(".", "_"),
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": " ".join(summary.split()),
-        "description": " ".join(description.split()),
-        "servers": None if is_run_route else [{"url": "/"}],
+        "description": " ".join([*description.split(), SCOPE_SENTENCES[operation.scope]]),
+        "servers": None if is_run_route else [{"url": f"{prefix}/"}],
         "security": [{}] if operation.scope is Scope.OPEN else [{"token": [operation.scope.value]}, {}],
         "parameters": [_parameter(parameter) for parameter in operation.parameters],
         "requestBody": None if operation.body is None else _body(operation.body),
-        "responses": _responses(operation, _problem_slugs(rule.endpoint, operation, is_run_route=is_run_route)),
+        "responses": _responses(
+            operation,
+            _problem_slugs(rule.endpoint, operation, is_run_route=is_run_route),
+            is_counted=rule.endpoint != LIVENESS_ENDPOINT,
+        ),
     }
     return {key: value for key, value in described.items() if value not in (None, "", [])}
 
@@ -142,12 +163,17 @@ def _problem_slugs(endpoint: str, operation: Operation, *, is_run_route: bool) -
     return list(dict.fromkeys(slugs))
 
 
-def _responses(operation: Operation, problems: Sequence[str]) -> dict[str, Any]:
+_RATE_LIMIT_REFERENCES = {name: {"$ref": f"#/components/headers/{name}"} for name in RATE_LIMIT_FIELDS}
+
+
+def _responses(operation: Operation, problems: Sequence[str], *, is_counted: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for answer in operation.answers:
         described = responses.setdefault(str(answer.status), {"description": answer.description})
         if answer.headers or answer.optional_headers:
             described.setdefault("headers", {}).update(_headers(answer.headers, answer.optional_headers))
+        if is_counted:
+            described.setdefault("headers", {}).update(_RATE_LIMIT_REFERENCES)
         if answer.media_type:
             described.setdefault("content", {})[answer.media_type] = _content(answer)
     for status, slugs in _by_status(problems).items():

@@ -4,19 +4,21 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from flask import render_template
 from markupsafe import Markup, escape
 
 from api.http.parameters import LARGEST
-from api.http.problems import PROBLEMS
+from api.http.problem_types import PROBLEMS
+from api.openapi.document import SCOPE_SENTENCES
 from service import __version__
 
 SERVER = "localhost:5050"
 TAG_ORDER = (
     "controls", "live_settings", "states", "events", "alerts", "records", "comparison", "series", "previews",
-    "checkpoints", "ranks", "logs", "runs", "metrics", "health", "documents", "page",
+    "checkpoints", "ranks", "logs", "runs", "metrics", "health", "documents", "problems", "page",
 )  # fmt: skip
 """Order of the groups of routes on the page: steering, watching, history, the rest."""
 
@@ -32,7 +34,9 @@ def page(document: Mapping[str, Any]) -> str:
         for method, described in methods.items():
             scope = described["security"][0].get("token", ["no token"])[0]
             example = curl(method.upper(), path, described)
-            route = {"path": path, "method": method.upper(), "scope": scope, "example": example, **described}
+            route = {**described, "path": path, "method": method.upper(), "scope": scope, "example": example}
+            for sentence in SCOPE_SENTENCES.values():  # the page shows the scope beside the path
+                route["description"] = route["description"].removesuffix(sentence)
             groups[described["tags"][0]].append(route)
     return render_template(
         "docs.html",
@@ -44,6 +48,7 @@ def page(document: Mapping[str, Any]) -> str:
         text_of=schema_text,
         meaning_of=meaning_of,
         prose=prose,
+        resolved=partial(resolved, document),
     )
 
 
@@ -68,6 +73,12 @@ def _alternatives(schema: Schema) -> Iterator[Schema]:
     if "anyOf" not in schema:
         kinds = schema.get("type")
         yield from ({**schema, "type": kind} for kind in kinds) if isinstance(kinds, list) else [schema]
+
+
+def resolved(document: Mapping[str, Any], schema: Schema) -> Schema:
+    """Return a schema, or the component of the document that it refers to."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return document["components"]["schemas"][name] if name else schema
 
 
 def _describe(schema: Schema) -> Markup:

@@ -1,7 +1,5 @@
 """`/livez`: this process answers. `/readyz`: the store can be read and a trainer is alive."""
 
-import time
-
 from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
@@ -28,7 +26,8 @@ def livez() -> Alive:
 def readyz() -> Ready:
     """200 while commands can be obeyed, otherwise 503."""
     context = current_run_context()
-    state = context.run().reported_state(time.time())
+    run = context.run()
+    state = run.reported_state(context.now(run))
     if not state.has_trainer:
         raise ProblemError("no-trainer", f"No trainer is alive: the run is {state}.")
     return {"ready": True}

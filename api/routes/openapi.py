@@ -3,6 +3,7 @@
 import json
 import threading
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request
@@ -10,16 +11,18 @@ from flask import Blueprint, Flask, Response, current_app, request
 from api.http.operation import Answer, Scope, operation
 from api.http.parameters import PathParameter
 from api.http.problems import ProblemError
+from api.http.proxies import external_path
+from api.http.static_files import PAGE_UNCHANGED, page, revalidated
 from api.openapi import html
 from api.openapi.document import build, encoded
-from api.openapi.schemas import answer_shapes, standalone
+from api.openapi.schemas import schema_names, standalone
 from service.run.record_schema import record_schema as schema_of_records
 
 SCHEMA = "application/schema+json"
+MAX_PREFIXES = 4
+"""How many proxies' prefixes the document is kept for."""
 
-NAME = PathParameter(
-    "name", "an answer's name, as `/openapi.json` has it", {"type": "string", "enum": list(answer_shapes())}
-)
+NAME = PathParameter("name", "a schema's name, as `/openapi.json` has it", {"type": "string", "enum": schema_names()})
 
 blueprint = Blueprint("documents", __name__)
 
@@ -33,20 +36,21 @@ class RenderedDocument:
 
 
 class Documents:
-    """OpenAPI document of one application, built on first use."""
+    """OpenAPI document of one application, built on first use below each prefix of a proxy."""
 
     def __init__(self, app: Flask) -> None:
-        self._app = app
         self._lock = threading.Lock()
-        self._rendered: RenderedDocument | None = None
+        self._render = lru_cache(MAX_PREFIXES)(partial(_render, app))
 
-    def rendered(self) -> RenderedDocument:
+    def rendered(self, prefix: str) -> RenderedDocument:
         """Return the document, built once per process: the route needs no token, so a request must be cheap."""
         with self._lock:
-            if self._rendered is None:
-                document = build(self._app)
-                self._rendered = RenderedDocument(encoded(document), html.page(document))
-            return self._rendered
+            return self._render(prefix)
+
+
+def _render(app: Flask, prefix: str) -> RenderedDocument:
+    document = build(app, prefix)
+    return RenderedDocument(encoded(document), html.page(document))
 
 
 def register(app: Flask) -> None:
@@ -59,7 +63,11 @@ def register(app: Flask) -> None:
     Scope.OPEN,
     answers=[
         Answer(
-            schema={"type": "object", "required": ["openapi", "paths"]},
+            schema={
+                "type": "object",
+                "properties": {"openapi": {"type": "string"}, "paths": {"type": "object"}},
+                "required": ["openapi", "paths"],
+            },
             description="the document",
             headers={"ETag": "its hash"},
         ),
@@ -68,14 +76,14 @@ def register(app: Flask) -> None:
 )
 def openapi() -> Response:
     """Show this document: OpenAPI 3.1."""
-    return _revalidated(Response(_rendered().text, mimetype="application/json"))
+    return revalidated(Response(_rendered().text, mimetype="application/json"))
 
 
 @blueprint.get("/docs")
-@operation(Scope.OPEN, answers=[Answer(media_type="text/html", description="the page")])
-def docs() -> str:
+@operation(Scope.OPEN, answers=[Answer(media_type="text/html", description="the page"), PAGE_UNCHANGED])
+def docs() -> Response:
     """Show all routes as a page to read; it needs neither scripts nor any other server."""
-    return _rendered().page
+    return page(_rendered().page)
 
 
 @blueprint.get("/schema/statistik.json")
@@ -88,7 +96,7 @@ def record_schema() -> Response:
 @blueprint.get("/schema/<name>.json")
 @operation(Scope.OPEN, NAME, answers=[Answer(media_type=SCHEMA, description="the schema")], problems=["not-found"])
 def answer_schema(name: str) -> Response:
-    """Show the JSON Schema of one answer by the name that `/openapi.json` gives it, such as `RecordList`."""
+    """Show the JSON Schema of one answer or body by the name that `/openapi.json` gives it, such as `RecordList`."""
     schema = standalone(name)
     if schema is None:
         raise ProblemError("not-found", f"There is no schema {name!r}; /openapi.json lists all in components.schemas.")
@@ -98,16 +106,9 @@ def answer_schema(name: str) -> Response:
 def _rendered() -> RenderedDocument:
     documents = current_app.extensions["leitstand documents"]
     assert isinstance(documents, Documents)
-    return documents.rendered()
+    return documents.rendered(request.script_root)
 
 
 def _schema(schema: dict[str, Any]) -> Response:
-    return Response(json.dumps(schema, indent=2) + "\n", mimetype=SCHEMA)
-
-
-def _revalidated(response: Response) -> Response:
-    """Let clients cache the response but revalidate it: an update of the server changes it."""
-    response.add_etag()
-    response.headers["Cache-Control"] = "no-cache"
-    response.make_conditional(request)
-    return response
+    located = {**schema, "$id": external_path(schema["$id"])}
+    return Response(json.dumps(located, indent=2) + "\n", mimetype=SCHEMA)

@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from api.artifacts.checkpoints import CheckpointCatalog
 from api.artifacts.previews import PreviewFiles
 from api.artifacts.records.files import RecordFiles
+from service.atomic_files import read_small_file
 from service.errors import RunDirectoryError
 from service.run.directory import RunDirectory
 from service.run.discovery import is_run_directory
@@ -35,6 +37,7 @@ class CachedRunDirectory:
         self._id_in_run_json = CachedFileValue(directory.identity, lambda: _id_in_run_json(directory))
         self._uses_server = CachedFileValue(directory.config, lambda: _names_store_url(directory.config))
         self._cached_row: tuple[tuple[FileStamp, FileStamp], RunRow | None] | None = None
+        self._last_row: RunRow | None = None
 
     @property
     def holds_run(self) -> bool:
@@ -61,15 +64,53 @@ class CachedRunDirectory:
         """Return the run's row in the directory's own store, or None; raises `StoreUnavailableError`."""
         stamps = self._file_stamps()
         if stamps[0] is None:
-            return None
+            return self.vanished_row()
         cached = self._cached_row
         if cached is not None and cached[0] == stamps:
             return cached[1]
-        run_id = self._id_in_run_json.current()
-        row = self.store.runs.latest() if run_id is None else self.store.runs.get(run_id)
-        modified_at = max(stamp[1] for stamp in stamps if stamp) / 1e9
-        self._cached_row = (stamps, row) if time.time() - modified_at > IDLE_SECONDS else None
+        row = self.remembered(self.read_idle(self._query_row) or self._query_row())
+        self._cached_row = (stamps, row) if _is_idle(stamps) else None
         return row
+
+    def remembered(self, row: RunRow | None) -> RunRow | None:
+        """Return `row`, which was read now, and keep it; without one, the row of a vanished run."""
+        if row is None:
+            return self.vanished_row()
+        self._last_row = row
+        return row
+
+    def vanished_row(self) -> RunRow | None:
+        """Return the last row of a run that has not ended, although the store has none now; None if there is none.
+
+        Somebody has moved or deleted the directory while the run was trained, or unmounted its disk.
+        """
+        row = self._last_row
+        if row is None or row.state.has_ended:
+            return None
+        return replace(row, reason=f"{self.directory.store} is gone: its folder was moved, deleted or unmounted.")
+
+    def forget(self) -> None:
+        """Keep nothing of a vanished run, because it was found elsewhere."""
+        self._last_row = None
+
+    def read_idle(self, read: Callable[[], T]) -> T | None:
+        """Return what `read` finds in the store without locks; None if someone else has opened it.
+
+        In a room of thousands of ended runs, locks and the files beside each store are most of the cost of a look.
+        """
+        stamps = self._file_stamps()
+        if stamps[0] is None or stamps[1] is not None or not _is_idle(stamps):
+            return None
+        try:
+            with self.store.unlocked_scope():
+                found = read()
+        except StoreUnavailableError:
+            return None
+        return found if self._file_stamps() == stamps else None
+
+    def _query_row(self) -> RunRow | None:
+        run_id = self._id_in_run_json.current()
+        return self.store.runs.latest() if run_id is None else self.store.runs.get(run_id)
 
     def heartbeat_at(self) -> float:
         """Return the last heartbeat in the directory's own store, as Unix seconds; minus infinity if there is none."""
@@ -114,6 +155,12 @@ class CachedFileValue(Generic[T]):
         return cached[1]
 
 
+def _is_idle(stamps: tuple[FileStamp, ...]) -> bool:
+    """Whether files were not written for so long that any later write changes their stamps."""
+    modified_at = max(stamp[1] for stamp in stamps if stamp) / 1e9
+    return time.time() - modified_at > IDLE_SECONDS
+
+
 def _file_stamp(path: Path) -> FileStamp:
     """Return what changes when a file is written or replaced: inode, mtime in ns, size; None if there is no file."""
     try:
@@ -133,6 +180,6 @@ def _id_in_run_json(directory: RunDirectory) -> str | None:
 def _names_store_url(config: Path) -> bool:
     """Whether a `config.json` has a STORE_URL (its value is masked there)."""
     try:
-        return bool(json.loads(config.read_bytes())["settings"].get("STORE_URL"))
+        return bool(json.loads(read_small_file(config))["settings"].get("STORE_URL"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

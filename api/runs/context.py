@@ -9,6 +9,7 @@ from urllib.parse import quote
 from flask import current_app, g, request
 
 from api.http.problems import ProblemError
+from api.http.proxies import external_path
 from api.runs.cached_directory import CachedRunDirectory
 from service.run.directory import RunDirectory
 from service.store.store import RunRow, Store
@@ -36,9 +37,16 @@ class RunContext:
         return self.store.transaction_scope() if self.store.exists() else nullcontext()
 
     def find_run(self) -> RunRow | None:
-        """Return the run, or None if there is none yet; raises `StoreUnavailableError`."""
-        if not self.store.exists():
-            return None
+        """Return the run, or None if there is none yet; raises `StoreUnavailableError`.
+
+        A run whose directory has vanished is returned as it was read last.
+        """
+        row = self._query_run() if self.store.exists() else None
+        if self.cached_directory is None or self.cached_directory.store is not self.store:
+            return row
+        return self.cached_directory.remembered(row)
+
+    def _query_run(self) -> RunRow | None:
         return self.store.runs.latest() if self._run_id is None else self.store.runs.get(self._run_id)
 
     def run(self) -> RunRow:
@@ -49,6 +57,10 @@ class RunContext:
                 raise ProblemError("no-run", f"Run {self._run_id} has not reported to its store yet; look at its log.")
             raise ProblemError("no-run", "There is no run yet in DATA_ROOT: start one with `leitstand up`.")
         return run
+
+    def now(self, run: RunRow) -> float:
+        """Return the present time on the clock of the run's trainer, by which the ages of its times are judged."""
+        return self.store.runs.now(run)
 
 
 def current_run_context() -> RunContext:
@@ -69,5 +81,9 @@ def named_run() -> str | None:
 
 def run_path(path: str) -> str:
     """Return the path for a link in the current response: below `/runs/<run>` if the request's path is."""
-    is_below = (request.blueprint or "").startswith(PREFIX)
-    return f"/runs/{quote(g.run_id, safe='')}{path}" if is_below else path
+    return external_path(f"/runs/{quote(g.run_id, safe='')}{path}" if is_below_run() else path)
+
+
+def is_below_run() -> bool:
+    """Whether the current request's path begins with `/runs/<run>`."""
+    return (request.blueprint or "").startswith(PREFIX)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from api.runs.cached_directory import CachedRunDirectory
@@ -46,10 +46,12 @@ class RunDirectories:
     def scan(self) -> tuple[Mapping[str, CachedRunDirectory], list[SkippedDirectory]]:
         """Scan all folders; returns the directories by run in the order of the folders, and the skipped ones.
 
-        If several directories hold the same run, as copies do, the one with the latest heartbeat is used.
+        If several directories hold the same run, as copies do, the one with the latest heartbeat is used. A directory
+        that is gone, though its run has not ended, is kept unless the run is found elsewhere.
         """
         paths = self._folders.all()
-        self._keep_only({*paths, real_path(self._data_root)})
+        vanished = self._vanished(paths)
+        self._keep_only({*paths, *vanished, real_path(self._data_root)})
         found: dict[str, CachedRunDirectory] = {}
         skipped: list[SkippedDirectory] = []
         for cached_directory in map(self._cached, paths):
@@ -61,8 +63,19 @@ class RunDirectories:
                 found[run_id] = cached_directory
             elif error := cached_directory.read_error():
                 skipped.append(skipped_directory(cached_directory, error))
+        for path in vanished:
+            directory = self._cached(path)
+            run_id = directory.run_id()
+            if run_id is not None and found.setdefault(run_id, directory) is not directory:
+                directory.forget()
         self._by_run, self._scanned_at = found, time.monotonic()
         return found, skipped
+
+    def _vanished(self, paths: Collection[Path]) -> list[Path]:
+        """Return the paths of directories that are gone, though their runs have not ended."""
+        with self._lock:
+            known = dict(self._cached_directories)
+        return [path for path, directory in known.items() if path not in paths and directory.vanished_row() is not None]
 
     def _cached(self, path: Path) -> CachedRunDirectory:
         with self._lock:

@@ -7,14 +7,14 @@ store. If DATA_ROOT is missing or is a folder of run directories, the default is
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from flask import current_app
 
 from api.http.problems import ProblemError
+from api.http.proxies import external_path
 from api.runs.cached_directory import BUSY_TIMEOUT_SECONDS, CachedRunDirectory
 from api.runs.context import RunContext
 from api.runs.directories import RunDirectories, skipped_directory
@@ -22,6 +22,7 @@ from service.api_types import RunEntry, SkippedDirectory
 from service.commands import Command
 from service.config.settings import RunConfig
 from service.run.discovery import holds_run_directories
+from service.store.queries.runs import RunPosition
 from service.store.store import RunRow, Store, StoreUnavailableError
 
 LATEST_CACHE_SECONDS = 1.0
@@ -41,6 +42,18 @@ class KnownRun:
         return RunContext(self.store, self.row.id, self.cached_directory)
 
 
+@dataclass(frozen=True)
+class RunPage:
+    """One page of the runs, most recently started first, and the directories skipped because they cannot be read.
+
+    `end` is the position after which the next page begins, or None on the last page.
+    """
+
+    runs: list[KnownRun]
+    skipped: list[SkippedDirectory]
+    end: RunPosition | None
+
+
 class RunRegistry:
     """All runs; thread-safe. Keeps the run directories, because they cache values between requests."""
 
@@ -48,29 +61,56 @@ class RunRegistry:
         self._run_directories = RunDirectories(config)
         self._shared_store = Store(config.store_url, busy_seconds=BUSY_TIMEOUT_SECONDS) if config.store_url else None
         self._seen_in_shared_store: set[str] = set()
+        self._default_in_shared_store: str | None = None
         self._cached_latest: tuple[float, KnownRun | None] = (float("-inf"), None)
 
-    def runs(self) -> list[KnownRun]:
-        """Return all runs, most recently started first; raises `StoreUnavailableError` for the shared store only."""
-        return self.scan()[0]
+    def runs(self, *, heard_since: float | None = None) -> list[KnownRun]:
+        """Return all runs, most recently started first; raises `StoreUnavailableError` for the shared store only.
 
-    def scan(self) -> tuple[list[KnownRun], list[SkippedDirectory]]:
-        """Return all runs as `runs` does, and the directories skipped because their run cannot be read."""
+        Of the shared store, which may hold very many, only those with a heartbeat since the Unix time `heard_since`.
+        """
+        directories, _ = self._run_directories.scan()
+        shared = [] if self._shared_store is None else self._shared_store.runs.all(heard_since=heard_since)
+        known = [*self._own_runs(directories, []), *self._shared_runs(directories, shared)]
+        return sorted(known, key=lambda run: run.row.position, reverse=True)
+
+    def page(self, after: RunPosition | None, limit: int) -> RunPage:
+        """Return the next runs after a position, at most `limit`; raises like `runs`."""
         directories, skipped = self._run_directories.scan()
-        shared_rows = {} if self._shared_store is None else {row.id: row for row in self._shared_store.runs.all()}
-        known = []
-        for run_id, cached_directory in directories.items():
-            store, row = self._store_of(cached_directory), shared_rows.pop(run_id, None)
+        shared = [] if self._shared_store is None else self._shared_store.runs.page(after, limit)
+        known = [*self._own_runs(directories, skipped), *self._shared_runs(directories, shared)]
+        if after is not None:
+            known = [run for run in known if run.row.position < after]
+        last_read = shared[-1].position if len(shared) == limit else None
+        if last_read is not None:  # the shared store may have runs between its last one here and those left out
+            known = [run for run in known if run.row.position >= last_read]
+        known.sort(key=lambda run: run.row.position, reverse=True)
+        end = known[limit - 1].row.position if len(known) > limit else last_read
+        if after is None:
+            self._cached_latest = (time.monotonic(), next(iter(known), None))
+        return RunPage(known[:limit], skipped, end)
+
+    def _own_runs(
+        self, directories: Mapping[str, CachedRunDirectory], skipped: list[SkippedDirectory]
+    ) -> Iterator[KnownRun]:
+        """Yield the runs whose directories hold their own store; add directories that cannot be read to `skipped`."""
+        for cached_directory in directories.values():
             try:
-                row = row if store is self._shared_store else cached_directory.row()
+                row = None if self._store_of(cached_directory) is self._shared_store else cached_directory.row()
             except StoreUnavailableError as error:
                 skipped.append(skipped_directory(cached_directory, str(error)))
                 continue
-            known += [KnownRun(row, store, cached_directory)] if row else []
-        known += [KnownRun(row, self._shared_store, None) for row in shared_rows.values() if self._shared_store]
-        known.sort(key=lambda run: run.row.started_at, reverse=True)
-        self._cached_latest = (time.monotonic(), next(iter(known), None))
-        return known, skipped
+            if row is not None:
+                yield KnownRun(row, cached_directory.store, cached_directory)
+
+    def _shared_runs(self, directories: Mapping[str, CachedRunDirectory], rows: Iterable[RunRow]) -> Iterator[KnownRun]:
+        """Yield the runs of the shared store, but for those whose directories hold their own store."""
+        for row in rows:
+            cached_directory = directories.get(row.id)
+            if self._shared_store is not None and (
+                cached_directory is None or self._store_of(cached_directory) is self._shared_store
+            ):
+                yield KnownRun(row, self._shared_store, cached_directory)
 
     def context(self, run_id: str | None = None) -> RunContext:
         """Return the context of a run, or of the default run without `run_id`; raises `ProblemError` (not-found)."""
@@ -106,10 +146,15 @@ class RunRegistry:
 
     def _default_context(self) -> RunContext:
         data_root = self._run_directories.data_root()
-        if data_root.holds_run:
+        if data_root.holds_run or data_root.vanished_row() is not None:
             store, run_id = self._store_of(data_root), data_root.run_id()
             is_shared = store is self._shared_store and run_id is not None
+            self._default_in_shared_store = run_id if is_shared else None
             return RunContext(store, run_id, data_root) if is_shared else RunContext(data_root.store, None, data_root)
+        if self._shared_store is not None and (run_id := self._default_in_shared_store) is not None:
+            row = self._shared_store.runs.get(run_id)
+            if row is not None and not row.state.has_ended:  # its directory was moved or deleted, but it reports on
+                return RunContext(self._shared_store, run_id, None)
         root = data_root.directory.root
         if root.is_dir() and not holds_run_directories(root):
             return RunContext(data_root.store, None, data_root)  # a run may be started here later
@@ -121,18 +166,10 @@ class RunRegistry:
     def _latest_run(self) -> KnownRun | None:
         cached_at, latest_run = self._cached_latest
         if latest_run is None or time.monotonic() > cached_at + LATEST_CACHE_SECONDS:
-            candidates = [*self._in_own_stores(), *self._latest_in_shared_store()]
+            candidates = [*self._own_runs(self._run_directories.scan()[0], []), *self._latest_in_shared_store()]
             latest_run = max(candidates, key=lambda known: known.row.started_at, default=None)
             self._cached_latest = (time.monotonic(), latest_run)
         return latest_run
-
-    def _in_own_stores(self) -> Iterator[KnownRun]:
-        """Yield the runs whose directories hold their own store; damaged directories are skipped."""
-        for cached_directory in self._run_directories.scan()[0].values():
-            with suppress(StoreUnavailableError):
-                row = None if self._store_of(cached_directory) is self._shared_store else cached_directory.row()
-                if row is not None:
-                    yield KnownRun(row, cached_directory.store, cached_directory)
 
     def _latest_in_shared_store(self) -> Iterator[KnownRun]:
         """Yield the most recently started run of the shared store only: reading thousands would take seconds."""
@@ -160,21 +197,26 @@ class RunRegistry:
         yield from (cached_directory.store for cached_directory in directories.values())
 
 
-def entry(known: KnownRun, now: float, *, is_default: bool) -> RunEntry:
-    """Return the list entry of a run at the Unix time `now`."""
-    row = known.row
+def entry(known: KnownRun, *, is_default: bool) -> RunEntry:
+    """Return the present list entry of a run."""
+    row, now = known.row, known.store.runs.now(known.row)
+    snapshot = row.snapshot or {}
     return {
         "run_id": row.id,
         "run_state": row.reported_state(now).value,
         "run_reason": row.reason,
         "step": row.step,
-        "step_max": (row.snapshot or {}).get("step_max"),
+        "step_max": snapshot.get("step_max"),
         "started_at": row.started_at,
         "heartbeat_at": row.heartbeat_at,
         "age_seconds": max(0.0, now - row.heartbeat_at),
         "directory": None if known.cached_directory is None else str(known.cached_directory.directory.root),
         "is_default": is_default,
-        "url": f"/runs/{quote(row.id, safe='')}/",
+        "url": external_path(f"/runs/{quote(row.id, safe='')}/"),
+        "name": row.name,
+        "note": row.note,
+        "quality": snapshot.get("quality_ki_value"),
+        "best_quality": snapshot.get("best_quality_ever"),
     }
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import cast
 
 from flask import jsonify
 
@@ -9,9 +11,10 @@ from api.http.conditional import Representation
 from api.http.problems import ProblemError
 from service.api_types import ChangeableSetting, PendingChange, SettingsAnswer
 from service.commands import CommandState, Kind
-from service.config.live_settings import CHANGEABLE, PINNABLE, LiveSettings, allowed_text
+from service.config.live_settings import CHANGEABLE, PINNABLE, LiveSettings, allowed_text, read_changes
 from service.config.loader import plain_values
 from service.config.settings import rule_of
+from service.errors import CommandError
 from service.store.store import RunRow, Store
 
 SettingValues = Mapping[str, int | float | bool | str]
@@ -26,6 +29,18 @@ def has_perceptual(run: RunRow) -> bool:
     """Whether the run computes the perceptual loss: as the trainer reported, or before that, as the settings imply."""
     configured = settings_of(run).start.perceptual_weight > 0
     return bool((run.facts or {}).get("has_perceptual", configured))
+
+
+def last_step(store: Store, run: RunRow) -> int | None:
+    """Return the step at which a run ends, the latest if an accepted change of MAX_STEPS is not executed yet.
+
+    Returns None if the run's settings are of another version and cannot be read.
+    """
+    with suppress(CommandError):
+        wanted = [read_changes(change["changes"]) for change in _pending_changes(store, run.id)]
+        pending = [cast(int, changes["MAX_STEPS"]) for changes in wanted if "MAX_STEPS" in changes]
+        return max([settings_of(run).config.max_steps, *pending])
+    return None
 
 
 def settings_representation(store: Store, run_id: str) -> Representation:

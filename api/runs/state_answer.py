@@ -25,6 +25,8 @@ def state_schema() -> dict[str, Any]:
         "progress_age_seconds": {**number, "description": "seconds since the trainer last moved on"},
         "started_at": number,
         "step_live": {"type": "integer", "minimum": 0, "description": "the last step done; the keys may lag behind"},
+        "run_name": {"anyOf": [text, {"type": "null"}], "description": "what people call the run"},
+        "run_note": {"anyOf": [text, {"type": "null"}], "description": "what people wrote down about the run"},
     }
     identity_properties = {"run_id": text, **{flag: {"type": "boolean"} for flag in FLAGS}}
     properties = {**snapshot, **identity_properties, **run_properties}
@@ -45,6 +47,8 @@ def state_answer(run: RunRow, now: float) -> dict[str, Any]:
         "progress_age_seconds": max(0.0, now - run.progress_at),
         "started_at": run.started_at,
         "step_live": run.step,
+        "run_name": run.name,
+        "run_note": run.note,
     }
 
 

@@ -14,10 +14,12 @@ from api.alerts.webhook_sender import WebhookSender
 from api.events.broadcaster import broadcasters_of
 from api.runs.registry import KnownRun, RunRegistry
 from service.config.settings import RunConfig
+from service.run import active_time
 
 
 def start(app: Flask, config: RunConfig, is_ending: Callable[[], bool]) -> None:
     """Start the threads of `app`; they and all event streams end once `is_ending()`. Raises `SettingError`."""
+    active_time.start(is_ending)
     broadcasters_of(app).end_when(is_ending)
     receiver = WebhookTarget.of(config)
     sender = None if receiver is None else WebhookSender(receiver, is_ending)

@@ -19,7 +19,8 @@ from api.server import background
 from api.server.request_buffer import MAX_FIELD_BYTES, MAX_FIELDS, MAX_REQUEST_LINE_BYTES
 from service.auth.hosts import require_safe_address
 from service.config.settings import RunConfig
-from service.errors import UserError
+from service.errors import UserError, printable
+from service.launcher.parent_death import end_with_parent
 
 REQUEST_THREADS = 32
 """Threads left for requests that are answered immediately if all streams and waiting requests are in use."""
@@ -31,7 +32,7 @@ def exiting_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        sys.stderr.write(f"Error: {error}\n")
+        sys.stderr.write(f"Error: {printable(str(error))}\n")
         raise SystemExit(error.exit_code) from None
 
 
@@ -85,6 +86,11 @@ def on_starting(server: Any) -> None:
         for address in server.cfg.address:
             if isinstance(address, tuple):  # otherwise a Unix socket or an inherited one
                 require_safe_address(replace(_settings, api_host=address[0]))
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Terminate a serving process when gunicorn's master has ended for any reason (gunicorn hook)."""
+    end_with_parent(parent=worker.ppid)
 
 
 def post_worker_init(worker: Any) -> None:

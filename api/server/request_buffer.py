@@ -55,7 +55,9 @@ class RequestBuffer:
     def _find_head_end(self) -> None:
         start = max(0, self._searched_up_to - len(_HEAD_END))
         position = self.data.find(_HEAD_END, start)
-        if position >= 0:
+        if position + len(_HEAD_END) > MAX_HEAD_BYTES:
+            self.problem = "head-too-large"  # also if all of it arrived at once
+        elif position >= 0:
             self._parse_head(bytes(self.data[:position]).lower(), position + len(_HEAD_END))
         elif _BARE_LINE_FEED.search(self.data, start):
             self._end = 0
@@ -81,20 +83,26 @@ class RequestBuffer:
 
     def _scan_chunks(self, position: int) -> None:
         """Skip the chunks received so far; the last one has size 0 and may be followed by trailers."""
-        while (line_end := self.data.find(b"\r\n", position)) >= 0:
+        while (line_end := self._line_end(position)) >= 0:
             size = _SIZE.match(self.data, position)
             if size is None:
                 self._end = line_end
                 return
             if int(size[0], 16) == 0:
-                self._find_trailers_end(line_end)
+                self._end = self._trailers_end(line_end)
                 break
             position = line_end + 2 + int(size[0], 16) + 2
+            if position > MAX_CHUNKED_BYTES:
+                break
         self._next_chunk = position
         if self._end is None and (position > MAX_CHUNKED_BYTES or len(self.data) - position > MAX_LINE_BYTES):
             self.problem = "body-too-large"
 
-    def _find_trailers_end(self, line_end: int) -> None:
-        end = self.data.find(_HEAD_END, line_end)
-        if end >= 0:
-            self._end = end + len(_HEAD_END)
+    def _line_end(self, position: int) -> int:
+        """Return the end of the line that begins at `position`, or -1 if it has none or is too long."""
+        return self.data.find(b"\r\n", position, position + MAX_LINE_BYTES)
+
+    def _trailers_end(self, line_end: int) -> int | None:
+        """Return the end of the trailers after the last chunk's size, or None if they have none or are too long."""
+        end = self.data.find(_HEAD_END, line_end, line_end + MAX_LINE_BYTES)
+        return end + len(_HEAD_END) if end >= 0 else None

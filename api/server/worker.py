@@ -24,7 +24,7 @@ from typing import Any
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
-from api.http.problems import PROBLEMS
+from api.http.problem_types import PROBLEMS
 from api.server.request_buffer import (
     MAX_BODY_BYTES,
     MAX_FIELD_BYTES,

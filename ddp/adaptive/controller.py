@@ -13,6 +13,7 @@ from ddp.adaptive.learning_rate import LrBoost, LrSchedule, height_at
 from ddp.adaptive.loss_balance import LossBalance
 from ddp.adaptive.perceptual import WeightTrend
 from ddp.adaptive.pins import GRADIENT, PERCEPTUAL, WEIGHT_NAMES, Pins
+from ddp.adaptive.plateau import Plateau
 from ddp.adaptive.policy import (
     SAFETY_REST_STEPS,
     Mode,
@@ -99,10 +100,9 @@ class Controller:
             self._state.plateau.learn_quality(quality)
 
     def configure(self, config: RunConfig, pins: Mapping[str, float]) -> None:
-        """Apply other settings and pins from now on.
+        """Apply other settings from now on, and `pins`: checked, absolute values by lower-case setting names.
 
-        `pins` are absolute values by lower-case setting names, already checked to be compatible with each other; a
-        missing name is no longer pinned. Raises `ValueError` for a name that cannot be pinned.
+        A missing name is no longer pinned. Raises `ValueError` for a name that cannot be pinned.
         """
         self._balance.pins = Pins.of(pins)
         self._config, self._schedule = config, LrSchedule.of(config)
@@ -138,22 +138,25 @@ class Controller:
         return {"version": STATE_VERSION, "balance": self._balance.state(), "memory": self._state.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore a saved state; settings and pins stay.
+        """Restore a saved state; settings and pins stay, and the shares move to the configured weights step by step.
 
-        If the settings configure other weights than at the time of saving, the shares move to the new ones step by
-        step. Raises `ValueError` for an invalid state, and then changes nothing.
+        Raises `ValueError` for an invalid state, and then changes nothing.
         """
         saved = StateReader(state)
         version = saved.whole("version")
         if version != STATE_VERSION:
             raise ValueError(f"The controller's state has version {version}, but only {STATE_VERSION} is understood.")
         memory = ControllerState.restored(self._config, saved.part("memory"))
-        has_other_weights = self._balance.restore(saved.part("balance"))
-        self._state = memory
-        if has_other_weights:
+        if self._balance.restore(saved.part("balance")):  # configured are other weights than before
             memory.plateau.forget_loss()
+        self._state = memory
         self._mode = mode_at(memory.steps_done, self._config, memory.aggressive_since)
         self._changes.clear()
+
+    @property
+    def plateau(self) -> Plateau:
+        """The plateau detector."""
+        return self._state.plateau
 
     @property
     def _is_settled(self) -> bool:

@@ -62,6 +62,10 @@ class Plateau:
         """Discard the loss so far, because the next one is not comparable."""
         self.counter, self.seen, self.mean, self.best = 0, 0, None, None
 
+    def forget_quality(self) -> None:
+        """Discard the qualities so far, because the next one is not comparable."""
+        self.quality, self.best_quality = None, None
+
     def _factor(self, mean: float) -> float:
         factor = factor_at(mean)
         return factor + HELD_QUALITY_BONUS if self._holds_quality() else factor

@@ -20,8 +20,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ddp.checkpoint.folder import CheckpointFolder, Reason, checkpoint_name
+from ddp.checkpoint.folder import LAST_REASONS, CheckpointFolder, Reason, checkpoint_name
 from service.background_thread import BackgroundThread, ErrorBoundary
+from service.errors import reason_and_remedy
 from service.run.trainer_stats import TrainerStats
 
 MAX_QUEUED = 2
@@ -143,16 +144,24 @@ class CheckpointWriter:
                 checkpoint.step, state, reason=checkpoint.reason, is_best=is_best
             ).size_bytes()
         except OSError as error:
-            problem = f"{name} could not be written ({error.strerror or error})"
-            logger.warning("Checkpoint %s; the one before stays and training goes on.", problem)
-        except Exception as error:  # listeners must run after any error
-            logger.exception("Checkpoint %s could not be written; the one before stays and training goes on.", name)
+            problem = f"{name} could not be written ({reason_and_remedy(error)})"
+            self._report_failure(checkpoint, problem)
+        except Exception as error:  # noqa: BLE001 - reported with its traceback; listeners must run after any error
             problem = f"{name} could not be written ({type(error).__name__}: {error})"
+            self._report_failure(checkpoint, problem, error)
         else:
             self._count_written(checkpoint.step, time.monotonic() - began, size_bytes)
             return None
-        self._stats = {**self._stats, "checkpoint_failures": self._stats["checkpoint_failures"] + 1}
         return problem
+
+    def _report_failure(self, checkpoint: PendingCheckpoint, problem: str, defect: Exception | None = None) -> None:
+        """Log and count a failure once, however often it is tried again; `defect` is logged with its traceback."""
+        if problem == self._problem:
+            return
+        goes_on = "" if checkpoint.reason in LAST_REASONS else ", and training goes on"
+        report = logger.warning if defect is None else logger.error
+        report("Checkpoint %s; %s%s.", problem, self._folder.newest_sentence(), goes_on, exc_info=defect)
+        self._stats = {**self._stats, "checkpoint_failures": self._stats["checkpoint_failures"] + 1}
 
     def _count_written(self, step: int, seconds: float, size_bytes: int) -> None:
         self._stats = {

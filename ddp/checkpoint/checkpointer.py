@@ -76,9 +76,21 @@ class Checkpointer:
         except OSError as error:
             logger.warning("Checkpoints beyond step %d could not be moved to %s: %s", step, target, error)
 
+    def relocate(self, root: Path) -> None:
+        """Write checkpoints to another folder from now on, and look for them there; rank 0's threads may call it."""
+        self._folder.relocate(root)
+
     def drain(self) -> str | None:
         """Wait until everything is written; return the last error message, the same on every rank, or None."""
         return self._world.from_main(self._writer.drain() if self._writer else None)
+
+    def holds(self, step: int) -> bool:
+        """Return True on every rank if a usable state of this step is on disk. One collective."""
+        return self._world.from_main(self._folder.holds(step) if self._world.is_main else False)
+
+    def newest_sentence(self) -> str:
+        """Return on every rank which checkpoint is the newest, or that there is none. One collective."""
+        return self._world.from_main(self._folder.newest_sentence() if self._world.is_main else "")
 
     def stats(self) -> TrainerStats:
         """Return statistics of the checkpoints that rank 0 wrote; empty on other ranks. Thread-safe."""
@@ -144,7 +156,7 @@ class Checkpointer:
         state = found.state
         try:
             for name, component in self._components.items():
-                component.restore(state[name])
+                component.restore(state.get(name, {}))  # earlier versions saved fewer components
             if len(state["generators"]) == self._world.size:
                 restore_rng(self._world.device, state["generators"][self._world.rank])
             extra: dict[str, Any] = state["extra"]

@@ -5,6 +5,7 @@ checkpoints/latest → step_0000500        best → the saved state whose valida
 checkpoints/.tmp-…                       being written or removed; the next start cleans up after a killed process
 """
 
+import errno
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 from ddp.checkpoint.format import (
     FORMAT_VERSION,
+    LAST_REASONS,
     LoadedState,
     Reason,
     SavedState,
@@ -33,6 +35,7 @@ from service.errors import RunDirectoryError
 
 __all__ = [
     "FORMAT_VERSION",
+    "LAST_REASONS",
     "CheckpointFolder",
     "LoadedState",
     "Reason",
@@ -82,9 +85,16 @@ class CheckpointFolder:
                 raise
             return SavedState(step, final)
 
+    def relocate(self, root: Path) -> None:
+        """Use another folder from now on, because this one has become another trainer's; any thread may call it."""
+        with self._lock:
+            self._root = root
+
     def _make_root(self) -> None:
         if not self._root.is_dir():
-            self._root.mkdir(exist_ok=True)
+            if os.path.lexists(self._root):
+                raise NotADirectoryError(errno.ENOTDIR, f"{self._root} is no folder")
+            self._root.mkdir(parents=True, exist_ok=True)
             sync_folder(self._root.parent)
 
     def _temporary(self, name: str) -> Path:
@@ -122,6 +132,19 @@ class CheckpointFolder:
         steps = (step_in(path.name) for path in self._root.iterdir())
         return sorted((step for step in steps if step is not None), reverse=True)
 
+    def newest_sentence(self) -> str:
+        """Return which saved state is the newest, or that there is none, as a part of a sentence."""
+        try:
+            steps = self.steps()
+        except OSError as error:
+            return f"{self._root} cannot be read ({error.strerror})"
+        return f"the newest on disk is {checkpoint_name(steps[0])}" if steps else "there is none on disk"
+
+    def holds(self, step: int) -> bool:
+        """Return True if there is a usable state of this step; reads all of it."""
+        with self._lock:
+            return verify(self._root / checkpoint_name(step)) is None
+
     def newest_usable(self, at_most: int | None = None) -> LoadedState | None:
         """Load the newest usable state up to the step `at_most`; log and skip unusable ones; None if there is none.
 
@@ -129,13 +152,30 @@ class CheckpointFolder:
         """
         with self._lock:
             self._clean_up()
-            steps = [step for step in self.steps() if at_most is None or step <= at_most]
-            for step in steps:
-                try:
-                    return self._load(step)
-                except UnusableError as error:
-                    name = checkpoint_name(step)
-                    logger.warning("Checkpoint %s cannot be used: %s; trying the one before.", name, error)
+            return self._newest(at_most)
+
+    def newest_of_other_run(self) -> LoadedState | None:
+        """Load the newest usable state as `newest_usable`, but change nothing: another trainer may write here."""
+        return self._newest(None)
+
+    def best_of_other_run(self) -> LoadedState | None:
+        """Load the state whose validation was the best, else the newest one; change nothing, as above."""
+        best = [step for step in (self._linked("best"), *self._best_steps()) if step is not None]
+        for step in dict.fromkeys(best):
+            try:
+                return self._load(step)
+            except UnusableError as error:
+                logger.warning("Checkpoint %s cannot be used: %s; trying another one.", checkpoint_name(step), error)
+        return self._newest(None)
+
+    def _newest(self, at_most: int | None) -> LoadedState | None:
+        steps = [step for step in self.steps() if at_most is None or step <= at_most]
+        for step in steps:
+            try:
+                return self._load(step)
+            except UnusableError as error:
+                name = checkpoint_name(step)
+                logger.warning("Checkpoint %s cannot be used: %s; trying the one before.", name, error)
         if steps:
             raise RunDirectoryError(
                 f"None of the {len(steps)} checkpoints in {self._root} can be used; "

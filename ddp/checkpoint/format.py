@@ -19,8 +19,8 @@ from typing import IO, Any, cast
 import torch
 
 from service import __version__
-from service.atomic_files import CHUNK_BYTES, sha256_of, write_atomically
-from service.errors import RunDirectoryError
+from service.atomic_files import CHUNK_BYTES, read_small_file, sha256_of, write_atomically
+from service.errors import RunDirectoryError, plain_reason
 
 FORMAT_VERSION = 2
 STATE_FILE = "state.pt"
@@ -37,6 +37,10 @@ class Reason(StrEnum):
     COMMAND = "command"
     LEAVE = "leave"
     FINAL = "final"
+
+
+LAST_REASONS = frozenset({Reason.LEAVE, Reason.FINAL})
+"""Reasons of a state that is a run's last: no step follows it."""
 
 
 class UnusableError(Exception):
@@ -185,7 +189,7 @@ def load(saved: SavedState) -> LoadedState:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = json.loads(read_small_file(folder / MANIFEST_FILE))
     except OSError as error:
         raise UnusableError(f"{MANIFEST_FILE}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -220,8 +224,7 @@ def _load_tensors(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         # Untrusted bytes: torch raises many types, from EOFError to errors of its zip reader.
-        message = re.split(r"[.\n]", str(error), maxsplit=1)[0]
-        raise UnusableError(f"{path.name} cannot be loaded ({type(error).__name__}: {message})") from error
+        raise UnusableError(f"{path.name} cannot be loaded ({plain_reason(error)})") from error
     if not isinstance(state, dict):
         raise UnusableError(f"{path.name} holds no state but a {type(state).__name__}")
     return state

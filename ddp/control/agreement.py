@@ -3,7 +3,7 @@
 The control word is 16 bytes, (operations, next check step), combined by a bitwise OR over all ranks on the gloo group:
 rank 0 contributes commands and the step of the next check, any rank contributes LEAVE after a shutdown signal. It is
 sent after the last backward of a step and awaited at the step's end, so that the exchange overlaps with the optimizer.
-It is sent at most four times a second: the word contains the next check, and steps in between have no collective.
+It is sent at most sixteen times a second: the word contains the next check, and steps in between have no collective.
 """
 
 import math
@@ -15,7 +15,9 @@ from ddp.control.command_queue import CommandQueue
 from ddp.distributed.world import PendingAgreement, World
 from service.commands import Command, CommandBits, Kind
 
-CHECK_SECONDS = 0.25
+CHECK_SECONDS = 0.06
+PAUSED_CHECK_SECONDS = 0.25
+"""Longest time without a word while paused; rank 0 sends one at once when a command arrives."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ class RankAgreement:
         return AgreedCommands(CommandBits(operations), tuple(commands), tuple(missed))
 
     def wait(self, step: int) -> AgreedCommands:
-        """Agree once while paused: rank 0 waits up to CHECK_SECONDS for a command, other ranks wait for rank 0."""
+        """Agree once while paused: other ranks wait for rank 0, which waits for a command, but not for long."""
         if self._world.is_main and not self._is_shutdown_requested():
-            self._command_queue.wait(CHECK_SECONDS, step)
+            self._command_queue.wait(PAUSED_CHECK_SECONDS, step)
         self._next_check = step
         self.send(step)
         agreed = self.receive()

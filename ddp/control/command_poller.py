@@ -1,35 +1,74 @@
-"""Moves due commands from the store's queue into rank 0's command queue. Used by the recorder's thread.
+"""Moves due commands from the store's queue into rank 0's command queue, on a thread of its own.
 
-Most begin immediately. A command with `apply_at_step` stays queued in the store, where it can be cancelled, until its
+The thread does nothing else, so that a command does not wait while the recorder's thread waits for the disk. Most
+commands begin immediately. One with `apply_at_step` stays queued in the store, where it can be cancelled, until its
 step is near; it expires if its `expires_at` passes before.
 """
 
+import logging
 import math
 import time
+from collections.abc import Callable
 
 from ddp.control.command_queue import CommandQueue
+from service.background_thread import BackgroundThread, ErrorBoundary
 from service.commands import Command, CommandState
 from service.store.change_poll import ChangePoller
-from service.store.store import Store
+from service.store.store import Store, StoreUnavailableError
+
+POLL_SECONDS = 0.05
+RETRY_SECONDS = 2.0
+"""Pause after the store could not be reached."""
 
 LEAD_SECONDS = 2.0
-"""Time between a command's beginning and its step: the control word needs a quarter of a second, a busy store more."""
+"""Time between a command's beginning and its step: the control word needs a few steps, a busy store more."""
 LEAD_STEPS = 3
 INITIAL_LEAD_STEPS = 1000
 """Lead while the step rate is unknown."""
+
+logger = logging.getLogger(__name__)
 
 
 class CommandPoller:
     """Polls the store for commands. A poll queries only if the store was written to, or a command is due or expires."""
 
-    def __init__(self, store: Store, run_id: str, command_queue: CommandQueue) -> None:
+    def __init__(self, store: Store, run_id: str, command_queue: CommandQueue, owner: str | None = None) -> None:
+        """With `owner`, a trainer's token, commands begin only as long as that trainer reports the run."""
         self._store = store
+        self._owner = {} if owner is None else {"owner": owner}
         self._run_id = run_id
         self._command_queue = command_queue
         self._change_poller = ChangePoller(store, run_id)
         self._waiting: list[Command] = []
         self._unconfirmed: Command | None = None
         self._step_rate = _StepRate()
+        self._retry_at = 0.0
+        self._step: Callable[[], int] = lambda: 0
+        self._thread = BackgroundThread(
+            "commands",
+            self._poll_if_reachable,
+            interval_seconds=POLL_SECONDS,
+            boundary=ErrorBoundary(logger),
+            error_message="The search for commands met an unexpected error; it goes on.",
+        )
+
+    def start(self, step: Callable[[], int]) -> None:
+        """Start to poll; `step()` returns the last completed step. Call it once."""
+        self._step = step
+        self._thread.start()
+
+    def close(self, timeout_seconds: float | None = None) -> None:
+        """Stop polling, and wait for that, at most `timeout_seconds`; commands that were begun stay in the queue."""
+        self._thread.close(timeout_seconds)
+
+    def _poll_if_reachable(self) -> None:
+        """Poll, or wait for RETRY_SECONDS after a failure, which the recorder's thread reports."""
+        if (now := time.monotonic()) < self._retry_at:
+            return
+        try:
+            self.poll(self._step())
+        except StoreUnavailableError:
+            self._retry_at = now + RETRY_SECONDS
 
     def poll(self, step: int) -> None:
         """Begin the commands that are due; `step` is the last completed step. Raises `StoreUnavailableError`."""
@@ -39,6 +78,9 @@ class CommandPoller:
         now = time.time()
         is_command_due = any(self._is_due(item, step) or _is_expired(item, now) for item in self._waiting)
         if not self._change_poller.is_due(time.monotonic()) and not is_command_due:
+            return
+        if not self._store.commands.has_any(self._run_id, CommandState.QUEUED):
+            self._waiting = []
             return
         queued = self._store.commands.find(self._run_id, CommandState.QUEUED)
         if any(_is_expired(item, now) for item in queued):
@@ -61,7 +103,7 @@ class CommandPoller:
         The connection may be lost after the store has committed the state, so the next poll checks the state again.
         """
         is_retry, self._unconfirmed = command is self._unconfirmed, command
-        has_begun = self._store.commands.begin(command.id) or (is_retry and self._is_running(command))
+        has_begun = self._store.commands.begin(command.id, **self._owner) or (is_retry and self._is_running(command))
         self._unconfirmed = None
         if has_begun:
             self._command_queue.put(command)

@@ -1,4 +1,4 @@
-"""Rank and world size of this process, from the launcher's environment variables."""
+"""Rank and world size of this process, from the environment variables of torchrun, srun or mpirun."""
 
 import os
 from collections.abc import Mapping
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from service.errors import SettingError
+from service.launcher.tasks import torchrun_variables
 
 
 @dataclass(frozen=True)
 class RankEnvironment:
-    """Rank environment set by torchrun. Without torchrun: a world of one rank."""
+    """Rank environment set by torchrun. Without any launcher: a world of one rank."""
 
     rank: int = 0
     local_rank: int = 0
@@ -54,5 +55,9 @@ def choose_device(setting: str, environment: RankEnvironment) -> torch.device:
 
 
 def rank_environment() -> RankEnvironment:
-    """Return the rank environment of this process."""
+    """Return the rank environment of this process; a task of srun or mpirun is given torchrun's variables first.
+
+    Raises `SettingError` if it is one of several, but what all ranks need is not known.
+    """
+    os.environ.update(torchrun_variables(os.environ))
     return RankEnvironment.from_environment(os.environ)

@@ -3,6 +3,7 @@
 Each instance belongs to one thread. A lost connection raises `StatusStoreUnavailableError`; later calls reconnect.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -58,7 +59,7 @@ class TcpStatusStore:
     """Status store in torch's key-value store, over a separate connection, since the ranks' main one may be blocked.
 
     Connects at first use. After a failure it does not retry for `RETRY_SECONDS`, because torch prints every failed
-    attempt to the console.
+    attempt to the console. For the same reason it asks nothing once the launcher has ended, which served the store.
     """
 
     def __init__(self, connect: Callable[[], StoreClient], prefix: str, rank: int, size: int) -> None:
@@ -70,6 +71,7 @@ class TcpStatusStore:
         self._present: set[str] = set()
         self._retry_at = 0.0
         self._failure = ""
+        self._launcher = os.getppid()
 
     def publish(self, text: str) -> None:
         """Replace this rank's text. Raises `StatusStoreUnavailableError`."""
@@ -87,6 +89,8 @@ class TcpStatusStore:
 
     def _run(self, operation: Callable[[StoreClient], T]) -> T:
         """Connect if necessary, and return `operation(store)`; a failure resets the connection."""
+        if os.getppid() != self._launcher:
+            raise StatusStoreUnavailableError("the launcher has ended")
         if self._store is None and time.monotonic() < self._retry_at:
             raise StatusStoreUnavailableError(self._failure)
         try:

@@ -22,14 +22,19 @@ from torch.nn.parallel import DistributedDataParallel
 from ddp.distributed.eager import EagerDDP
 from ddp.distributed.environment import RankEnvironment, choose_device
 from ddp.distributed.status_store import LocalStatusStore, StatusStore, TcpStatusStore
+from service.errors import SettingError
 
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+COLLECTIVE_TIMEOUT_SECONDS = 1800.0
 CONNECT_TIMEOUT = timedelta(minutes=1)
+MEET_TIMEOUT = timedelta(minutes=5)
+"""How long tasks without torchrun wait for each other: their machines need not start them at the same time."""
 STATUS_STORE_TIMEOUT = timedelta(seconds=5)
 PROBE_SECONDS = 2.0
 RESTART_NOTE_KEY = "leitstand/to successors"
 
 _PEER_LOSS_MESSAGES = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+
+_TIMEOUT_MESSAGES = ("Timed out waiting", "Application timeout caused pair closure", "wait timeout after")
 
 T = TypeVar("T")
 
@@ -63,23 +68,32 @@ class World:
         self._gloo_group: Any = None  # for everything but gradients; None in a world of one
 
     @classmethod
-    def join(cls, environment: RankEnvironment, device_setting: str, threads: int) -> "World":
-        """Join the process groups. Raises `SettingError` if there is no such device for every rank."""
+    def join(
+        cls,
+        environment: RankEnvironment,
+        device_setting: str,
+        threads: int,
+        timeout_seconds: float = COLLECTIVE_TIMEOUT_SECONDS,
+    ) -> "World":
+        """Join the process groups, in which a rank waits for the others for at most `timeout_seconds`.
+
+        Raises `SettingError` if a rank has no such device, or the ranks cannot meet.
+        """
         device = choose_device(device_setting, environment)
         torch.set_num_threads(threads)
         world = cls(environment, device)
         if not environment.is_launched:
             return world
-        on_gpu = device.type == "cuda"
+        on_gpu, timeout = device.type == "cuda", timedelta(seconds=timeout_seconds)
         if on_gpu:
             torch.cuda.set_device(device)
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
-            timeout=COLLECTIVE_TIMEOUT,
+            timeout=timeout,
             device_id=device if on_gpu else None,
-            **_rendezvous_arguments(environment, os.environ),
+            **_rendezvous_arguments(environment, os.environ, timeout),
         )
-        world._gloo_group = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+        world._gloo_group = dist.new_group(backend="gloo", timeout=timeout)
         return world
 
     def leave(self) -> None:
@@ -96,8 +110,7 @@ class World:
         """
         if self._gloo_group is None:
             return model
-        # Buffers are not broadcast: validation runs on the unwrapped model, and a broadcast per forward is a collective
-        # that ranks with fewer validation images would miss.
+        # DDP does not broadcast buffers: `ddp.step.buffers` does, at the end of a step instead of the next one's start.
         # torch 2.13 renamed the option and warns about the old name.
         known = inspect.signature(DistributedDataParallel.__init__).parameters
         option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
@@ -109,6 +122,20 @@ class World:
             static_graph=static_graph,
             **without_buffers,
         )
+
+    def take_from_main(self, tensors: list[Tensor]) -> None:
+        """Replace the values of tensors on this rank's device by those of rank 0; one collective per data type.
+
+        The device does not wait: on a GPU the collective is queued on its stream.
+        """
+        if self._gloo_group is None or not tensors:
+            return
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            same = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.reshape(-1) for tensor in same])
+            dist.broadcast(flat, src=0)
+            for tensor, values in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
+                tensor.detach().copy_(values.view_as(tensor))
 
     def no_sync(self, wrapped: nn.Module) -> AbstractContextManager[None]:
         """Return a context without gradient reduction, for all micro-batches of a step but the last."""
@@ -164,6 +191,13 @@ class World:
         """Return the note of the ranks before the restart, if there is one; the same on every rank."""
         return self.from_main(self._read_note(RESTART_NOTE_KEY) if self.is_main and self.restarts else None)
 
+    def repeats_failure(self, what: str) -> bool:
+        """Store what this rank fails with; return True if it was the same before the launcher restarted all ranks."""
+        key = f"leitstand/failure/{self.rank}"
+        earlier, what = self._read_note(key), what.encode(errors="replace").decode()
+        self._write_note(key, what)
+        return earlier == what
+
     @property
     def _failure_key(self) -> str:
         return f"leitstand/farewell/{self.restarts}"
@@ -171,7 +205,8 @@ class World:
     def _write_note(self, key: str, text: str) -> None:
         if self._gloo_group is not None and _is_reachable(os.environ):
             with suppress(RuntimeError):
-                _agent_store(os.environ, STATUS_STORE_TIMEOUT).set(key, text)
+                # A name of a file that is not UTF-8 may be part of the text.
+                _agent_store(os.environ, STATUS_STORE_TIMEOUT).set(key, text.encode(errors="replace").decode())
 
     def _read_note(self, key: str) -> str | None:
         if self._gloo_group is not None and _is_reachable(os.environ):
@@ -196,16 +231,21 @@ class World:
         return items[0]
 
 
-def _rendezvous_arguments(rank_environment: RankEnvironment, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the arguments for the rendezvous: torch's defaults, but a new key prefix per restart under torchrun.
+def _rendezvous_arguments(
+    rank_environment: RankEnvironment, environment: Mapping[str, str], timeout: timedelta
+) -> dict[str, Any]:
+    """Return the arguments for the rendezvous: a store with a new key prefix per restart, or torch's defaults.
 
     The store of torchrun's agent outlives the workers, and torch 2.13 would read the old workers' addresses from it.
     """
-    if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        store = _agent_store(environment, CONNECT_TIMEOUT)
+    elif "TORCHELASTIC_RUN_ID" in environment:
         return {}
+    else:
+        store = _store_of_tasks(rank_environment, environment)
     prefix_store = dist.PrefixStore  # type: ignore[attr-defined]  # as below
-    store = _agent_store(environment, CONNECT_TIMEOUT)
-    store.set_timeout(COLLECTIVE_TIMEOUT)
+    store.set_timeout(timeout)
     store_of_restart = prefix_store(f"leitstand/ranks/{rank_environment.restarts}", store)
     return {"store": store_of_restart, "rank": rank_environment.rank, "world_size": rank_environment.world_size}
 
@@ -224,6 +264,34 @@ def _agent_store(environment: Mapping[str, str], timeout: timedelta) -> Any:
     tcp_store = dist.TCPStore  # type: ignore[attr-defined]  # it is public, but missing in torch's stubs
     address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
     return tcp_store(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
+
+
+def _store_of_tasks(rank_environment: RankEnvironment, environment: Mapping[str, str]) -> Any:
+    """Serve the store on rank 0, connect to it on the others, and wait until all are there.
+
+    Raises `SettingError` if they do not meet.
+    """
+    tcp_store = dist.TCPStore  # type: ignore[attr-defined]  # as above
+    address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    size = rank_environment.world_size
+    try:
+        return tcp_store(address, port, size, is_master=rank_environment.is_main, timeout=MEET_TIMEOUT)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(
+            f"The {size} ranks did not meet at {address}, port {port} ({reason}); MASTER_ADDR must be the machine of "
+            "rank 0 and MASTER_PORT free there, the same for all ranks."
+        ) from None
+
+
+class CollectiveTimeoutError(RuntimeError):
+    """Ranks that waited too long for each other; the text names the rank that was not heard from."""
+
+
+def is_collective_timeout(error: BaseException) -> bool:
+    """Whether a collective failed because another rank did not take part in time."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(message in text for message in _TIMEOUT_MESSAGES)
 
 
 def is_peer_loss(error: BaseException) -> bool:

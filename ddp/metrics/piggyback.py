@@ -26,10 +26,13 @@ class PiggybackModule(nn.Module):
 
     def attach(self, values: Tensor) -> Tensor:
         """Return a 0 () to add to the loss; its backward adds `values` (V,), detached, to the parameter's gradient."""
-        return (self.piggyback * values.detach()).sum()
+        return torch.dot(self.piggyback, values.detach())
 
     def reduced(self) -> Tensor:
-        """Return the means (V,) over micro-batches and ranks, after the last backward of a step."""
+        """Return the means (V,) over micro-batches and ranks, after the last backward of a step; do not keep them.
+
+        They are the gradient itself, which lies in DDP's buckets.
+        """
         gradient = self.piggyback.grad
         assert gradient is not None, "nothing was carried in this step"
-        return gradient.clone()
+        return gradient

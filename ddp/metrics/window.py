@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddp.distributed.world import World
-from ddp.metrics.step_metrics import LOSS_COUNT, is_skipped, losses
+from ddp.metrics.step_metrics import LOSS_COUNT, is_skipped, losses, stack
 from ddp.metrics.step_timer import StepTimer, make_timer, median
 from ddp.workload import Batch
 from service.loss_terms import TERM_COUNT
@@ -102,14 +102,21 @@ class WindowMetrics:
         return sum(row.steps for row in self.ranks) * samples_per_rank_step / active if active > 0 else float("nan")
 
 
+PORTION_STEPS = 64
+"""Number of steps whose rows are added to the sums at once."""
+
+
 class MetricsWindow:
-    """Accumulator of one rank's part of the window. Waits for the device only at log points."""
+    """Accumulator of one rank's part of the window. Waits for the device only at log points.
+
+    Rows are added to the sums in portions of PORTION_STEPS, counted from the window's start: so the sums do not depend,
+    to the last bit, on who looks when.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._sums = torch.zeros(LOSS_COUNT + 1, dtype=torch.float64, device=world.device)
-        self._one = torch.ones(1, device=world.device)
-        self._nothing = torch.zeros(LOSS_COUNT + 1, device=world.device)
+        self._pending: list[Tensor] = []
         self._steps = 0
         self._wait_seconds = 0.0
         self._skipped: list[str] = []
@@ -122,15 +129,17 @@ class MetricsWindow:
 
     def add(self, row: Tensor) -> None:
         """Add a step's row (ROW,), on the device; a skipped step does not enter the means."""
-        values = torch.cat([losses(row), self._one])
-        self._sums += torch.where(is_skipped(row), self._nothing, values)
+        self._pending.append(row)
         self._steps += 1
+        if len(self._pending) == PORTION_STEPS:
+            self._sums, self._pending = self._sums_with_pending(), []
 
-    def next_batch(self, batches: Iterator[Batch]) -> Batch:
-        """Return the next micro-batch; count the wait for it, and the files that were skipped."""
+    def next_batch(self, batches: Iterator[Batch], *, is_timed: bool = True) -> Batch:
+        """Return the next micro-batch; count the wait for it if `is_timed`, and the files that were skipped."""
         started_at = time.perf_counter()
         batch = next(batches)
-        self._wait_seconds += time.perf_counter() - started_at
+        if is_timed:
+            self._wait_seconds += time.perf_counter() - started_at
         self._skipped.extend(batch.skipped)
         return batch
 
@@ -139,14 +148,15 @@ class MetricsWindow:
         packed = torch.zeros(self._world.size, len(RANK_ROW), dtype=torch.float64)
         packed[self._world.rank] = torch.tensor(self._row(), dtype=torch.float64)
         rows = self._world.sum(packed).tolist()
-        *sums, steps = self._sums.tolist()
+        *sums, steps = self._sums_with_pending().tolist()
         means = [value / steps if steps else float("nan") for value in sums]
         return WindowMetrics(means[0], tuple(means[1:]), tuple(RankTiming(*row) for row in rows))
 
     def restart(self) -> list[str]:
         """Start a new window; return the files that this rank skipped in the old one."""
         skipped, self._skipped = self._skipped, []
-        self._sums.zero_()
+        self._sums = torch.zeros_like(self._sums)
+        self._pending = []
         self._steps, self._wait_seconds = 0, 0.0
         self.timer.clear()
         return skipped
@@ -161,6 +171,12 @@ class MetricsWindow:
         """Reset the peak of GPU memory; called after every record."""
         if self._world.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._world.device)
+
+    def _sums_with_pending(self) -> Tensor:
+        """Return the sums (LOSS_COUNT + 1,) of all steps of the window; the last is the number that was not skipped."""
+        rows = stack(self._pending, self._sums.device)
+        values = nn.functional.pad(losses(rows).double(), (0, 1), value=1.0)
+        return self._sums + values.where(~is_skipped(rows).unsqueeze(-1), 0.0).sum(0)
 
     def _row(self) -> tuple[float, ...]:
         durations, own = self.timer.durations()
@@ -178,12 +194,13 @@ class MetricsWindow:
 
     def state(self) -> dict[str, Any]:
         """Return the sums of the open window for a checkpoint; durations belong to one start and are not saved."""
-        return {"sums": self._sums, "steps": self._steps}
+        return {"sums": self._sums, "steps": self._steps, "pending": stack(self._pending, self._sums.device)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore the sums of an open window."""
+        """Restore the sums of an open window. Checkpoints saved by earlier versions have no rows beside them."""
         self.restart()
         self._sums.copy_(state["sums"])
+        self._pending = list(state["pending"].to(self._sums.device, copy=True)) if "pending" in state else []
         self._steps = state["steps"]
 
 

@@ -48,6 +48,9 @@ class NullRecorder:
     def branch_off(self, step: int, last_recorded_step: int, archive: Any) -> None:
         """Do nothing: rank 0 archives."""
 
+    def checkpoint_saved(self, step: int, name: str) -> None:
+        """Do nothing: rank 0 saves them."""
+
     def finish(self, *_: Any, **__: Any) -> None:
         """Do nothing: rank 0 finishes commands."""
 

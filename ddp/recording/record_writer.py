@@ -16,13 +16,16 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ddp.recording.record_files import RecordFiles
 from ddp.validation.result import Preview
 from service.atomic_files import write_atomically
 from service.commands import Command
-from service.run.directory import RunDirectory
+from service.errors import reason_and_remedy
+from service.run.directory import PREVIEWS
 from service.run.record import Record, encode_record, record_name
 
 RETRY_SECONDS = 2.0
+MAX_WEBP_SIDE = 16383  # pixels, by the format
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +39,8 @@ class UnsavedRecord:
     record: Record
     previews: Sequence[Preview] = ()
     waiting: Waiting = ()
-    has_failed: bool = False
+    problem: str = ""
+    """Why it could not be written, and what to do; empty before the first failure."""
     folder: Path | None = None
     """Target folder, if it is not the run directory."""
 
@@ -57,12 +61,12 @@ class RecordWriter:
 
     def __init__(
         self,
-        directory: RunDirectory,
+        files: RecordFiles,
         on_saved: Callable[[UnsavedRecord, str], None],
         on_failed: Callable[[UnsavedRecord, OSError], None],
     ) -> None:
         """`on_saved` receives the file's SHA-256; `on_failed` is called at every failure, and may clear `waiting`."""
-        self._directory = directory
+        self._files = files
         self._on_saved = on_saved
         self._on_failed = on_failed
         self._lock = threading.Lock()
@@ -79,6 +83,15 @@ class RecordWriter:
         with self._lock:
             return list(self._records)
 
+    def log_losses(self) -> None:
+        """Log the records that are not on disk at the end; a checkpoint saved since holds them."""
+        for unsaved in self.unsaved():
+            logger.error(
+                "%s could not be written%s; the last checkpoint holds it, if it was saved: resume once that is mended.",
+                unsaved.name,
+                unsaved.problem and f" ({unsaved.problem})",
+            )
+
     def write_waiting(self, now: float) -> None:
         """Write all queued records, unless a write failed within RETRY_SECONDS before the monotonic time `now`."""
         while now >= self._retry_at and (waiting := self.unsaved()):
@@ -86,9 +99,14 @@ class RecordWriter:
             try:
                 sha256 = self._write(unsaved)
             except OSError as error:
-                if not unsaved.has_failed:
-                    logger.warning("⚠️  Failed to save statistics JSON: %s", error)
-                unsaved.has_failed = True
+                if not unsaved.problem:
+                    logger.warning(
+                        "⚠️  Failed to save statistics JSON: %s (%s); it is kept and tried again every %g s.",
+                        unsaved.name,
+                        reason_and_remedy(error),
+                        RETRY_SECONDS,
+                    )
+                unsaved.problem = reason_and_remedy(error)
                 self._retry_at = now + RETRY_SECONDS
                 self._on_failed(unsaved, error)
                 return
@@ -107,13 +125,12 @@ class RecordWriter:
         self._retry_at = 0.0
 
     def _write(self, unsaved: UnsavedRecord) -> str:
-        folder = unsaved.folder or self._directory.root
-        if unsaved.folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        sha256 = write_atomically(folder / unsaved.name, encode_record(unsaved.record))
+        if unsaved.folder is None and self._files.is_guest:
+            unsaved.folder = self._files.guest_folder(unsaved.name)
+        folder, sha256 = self._files.write(unsaved.name, encode_record(unsaved.record), unsaved.folder)
         logger.info("📊 Statistics saved: %s", unsaved.name)
         try:
-            write_previews(folder / self._directory.previews.name, unsaved.step, unsaved.previews)
+            write_previews(folder / PREVIEWS, unsaved.step, unsaved.previews)
         except OSError as error:
             logger.warning("The previews of step %d could not be written: %s", unsaved.step, error)
         return sha256
@@ -130,6 +147,8 @@ def write_previews(folder: Path, step: int, previews: Sequence[tuple[str, Tensor
 
 
 def _encode(image: Tensor) -> bytes:
+    """Encode (3, H, W) uint8 as WebP, reduced by a whole factor if a side is longer than the format allows."""
     buffer = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "WEBP", quality=90)
+    factor = -(-max(image.shape[1:]) // MAX_WEBP_SIDE)
+    Image.fromarray(image.permute(1, 2, 0).numpy()).reduce(factor).save(buffer, "WEBP", quality=90)
     return buffer.getvalue()

@@ -1,8 +1,7 @@
-"""Rank 0's recorder thread: runs its tasks every 20 ms in a fixed order.
+"""Rank 0's recorder thread: runs its tasks ten times a second, and at once when woken, in a fixed order.
 
     records     written to files, whether or not the store is reachable
     store       queued writes, the latest snapshot, the heartbeat
-    commands    polled, until the thread is closed
 
 While the store is unreachable, only records are written; the store is retried every RETRY_SECONDS.
 """
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem
 from service.store.store import StoreUnavailableError
 
-POLL_SECONDS = 0.02
+INTERVAL_SECONDS = 0.1
 RETRY_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
@@ -28,26 +27,24 @@ class RecorderThread:
         *,
         write_records: Callable[[float], None],
         write_store: Callable[[float], None],
-        poll_commands: Callable[[], None],
         dropped: Callable[[], int],
         at_end: Callable[[], None],
     ) -> None:
         """`write_records` and `write_store` receive the monotonic time (s).
 
-        `write_store` and `poll_commands` may raise `StoreUnavailableError`. `dropped()` returns the number of log
-        points that were dropped; `at_end` is called last on the thread.
+        `write_store` may raise `StoreUnavailableError`. `dropped()` returns the number of log points that were dropped;
+        `at_end` is called last on the thread.
         """
         self.store_outages = 0
         self._write_records = write_records
         self._write_store = write_store
-        self._poll_commands = poll_commands
         self._dropped = dropped
         self._outage = OngoingProblem()
         self._retry_at = 0.0
         self._thread = BackgroundThread(
             "recorder",
             self._run_tasks,
-            interval_seconds=POLL_SECONDS,
+            interval_seconds=INTERVAL_SECONDS,
             boundary=ErrorBoundary(logger),
             error_message="The recorder met an unexpected error; it goes on.",
             at_end=at_end,
@@ -58,8 +55,12 @@ class RecorderThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop polling commands, call `at_end`, and end the thread."""
+        """Call `at_end`, and end the thread."""
         self._thread.close()
+
+    def wake(self) -> None:
+        """Run the tasks now, or again right after the present run."""
+        self._thread.wake()
 
     def retry_now(self) -> None:
         """Run the tasks now, without the delay after a failure. Call it on the thread only."""
@@ -73,8 +74,6 @@ class RecorderThread:
             return
         try:
             self._write_store(now)
-            if not self._thread.is_closing:
-                self._poll_commands()
         except StoreUnavailableError as error:
             self._retry_at = now + RETRY_SECONDS
             if self._outage.begin():

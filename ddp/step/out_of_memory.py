@@ -21,7 +21,7 @@ def largest_fitting_batch(attempt: Callable[[int], None], largest: int) -> int:
     """Return the largest of `largest`, `largest` // 2, … 1 that `attempt` succeeds with; 0 if not even 1 fits."""
     size = largest
     while size >= 1:
-        _free()
+        free_memory()
         try:
             attempt(size)
         except (RuntimeError, MemoryError) as error:
@@ -51,7 +51,8 @@ def _smaller(settings: FixedSettings) -> str:
     return f"set {', '.join([*changes, 'a smaller PATCH_SIZE'])} or a smaller N_FEATS."
 
 
-def _free() -> None:
+def free_memory() -> None:
+    """Release what no object uses any more, also the cache of a GPU."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -7,6 +7,7 @@ from typing import Any
 
 from service.config.fixed_settings import FixedSettings
 from service.config.settings import RunConfig
+from service.run.record import UNKNOWN_DURATION
 
 
 @dataclass
@@ -14,7 +15,8 @@ class Progress:
     """Progress in optimizer steps and in samples of all ranks. `best_quality` is None before the first validation.
 
     `owes_validation` is set during a scheduled validation: if it is interrupted, the next start repeats it.
-    `branch` counts the rollbacks: each one continues the run on a new branch.
+    `branch` counts the rollbacks: each one continues the run on a new branch. `samples_before` and `epochs_before` are
+    those with other training sets: the samples seen, and the epochs begun.
     """
 
     step: int = 0
@@ -24,6 +26,13 @@ class Progress:
     best_step: int | None = None
     validated_step: int | None = None
     owes_validation: bool = False
+    samples_before: int = 0
+    epochs_before: int = 0
+
+    @property
+    def position(self) -> int:
+        """Position in the stream of the present training set."""
+        return self.samples_seen - self.samples_before
 
     @property
     def last_recorded_step(self) -> int:
@@ -37,7 +46,7 @@ class Progress:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore the values of a checkpoint; the branch number never decreases."""
         branch = max(self.branch, state["branch"])
-        for name, value in state.items():
+        for name, value in {**asdict(Progress()), **state}.items():  # earlier versions saved fewer values
             setattr(self, name, value)
         self.branch = branch
 
@@ -49,6 +58,20 @@ class Progress:
         if self.best_quality is None or quality > self.best_quality:
             self.best_quality, self.best_step = quality, self.step
 
+    def begin_training_set(self, sample_count: int) -> None:
+        """Continue with the first sample of another training set; the set until now has `sample_count` samples."""
+        if self.position:
+            self.epochs_before = self._epoch(sample_count) + 1
+        self.samples_before = self.samples_seen
+
+    def forget_best(self) -> None:
+        """Let the next validation be the best one."""
+        self.best_quality, self.best_step = None, None
+
+    def _epoch(self, sample_count: int) -> int:
+        """Return the number of the present epoch, from 0 on, over all training sets."""
+        return self.epochs_before + max(0, self.position - 1) // sample_count
+
     def report(self, config: RunConfig, sample_count: int, world_size: int) -> dict[str, Any]:
         """Return the record's keys about steps and epochs; `config` holds the settings in force.
 
@@ -56,8 +79,8 @@ class Progress:
         sample, and `epoch_step_total` is the number of steps that an epoch takes, rounded up.
         """
         per_step = samples_per_step(config, world_size)
-        epoch = max(0, self.samples_seen - 1) // sample_count
-        seen_in_epoch = self.samples_seen - epoch * sample_count
+        epoch = self._epoch(sample_count)
+        seen_in_epoch = self.position - (epoch - self.epochs_before) * sample_count
         return {
             "step_current": self.step,
             "step_max": config.max_steps,
@@ -78,6 +101,6 @@ def samples_per_step(settings: FixedSettings, world_size: int) -> int:
 def format_duration(seconds: float) -> str:
     """Format seconds as `HH:MM:SS`, where hours may exceed 99; as dashes if the duration is unknown."""
     if not seconds >= 0 or seconds == float("inf"):
-        return "--:--:--"
+        return UNKNOWN_DURATION
     whole = round(seconds)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -6,7 +6,7 @@ ranks alike, because all have the same reduced gradients.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ddp.distributed.rng import preserved_rng
 from ddp.distributed.world import World
 from ddp.metrics.piggyback import PiggybackModule
-from ddp.metrics.step_metrics import REDUCED, pack, pack_values
+from ddp.metrics.step_metrics import REDUCED, pack, pack_values, skip_flag
 from ddp.metrics.total_variation import total_variation
 from ddp.metrics.window import MetricsWindow
 from ddp.step.adamw import EagerAdamW
+from ddp.step.buffers import ChangingBuffers
 from ddp.step.ema import EmaModel
 from ddp.step.out_of_memory import is_out_of_memory, largest_fitting_batch, out_of_memory_sentence
 from ddp.watchdog.stages import Stage, StageMarker
@@ -49,6 +50,10 @@ class Stepper:
         self._wrapped = world.wrap(
             self._network, static_graph=settings.static_graph, share_buckets=settings.gradient_as_bucket_view
         )
+        # Lists, because to walk through the modules at every step costs more than the use of the result.
+        self._parameters = list(self.model.parameters())
+        self._with_gradients = list(self._network.parameters())
+        self._buffers = ChangingBuffers(world, self.model)
         self._weights: tuple[tuple[float, ...], Tensor] | None = None
         self._has_final_buckets = world.size == 1
 
@@ -66,11 +71,13 @@ class Stepper:
         `before_update` is called after the last backward pass was issued. Raises `MemoryShortageError`.
         """
         device_weights = self._weights_on_device(weights)
+        self._buffers.begin_step()
         for number in range(1, self._settings.accumulation_steps + 1):
             self._marker.enter(Stage.DATA)
-            batch = window.next_batch(batches)
+            is_first = not self._has_final_buckets
+            batch = window.next_batch(batches, is_timed=not is_first)
             try:
-                if not self._has_final_buckets:
+                if is_first:
                     with window.excluded():
                         self._settle_buckets(batch, device_weights)
                 self._forward_backward(
@@ -84,6 +91,7 @@ class Stepper:
             # Outside the except block, where the frames of the failed call have released their memory.
             raise MemoryShortageError(self._explain_shortage(batch))
         before_update()
+        self._buffers.end_step()
         self._marker.enter(Stage.UPDATE)
         row = self._update(learning_rate, grad_clip)
         window.timer.step_done()
@@ -109,8 +117,11 @@ class Stepper:
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         with preserved_rng(self._world.device):
             for _ in range(BUCKET_PASSES):
-                self._loss(self._wrapped, self._network, batch, weights).backward()
-        self._network.zero_grad(set_to_none=True)
+                self._marker.enter(Stage.FORWARD)
+                loss = self._loss(self._wrapped, self._network, batch, weights)
+                self._marker.enter(Stage.ALL_REDUCE)
+                loss.backward()
+        self._drop_gradients()
         for buffer, saved in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(saved)
         self._has_final_buckets = True
@@ -125,7 +136,7 @@ class Stepper:
         """Return the weighted loss () of one micro-batch; `piggyback`, part of `network`, carries its values."""
         lr = self._to_device(batch.lr)  # (B, T, 3, h, w)
         target = self._to_device(batch.gt)  # (B, 3, H, W)
-        with torch.autocast(self._world.device.type, torch.bfloat16, enabled=self._settings.precision == "bfloat16"):
+        with self._precision():
             output = network(lr)
         terms = self.loss(output, target)  # (4,) unweighted
         total = (terms * weights).sum()
@@ -133,18 +144,30 @@ class Stepper:
             values = pack_values(total, terms, total_variation(output.float(), target))
         return total + piggyback.attach(values)
 
+    def _precision(self) -> AbstractContextManager[object]:
+        """Return the context of the forward pass. One for float32 would cost time and do nothing."""
+        if self._settings.precision == "bfloat16":
+            return torch.autocast(self._world.device.type, torch.bfloat16)
+        return nullcontext()
+
     def _update(self, learning_rate: float, grad_clip: float) -> Tensor:
         """Clip the gradients and update the weights, unless loss or gradients are not finite; return the step's row."""
         reduced = self._network.reduced()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), grad_clip)
-        skipped = (~(norm.isfinite() & reduced.isfinite().all())).float()
+        norm = nn.utils.clip_grad_norm_(self._parameters, grad_clip)
+        row = pack(reduced, norm)
+        skipped = skip_flag(row)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_factor"]
         self._optimize_unless(skipped)
+        self._buffers.undo_if(skipped)
         if self.ema is not None:
             self.ema.update(skipped)
-        self._network.zero_grad(set_to_none=True)
-        return pack(reduced, norm, skipped)
+        self._drop_gradients()
+        return row
+
+    def _drop_gradients(self) -> None:
+        for parameter in self._with_gradients:
+            parameter.grad = None
 
     def _optimize_unless(self, skipped: Tensor) -> None:
         if self._settings.fused_adamw:
@@ -156,7 +179,7 @@ class Stepper:
 
     def _explain_shortage(self, batch: Batch) -> str:
         """Try smaller batches on a copy without DDP hooks; return the error message for the user."""
-        self._network.zero_grad(set_to_none=True)
+        self._drop_gradients()
         trial = PiggybackModule(copy.deepcopy(self.model), REDUCED, self._world.device)
 
         def attempt(batch_size: int) -> None:
@@ -179,6 +202,12 @@ class Stepper:
         """Return weights, moments and EMA weights. The optimizer's settings are not saved: each start sets them."""
         ema = None if self.ema is None else self.ema.model.state_dict()
         return {"model": self.model.state_dict(), "moments": self.optimizer.state_dict()["state"], "average": ema}
+
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace weights of a network that has not been trained yet; averaged weights begin at the same."""
+        self.model.load_state_dict({**self.model.state_dict(), **weights})
+        if self.ema is not None:
+            self.ema.model.load_state_dict(self.model.state_dict())
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a saved state in place. Raises `RuntimeError` if it does not fit the network."""

@@ -9,10 +9,10 @@ from ddp.distributed.world import World
 from ddp.metrics.step_metrics import StepMetrics, StepMetricsBuffer
 from ddp.recording.null_recorder import RunRecorder
 from ddp.step.nonfinite import NonFiniteSteps
-from ddp.training import record_values
 from ddp.training.checkpoints import Checkpoints
 from ddp.training.rollback import Rollback
 from ddp.training.run_status import RunStatus
+from ddp.validation import record_values
 from service.errors import TrainingFailedError
 
 ROLLBACK_LR_FACTOR = 0.5

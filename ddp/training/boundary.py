@@ -14,6 +14,7 @@ from ddp.training.run_status import RunStatus
 from ddp.training.validation_pass import ValidationPass
 from ddp.watchdog.stages import Stage, StageMarker
 from service.commands import Command
+from service.errors import TrainingFailedError
 from service.run.state import RunState
 
 logger = logging.getLogger(__name__)
@@ -70,9 +71,8 @@ class StepBoundary:
         if run_status.ending is not None:
             return
         self._marker.enter(Stage.LEAVING)
-        self._checkpoints.save_and_wait(Reason.FINAL)
-        run_status.ending = RunState.FINISHED
-        logger.info("Training is finished: step %d of %d.", run_status.progress.step, run_status.config.max_steps)
+        if self._save_last(Reason.FINAL, RunState.FINISHED) is None:
+            logger.info("Training is finished: step %d of %d.", run_status.progress.step, run_status.config.max_steps)
 
     def _validate(self, trigger: str) -> None:
         if self._run_status.progress.validated_step != self._run_status.progress.step:
@@ -83,12 +83,18 @@ class StepBoundary:
     def validate_then_save(self, trigger: str, commands: tuple[Command, ...] = ()) -> bool:
         """Validate this step, which must not have a record yet, and save the state if it is the best so far.
 
-        Returns False if a signal interrupted the validation; the run has been saved and stopped then.
+        Returns False if a signal interrupted the validation; the run has been saved and stopped then. If an image does
+        not fit into memory, saves the state and raises `TrainingFailedError`.
         """
         progress = self._run_status.progress
         if trigger != "manual":
             progress.owes_validation = trigger == "schedule"
-        if not self._validation.run(trigger, commands):
+        try:
+            is_complete = self._validation.run(trigger, commands)
+        except TrainingFailedError:  # raised on all ranks
+            self._checkpoints.save_and_wait(Reason.LEAVE)
+            raise
+        if not is_complete:
             self.leave(is_asked_by_signal=True)
             return False
         if trigger == "schedule":
@@ -118,12 +124,24 @@ class StepBoundary:
         self._metrics.publish_snapshot()
 
     def leave(self, *, is_asked_by_signal: bool) -> str | None:
-        """Save the state, wait until it is durable, and stop the run; return why saving failed, or None."""
+        """Save the state, wait until it is durable, and stop the run; return why it is not on disk, or None."""
         self._run_status.is_leaving = is_asked_by_signal
         step = self._run_status.progress.step
         logger.info("%s at step %d.", "Leaving after a signal" if is_asked_by_signal else "Stopping", step)
         self._metrics.measure()
         self._metrics.publish_snapshot()
-        problem = self._checkpoints.save_and_wait(Reason.LEAVE)
-        self._run_status.ending = RunState.STOPPED
-        return problem
+        return self._save_last(Reason.LEAVE, RunState.STOPPED)
+
+    def _save_last(self, reason: Reason, ending: RunState) -> str | None:
+        """Save the last state and end the run: as `ending`, or as failed if the state is not on disk.
+
+        Returns why it is not, or None.
+        """
+        run_status = self._run_status
+        problem = self._checkpoints.save_last(reason)
+        run_status.ending = ending if problem is None else RunState.FAILED
+        if problem is not None:
+            what = f"{ending} at step {run_status.progress.step}, but the last state is not on disk"
+            run_status.unsaved = f"{what}: {problem}; resume once that is mended"
+            logger.error("The training is %s.", run_status.unsaved)
+        return run_status.unsaved

@@ -1,16 +1,14 @@
 """Builds the components of one rank's trainer from settings, in the order of their dependencies."""
 
-import hashlib
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from logging.handlers import QueueListener
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer, Stateful
 from ddp.checkpoint.folder import CheckpointFolder
+from ddp.checkpoint.initial_weights import InitialWeights, read_initial_weights
 from ddp.control.agreement import RankAgreement
 from ddp.control.command_queue import CommandQueue
 from ddp.control.shutdown import ShutdownRequest
@@ -18,72 +16,36 @@ from ddp.distributed.rng import seed_rng
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
-from ddp.recording.log_files import add_log_file
 from ddp.recording.null_recorder import NullRecorder, RunRecorder
 from ddp.recording.trackers.select import open_tracker
 from ddp.step.batches import BatchStream
+from ddp.step.data_continuity import DataContinuity
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.progress import Progress
 from ddp.step.stepper import Stepper
-from ddp.training.components import TrainerComponents
+from ddp.training.components import SavedComponents, TrainerComponents
 from ddp.training.run_status import RunStatus
 from ddp.training.snapshot import SnapshotBuilder
 from ddp.watchdog.stages import StageMarker
-from ddp.watchdog.watchdog import Watchdog
-from ddp.workload import Workload, load_workload
+from ddp.workload import Workload, data_identity, load_workload
 from service.config.live_settings import LiveSettings
 from service.config.loader import LoadedConfig
 from service.config.settings import RunConfig
 from service.errors import DatasetError, RunDirectoryError, UserError
-from service.run.directory import Claim, RunDirectory, claim, write_config
+from service.run.directory import RunDirectory, unwritable, write_config
+from service.run.identity import RunIdentity
+from service.run.lock import RunLock
 from service.run.record import Record
+from service.run.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ddp.recording.recorder import Recorder
 
-RESTART_PATIENCE_SECONDS = 60.0
+ClaimedRun = tuple[RunIdentity, RunLock | None]
+"""The run to train, and on rank 0 the lock on its directory."""
 SHAPE = ("workload", "n_feats", "n_blocks", "n_frames", "scale")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Start:
-    """Configuration and options of the start command."""
-
-    loaded: LoadedConfig
-    resume: bool
-    fresh: bool
-
-
-@contextmanager
-def claimed_run_directory(world: World, start: Start, listener: QueueListener) -> Iterator[str]:
-    """Claim the run directory on rank 0, yield the run's id on every rank; all ranks raise the same `UserError`."""
-    directory = RunDirectory(start.loaded.config.data_root)
-    claimed: Claim | None = None
-    problem: UserError | None = None
-    if world.is_main:
-        try:
-            # The launcher's restart after a failure always continues the run, whatever the options of the first start.
-            is_restart = world.restarts > 0
-            claimed = claim(
-                directory,
-                resume=start.resume or is_restart,
-                fresh=start.fresh and not is_restart,
-                timeout_seconds=RESTART_PATIENCE_SECONDS if is_restart else 0.0,
-            )
-        except UserError as error:
-            problem = error
-        except OSError as error:
-            problem = _unwritable(directory, error)
-    world.raise_together(problem)
-    if claimed is not None:
-        add_log_file(listener, directory.log)
-    try:
-        yield world.from_main(claimed.run_id if claimed else "")
-    finally:
-        if claimed is not None:
-            claimed.lock.close()
 
 
 def open_workload(world: World, config: RunConfig) -> Workload:
@@ -96,8 +58,7 @@ def open_workload(world: World, config: RunConfig) -> Workload:
         problem = error
     world.raise_together(problem)
     assert workload is not None
-    fingerprints = world.gather(_fingerprint(workload))
-    if len(set(fingerprints)) > 1:
+    if len(set(world.gather(data_identity(workload)))) > 1:
         raise DatasetError(
             f"The ranks see different data in {config.dataset_root}; mount the same folder everywhere, and let nothing "
             "write to it during a start."
@@ -105,74 +66,90 @@ def open_workload(world: World, config: RunConfig) -> Workload:
     return workload
 
 
+def open_initial_weights(world: World, source: str, workload: Workload) -> InitialWeights | None:
+    """Read the weights at INIT_FROM, the same on every rank; None without a `source`.
+
+    Raises `SettingError` on all ranks.
+    """
+    weights: InitialWeights | None = None
+    problem: UserError | None = None
+    if world.is_main and source:
+        try:
+            weights = read_initial_weights(source, workload.build_model().state_dict())
+        except UserError as error:
+            problem = error
+    world.raise_together(problem)
+    return world.from_main(weights)
+
+
 def build_components(
-    world: World, start: Start, run_id: str, shutdown: ShutdownRequest, workload: Workload
+    world: World,
+    loaded: LoadedConfig,
+    identity: RunIdentity,
+    shutdown: ShutdownRequest,
+    workload: Workload,
+    weights: InitialWeights | None = None,
+    lock: RunLock | None = None,
 ) -> TrainerComponents:
-    """Build all components; restore the newest checkpoint of the run directory, if there is one."""
-    config = start.loaded.config
-    marker = StageMarker()
-    stepper = _make_stepper(world, config, workload, marker)
-    run_status = RunStatus(Progress(), LiveSettings(config, {}))
-    controller = Controller.of(run_status.config, has_perceptual=workload.has_perceptual)
-    metrics_buffer = StepMetricsBuffer(world.device, config.adapt_every)
-    nonfinite_steps = NonFiniteSteps()
-    window = MetricsWindow(world)
-    snapshot_builder = SnapshotBuilder(world, run_id, workload, stepper, controller, nonfinite_steps, run_status)
-    saved_components: dict[str, Stateful] = {
-        "progress": run_status.progress,
-        "stepper": stepper,
-        "controller": controller,
-        "ledger": metrics_buffer,
-        "bad_steps": nonfinite_steps,
-        "window": window,
-        "composer": snapshot_builder,
-    }
-    checkpointer = _make_checkpointer(world, run_status, saved_components)
-    records = _resume(world, checkpointer, run_status, controller)
+    """Build all components; restore the newest checkpoint of the run directory, or without one begin with `weights`.
+
+    Raises `RunDirectoryError` if there is none although the run has saved some.
+    """
+    config, marker = loaded.config, StageMarker()
+    saved = _make_saved_components(world, config, identity, workload, marker)
+    run_status = saved.run_status
+    checkpointer = _make_checkpointer(world, run_status, saved.by_key())
+    records = _resume(world, checkpointer, identity, run_status, saved.controller)
+    if weights is not None:
+        saved.stepper.begin_with(weights.tensors)
     command_queue = CommandQueue()
     agreement = _make_agreement(world, command_queue, shutdown, run_status.progress)
-    recorder = _open_recorder(world, start, run_id, run_status, command_queue, workload, checkpointer)
+    make = partial(_make_recorder, loaded, (identity, lock), run_status, command_queue, workload, checkpointer)
+    recorder = _open_recorder(world, RunDirectory(config.data_root), make)
     recorder.adopt_records(records)
     if world.is_main:
         _log_start(recorder, world, workload, run_status.progress)
+        _log_weights(recorder, config, weights)
+        saved.data.report(recorder.event)
     return TrainerComponents(
         world=world,
-        run_id=run_id,
+        run_id=identity.run_id,
         directory=RunDirectory(config.data_root),
         workload=workload,
         batch_stream=BatchStream(world, workload, run_status.progress),
-        stepper=stepper,
-        controller=controller,
-        metrics_buffer=metrics_buffer,
-        nonfinite_steps=nonfinite_steps,
-        window=window,
-        snapshot_builder=snapshot_builder,
+        stepper=saved.stepper,
+        controller=saved.controller,
+        metrics_buffer=saved.metrics_buffer,
+        nonfinite_steps=saved.nonfinite_steps,
+        window=saved.window,
+        snapshot_builder=saved.snapshot_builder,
         agreement=agreement,
         recorder=recorder,
         checkpointer=checkpointer,
         marker=marker,
         shutdown=shutdown,
         run_status=run_status,
+        data=saved.data,
     )
 
 
-@contextmanager
-def watchdog_running(components: TrainerComponents) -> Iterator[None]:
-    """Run the watchdog within the block: every rank reports its stage, rank 0 detects stalled ranks."""
-    world, recorder = components.world, components.recorder
-    watchdog = Watchdog(
-        components.marker,
-        world.status_store(),
-        (world.rank, world.host, str(world.device)),
-        stall_seconds=lambda: components.run_status.config.stall_seconds,
-        report=None if isinstance(recorder, NullRecorder) else recorder.publish_rank_statuses,
-        on_stall=None if isinstance(recorder, NullRecorder) else recorder.record_stall,
+def _make_saved_components(
+    world: World, config: RunConfig, identity: RunIdentity, workload: Workload, marker: StageMarker
+) -> SavedComponents:
+    stepper = _make_stepper(world, config, workload, marker)
+    run_status = RunStatus(Progress(), LiveSettings(config, {}))
+    controller = Controller.of(run_status.config, has_perceptual=workload.has_perceptual)
+    nonfinite_steps = NonFiniteSteps()
+    return SavedComponents(
+        run_status=run_status,
+        stepper=stepper,
+        controller=controller,
+        metrics_buffer=StepMetricsBuffer(world.device),
+        nonfinite_steps=nonfinite_steps,
+        window=MetricsWindow(world),
+        snapshot_builder=SnapshotBuilder(world, identity, workload, stepper, controller, nonfinite_steps, run_status),
+        data=DataContinuity(data_identity(workload), run_status.progress, controller),
     )
-    watchdog.start()
-    try:
-        yield
-    finally:
-        watchdog.close()
 
 
 def _make_stepper(world: World, config: RunConfig, workload: Workload, marker: StageMarker) -> Stepper:
@@ -196,10 +173,13 @@ def _make_agreement(
     return RankAgreement(world, command_queue, lambda: shutdown.is_set, first_check_step=progress.step + 1)
 
 
-def _resume(world: World, checkpointer: Checkpointer, run_status: RunStatus, controller: Controller) -> list[Record]:
+def _resume(
+    world: World, checkpointer: Checkpointer, identity: RunIdentity, run_status: RunStatus, controller: Controller
+) -> list[Record]:
     """Restore the newest checkpoint, if there is one; return the records that were not on disk when it was saved."""
     found = checkpointer.newest()
     if found is None:
+        _require_no_lost_checkpoints(world, run_status.config, identity)
         return []
     extra = checkpointer.restore(found)
     run_status.live, sentences = LiveSettings.resumed(run_status.live.start, extra["live"])
@@ -211,36 +191,44 @@ def _resume(world: World, checkpointer: Checkpointer, run_status: RunStatus, con
     return records
 
 
-def _open_recorder(
-    world: World,
-    start: Start,
-    run_id: str,
-    run_status: RunStatus,
-    command_queue: CommandQueue,
-    workload: Workload,
-    checkpointer: Checkpointer,
-) -> RunRecorder:
+def _require_no_lost_checkpoints(world: World, config: RunConfig, identity: RunIdentity) -> None:
+    """Raise `RunDirectoryError` on all ranks if the run, which has no checkpoint, has saved some.
+
+    Beginning anew would repeat all its steps, perhaps because a disk is not mounted. A run that ended before its first
+    checkpoint has none to lose, and may begin again.
+    """
+    problem: UserError | None = None
+    if world.is_main:
+        # Imported here, because it imports SQLAlchemy, which no other rank needs.
+        from ddp.recording.registration import saved_checkpoint
+
+        if (step := saved_checkpoint(config, identity)) is not None:
+            problem = RunDirectoryError(
+                f"{RunDirectory(config.data_root).checkpoints} holds no checkpoint, but run {identity.run_id} has "
+                f"saved some, the last at step {step}: mount or restore that folder, or start with --fresh to archive "
+                "this run and begin another."
+            )
+    world.raise_together(problem)
+
+
+def _open_recorder(world: World, directory: RunDirectory, make: Callable[[], "Recorder"]) -> RunRecorder:
     """Start rank 0's recorder; return a no-op recorder on other ranks. All ranks raise the same `UserError`."""
     recorder: Recorder | None = None
     problem: UserError | None = None
     if world.is_main:
         try:
-            recorder = _make_recorder(start.loaded, run_id, run_status, command_queue, workload, checkpointer)
+            recorder = make()
         except UserError as error:
             problem = error
         except OSError as error:
-            problem = _unwritable(RunDirectory(start.loaded.config.data_root), error)
+            problem = unwritable(directory, error)
     world.raise_together(problem)
     return recorder or NullRecorder()
 
 
-def _unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
-    return RunDirectoryError(f"DATA_ROOT {directory.root} cannot be written ({error.strerror}); make room there.")
-
-
 def _make_recorder(
     loaded: LoadedConfig,
-    run_id: str,
+    claimed: ClaimedRun,
     run_status: RunStatus,
     command_queue: CommandQueue,
     workload: Workload,
@@ -251,21 +239,27 @@ def _make_recorder(
     from ddp.recording.recorder import Recorder
     from ddp.recording.registration import RunRegistration, register_run
     from ddp.recording.trainer_stats import TrainerStatsSource
+    from service.run.records.keeping.automatic import KeepingRule, start_keeping
 
     config, directory, progress = loaded.config, RunDirectory(loaded.config.data_root), run_status.progress
-    registration = RunRegistration(run_id, write_config(directory, loaded), progress.step)
+    identity, lock = claimed
+    run_id, settings = identity.run_id, write_config(directory, loaded, identity)
+    registration = RunRegistration(
+        run_id, settings, progress.step, progress.last_recorded_step, is_archive=directory.holds_archive
+    )
     store, previous = register_run(config, registration)
-    stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, checkpointer.stats)
-    for path in directory.archive_records_after(progress.last_recorded_step):
-        logger.info("%s lies beyond the resumed step %d and was moved to archive/.", path.name, progress.step)
-    tracker = open_tracker(config, directory)
-    commands = CommandPoller(store, run_id, command_queue)
-    recorder = Recorder(store, directory, run_id, commands, other_stats=stats.current, tracker=tracker)
+    registration.archive_files(directory)
+    stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, checkpointer.stats).current
+    tracker, folder = open_tracker(config, directory), RunFolder(directory, identity)
+    poller = CommandPoller(store, run_id, command_queue, registration.owner.token)
+    recorder = Recorder(store, directory, run_id, poller, other_stats=stats, tracker=tracker, registration=registration)
+    recorder.watch_directory(lock, folder, checkpointer.relocate)
     if previous is None:
         recorder.register_when_reachable(registration.in_store)
     recorder.mark_step(progress.step)
     recorder.publish_settings(run_status.live)
     recorder.start()
+    start_keeping(directory.root, KeepingRule(config.pack_records, config.keep_records_every, config.keep_records))
     return recorder
 
 
@@ -288,6 +282,9 @@ def _log_start(recorder: RunRecorder, world: World, workload: Workload, progress
     recorder.event("started", {"step": progress.step, "world_size": world.size})
 
 
-def _fingerprint(workload: Workload) -> str:
-    names = "\n".join([str(workload.sample_count), *workload.validation_images.names])
-    return hashlib.sha256(names.encode()).hexdigest()
+def _log_weights(recorder: RunRecorder, config: RunConfig, weights: InitialWeights | None) -> None:
+    if weights is not None:
+        logger.info("%s", weights.sentence)
+        recorder.event("initial weights", {"init_from": weights.source, "sentence": weights.sentence})
+    elif config.init_from:
+        logger.info("INIT_FROM %s is ignored, because the run goes on from its own checkpoint.", config.init_from)

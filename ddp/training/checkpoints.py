@@ -1,17 +1,23 @@
 """The run's checkpoints at the step boundary: saved together with live settings and unsaved records, and restored."""
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ddp.checkpoint.checkpointer import Checkpointer
 from ddp.checkpoint.folder import LoadedState, Reason, checkpoint_name
+from ddp.distributed.world import World
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import RunRecorder
 from ddp.training.run_status import RunStatus
 from ddp.watchdog.stages import Stage, StageMarker
 from service.errors import UserError
+
+RETRY_SECONDS = 2.0
+AFTER_SIGNAL_SECONDS = 10.0
+"""Limit of LAST_SAVE_SECONDS after a signal, because launchers kill ranks that take longer to leave."""
 
 logger = logging.getLogger(__name__)
 
@@ -21,17 +27,22 @@ class Checkpoints:
 
     def __init__(
         self,
+        world: World,
         checkpointer: Checkpointer,
         run_status: RunStatus,
         recorder: RunRecorder,
         window: MetricsWindow,
         marker: StageMarker,
+        is_shutdown_requested: Callable[[], bool],
     ) -> None:
+        self._world = world
         self._checkpointer = checkpointer
         self._run_status = run_status
         self._recorder = recorder
         self._window = window
         self._marker = marker
+        self._is_shutdown_requested = is_shutdown_requested
+        self._reported_problem: str | None = None  # used by rank 0's writer thread only
 
     def save(self, reason: Reason, on_written: Callable[[int, str | None], None] = lambda *_: None) -> None:
         """Copy the state now, and write it in the background.
@@ -67,6 +78,30 @@ class Checkpoints:
         self.save(reason)
         return self._checkpointer.drain()
 
+    def save_last(self, reason: Reason) -> str | None:
+        """Save the state with which the run ends; return why no state of this step is on disk, or None.
+
+        While the disk refuses it, it is tried again for LAST_SAVE_SECONDS, after a signal for AFTER_SIGNAL_SECONDS at
+        most. The message is the same on every rank.
+        """
+        step, began_at = self._run_status.progress.step, time.monotonic()
+        problem = self.save_and_wait(reason)
+        if problem is None:
+            return None
+        if self._checkpointer.holds(step):  # saved before at this step
+            return None
+        while problem is not None and self._may_try_again(began_at):
+            time.sleep(RETRY_SECONDS)
+            problem = self.save_and_wait(reason)
+        return None if problem is None else f"{problem}; {self._checkpointer.newest_sentence()}"
+
+    def _may_try_again(self, began_at: float) -> bool:
+        """Return whether there is time for another attempt, the same on every rank. One collective."""
+        seconds = self._run_status.config.last_save_seconds
+        if self._is_shutdown_requested():
+            seconds = min(seconds, AFTER_SIGNAL_SECONDS)
+        return all(self._world.gather(time.monotonic() + RETRY_SECONDS < began_at + seconds))
+
     def newest(self, at_most: int) -> LoadedState | None:
         """Wait for pending writes, then load the newest state up to the step `at_most`; None if there is none.
 
@@ -96,6 +131,7 @@ class Checkpoints:
         self._recorder.mark_progress()
         if problem is None:  # the writer has logged a problem
             logger.info("Checkpoint saved: %s", checkpoint_name(step))
-            self._recorder.event("checkpoint", {"checkpoint": checkpoint_name(step)})
-        else:
+            self._recorder.checkpoint_saved(step, checkpoint_name(step))
+        elif problem != self._reported_problem:  # not for each of several attempts
             self._recorder.event("checkpoint failed", {"checkpoint": checkpoint_name(step), "reason": problem})
+        self._reported_problem = problem

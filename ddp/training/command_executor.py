@@ -13,12 +13,12 @@ from ddp.control.agreement import AgreedCommands, RankAgreement
 from ddp.distributed.world import World
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import RunRecorder
-from ddp.training import record_values
 from ddp.training.boundary import StepBoundary
 from ddp.training.checkpoints import Checkpoints
 from ddp.training.rollback import Rollback
 from ddp.training.run_status import RunStatus
 from ddp.training.settings_change import SettingsChange
+from ddp.validation import record_values
 from ddp.watchdog.stages import Stage, StageMarker
 from service.commands import Command, CommandBits, CommandState, Kind
 from service.errors import UserError

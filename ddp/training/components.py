@@ -1,17 +1,20 @@
 """The components of a trainer, built in `ddp/training/builder.py`, and the assembly of the training loop from them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from ddp.adaptive.controller import Controller
-from ddp.checkpoint.checkpointer import Checkpointer
+from ddp.checkpoint.checkpointer import Checkpointer, Stateful
 from ddp.control.agreement import RankAgreement
 from ddp.control.shutdown import ShutdownRequest
-from ddp.distributed.world import World
+from ddp.distributed.world import CollectiveTimeoutError, World, is_collective_timeout
 from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
-from ddp.recording.null_recorder import RunRecorder
+from ddp.recording.null_recorder import NullRecorder, RunRecorder
 from ddp.step.batches import BatchStream
+from ddp.step.data_continuity import DataContinuity
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.progress import samples_per_step
 from ddp.step.stepper import Stepper
@@ -26,10 +29,39 @@ from ddp.training.settings_change import SettingsChange
 from ddp.training.snapshot import SnapshotBuilder
 from ddp.training.trainer import StepAccounting, StepMaker, Trainer
 from ddp.training.validation_pass import ImageScoring, ValidationPass
-from ddp.validation.evaluation import Networks
+from ddp.validation.image_scores import Networks
+from ddp.validation.tiles import ImageForward
 from ddp.watchdog.stages import StageMarker
-from ddp.workload import Workload
+from ddp.watchdog.watchdog import Watchdog
+from ddp.workload import Workload, reach_of
 from service.run.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class SavedComponents:
+    """Components whose state is saved in checkpoints."""
+
+    run_status: RunStatus
+    stepper: Stepper
+    controller: Controller
+    metrics_buffer: StepMetricsBuffer
+    nonfinite_steps: NonFiniteSteps
+    window: MetricsWindow
+    snapshot_builder: SnapshotBuilder
+    data: DataContinuity
+
+    def by_key(self) -> dict[str, Stateful]:
+        """Return each component under its key in a checkpoint."""
+        return {
+            "progress": self.run_status.progress,
+            "stepper": self.stepper,
+            "controller": self.controller,
+            "ledger": self.metrics_buffer,
+            "bad_steps": self.nonfinite_steps,
+            "window": self.window,
+            "composer": self.snapshot_builder,
+            "data": self.data,
+        }
 
 
 @dataclass(frozen=True)
@@ -53,6 +85,7 @@ class TrainerComponents:
     marker: StageMarker
     shutdown: ShutdownRequest
     run_status: RunStatus
+    data: DataContinuity
 
 
 def build_trainer(c: TrainerComponents) -> Trainer:
@@ -78,14 +111,42 @@ def build_trainer(c: TrainerComponents) -> Trainer:
     )
 
 
+@contextmanager
+def watchdog_running(components: TrainerComponents) -> Iterator[None]:
+    """Run the watchdog within the block: every rank reports its stage, rank 0 detects stalled ranks.
+
+    Raises `CollectiveTimeoutError`, which names the rank that hangs, in place of the process group's own error.
+    """
+    world, recorder = components.world, components.recorder
+    watchdog = Watchdog(
+        components.marker,
+        world.status_store(),
+        (world.rank, world.host, str(world.device)),
+        stall_seconds=lambda: components.run_status.config.stall_seconds,
+        report=None if isinstance(recorder, NullRecorder) else recorder.publish_rank_statuses,
+        on_stall=None if isinstance(recorder, NullRecorder) else recorder.record_stall,
+    )
+    watchdog.start()
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_collective_timeout(error):
+            raise
+        seconds = components.run_status.config.collective_timeout_seconds
+        raise CollectiveTimeoutError(watchdog.explain_timeout(seconds)) from error
+    finally:
+        watchdog.close()
+
+
 def build_checkpoints(c: TrainerComponents) -> Checkpoints:
     """Build the `Checkpoints` of this trainer."""
-    return Checkpoints(c.checkpointer, c.run_status, c.recorder, c.window, c.marker)
+    return Checkpoints(c.world, c.checkpointer, c.run_status, c.recorder, c.window, c.marker, lambda: c.shutdown.is_set)
 
 
 def _build_validation(c: TrainerComponents, metrics: MetricsPublisher) -> ValidationPass:
     ema = None if c.stepper.ema is None else c.stepper.ema.model
-    networks = Networks(c.stepper.model, ema, c.stepper.loss)
+    forward = ImageForward(c.run_status.config.val_tile, reach_of(c.workload))
+    networks = Networks(c.stepper.model, ema, c.stepper.loss, forward)
     scoring = ImageScoring(c.world, c.workload, networks, c.marker, c.shutdown, c.recorder.mark_progress)
     return ValidationPass(scoring, metrics, c.snapshot_builder, c.recorder, c.controller, c.run_status, c.window)
 
@@ -96,7 +157,8 @@ def _build_rollback(c: TrainerComponents, checkpoints: Checkpoints, settings: Se
         c.agreement.reset(step)
 
     archive_of = partial(c.directory.archive_of_branch, c.run_id)
-    return Rollback(c.world, c.run_status, checkpoints, settings, c.recorder, archive_of, continue_at)
+    report_data = partial(c.data.report, c.recorder.event, is_main=c.world.is_main)
+    return Rollback(c.world, c.run_status, checkpoints, settings, c.recorder, archive_of, continue_at, report_data)
 
 
 def _build_accounting(c: TrainerComponents) -> StepAccounting:

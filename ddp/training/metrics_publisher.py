@@ -1,17 +1,22 @@
 """Publishes the metrics window: log points, which close it, and live snapshots, which do not."""
 
 import logging
+from collections.abc import Iterable
 
 from ddp.distributed.world import World
 from ddp.metrics.stragglers import StragglerDetector
 from ddp.metrics.window import MetricsWindow, WindowMetrics
+from ddp.recording.log_files import STEP_LINE
 from ddp.recording.null_recorder import RunRecorder
-from ddp.training import record_values
 from ddp.training.run_status import RunStatus
 from ddp.training.snapshot import SnapshotBuilder
+from ddp.validation import record_values
 from ddp.watchdog.stages import Stage, StageMarker
 from service.loss_terms import TOTAL_LOSS_KEY
 from service.run.record import Record
+
+MAX_NAMED = 10
+"""Most images that one line of the log names; the event has all."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +40,7 @@ class MetricsPublisher:
         self._run_status = run_status
         self._marker = marker
         self._stragglers = StragglerDetector()
+        self._named: set[str] = set()
 
     def log_point(self) -> None:
         """Close the window and publish it, unless it is empty."""
@@ -44,7 +50,8 @@ class MetricsPublisher:
         summary = self._summarise()
         unreadable = self._window.restart()
         if summary.skipped:
-            self._report_unreadable(self._world.gather(unreadable))
+            names_by_rank = self._world.gather(unreadable)
+            self.report_unreadable("training", {name for names in names_by_rank for name in names})
         self._report_straggler(summary)
         snapshot = self._snapshot_builder.build("schedule")
         if self._world.is_main:
@@ -66,10 +73,17 @@ class MetricsPublisher:
         self._snapshot_builder.note_window(summary)
         return summary
 
-    def _report_unreadable(self, names_by_rank: list[list[str]]) -> None:
-        names = sorted({name for names in names_by_rank for name in names})
-        logger.warning("%d unreadable training images were skipped: %s", len(names), ", ".join(names[:10]))
-        self._recorder.event("skipped", {"images": names})
+    def report_unreadable(self, kind: str, names: Iterable[str]) -> None:
+        """Name the images of one `kind` (training, validation) that were skipped, each with its reason and only once.
+
+        `names` are the same on every rank.
+        """
+        new = sorted(set(names) - self._named)
+        self._named.update(new)
+        if new and self._world.is_main:
+            count = f"{len(new)} unreadable {kind} image{'s were' if len(new) > 1 else ' was'}"
+            logger.warning("%s skipped: %s", count, "; ".join(new[:MAX_NAMED]))
+            self._recorder.event("skipped", {"images": new})
 
     def _report_straggler(self, summary: WindowMetrics) -> None:
         """Report the rank that the others wait for once several windows agree, and when it is no longer slow."""
@@ -98,6 +112,7 @@ def _log(snapshot: Record) -> None:
         _or_nan(snapshot["iteration_duration"]),
         _or_nan(snapshot["samples_per_second"]),
         snapshot["eta_total_formatted"],
+        extra=STEP_LINE,
     )
 
 

@@ -26,8 +26,12 @@ class Rollback:
         recorder: RunRecorder,
         archive_of: Callable[[int], Path],
         on_restored: Callable[[int], None],
+        report_data: Callable[[], None],
     ) -> None:
-        """`archive_of(branch)` returns the folder for an abandoned branch; `on_restored` receives the restored step."""
+        """`archive_of(branch)` returns the folder for an abandoned branch; `on_restored` receives the restored step.
+
+        `report_data` says whether the restored state was trained on other data.
+        """
         self._world = world
         self._run_status = run_status
         self._checkpoints = checkpoints
@@ -35,6 +39,7 @@ class Rollback:
         self._recorder = recorder
         self._archive_of = archive_of
         self._on_restored = on_restored
+        self._report_data = report_data
 
     def run(self, found: LoadedState, reason: str, lr_factor: float | None = None) -> None:
         """Restore `found` and archive the records and checkpoints of later steps.
@@ -51,6 +56,7 @@ class Rollback:
         self._recorder.branch_off(progress.step, progress.last_recorded_step, archive)
         self._checkpoints.archive_after(progress.step, archive)
         self._report(from_step, found, reason)
+        self._report_data()
         # A resume after a crash must find the new branch and its learning rate, and pruning must keep this checkpoint.
         self._checkpoints.save(Reason.COMMAND)
 

@@ -7,13 +7,17 @@ from service.run.state import RunState
 
 
 class RunStatus:
-    """Mutable state of the run, identical on every rank. `ending` is the final state, set once the run is to end."""
+    """Mutable state of the run, identical on every rank.
+
+    `ending` is the final state, set once the run is to end; `unsaved` is the reason if its last state is not on disk.
+    """
 
     def __init__(self, progress: Progress, live: LiveSettings) -> None:
         self.progress = progress
         self.is_paused = False
         self.is_leaving = False
         self.ending: RunState | None = None
+        self.unsaved: str | None = None
         self.live = live
 
     @property

@@ -56,7 +56,7 @@ class SettingsChange:
         self._metrics.publish_snapshot()
 
     def _changed(self, live: LiveSettings, wanted: Mapping[str, Any]) -> LiveSettings:
-        return live.changed(wanted, step=self._run_status.progress.step, has_perceptual=self._has_perceptual)
+        return live.with_changes(wanted, step=self._run_status.progress.step, has_perceptual=self._has_perceptual)
 
     def _apply(self, live: LiveSettings) -> None:
         self._run_status.live = live

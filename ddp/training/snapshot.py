@@ -12,10 +12,11 @@ from ddp.metrics.step_metrics import grad_norm
 from ddp.metrics.window import WindowMetrics
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.stepper import Stepper
-from ddp.training import record_values
 from ddp.training.run_status import RunStatus
+from ddp.validation import record_values
 from ddp.validation.result import ValidationResult
-from ddp.workload import Workload
+from ddp.workload import Workload, data_identity
+from service.run.identity import RunIdentity
 from service.run.record import Record, build_record
 
 
@@ -25,7 +26,7 @@ class SnapshotBuilder:
     def __init__(
         self,
         world: World,
-        run_id: str,
+        identity: RunIdentity,
         workload: Workload,
         stepper: Stepper,
         controller: Controller,
@@ -34,12 +35,14 @@ class SnapshotBuilder:
     ) -> None:
         # Read at every build
         self._world = world
-        self._run_id = run_id
+        self._identity = identity
         self._workload = workload
         self._stepper = stepper
         self._controller = controller
         self._nonfinite_steps = nonfinite_steps
         self._run_status = run_status
+        data = data_identity(workload)
+        self._data = {"training_data": data.training, "validation_data": data.validation}
         self._devices = world.gather((world.host, str(world.device)))
         # Last measured values
         self._summary = WindowMetrics()
@@ -77,13 +80,14 @@ class SnapshotBuilder:
                 "adam_momentum_avg": self._stepper.mean_momentum(),
                 "skipped_steps": self._nonfinite_steps.total,
             },
+            self._data,
             record_values.losses_of(self._summary),
             self._controller.report(),
             self._validation,
             record_values.speed_of(self._summary, run_status.config, position),
             record_values.ranks_of(self._summary, self._devices),
             record_values.flags_of(paused=run_status.is_paused, validating=validating),
-            record_values.identity_of(self._run_id, self._world, trigger, command_id),
+            record_values.identity_of(self._identity, self._world, trigger, command_id),
         )
 
     def state(self) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.world import World
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import RunRecorder
-from ddp.training import record_values
 from ddp.training.metrics_publisher import MetricsPublisher
 from ddp.training.run_status import RunStatus
 from ddp.training.snapshot import SnapshotBuilder
-from ddp.validation.evaluation import Networks, validate
+from ddp.validation import record_values
+from ddp.validation.evaluation import validate
+from ddp.validation.image_scores import Networks
 from ddp.validation.result import ValidationResult
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.workload import Workload
@@ -101,8 +102,8 @@ class ValidationPass:
         self._run_status.progress.note_validation(found["quality_ki_value"])
         if trigger == "schedule":  # a manual validation must not change the controller, and so the training
             self._controller.note_quality(found["quality_ki_value"])
-        for name in result.unreadable:
-            logger.warning("Validation image %s cannot be read and was skipped.", name)
+        unreadable = (f"{name} ({reason})" for name, reason in result.unreadable.items())
+        self._metrics.report_unreadable("validation", unreadable)
         record = self._snapshot_builder.build(trigger, commands[0].id if commands else None)
         # The all_reduce of the results needs every rank, so its completion confirms all of them.
         command_result = {

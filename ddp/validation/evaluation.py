@@ -6,42 +6,33 @@ drawn, so a validation does not change the training.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddp.distributed.rng import preserved_rng
 from ddp.distributed.world import World
 from ddp.metrics.window import memory_use
+from ddp.validation.image_scores import ImageScorer, Networks
 from ddp.validation.layer_activity import ActivityProbe
-from ddp.validation.result import COLUMNS, SCORES, Preview, ValidationResult, column_of, first_term_of
+from ddp.validation.result import COLUMNS, Preview, ValidationResult
 from ddp.workload import UnreadableImageError, Workload
-from service.loss_terms import TERM_COUNT
+from service.errors import MemoryShortageError, TrainingFailedError
 
 
-@dataclass(frozen=True)
-class Networks:
-    """Networks of a validation: the unwrapped network, its EMA copy if there is one, and the loss."""
+class _InterruptedError(Exception):
+    """A shutdown was requested while an image was scored."""
 
-    model: nn.Module
-    ema: nn.Module | None
-    loss: nn.Module
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Set evaluation mode within the block, and restore the previous mode."""
-        modules = [module for module in (self.model, self.ema) if module is not None]
-        modes = [module.training for module in modules]
-        for module in modules:
-            module.eval()
-        try:
-            yield
-        finally:
-            for module, mode in zip(modules, modes, strict=True):
-                module.train(mode)
+@dataclass
+class _Share:
+    """What one rank found beside the rows of the table; `shortage` is the error message if memory ran out."""
+
+    previews: list[Preview] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    shortage: str | None = None
 
 
 def validate(
@@ -56,32 +47,26 @@ def validate(
 ) -> ValidationResult | None:
     """Score every validation image once; return None on all ranks if a shutdown was requested on any before the end.
 
-    `on_image` is called after each image of this rank, `before_exchange` before it waits for the others. One
-    collective. Only rank 0 keeps previews.
+    `on_image` is called after each image of this rank and between its parts, `before_exchange` before it waits for the
+    others. One collective, and one more if an image could not be scored. Only rank 0 keeps previews. Raises
+    `TrainingFailedError` on all ranks if an image does not fit into the memory of one.
     """
     began_at = time.time()
     started_at = time.perf_counter()
     names = tuple(workload.validation_images.names)
     table = torch.zeros(len(names), COLUMNS, dtype=torch.float64)
-    previews: list[Preview] = []
     probe = ActivityProbe(workload.layers(networks.model))
     with networks.evaluating(), preserved_rng(world.device), torch.no_grad(), probe:
-        for index in range(world.rank, len(names), world.size):
-            if is_shutdown_requested():
-                break
-            try:
-                images = _score_image(world.device, workload, networks, index, table[index])
-            except UnreadableImageError:
-                continue
-            if world.is_main and len(previews) < preview_count:
-                previews.append((names[index], _side_by_side(*images)))
-            on_image()
+        share = _score_share(world, workload, networks, table, preview_count, on_image, is_shutdown_requested)
     seconds = time.perf_counter() - started_at
-    own = (began_at, seconds, memory_use(world.device)[1], float(is_shutdown_requested()))
+    flags = (float(is_shutdown_requested()), float(share.shortage is not None))
+    own = (began_at, seconds, memory_use(world.device)[1], *flags)
     before_exchange()
     means, by_rank = _reduce(world, table, probe, own)
     if by_rank[:, 3].any():
         return None
+    if by_rank[:, 4].any():
+        world.raise_together(None if share.shortage is None else TrainingFailedError(share.shortage))
     return ValidationResult(
         names=names,
         table=table,
@@ -90,44 +75,59 @@ def validate(
         duration_seconds=float(by_rank[:, 1].max()),
         began_at=tuple(by_rank[:, 0].tolist()),
         peak_gib=float(by_rank[:, 2].max()),
-        previews=tuple(previews),
+        previews=tuple(share.previews),
+        unreadable=_joined(world, share.unreadable) if (table[:, 0] == 0).any() else {},
     )
 
 
-def _score_image(
-    device: torch.device, workload: Workload, networks: Networks, index: int, row: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Score one image into its `row` of the table; return LR, KI and GT as images (1, 3, H, W)."""
-    lr_bytes, gt_bytes = workload.validation_images.read(index)
-    lr = lr_bytes.unsqueeze(0).to(device).float() / 255
-    target = gt_bytes.unsqueeze(0).to(device).float() / 255
-    images = {"lr": workload.enlarge(lr), "ki": networks.model(lr)}
-    if networks.ema is not None:
-        images["ema"] = networks.ema(lr)
-    row[0] = 1
-    row[1:] = float("nan")
-    for name, image in images.items():
-        scores, terms = column_of(name, SCORES[0]), first_term_of(name)
-        row[scores : scores + len(SCORES)] = _scores(workload.score(image, target))
-        row[terms : terms + TERM_COUNT] = networks.loss(image, target).double().cpu()
-    return images["lr"], images["ki"], target
+def _score_share(
+    world: World,
+    workload: Workload,
+    networks: Networks,
+    table: Tensor,
+    preview_count: int,
+    on_image: Callable[[], None],
+    is_shutdown_requested: Callable[[], bool],
+) -> _Share:
+    """Score this rank's images into their rows of `table`, until a shutdown is requested or memory runs out."""
+
+    def on_part() -> None:
+        on_image()
+        if is_shutdown_requested():
+            raise _InterruptedError
+
+    share, names = _Share(), workload.validation_images.names
+    scorer = ImageScorer(world.rank, world.device, workload, networks, on_part)
+    for index in range(world.rank, len(names), world.size):
+        if is_shutdown_requested():
+            break
+        is_previewed = world.is_main and len(share.previews) < preview_count
+        try:
+            preview = scorer.score(index, table[index], with_preview=is_previewed)
+        except UnreadableImageError as error:
+            share.unreadable[names[index]] = str(error)
+            continue
+        except _InterruptedError:
+            break
+        except MemoryShortageError as error:
+            share.shortage = str(error)
+            break
+        if preview is not None:
+            share.previews.append((names[index], preview))
+        on_image()
+    return share
 
 
-def _scores(scores: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([scores[name].double().cpu() for name in SCORES])
+def _joined(world: World, own: dict[str, str]) -> dict[str, str]:
+    """Return the entries of all ranks, the same on every rank."""
+    return {name: reason for entries in world.gather(own) for name, reason in entries.items()}
 
 
-def _side_by_side(*images: Tensor) -> Tensor:
-    return (torch.cat(images, dim=-1)[0].clamp(0, 1) * 255).round().byte().cpu()
-
-
-def _reduce(
-    world: World, table: Tensor, probe: ActivityProbe, own: tuple[float, float, float, float]
-) -> tuple[Tensor, Tensor]:
+def _reduce(world: World, table: Tensor, probe: ActivityProbe, own: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """Sum `table` over all ranks in place.
 
-    `own` is (start as Unix time, duration in s, peak GiB of GPU memory, shutdown requested) of this rank. Returns
-    mean |output| per layer, and every rank's `own`, (ranks, 4).
+    `own` is (start as Unix time, duration in s, peak GiB of GPU memory, shutdown requested, memory ran out) of this
+    rank. Returns mean |output| per layer, and every rank's `own`, (ranks, 5).
     """
     by_rank = torch.zeros(world.size, len(own), dtype=torch.float64)
     by_rank[world.rank] = torch.tensor(own, dtype=torch.float64)

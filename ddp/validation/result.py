@@ -1,5 +1,6 @@
 """The result of one validation: scores of every image, and the record's keys derived from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,16 +36,13 @@ class ValidationResult:
     began_at: tuple[float, ...]
     peak_gib: float
     previews: tuple[Preview, ...]
+    unreadable: Mapping[str, str]
+    """The reason by name of each image that could not be read."""
 
     @cached_property
     def seen(self) -> Tensor:
         """Rows of the images that could be read."""
         return self.table[self.table[:, 0] > 0]
-
-    @property
-    def unreadable(self) -> list[str]:
-        """Names of images that no rank could read."""
-        return [name for name, row in zip(self.names, self.table, strict=True) if row[0] == 0]
 
     def mean(self, variant: str, score: str) -> float:
         """Return the mean over images of a score of `lr`, `ki` or `ema`."""

@@ -1,17 +1,19 @@
 """Image quality by the super-resolution field's protocol: PSNR, SSIM, PSNR of Y, and one value from 0 to 1.
 
 All values are float64, per image, and stay on the device of the input. Never averages over images and never changes
-its inputs.
+its inputs. A large image is processed in strips, so that scoring needs little memory beside the image.
 
 Legend: N = images, C = channels, H, W = pixels. Images are RGB in [0, 1]; dB refer to a full scale of 255.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ddp.vsr.strips import mean_over_rows
 from service.errors import UserError
 
 FULL_SCALE = 255.0
@@ -39,10 +41,28 @@ def score(output: Tensor, target: Tensor, border: int = 0) -> ImageScores:
     """
     _check(output, target, border)
     with torch.no_grad():
-        seen, wanted = _crop(quantise(output), border), _crop(quantise(target), border)
-        psnr, similarity = psnr_db(seen, wanted), ssim(seen, wanted)
-        psnr_y = psnr_db(rgb_to_y(seen), rgb_to_y(wanted))
+        output, target = _crop(output, border), _crop(target, border)
+        psnr = _decibels(_mse_in_strips(output, target, quantise), math.prod(output.shape[1:]))
+        similarity = _ssim_in_strips(output, target)
+        psnr_y = _decibels(_mse_in_strips(output, target, _quantised_y), math.prod(output.shape[2:]))
         return ImageScores(psnr, similarity, psnr_y, quality(psnr, similarity))
+
+
+def _mse_in_strips(output: Tensor, target: Tensor, convert: Callable[[Tensor], Tensor]) -> Tensor:
+    def mean_of(first: int, end: int) -> Tensor:
+        return _mse(convert(output[..., first:end, :]), convert(target[..., first:end, :]))
+
+    return mean_over_rows(output.shape[-2], len(output) * output.shape[-1], mean_of)
+
+
+def _ssim_in_strips(output: Tensor, target: Tensor) -> Tensor:
+    size = _window_size(output)
+
+    def mean_of(first: int, end: int) -> Tensor:
+        rows = slice(first, end + size - 1)
+        return ssim(quantise(output[..., rows, :]), quantise(target[..., rows, :]), size)
+
+    return mean_over_rows(output.shape[-2] - size + 1, len(output) * output.shape[-1], mean_of)
 
 
 def quantise(image: Tensor) -> Tensor:
@@ -60,6 +80,10 @@ def rgb_to_y(image: Tensor) -> Tensor:
     return ((image.float().double() * weights).sum(dim=1, keepdim=True) + 16.0) / FULL_SCALE
 
 
+def _quantised_y(image: Tensor) -> Tensor:
+    return rgb_to_y(quantise(image))
+
+
 def psnr_db(a: Tensor, b: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio (N,) in dB of images (N, C, H, W), over all samples of an image.
 
@@ -67,21 +91,27 @@ def psnr_db(a: Tensor, b: Tensor) -> Tensor:
     of 0.25 / n on the 0…255 scale (n = C·H·W samples), as from an error of half a unit in one sample. Two different
     8-bit images have at least 1 / n, so a perfect image scores 6 dB above the best imperfect one of its size.
     """
+    return _decibels(_mse(a, b), math.prod(a.shape[1:]))
+
+
+def _mse(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean squared error (N,) on the 0…255 scale."""
     difference = (a.double() - b.double()) * FULL_SCALE
-    samples = math.prod(a.shape[1:])
-    mse = difference.square().flatten(1).mean(dim=1).clamp_min(0.25 / samples)
-    return 10.0 * torch.log10(FULL_SCALE**2 / mse)
+    return difference.square().flatten(1).mean(dim=1)
 
 
-def ssim(a: Tensor, b: Tensor) -> Tensor:
+def _decibels(mse: Tensor, samples: int) -> Tensor:
+    return 10.0 * torch.log10(FULL_SCALE**2 / mse.clamp_min(0.25 / samples))
+
+
+def ssim(a: Tensor, b: Tensor, window_size: int | None = None) -> Tensor:
     """Return the structural similarity (N,) of images (N, C, H, W): mean over the valid region and over channels.
 
     Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: Gaussian window of
     11x11, sigma 1.5, K1 = 0.01, K2 = 0.03. An image with a side below 11 pixels gets the largest odd window that fits,
     with the same sigma, so that it does not end a run; its score is comparable only with images of that size.
     """
-    size = min(SSIM_WINDOW, *((side - 1) // 2 * 2 + 1 for side in a.shape[-2:]))
-    window = _gaussian_window(size, a.device)
+    window = _gaussian_window(window_size or _window_size(a), a.device)
     x, y = a.double() * FULL_SCALE, b.double() * FULL_SCALE
     mean_x, mean_y = _blur(x, window), _blur(y, window)
     variance_x = _blur(x * x, window) - mean_x**2
@@ -90,6 +120,10 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     luminance = (2.0 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
     structure = (2.0 * covariance + SSIM_C2) / (variance_x + variance_y + SSIM_C2)
     return (luminance * structure).flatten(1).mean(dim=1)
+
+
+def _window_size(image: Tensor) -> int:
+    return min(SSIM_WINDOW, *((side - 1) // 2 * 2 + 1 for side in image.shape[-2:]))
 
 
 def quality(psnr_db: Tensor, ssim: Tensor) -> Tensor:

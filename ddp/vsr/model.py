@@ -10,7 +10,8 @@ No optical flow and no alignment. Never clamps its output and never logs.
 Legend: B = batch, T = frames, c = T // 2 the centre, F = feature channels, s = scale, h, w = LR pixels.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +92,24 @@ def enlarge_centre(lr: Tensor, scale: int) -> Tensor:
     return F.interpolate(centre, scale_factor=float(scale), mode="bilinear", align_corners=False)
 
 
+def reach_for(n_blocks: int, n_frames: int) -> int:
+    """Return how many LR pixels away a pixel of the output depends on: one for each convolution of 3x3 on the way."""
+    in_trunk = 2 * _blocks_of_trunk(n_blocks)
+    return 1 + n_frames // 2 * in_trunk + 2
+
+
+def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the settings `n_feats`, `n_blocks` and `scale` of a network with these weights; empty for another network.
+
+    The number of frames is not seen in them: the trunks are the same for each.
+    """
+    first, enlarging = tensors.get("feat_extract.weight"), tensors.get("upsample.0.weight")
+    if first is None or enlarging is None or first.ndim != 4 or enlarging.ndim != 4 or not len(first):
+        return {}
+    trunk = {name.split(".")[1] for name in tensors if name.startswith("backward_trunk.")}
+    return {"n_feats": len(first), "n_blocks": 2 * len(trunk), "scale": math.isqrt(len(enlarging) // len(first))}
+
+
 def tracked_layers(model: VSR) -> dict[str, nn.Module]:
     """Return the layers whose activity is reported, by the names and in the order of `layer_activity_map`."""
     layers: dict[str, nn.Module] = {}
@@ -115,7 +134,11 @@ def _check(n_feats: int, n_blocks: int, n_frames: int, scale: int) -> None:
 
 def _trunk(n_feats: int, n_blocks: int, activation_checkpointing: bool) -> nn.Sequential:
     """Build a trunk of half of the blocks, at least one."""
-    return nn.Sequential(*(ResidualBlock(n_feats, activation_checkpointing) for _ in range(max(1, n_blocks // 2))))
+    return nn.Sequential(*(ResidualBlock(n_feats, activation_checkpointing) for _ in range(_blocks_of_trunk(n_blocks))))
+
+
+def _blocks_of_trunk(n_blocks: int) -> int:
+    return max(1, n_blocks // 2)
 
 
 def _upsample(n_feats: int, scale: int) -> nn.Sequential:

@@ -10,22 +10,27 @@ Legend: T = frames; h, w = LR size of one frame; H, W = GT size; s = scale, H = 
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from ddp.vsr.unreadable import Skipped, UnreadableFileError, is_deep_colour, opened_picture, printable_name
+from ddp.workload import fingerprint
+from service.atomic_files import open_ordinary
 from service.errors import DatasetError
 
 Split = Literal["Patches", "Val"]
 MODES_8_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 MAX_EXAMPLES = 3
-# Errors of Pillow for a file that is missing, truncated, or in another format.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
+MAX_CHECKSUMS = 256
+"""Most pairs whose checksums are read when a set is opened: other sets differ in most of them."""
+CHECKSUM_BYTES = 32
 
 
 class CorruptImageError(Exception):
@@ -40,14 +45,6 @@ class CorruptImageError(Exception):
         return f"{self.name}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A skipped file and the reason."""
-
-    name: str
-    reason: str
-
-
 class PatchSet:
     """The readable pairs of one split, sorted by name."""
 
@@ -58,6 +55,8 @@ class PatchSet:
     sizes: tuple[tuple[int, int], ...]
     """(h, w) of one LR frame, in the order of `names`."""
     skipped: tuple[Skipped, ...]
+    fingerprint: str
+    """Differs for sets with other names, sizes in pixels or in bytes, or other checksums at the end of some files."""
 
     def __init__(
         self, folder: Path, n_frames: int, sizes: dict[str, tuple[int, int]], skipped: tuple[Skipped, ...], scale: int
@@ -68,6 +67,7 @@ class PatchSet:
         self.names = tuple(sizes)
         self.sizes = tuple(sizes.values())
         self.skipped = skipped
+        self.fingerprint = fingerprint((*_sizes_of(folder, sizes), *_checksums_of(folder, self.names)))
 
     @classmethod
     def open(cls, root: Path, split: Split, n_frames: int, scale: int) -> Self:
@@ -77,7 +77,8 @@ class PatchSet:
         """
         folder = root / split
         gt_names, lr_names = _png_names(folder / "GT", n_frames), _png_names(folder / "LR", n_frames)
-        skipped = [Skipped(f"LR/{name}", "there is no GT of this name") for name in sorted(lr_names - gt_names)]
+        alone = sorted(lr_names - gt_names)
+        skipped = [Skipped(f"LR/{printable_name(name)}", "there is no GT of this name") for name in alone]
         sizes: dict[str, tuple[int, int]] = {}
         for name in sorted(gt_names):
             try:
@@ -118,7 +119,7 @@ def _png_names(folder: Path, n_frames: int) -> set[str]:
 def _checked_size(folder: Path, name: str, has_lr: bool, n_frames: int, scale: int) -> tuple[int, int]:
     """Return (h, w) of one LR frame, from both headers. Raises CorruptImageError if the pair must be skipped."""
     if not has_lr:
-        raise CorruptImageError(f"GT/{name}", "there is no LR of this name")
+        raise CorruptImageError(f"GT/{printable_name(name)}", "there is no LR of this name")
     height, width = _header_size(folder, f"GT/{name}")
     lr_height, lr_width = _header_size(folder, f"LR/{name}")
     if height % scale or width % scale:
@@ -135,39 +136,70 @@ def _checked_size(folder: Path, name: str, has_lr: bool, n_frames: int, scale: i
 
 def _header_size(folder: Path, name: str) -> tuple[int, int]:
     """Return (height, width) from the file's header."""
-    try:
-        with Image.open(folder / name, formats=["PNG"]) as image:
-            _check_mode(name, image)
-            return image.height, image.width
-    except UNREADABLE as error:
-        raise CorruptImageError(name, _reason_of(error)) from error
+    with _opened(folder, name) as image:
+        return image.height, image.width
 
 
 def _read_image(folder: Path, name: str, height: int, width: int) -> Tensor:
     """Decode an image to (height, width, 3) uint8."""
-    try:
-        with Image.open(folder / name, formats=["PNG"]) as image:
-            _check_mode(name, image)
-            # A palette may contain transparency, which Pillow converts without a warning only via RGBA.
-            plain = image.convert("RGBA") if image.mode in {"P", "PA"} else image
-            pixels = np.array(plain.convert("RGB"))
-    except UNREADABLE as error:
-        raise CorruptImageError(name, _reason_of(error)) from error
+    with _opened(folder, name) as image:
+        # A palette may contain transparency, which Pillow converts without a warning only via RGBA.
+        plain = image.convert("RGBA") if image.mode in {"P", "PA"} else image
+        pixels = np.array(plain.convert("RGB"))
     if pixels.shape[:2] != (height, width):
         found = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise CorruptImageError(name, f"it is {found} pixels now, but was {width}x{height} when the set was opened")
     return torch.from_numpy(pixels)
 
 
+@contextmanager
+def _opened(folder: Path, name: str) -> Iterator[Image.Image]:
+    """Open an 8-bit PNG file. Raises CorruptImageError, also for what goes wrong within the block."""
+    try:
+        with opened_picture(folder / name, ["PNG"]) as image:
+            _check_mode(name, image)
+            yield image
+    except UnreadableFileError as error:
+        raise CorruptImageError(printable_name(name), str(error)) from error
+
+
 def _check_mode(name: str, image: Image.Image) -> None:
     if image.mode not in MODES_8_BIT:
         raise CorruptImageError(name, f"its pixels are of type {image.mode}, but 8 bits per channel were expected")
+    if is_deep_colour(image):
+        raise CorruptImageError(name, "it has 16 bits per channel, but 8 were expected: convert it")
 
 
-def _reason_of(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "it is not a PNG image"
-    return getattr(error, "strerror", None) or str(error)
+def _sizes_of(folder: Path, sizes: dict[str, tuple[int, int]]) -> Iterator[str]:
+    for name, size in sizes.items():
+        yield f"{name!r} {size} {_size_in_bytes(folder / 'GT' / name)} {_size_in_bytes(folder / 'LR' / name)}"
+
+
+def _size_in_bytes(path: Path) -> int:
+    """Return the size of a file; -1 if it has vanished."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _checksums_of(folder: Path, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the checksums of pairs spread over the set, so that other pictures of the same sizes are another set."""
+    for name in names[:: -(-len(names) // MAX_CHECKSUMS)]:
+        yield " ".join(_checksum_at_end(folder / side / name) for side in ("GT", "LR"))
+
+
+def _checksum_at_end(path: Path) -> str:
+    """Return the last bytes of a PNG file: the checksum of its last pixels, and with it that of all; "" if it is gone.
+
+    The end of zlib's stream, which is there, is the Adler-32 of all pixels.
+    """
+    try:
+        with open_ordinary(path) as file:
+            file.seek(-CHECKSUM_BYTES, os.SEEK_END)
+            return file.read(CHECKSUM_BYTES).hex()
+    except OSError:
+        return ""
 
 
 def _no_pair_message(folder: Path, n_frames: int, scale: int, skipped: list[Skipped]) -> str:

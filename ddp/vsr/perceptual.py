@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from service.errors import UserError
+from service.errors import SettingError, UserError, plain_reason
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,24 +25,31 @@ VGG16_TAPS = (4, 9, 16, 23)  # after relu1_2, relu2_2, relu3_3, relu4_3
 LITE0_TAPS = (1, 3, 5, 11)  # number of blocks up to the strides 2, 4, 8 and 16
 # Mean |feature| of Lite0's taps over four photographs (scikit-image's astronaut, chelsea, coffee, rocket, measured).
 LITE0_SCALES = (7.8, 8.6, 7.1, 5.3)
+TILE_SIDE = 1024  # pixels; a multiple of every stride
 
 
 class PerceptualFeatures(nn.Module):
     """A frozen backbone split into stages; every stage's output is a tap, and one pass computes all taps.
 
     Always in eval mode, and without gradients for its parameters. Each tap is divided by its entry in `scales`.
-    `smallest_side` is the minimum side of an image in pixels, below which the deepest stage would have no output.
+    `smallest_side` is the minimum side of an image in pixels, below which the deepest stage would have no output: its
+    stride, from which on the strides of the stages before are halves, quarters and eighths. `reach` is the number of
+    pixels on each side on which an element of the deepest tap depends.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, stages: list[nn.Module], scales: tuple[float, ...], smallest_side: int) -> None:
+    def __init__(
+        self, name: str, stages: list[nn.Module], scales: tuple[float, ...], smallest_side: int, reach: int
+    ) -> None:
         super().__init__()
         self.name = name
         self.scales = scales
         self.stages = nn.ModuleList(stages)
         self.smallest_side = smallest_side
+        self._margin = -(-reach // smallest_side) * smallest_side
+        self._strides = tuple(smallest_side >> shift for shift in reversed(range(len(stages))))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
@@ -64,7 +71,8 @@ class PerceptualFeatures(nn.Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean over taps of mean|φ(output) − φ(target)| (); the gradient flows to `output` only.
 
-        Raises UserError for images smaller than `smallest_side`.
+        Without gradients, a large image is processed in tiles. Raises UserError for images smaller than
+        `smallest_side`.
         """
         if min(output.shape[-2:]) < self.smallest_side:
             height, width = output.shape[-2:]
@@ -72,10 +80,46 @@ class PerceptualFeatures(nn.Module):
                 f"the perceptual loss needs images of {self.smallest_side} pixels a side, got {height}x{width}: "
                 "use larger patches or PERCEPTUAL_WEIGHT = 0"
             )
+        if not torch.is_grad_enabled() and max(output.shape[-2:]) > TILE_SIDE + 2 * self._margin:
+            return self._in_tiles(output, target)
         with torch.no_grad():
             wanted = self.features(target)
         pairs = zip(self.features(output), wanted, strict=True)
         return torch.stack([(seen - goal).abs().mean() for seen, goal in pairs]).mean()
+
+    def _in_tiles(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the same as `forward` from tiles with margins, of which only the middle counts."""
+        sums = torch.zeros(len(self.scales), dtype=torch.float64, device=output.device)
+        counts = [0] * len(self.scales)
+        for rows in self._spans(output.shape[-2]):
+            for columns in self._spans(output.shape[-1]):
+                y, x = slice(rows[0], rows[1]), slice(columns[0], columns[1])
+                pairs = zip(self.features(output[..., y, x]), self.features(target[..., y, x]), strict=True)
+                for tap, (stride, (seen, goal)) in enumerate(zip(self._strides, pairs, strict=True)):
+                    middle = (..., _middle(rows, stride), _middle(columns, stride))
+                    difference = (seen[middle] - goal[middle]).abs()
+                    sums[tap] += difference.sum(dtype=torch.float64)
+                    counts[tap] += difference.numel()
+        return (sums / sums.new_tensor(counts)).mean().to(output.dtype)
+
+    def _spans(self, length: int) -> list[tuple[int, int, int, int | None]]:
+        """Return (read from, read to, middle from, middle to) of the tiles along one axis; the last goes to the end.
+
+        All but the end are multiples of the largest stride, so that the taps of a tile are those of the whole.
+        """
+        spans: list[tuple[int, int, int, int | None]] = []
+        for first in range(0, length, TILE_SIDE):
+            end = first + TILE_SIDE
+            is_last = end >= length
+            read_to = length if is_last else min(length, end + self._margin)
+            spans.append((max(0, first - self._margin), read_to, first, None if is_last else end))
+        return spans
+
+
+def _middle(span: tuple[int, int, int, int | None], stride: int) -> slice:
+    """Return the elements of a tap that belong to the middle of a tile."""
+    read_from, _, first, end = span
+    return slice((first - read_from) // stride, None if end is None else (end - read_from) // stride)
 
 
 def build_perceptual(weights_file: Path | None) -> PerceptualFeatures | None:
@@ -87,24 +131,28 @@ def build_perceptual(weights_file: Path | None) -> PerceptualFeatures | None:
 
 
 def _vgg16(weights_file: Path) -> PerceptualFeatures:
-    layers = _vgg16_layers()
+    layers = vgg16_layers()
     prefix = "features."
     found = {key.removeprefix(prefix): value for key, value in _read(weights_file).items() if key.startswith(prefix)}
     wanted = layers.state_dict()
     missing = [prefix + key for key in wanted if key not in found]
     if missing:
-        raise UserError(
-            f"{weights_file} does not hold VGG16's weights: {missing[0]} is missing; use torchvision's names"
+        raise SettingError(
+            f"PERCEPTUAL_WEIGHTS {weights_file} does not hold VGG16's weights: {missing[0]} is missing; use "
+            "torchvision's names."
         )
     for key, value in wanted.items():
         if not isinstance(found[key], Tensor) or found[key].shape != value.shape:
-            raise UserError(f"{weights_file} does not hold VGG16's weights: {prefix}{key} is not {tuple(value.shape)}")
+            shape = tuple(value.shape)
+            raise SettingError(
+                f"PERCEPTUAL_WEIGHTS {weights_file} does not hold VGG16's weights: {prefix}{key} is not {shape}."
+            )
     layers.load_state_dict({key: found[key] for key in wanted})
     stages: list[nn.Module] = [layers[start:end] for start, end in pairwise((0, *VGG16_TAPS))]
-    return PerceptualFeatures("VGG16", stages, scales=(1.0,) * len(stages), smallest_side=8)
+    return PerceptualFeatures("VGG16", stages, scales=(1.0,) * len(stages), smallest_side=8, reach=56)
 
 
-def _vgg16_layers() -> nn.Sequential:
+def vgg16_layers() -> nn.Sequential:
     """Build the layers with torchvision's numbering, `features[:23]`."""
     layers: list[nn.Module] = []
     channels = 3
@@ -122,12 +170,17 @@ def _read(weights_file: Path) -> dict[str, Any]:
     try:
         content = torch.load(weights_file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"there is no perceptual weights file {weights_file}: check its setting") from None
+        raise SettingError(
+            f"PERCEPTUAL_WEIGHTS: there is no perceptual weights file {weights_file}; give an existing one, or none."
+        ) from None
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{weights_file} cannot be read as a torch state_dict: {reason}") from error
+        raise SettingError(
+            f"PERCEPTUAL_WEIGHTS {weights_file} cannot be read as a torch state_dict: {plain_reason(error)}."
+        ) from error
     if not isinstance(content, dict):
-        raise UserError(f"{weights_file} holds a {type(content).__name__}: a state_dict is needed")
+        raise SettingError(
+            f"PERCEPTUAL_WEIGHTS {weights_file} holds a {type(content).__name__}: a state_dict is needed."
+        )
     return {str(key): value for key, value in content.items()}
 
 
@@ -151,7 +204,7 @@ def _efficientnet_lite0() -> PerceptualFeatures | None:
     _fold(network, {"_conv_stem": "_bn0"})
     stages: list[nn.Module] = [nn.Sequential(*blocks[start:end]) for start, end in pairwise((0, *LITE0_TAPS))]
     stages[0] = nn.Sequential(network._conv_stem, network._swish, stages[0])
-    return PerceptualFeatures("EfficientNet-Lite0", stages, LITE0_SCALES, smallest_side=16)
+    return PerceptualFeatures("EfficientNet-Lite0", stages, LITE0_SCALES, smallest_side=16, reach=176)
 
 
 def _fold(owner: nn.Module, normalisers: dict[str, str]) -> None:

@@ -10,20 +10,27 @@ Python's global random state, and uses no process groups.
 Legend: B = batch; T = frames; h, w = LR size; H, W = GT size.
 """
 
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from contextlib import suppress
+from functools import lru_cache, partial
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from ddp.vsr.patch_set import CorruptImageError, PatchSet
 from service.errors import DatasetError
+from service.launcher.parent_death import end_with_parent
+from service.launcher.termination import TERMINATION
 
+LAST_READ_SECONDS = 5.0
 REPLACEMENT_TRIES = 100
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -41,14 +48,14 @@ class Augmentation(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One sample, and the names of the unreadable files that it replaces."""
+    """One sample, and `name: reason` of the unreadable files that it replaces."""
 
     lr: Tensor  # (T, 3, h, w) uint8
     gt: Tensor  # (3, H, W) uint8
     skipped: tuple[str, ...]
 
 
-class Batch(NamedTuple):
+class PatchBatch(NamedTuple):
     """One micro-batch of one rank. (Pinning memory converts `skipped` to a list.)"""
 
     lr: Tensor  # (B, T, 3, h, w) uint8
@@ -100,15 +107,25 @@ def _mix_all(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return state ^ state >> np.uint64(31)
 
 
+class Pairs(Protocol):
+    """Pairs of a patch set by index, read from its files or a copy."""
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `CorruptImageError`."""
+
+
 class StreamDataset(Dataset[Sample]):
     """Training samples by position. Reading changes no state, so workers need no synchronization."""
 
-    def __init__(self, patches: PatchSet, *, seed: int, patch_size: int, scale: int) -> None:
-        """Crop to `patch_size` LR pixels per side; 0 keeps whole patches.
+    def __init__(
+        self, patches: PatchSet, *, seed: int, patch_size: int, scale: int, pairs: Pairs | None = None
+    ) -> None:
+        """Crop to `patch_size` LR pixels per side; 0 keeps whole patches. `pairs` reads those of `patches`, or a copy.
 
         Raises DatasetError if the patches have no common size to batch.
         """
         self._patches = patches
+        self._pairs: Pairs = pairs or patches
         self._seed = seed
         self._patch_size = patch_size
         self._scale = scale
@@ -123,9 +140,9 @@ class StreamDataset(Dataset[Sample]):
         for attempt in range(min(REPLACEMENT_TRIES, len(self._patches))):
             replacement = epoch * len(self._patches) + (slot + attempt) % len(self._patches)
             try:
-                lr, gt = self._patches.read(sample_at(replacement, len(self._patches), self._seed))
+                lr, gt = self._pairs.read(sample_at(replacement, len(self._patches), self._seed))
             except CorruptImageError as error:
-                skipped.append(error.name)
+                skipped.append(str(error))
                 continue
             lr, gt = self._augment(lr, gt, augmentation_at(position, self._seed))
             return Sample(lr, gt, tuple(skipped))
@@ -190,13 +207,13 @@ class PositionSampler(Sampler[list[int]]):
 
 def build_loader(
     dataset: StreamDataset, sampler: PositionSampler, *, num_workers: int, pin_memory: bool, seed: int
-) -> DataLoader[Batch]:
+) -> DataLoader[PatchBatch]:
     """Build the loader of one rank. `num_workers` 0 reads in the caller's thread; memory is pinned only for a GPU.
 
     It has its own generator, so that starting it does not change torch's global random state.
     """
     generator = torch.Generator().manual_seed(seed)
-    loader: DataLoader[Batch] = DataLoader(
+    loader: DataLoader[PatchBatch] = DataLoader(
         dataset,  # type: ignore[arg-type]  # it contains Sample, the loader returns the result of `collate`
         batch_sampler=sampler,
         num_workers=num_workers,
@@ -204,23 +221,64 @@ def build_loader(
         pin_memory=pin_memory and torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
         generator=generator,
-        worker_init_fn=ignore_shutdown_signals,
+        worker_init_fn=partial(begin_loader_process, os.getpid()),
     )
     return loader
 
 
-def ignore_shutdown_signals(_worker: int) -> None:
-    """Ignore shutdown signals in a loader process.
+def batches_of(loader: DataLoader[PatchBatch]) -> Iterator[PatchBatch]:
+    """Yield the loader's batches; stop its processes when an error comes from one, or the iterator is closed.
+
+    They ignore SIGTERM, so the interpreter's exit would wait for ever for one that hangs, or that is still referred to
+    by an error's traceback.
+    """
+    batches = iter(loader)
+    try:
+        yield from batches
+    finally:
+        if loader.num_workers:
+            _end_workers(batches)
+
+
+def _end_workers(batches: Any) -> None:
+    """End the processes of a loader's iterator; those that read on for LAST_READ_SECONDS are killed.
+
+    Torch would wait for one after the other, so that twelve which hang take a minute, and a launcher kills the rank.
+    """
+    processes = batches._workers  # torch has no public way
+    killing = threading.Timer(LAST_READ_SECONDS, _kill, (processes,))
+    killing.daemon = True
+    killing.start()
+    with suppress(RuntimeError):  # that one was killed
+        batches._shutdown_workers()
+    killing.cancel()
+    _kill(processes)
+
+
+def _kill(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
+
+
+def begin_loader_process(rank_pid: int, _worker: int) -> None:
+    """Ignore shutdown signals in a loader process, and let the kernel kill it when its rank ends.
 
     Launchers signal the whole process group; a rank without its loaders could not finish its step and save. The rank
-    stops its loaders, and they end by themselves if it has ended.
+    stops its loaders.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in TERMINATION:
         signal.signal(number, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL, rank_pid)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of equal size into a batch."""
+def collate(samples: Sequence[Sample]) -> PatchBatch:
+    """Stack samples of equal size into a batch.
+
+    A loader process puts it into shared memory here. Otherwise torch would do so in a thread, where an error (/dev/shm
+    is full) loses the batch, for which the rank would wait for ever.
+    """
     lr = torch.stack([sample.lr for sample in samples])
     gt = torch.stack([sample.gt for sample in samples])
-    return Batch(lr, gt, tuple(name for sample in samples for name in sample.skipped))
+    if get_worker_info() is not None:
+        lr, gt = lr.share_memory_(), gt.share_memory_()
+    return PatchBatch(lr, gt, tuple(name for sample in samples for name in sample.skipped))

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from ddp.vsr.image_quality import score
 from ddp.vsr.losses import HybridLoss
-from ddp.vsr.model import VSR, enlarge_centre, tracked_layers
+from ddp.vsr.model import VSR, enlarge_centre, reach_for, tracked_layers
+from ddp.vsr.packed_patches import packed_copy
 from ddp.vsr.patch_set import CorruptImageError, PatchSet
 from ddp.vsr.perceptual import PerceptualFeatures, build_perceptual
-from ddp.vsr.sample_stream import Batch, PositionSampler, StreamDataset, build_loader
-from ddp.workload import Share, UnreadableImageError
+from ddp.vsr.sample_stream import PatchBatch, PositionSampler, StreamDataset, batches_of, build_loader
+from ddp.vsr.unreadable import ignore_size_warnings
+from ddp.workload import Network, Share, UnreadableImageError
 from service.config.settings import RunConfig
 
 
@@ -38,16 +40,18 @@ class VideoSuperResolution:
         self._config = config
         self._training = training
         self.sample_count = len(training.names)
+        self._packed, packed_notices = packed_copy(training)
         self.validation_images = ValidationImages(validation)
         self.left_out = [f"{item.name}: {item.reason}" for item in (*training.skipped, *validation.skipped)]
         self._perceptual = _perceptual(config)
+        self.training_fingerprint, self.validation_fingerprint = training.fingerprint, validation.fingerprint
+        self.reach = reach_for(config.n_blocks, config.n_frames)
         self.has_perceptual = self._perceptual is not None
-        self.notices = _notices(config, self._perceptual)
+        self.notices = [*_notices(config, self._perceptual), *packed_notices]
 
     def build_model(self) -> nn.Module:
         """Build the network: (B, T, 3, h, w) → (B, 3, H, W)."""
-        config = self._config
-        return VSR(config.n_feats, config.n_blocks, config.n_frames, config.scale, config.activation_checkpointing)
+        return build_network(self._config).module
 
     def build_loss(self) -> nn.Module:
         """Build the loss: (output, target) → unweighted terms (4,)."""
@@ -61,10 +65,16 @@ class VideoSuperResolution:
         others = [parameter for parameter in model.parameters() if id(parameter) not in fusion_ids]
         return [{"params": others}, {"params": fusion, "lr_factor": self._config.fusion_lr_factor}]
 
-    def batches(self, share: Share) -> Iterator[Batch]:
+    def batches(self, share: Share) -> Iterator[PatchBatch]:
         """Return the endless micro-batches of one rank from a position of the stream on."""
         config = self._config
-        dataset = StreamDataset(self._training, seed=config.seed, patch_size=config.patch_size, scale=config.scale)
+        dataset = StreamDataset(
+            self._training,
+            seed=config.seed,
+            patch_size=config.patch_size,
+            scale=config.scale,
+            pairs=self._packed,
+        )
         sampler = PositionSampler(
             rank=share.rank,
             world_size=share.world_size,
@@ -74,7 +84,7 @@ class VideoSuperResolution:
         loader = build_loader(
             dataset, sampler, num_workers=config.num_workers, pin_memory=config.pin_memory, seed=config.seed
         )
-        return iter(loader)
+        return batches_of(loader)
 
     def layers(self, model: nn.Module) -> Mapping[str, nn.Module]:
         """Return the layers whose activity is reported."""
@@ -90,8 +100,15 @@ class VideoSuperResolution:
         return score(picture, target)._asdict()
 
 
+def build_network(config: RunConfig) -> Network:
+    """Build the network alone, which needs no data."""
+    vsr = VSR(config.n_feats, config.n_blocks, config.n_frames, config.scale, config.activation_checkpointing)
+    return Network(vsr, reach_for(config.n_blocks, config.n_frames))
+
+
 def build(config: RunConfig) -> VideoSuperResolution:
     """Open the patch set and build the workload. Raises `DatasetError` if a split has no usable pair."""
+    ignore_size_warnings()
     training = PatchSet.open(config.dataset_root, "Patches", config.n_frames, config.scale)
     validation = PatchSet.open(config.dataset_root, "Val", config.n_frames, config.scale)
     return VideoSuperResolution(config, training, validation)

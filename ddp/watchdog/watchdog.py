@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from ddp.distributed.status_store import StatusStore, StatusStoreUnavailableError
 from ddp.watchdog.rank_status import RankReport, RankStatus, RankStatusTable
@@ -18,6 +19,7 @@ from ddp.watchdog.stack_dump import thread_stack
 from ddp.watchdog.stages import Stage, StageMarker, StageReading
 from ddp.watchdog.stall_detection import Stall, StallTracker, find_stall
 from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem
+from service.run import active_time
 
 __all__ = ["RankStatus", "Stall", "Watchdog"]
 
@@ -83,6 +85,14 @@ class Watchdog:
         """Report that this rank leaves, and stop the thread; wait at most CLOSE_SECONDS for the status store."""
         self._thread.close(CLOSE_SECONDS)
 
+    def explain_timeout(self, seconds: float) -> str:
+        """Return the sentences for a collective that got no answer for `seconds`: which rank hangs, and where."""
+        with suppress(StatusStoreUnavailableError):  # then the last known statuses are used
+            self._rank_table.update(self._status_store.read_all())
+        stall = find_stall(self._rank_table.statuses(), min(1.0, seconds / 2), MAX_MISSED_REPORTS * INTERVAL_SECONDS)
+        cause = "No rank is known to hang: look at the network between them." if stall is None else stall.message
+        return f"The ranks have waited for each other for {seconds:.0f} s (COLLECTIVE_TIMEOUT_SECONDS). {cause}"
+
     # On the watchdog's thread
 
     def _with_status_store(self, act: Callable[[], None]) -> None:
@@ -120,6 +130,7 @@ class Watchdog:
             stage=reading.stage,
             step=reading.step,
             stage_seconds=reading.age_seconds,
+            stopped_seconds=active_time.stopped_seconds(),
             stack=self._stack,
             stack_seconds=now - self._stacked_at,
         )
@@ -128,7 +139,7 @@ class Watchdog:
     def _report_stalls(self, statuses: Sequence[RankStatus], on_stall: Callable[[Stall], None]) -> None:
         stall_seconds = self._stall_seconds()
         silence_seconds = max(stall_seconds, MAX_MISSED_REPORTS * self._interval_seconds)
-        for stall in self._stalls.changes(find_stall(statuses, stall_seconds, silence_seconds), time.monotonic()):
+        for stall in self._stalls.changes(find_stall(statuses, stall_seconds, silence_seconds), active_time.now()):
             on_stall(stall)
 
     def _publish_leaving(self) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +24,10 @@ from service.store.queries.events import Event, append_event
 from service.store.store import RunRow, Store
 from service.store.tables import events
 
-RELEVANT_KINDS = ("record", "not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed")
+RELEVANT_KINDS = (
+    *("record", "not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed"),
+    *("second trainer", "second trainer gone", "directory lost"),
+)
 """Kinds of event that the rules use, besides `alert`; only the latest event of each kind matters."""
 
 
@@ -63,7 +67,14 @@ class AlertLog:
             self._pending = verdict.pending  # assigned last, so that an alert that was not written is found again
 
     def _verdict(self, alert_input: AlertInput) -> AlertVerdict:
-        return evaluate(replace(alert_input, run_events=self._run_events), AlertVerdict(self._firing, self._pending))
+        """Judge by times on the trainer's present clock: how long ago something was, is asked of all of them."""
+        run, present = alert_input.run, partial(self.store.runs.on_present_clock, self.run_id)
+        fields = vars(self._run_events).items()
+        times: dict[str, Any] = {name: present(at) for name, at in fields if name.endswith("_at") and at}
+        run_events = replace(self._run_events, **times)
+        run = replace(run, started_at=present(run.started_at))
+        pending = {name: present(since) for name, since in self._pending.items()}
+        return evaluate(replace(alert_input, run=run, run_events=run_events), AlertVerdict(self._firing, pending))
 
     def _changes(self, verdict: AlertVerdict, *, only_ends: bool) -> Iterator[Alert]:
         """Yield the alerts that have started or ended compared to the event log."""
@@ -159,5 +170,13 @@ def _changed_fields(event: Event) -> dict[str, Any]:
             return {"checkpoint_problem": None}
         case "resumed":
             return {"resumed_at": event.time}
+        case "second trainer":
+            details = event.details
+            found = {"second_trainer": str(details.get("reason")), "second_trainer_start": details.get("start_number")}
+            return {**found, "second_trainer_at": event.time}
+        case "second trainer gone":
+            return {"second_trainer": None}
+        case "directory lost":
+            return {"lost_directory": str(event.details.get("reason")), "directory_lost_at": event.time}
         case _:  # started: problems of an earlier trainer no longer apply
-            return {"non_finite_at": None, "slow_rank": None, "checkpoint_problem": None}
+            return {"non_finite_at": None, "slow_rank": None, "checkpoint_problem": None, "lost_directory": None}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from service.alerts.quantities import count_of, duration
 from service.run.state import RunState, effective_stall_seconds
 from service.run.trainer_stats import TrainerStats
 from service.store.store import RunRow
@@ -48,7 +49,9 @@ class RunEvents:
     """The latest relevant events of a run, as Unix seconds; None if there was none since the trainer's start.
 
     `record_at` and `resumed_at` (the end of a pause) are kept across starts. `checkpoint_problem` is None again once a
-    later checkpoint was written.
+    later checkpoint was written. `second_trainer` says that two trainers train the run, found during the start with the
+    number `second_trainer_start`; it is None again once one of them is gone. `lost_directory` says that the run
+    directory was moved or deleted under the trainer.
     """
 
     record_at: float | None = None
@@ -58,6 +61,11 @@ class RunEvents:
     slow_at: float = 0.0
     checkpoint_problem: str | None = None
     checkpoint_failed_at: float = 0.0
+    second_trainer: str | None = None
+    second_trainer_start: int | None = None
+    second_trainer_at: float = 0.0
+    lost_directory: str | None = None
+    directory_lost_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ def evaluate(alert_input: AlertInput, previous: AlertVerdict) -> AlertVerdict:
 
 def resolved_sentence(alert: Alert, now: float) -> str:
     """Return the sentence for an alert that ended at the Unix time `now`."""
-    return f"{_RESOLUTIONS[alert.name]} It took {_duration(max(0.0, now - alert.since))}."
+    return f"{_RESOLUTIONS[alert.name]} It took {duration(max(0.0, now - alert.since))}."
 
 
 def _persisting(rule: Rule, alert_input: AlertInput, earlier: Alert) -> Alert | None:
@@ -157,17 +165,15 @@ def _stalled(alert_input: AlertInput) -> Finding:
     reason = run.reason or "`leitstand ranks` shows which rank the others wait for."
     stalled_seconds = alert_input.now - run.progress_at
     stall_seconds = effective_stall_seconds(run.config, run.live)
-    return run.progress_at + stall_seconds, f"No progress for {_duration(stalled_seconds)} at step {run.step}: {reason}"
+    return run.progress_at + stall_seconds, f"No progress for {duration(stalled_seconds)} at step {run.step}: {reason}"
 
 
 def _lost(alert_input: AlertInput) -> Finding:
-    silent_seconds = alert_input.now - alert_input.run.heartbeat_at
+    run, silent_seconds = alert_input.run, alert_input.now - alert_input.run.heartbeat_at
     if alert_input.state is not RunState.LOST or silent_seconds < LOST_SECONDS:
         return None
-    sentence = (
-        f"The trainer has shown no sign of life for {_duration(silent_seconds)}, last at step {alert_input.run.step}."
-    )
-    return alert_input.run.heartbeat_at + LOST_SECONDS, sentence
+    sentence = f"The trainer has shown no sign of life for {duration(silent_seconds)}, last at step {run.step}."
+    return run.heartbeat_at + LOST_SECONDS, sentence
 
 
 def _failed(alert_input: AlertInput) -> Finding:
@@ -195,15 +201,11 @@ def _on_plateau(alert_input: AlertInput) -> Finding:
 
 
 def _slow_rank(alert_input: AlertInput) -> Finding:
-    run_events = alert_input.run_events
-    if (
-        alert_input.state.has_ended
-        or run_events.slow_rank is None
-        or alert_input.now - run_events.slow_at < SLOW_SECONDS
-    ):
+    run_events, seconds = alert_input.run_events, alert_input.now - alert_input.run_events.slow_at
+    if alert_input.state.has_ended or run_events.slow_rank is None or seconds < SLOW_SECONDS:
         return None
-    slow_seconds = _duration(alert_input.now - run_events.slow_at)
-    return run_events.slow_at, f"All ranks have been waiting for rank {run_events.slow_rank} for {slow_seconds}."
+    sentence = f"All ranks have been waiting for rank {run_events.slow_rank} for {duration(seconds)}."
+    return run_events.slow_at, sentence
 
 
 def _no_record(alert_input: AlertInput) -> Finding:
@@ -212,7 +214,7 @@ def _no_record(alert_input: AlertInput) -> Finding:
     last = max(alert_input.run.started_at, run_events.record_at or 0.0, run_events.resumed_at or 0.0)
     if max_seconds <= 0 or alert_input.state.has_ended or alert_input.now - last <= max_seconds:
         return None
-    sentence = f"No record was saved for {_duration(alert_input.now - last)}, at step {alert_input.run.step}."
+    sentence = f"No record was saved for {duration(alert_input.now - last)}, at step {alert_input.run.step}."
     return last + max_seconds, sentence
 
 
@@ -220,7 +222,10 @@ def _records_unsaved(alert_input: AlertInput) -> Finding:
     count = alert_input.trainer_stats.get("unsaved_records", 0)
     if alert_input.state.has_ended or not count:
         return None
-    return alert_input.now, f"{_count_of(count, 'record')} cannot be written and would be lost with the trainer."
+    return (
+        alert_input.now,
+        f"{count_of(count, 'record')} cannot be written and would be lost with the trainer; training.log says why.",
+    )
 
 
 def _checkpoint_failed(alert_input: AlertInput) -> Finding:
@@ -230,13 +235,29 @@ def _checkpoint_failed(alert_input: AlertInput) -> Finding:
     return run_events.checkpoint_failed_at, f"The last checkpoint could not be written: {run_events.checkpoint_problem}"
 
 
+def _second_trainer(alert_input: AlertInput) -> Finding:
+    found = alert_input.run_events
+    is_of_this_start = found.second_trainer_start == alert_input.run.start_number
+    if alert_input.state.has_ended or found.second_trainer is None or not is_of_this_start:
+        return None
+    return found.second_trainer_at, found.second_trainer
+
+
+def _directory_lost(alert_input: AlertInput) -> Finding:
+    found = alert_input.run_events
+    if alert_input.state.has_ended or found.lost_directory is None:
+        return None
+    return found.directory_lost_at, found.lost_directory
+
+
 def _data_lost(alert_input: AlertInput) -> Finding:
     count = alert_input.trainer_stats.get("log_points_dropped", 0)
     if alert_input.state.has_ended or not count:
         return None
     return (
         alert_input.now,
-        f"{_count_of(count, 'log point')} of this run will never be in its curves: its store was away.",
+        f"{count_of(count, 'log point')} of this run will never be in its curves: its store was away or refused them; "
+        "all records are in their files.",
     )
 
 
@@ -269,21 +290,10 @@ RULES: Sequence[Rule] = (
     Rule(
         "checkpoint_failed", _checkpoint_failed, _checkpoint_failed, "A checkpoint was written, or the run has ended."
     ),
+    Rule("second_trainer", _second_trainer, _second_trainer, "One trainer is left, or the run was started again."),
+    Rule("directory_lost", _directory_lost, _directory_lost, "The run was started again, or has ended."),
     Rule("data_lost", _data_lost, _data_lost, "The trainer was started again, or has ended."),
     Rule("disk", _disk_below(1.0), _disk_below(DISK_HYSTERESIS), "There is room on the disk.", pending_seconds=60.0),
 )
 NAMES = tuple(rule.name for rule in RULES)
 _RESOLUTIONS = {rule.name: rule.resolution for rule in RULES}
-
-
-def _count_of(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    """Return for example `45 s`, `12 min`, `3.5 h` or `2.1 days`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"

@@ -25,27 +25,34 @@ class WebhookOutbox:
         self._receiver = receiver
         self._key = (deliveries.c.run_id == run_id) & (deliveries.c.receiver == receiver)
 
-    def lease(self, now: float) -> bool:
-        """Take or renew the lease at the Unix time `now`; returns False while another process holds it."""
+    def lease(self, now: float, first_id: int) -> bool:
+        """Take or renew the lease at the Unix time `now`; returns False while another process holds it.
+
+        For a receiver that is new to the run, the alerts before event `first_id` count as delivered.
+        """
         lease = {"holder": self._holder, "held_until": now + LEASE_SECONDS}
         with self._store.run_transaction(self._run_id) as connection:
             row = connection.execute(sa.select(deliveries).where(self._key)).first()
             if row is None:
                 key = {"run_id": self._run_id, "receiver": self._receiver}
-                connection.execute(sa.insert(deliveries).values(**key, event_id=0, **lease))
+                connection.execute(sa.insert(deliveries).values(**key, event_id=first_id - 1, **lease))
                 return True
             if row.holder not in (None, self._holder) and now < row.held_until < now + 2 * LEASE_SECONDS:
                 return False
             connection.execute(sa.update(deliveries).where(self._key).values(**lease))
         return True
 
-    def next(self, not_before: float) -> Event | None:
-        """Return the first undelivered alert, or None; alerts before the Unix time `not_before` are skipped."""
-        delivered = (
-            sa.select(sa.func.coalesce(sa.func.max(deliveries.c.event_id), 0)).where(self._key).scalar_subquery()
-        )
+    def next(self, not_before: float, new_not_before: float) -> Event | None:
+        """Return the first undelivered alert, or None; alerts before the Unix time `not_before` are skipped.
+
+        For a receiver that is new to the run, those before `new_not_before` are.
+        """
+        last_id = sa.func.max(deliveries.c.event_id)
+        delivered = sa.select(sa.func.coalesce(last_id, 0)).where(self._key).scalar_subquery()
+        since = sa.select(sa.case((last_id.is_(None), new_not_before), else_=not_before)).where(self._key)
         undelivered = (events.c.run_id == self._run_id) & (events.c.kind == "alert") & (events.c.id > delivered)
-        query = sa.select(events).where(undelivered & (events.c.time >= not_before)).order_by(events.c.id).limit(1)
+        is_due = undelivered & (events.c.time >= since.scalar_subquery())
+        query = sa.select(events).where(is_due).order_by(events.c.id).limit(1)
         with self._store.transaction() as connection:
             row = connection.execute(query).first()
         return None if row is None else Event(**row._asdict())

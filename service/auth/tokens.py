@@ -25,7 +25,7 @@ from typing import Any
 
 from service.atomic_files import write_atomically
 from service.config.settings import RunConfig
-from service.errors import UserError
+from service.errors import UserError, plain_reason
 
 PREFIX = "lst_"
 """Prefix of every token, by which secret scanners recognise a token in a log or a repository."""
@@ -198,7 +198,7 @@ def _read(path: Path) -> tuple[Stamp, tuple[Token, ...]]:
         return _stamp_of(status), _decode(content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise TokenFileError(
-            f"The file of tokens {path} is damaged ({error}): restore it, or delete it and make new tokens."
+            f"The file of tokens {path} is damaged ({plain_reason(error)}): restore it, or delete it and make new ones."
         ) from None
 
 

@@ -8,25 +8,30 @@ Exit codes: 0 success · 1 the command failed, was rejected or expired · 2 bad 
 import os
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 
 import click
 
 from service import __version__
 from service.cli.lazy_commands import LazyCommands
-from service.errors import UserError
+from service.errors import UserError, printable
+from service.launcher.console import escape_unencodable
 
 OUTPUT_FAILED, INTERRUPTED = 1, 130
 
 _MODULES = {
-    "start": ("train", "serve", "prepare"),
+    "start": ("train", "serve", "prepare", "fork", "upscale", "export", "pack"),
     "control": ("validate", "pause", "resume", "checkpoint", "stop", "rollback", "cancel", "settings"),
-    "show": ("state", "runs", "commands", "ranks", "alerts", "log", "checkpoints"),
+    "show": ("state", "runs", "commands", "ranks", "alerts", "checkpoints"),
 }
 _COMMANDS = {
     **{name: f"service.cli.{module}:{name}" for module, names in _MODULES.items() for name in names},
-    **{name: f"service.cli.{name}:{name}" for name in ("up", "events", "stats", "series", "token", "doctor")},
+    **{name: f"service.cli.{name}:{name}" for name in ("up", "events", "series", "token", "doctor")},
+    **{name: f"service.cli.control:{name}" for name in ("name", "note")},
     "set": "service.cli.control:set_settings",
+    "log": "service.cli.events:log",
+    "stats": "service.cli.stats.command:stats",
+    "reproduce": "service.cli.stats.reproduce:reproduce",
+    "watch": "service.cli.watch.command:watch",
 }
 """The location of each command: `module:attribute`."""
 
@@ -39,10 +44,7 @@ def leitstand() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # Characters that the terminal cannot encode, also in file names, must not end the command.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    escape_unencodable((sys.stdout, sys.stderr))  # also in file names
     try:
         code = exit_code(arguments)
     except OSError as error:
@@ -61,7 +63,7 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         # A command returns its exit code, or None for 0.
         return int(leitstand.main(args=arguments, prog_name="leitstand", standalone_mode=False) or 0)
     except UserError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         return error.exit_code
     except click.ClickException as error:
         error.show()

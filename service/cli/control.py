@@ -1,15 +1,16 @@
 """`leitstand validate`, `pause`, `set`, `rollback`, …, `settings`, `cancel`: control of the running training."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Literal
 
 import click
 
-from service.api_types import ChangeableSetting, CommandAnswer, SettingsAnswer
+from service.api_types import ChangeableSetting, CommandAnswer, RunEntry, SettingsAnswer
 from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
-from service.cli.text_table import table
-from service.client.client import Client, is_final
+from service.cli.text_table import SHOWN_ID_LENGTH, show_line, show_text, table
+from service.client.client import ApiError, Client, is_final
 from service.commands import LATEST, CommandState, Kind, acceptance_sentence, outcome_sentence
 from service.errors import UserError
 
@@ -39,6 +40,7 @@ _CONDITIONS: tuple[Option, ...] = (
         "--expires", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
         help="Let it expire unless it begins within this time.",
     ),
+    click.option("--why", metavar="TEXT", help="Your reason, kept with the command."),
     click.option("--key", metavar="TEXT", help="Give the command at most once under this key, however often you ask."),
     click.option("--dry-run", is_flag=True, help="Only check whether it would be accepted."),
 )  # fmt: skip
@@ -53,19 +55,20 @@ def _command_for(
     @server_options
     def command(
         client: Client, wait: bool, timeout: float, at: int | None, expires: float | None, dry_run: bool,
-        key: str | None, as_json: bool, **given: Any,
+        key: str | None, why: str | None, as_json: bool, **given: Any,
     ) -> int:  # fmt: skip
         arguments = arguments_of(**given)
         if dry_run:
-            acceptance = client.submit(kind, arguments, apply_at_step=at, expires_in=expires, dry_run=True)
+            acceptance = client.submit(kind, arguments, apply_at_step=at, expires_in=expires, dry_run=True, why=why)
             click.echo(as_json_text(acceptance) if as_json else acceptance_sentence(kind, at))
             return 0
         if wait:
             answer = client.carry_out(
-                kind, arguments, apply_at_step=at, expires_in=expires, timeout_seconds=timeout, idempotency_key=key
-            )
+                kind, arguments, apply_at_step=at, expires_in=expires, timeout_seconds=timeout, idempotency_key=key,
+                why=why,
+            )  # fmt: skip
         else:
-            answer = client.submit(kind, arguments, apply_at_step=at, expires_in=expires, idempotency_key=key)
+            answer = client.submit(kind, arguments, apply_at_step=at, expires_in=expires, idempotency_key=key, why=why)
         return _show(answer, as_json)
 
     for option in reversed((*parameters, *_CONDITIONS)):
@@ -92,8 +95,55 @@ def _changes(pairs: Sequence[str]) -> dict[str, Any]:
 @server_options
 def cancel(client: Client, command_id: str, as_json: bool) -> None:
     """Take back a command that is still queued."""
-    answer = client.cancel(command_id)
+    answer = _cancel(client, command_id)
     click.echo(as_json_text(answer) if as_json else f"{answer['kind']} cancelled")
+
+
+def _cancel(client: Client, command_id: str) -> CommandAnswer:
+    """Cancel the command with this id, or the queued one whose id begins so, as a table shows it."""
+    try:
+        return client.cancel(command_id)
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND or len(command_id) < SHOWN_ID_LENGTH:
+            raise
+        queued = client.commands(state=CommandState.QUEUED)
+        found = [command["id"] for command in queued if command["id"].startswith(command_id)]
+        if len(found) != 1:
+            raise
+    return client.cancel(found[0])
+
+
+@click.command
+@click.argument("text", metavar="TEXT")
+@json_option
+@server_options
+def name(client: Client, text: str, as_json: bool) -> None:
+    """Give the run a name, or "" for none.
+
+    Also a run that has ended.
+    """
+    _show_description(client.describe(name=text or None), "name", as_json)
+
+
+@click.command
+@click.argument("text", metavar="TEXT")
+@json_option
+@server_options
+def note(client: Client, text: str, as_json: bool) -> None:
+    """Write a note about the run, or "" for none.
+
+    Also about a run that has ended.
+    """
+    _show_description(client.describe(note=text or None), "note", as_json)
+
+
+def _show_description(answer: RunEntry, part: Literal["name", "note"], as_json: bool) -> None:
+    text = answer[part]
+    said = f"run {answer['run_id']} has no {part} now" if text is None else f"{part} of run {answer['run_id']}: {text}"
+    if as_json:
+        click.echo(as_json_text(answer))
+    else:
+        show_text(f"{said}\n")
 
 
 @click.command
@@ -116,7 +166,9 @@ rollback = _command_for(Kind.ROLLBACK, [click.argument("checkpoint", default=LAT
 def settings_table(answer: SettingsAnswer) -> str:
     """Return a table of the settings that can change: value, value at the start, allowed values."""
     rows = [_row(setting, answer) for setting in answer["changeable"]]
-    return table(("setting", "value", "at the start", "may be", ""), rows, left=frozenset({0, 3, 4}))
+    return table(
+        ("setting", "value", "at the start", "may be", ""), rows, left=frozenset({0, 3, 4}), wrapped=frozenset({3, 4})
+    )
 
 
 def _row(setting: ChangeableSetting, answer: SettingsAnswer) -> tuple[str, ...]:
@@ -138,9 +190,9 @@ def _show(answer: CommandAnswer, as_json: bool) -> int:
     if as_json:
         click.echo(as_json_text(answer))
     elif not is_final(answer):
-        click.echo(f"{text}{_at_step(answer)} as command {answer['id']}")
+        show_line(f"{text}{_at_step(answer)} as command {answer['id']}")
     else:
-        click.echo(text if succeeded else f"Error: {text}", err=not succeeded)
+        show_line(text if succeeded else f"Error: {text}", err=not succeeded)
     return 0 if succeeded else FAILED
 
 

@@ -5,6 +5,8 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,10 +17,12 @@ from service.auth.hosts import require_safe_address
 from service.auth.tokens import read_tokens, token_file_path
 from service.cli.options import as_json_text, json_option, settings_options
 from service.cli.text_table import table
+from service.config.loader import LoadedConfig, naming_origins
 from service.config.settings import RunConfig
-from service.errors import UserError
+from service.config.source import SettingsSource
+from service.errors import DatasetError, UserError
 from service.launcher.ports import require_free_port
-from service.launcher.programs import SettingsSource, require_patches, usable_devices
+from service.launcher.programs import CPU_RANKS, require_patches, usable_devices
 from service.run.directory import require_writable
 from service.store.schema_upgrade import needs_upgrade
 from service.store.store import StoreUnavailableError, open_store
@@ -27,6 +31,11 @@ MIN_FREE_GIB = 2.0
 BUSY_SECONDS = 2.0
 """How long to wait for a locked store."""
 EXTRAS = {"train": ("torch", "numpy", "PIL", "av"), "api": ("flask", "gunicorn", "prometheus_client")}
+
+SHARED_MEMORY = Path("/dev/shm")
+BATCHES_PER_LOADER = 2
+"""Batches that torch lets each loader process prepare ahead."""
+PNG = b"\x89PNG\r\n\x1a\n"
 
 Check = Callable[[RunConfig], str]
 
@@ -39,20 +48,21 @@ def doctor(source: SettingsSource, as_json: bool) -> int:
 
     Exit code 1 when something would not work.
     """
-    config = source.load(os.environ).config
-    results = [_result(name, check, config) for name, check in CHECKS.items()]
+    loaded = source.load(os.environ)
+    results = [_result(name, check, loaded) for name, check in CHECKS.items()]
     if as_json:
         click.echo(
             as_json_text({"checks": [dict(zip(("check", "mark", "finding"), row, strict=True)) for row in results]})
         )
     else:
-        click.echo(table(("check", "", "finding"), results, left=frozenset({0, 1, 2})))
+        click.echo(table(("check", "", "finding"), results, left=frozenset({0, 1, 2}), wrapped=frozenset({2})))
     return 1 if any(mark == "FAIL" for _, mark, _ in results) else 0
 
 
-def _result(name: str, check: Check, config: RunConfig) -> tuple[str, str, str]:
+def _result(name: str, check: Check, loaded: LoadedConfig) -> tuple[str, str, str]:
     try:
-        return name, "ok", check(config)
+        with naming_origins(lambda: loaded.places):
+            return name, "ok", check(loaded.config)
     except UserError as error:
         return name, "FAIL", str(error)
 
@@ -69,8 +79,13 @@ def _packages(_config: RunConfig) -> str:
     return "training and API are installed"
 
 
+@cache
+def _count_devices(config: RunConfig) -> int:
+    return usable_devices(config)  # imports torch in another process, which takes seconds
+
+
 def _devices(config: RunConfig) -> str:
-    devices = usable_devices(config)
+    devices = _count_devices(config)
     return f"training on {devices} CUDA devices" if devices else "training on the CPU"
 
 
@@ -123,9 +138,61 @@ def _tokens(config: RunConfig) -> str:
     return ", ".join(tokens) or "none: only this machine is served"
 
 
+def _shared_memory(config: RunConfig) -> str:
+    """Compare the free part of /dev/shm with the batches that loader processes keep there."""
+    if not config.num_workers or not SHARED_MEMORY.is_dir():
+        return "not needed"
+    if not os.access(SHARED_MEMORY, os.W_OK):
+        raise UserError(
+            f"{SHARED_MEMORY} cannot be written, but loaders need it: mount a tmpfs there that this user may write, or "
+            "set NUM_WORKERS=0, which needs none."
+        )
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    needed = BATCHES_PER_LOADER * config.num_workers * config.batch_size * _bytes_of_sample(config) * _ranks(config)
+    if needed > free:
+        raise UserError(
+            f"{SHARED_MEMORY} has {_mib(free)} left, but loaders need {_mib(needed)}: enlarge it, or set a smaller "
+            "NUM_WORKERS or BATCH_SIZE; NUM_WORKERS=0 needs none."
+        )
+    return f"{_mib(free)} free, {_mib(needed)} needed"
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB"
+
+
+def _ranks(config: RunConfig) -> int:
+    with suppress(UserError):  # the check of the devices says it
+        return _count_devices(config) or CPU_RANKS
+    return CPU_RANKS
+
+
+def _bytes_of_sample(config: RunConfig) -> int:
+    """Return the size of a sample's pictures, GT and the LR frames; 0 if no patch says how large they are."""
+    side = config.patch_size * config.scale
+    pixels = side * side or _pixels_of_first(Path(config.dataset_root, "Patches", "GT"))
+    return 3 * pixels + 3 * config.n_frames * pixels // config.scale**2
+
+
+def _pixels_of_first(folder: Path) -> int:
+    """Return the number of pixels that the header of a folder's first PNG file gives; 0 without one."""
+    first = next(iter(sorted(folder.glob("*.png"))), None)
+    if first is None:
+        return 0
+    with first.open("rb") as file:
+        head = file.read(len(PNG) + 16)
+    return int.from_bytes(head[-8:-4]) * int.from_bytes(head[-4:]) if head.startswith(PNG) else 0
+
+
 def _dataset(config: RunConfig) -> str:
     require_patches(config.dataset_root)
-    patches = sum(1 for _ in Path(config.dataset_root, "Patches", "GT").iterdir())
+    low, high = (Path(config.dataset_root, "Patches", kind) for kind in ("LR", "GT"))
+    patches = sum((low / path.name).is_file() for path in high.glob("*.png"))
+    if not patches:
+        raise DatasetError(
+            f"DATASET_ROOT {config.dataset_root} holds no pair of PNG files of one name in Patches/GT and Patches/LR: "
+            "give the folder of another patch set, or a new one to `leitstand prepare`."
+        )
     return f"{config.dataset_root}, {patches} patches"
 
 
@@ -143,5 +210,6 @@ CHECKS: dict[str, Check] = {
     "store": _store,
     "tokens": _tokens,
     "dataset": _dataset,
+    "shared memory": _shared_memory,
     "address": _address,
 }

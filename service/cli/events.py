@@ -1,17 +1,26 @@
-"""`leitstand events`: prints events as they happen, until Ctrl-C."""
+"""`leitstand events` and `leitstand log`: print what happens, as it happens, until Ctrl-C; events in sentences."""
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
-from service.cli.options import json_option, needs_escapes
+from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
-from service.cli.text_table import moment, number
-from service.client.client import Client, LiveEvent
+from service.cli.text_table import moment, number, show_line, show_text
+from service.client.client import ApiError, Client, LiveEvent, ServerUnreachableError
 from service.commands import outcome_sentence
+
+MAX_NAMES = 3
+"""So many files are named in a sentence; the log of the training, or --json, has all."""
+POLL_SECONDS = 1.0
+MAX_OUTAGE_SECONDS = 300.0
+"""How long an API that is away is waited for."""
+FETCHED_LINES, MAX_LINES = 500, 5000
+"""Lines asked for each time, and where those do not reach back to what was printed."""
+COMPARED_LINES = 20
+"""How many of the printed lines are looked for among the new ones."""
 
 
 @click.command
@@ -23,18 +32,25 @@ def events(client: Client, kinds: str, after: str, as_json: bool) -> None:
     """Follow what happens, until Ctrl-C."""
     requested_kinds = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     for event in client.events(requested_kinds, last_event_id=after):
-        click.echo(_json_line(event) if as_json else line(event))
+        if as_json:
+            click.echo(_json_line(event))
+        else:
+            show_line(line(event))
 
 
 def line(event: LiveEvent) -> str:
     """Return an event as one line: time, kind and main values."""
-    text = _TEXTS.get(event.kind, _other)(event.data)
     # A state has no time, because it is the present one.
-    return f"{moment(event.data.get('time', time.time()))}  {event.kind:<7}  {text}"
+    return f"{moment(event.data.get('time', time.time()))}  {event.kind:<7}  {sentence(event)}"
+
+
+def sentence(event: LiveEvent) -> str:
+    """Return what an event of the stream says, in words."""
+    return _TEXTS.get(event.kind, _values)(event.data)
 
 
 def _json_line(event: LiveEvent) -> str:
-    return json.dumps({"id": event.id, "kind": event.kind, "data": event.data}, ensure_ascii=needs_escapes())
+    return as_json_text({"id": event.id, "kind": event.kind, "data": event.data}, indent=None)
 
 
 def _state(data: Mapping[str, Any]) -> str:
@@ -52,7 +68,8 @@ def _record(data: Mapping[str, Any]) -> str:
 
 
 def _command(data: Mapping[str, Any]) -> str:
-    return outcome_sentence(data["kind"], data["state"], data.get("step"), data.get("result"), data.get("reason"))
+    step, result, reason, why = (data.get(key) for key in ("step", "result", "reason", "why"))
+    return outcome_sentence(data["kind"], data["state"], step, result, reason, why)
 
 
 def _alert(data: Mapping[str, Any]) -> str:
@@ -67,8 +84,66 @@ def _gap(data: Mapping[str, Any]) -> str:
     return f"the log points of steps {data.get('first_step')} to {data.get('last_step')} are left out"
 
 
-def _other(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False)
+def _logged(data: Mapping[str, Any]) -> str:
+    """Return the sentence of an entry of the event log that has no kind of its own in the stream."""
+    kind, details = str(data.get("kind")), data.get("details")
+    text = details_sentence(kind, details) if isinstance(details, Mapping) else ""
+    at_step = f" at step {data['step']}" if data.get("step") else ""
+    return f"{kind}{at_step}{': ' if text else ''}{text}"
+
+
+def details_sentence(kind: str, details: Mapping[str, Any]) -> str:
+    """Return the details in words; a reason is a sentence that says it all, with values for programs beside it."""
+    value = details.get
+    match kind:
+        case "started":
+            return f"{value('world_size')} ranks" if value("world_size") != 1 else "one rank"
+        case "checkpoint":
+            return f"{value('checkpoint')} is saved"
+        case "rollback":
+            return f"from step {value('from_step')} to {value('checkpoint')} ({value('reason')})"
+        case "slow rank":
+            return _slow_rank(value("rank"), value("own_seconds"))
+        case "not finite":
+            return f"a loss or gradient was not finite, so no weight changed in step {_plain(value('steps'))}"
+        case "left out" | "skipped":
+            return _named(next(iter(details.values()), None))
+        case "data changed":
+            return ", ".join(f"another {name} set{_counts(change)}" for name, change in details.items())
+    if "after" in details:  # a change by the adaptive controller
+        after = details["after"]
+        return f"{_values(after) if isinstance(after, Mapping) else _plain(after)} ({value('reason')})"
+    return str(value("reason") or value("sentence") or _values(details))
+
+
+def _slow_rank(rank: Any, own_seconds: Any) -> str:
+    if rank is None:
+        return "all ranks are equally fast again"
+    is_known = isinstance(own_seconds, list) and isinstance(rank, int) and 0 <= rank < len(own_seconds)
+    own = f" ({_plain(own_seconds[rank])} s per step by itself)" if is_known else ""
+    return f"rank {rank} is slower than the others{own}"
+
+
+def _named(names: Any) -> str:
+    """Return how many there are, with the first ones."""
+    listed = [str(name) for name in names] if isinstance(names, list) else [str(names)]
+    more = len(listed) - MAX_NAMES
+    return ", ".join(listed[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _counts(change: Any) -> str:
+    return f" ({change.get('count_before')} before, {change.get('count_now')} now)" * isinstance(change, Mapping)
+
+
+def _values(data: Mapping[str, Any]) -> str:
+    """Return names and values; what is nested in them is for programs."""
+    return ", ".join(f"{name} {_plain(value)}" for name, value in data.items() if not isinstance(value, Mapping))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} entries" if len(value) > 3 else ", ".join(map(_plain, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 _TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -77,6 +152,63 @@ _TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "record": _record,
     "command": _command,
     "alert": _alert,
+    "event": _logged,
     "run": _run,
     "gap": _gap,
 }
+
+
+@click.command
+@click.option("--tail", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="The last N lines.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with new lines, until Ctrl-C.")
+@json_option
+@server_options
+def log(client: Client, tail: int, follow: bool, as_json: bool) -> None:
+    """Show the last lines of the training's log."""
+    text = client.log(tail)
+    if not follow:
+        click.echo(as_json_text({"log": text})) if as_json else show_text(text)
+        return
+    for line in followed(client, text):
+        click.echo(as_json_text({"line": line}, indent=None)) if as_json else show_line(line)
+
+
+def followed(client: Client, text: str, pause_seconds: float = POLL_SECONDS) -> Iterator[str]:
+    """Yield the lines of `text` and those that are logged afterwards, without end; raises `UserError`."""
+    printed = whole_lines(text)
+    yield from printed
+    answered_at = time.monotonic()
+    while True:
+        time.sleep(pause_seconds)
+        try:
+            new = new_lines(client, printed)
+            answered_at = time.monotonic()
+        except (ServerUnreachableError, ApiError) as error:
+            if not error.is_transient or time.monotonic() - answered_at > MAX_OUTAGE_SECONDS:
+                raise
+            continue
+        yield from new
+        printed = [*printed, *new][-COMPARED_LINES:]
+
+
+def new_lines(client: Client, printed: Sequence[str]) -> list[str]:
+    """Return the lines after those that were printed; all that can be had if another log has begun."""
+    for count in (FETCHED_LINES, MAX_LINES):
+        lines = whole_lines(client.log(count))
+        at = end_of(printed[-COMPARED_LINES:], lines)
+        if at is not None:
+            return lines[at:]
+        if len(lines) < count:
+            break
+    return lines
+
+
+def end_of(printed: Sequence[str], lines: Sequence[str]) -> int | None:
+    """Return the place in `lines` behind the last occurrence of `printed`, or None without any."""
+    count = len(printed)
+    return next((at for at in range(len(lines), count - 1, -1) if list(lines[at - count : at]) == list(printed)), None)
+
+
+def whole_lines(text: str) -> list[str]:
+    """Return the lines that have ended; the last one may still be being written."""
+    return text.split("\n")[:-1]

@@ -11,20 +11,28 @@ from typing import Any
 
 import click
 
-from service.errors import UserError
-from service.launcher.programs import SettingsSource
+import service.config
+from service.config.loader import naming_origins
+from service.config.source import SettingsSource
+from service.errors import UNPRINTABLE, UserError
 
 Command = Callable[..., Any]
+DEMONSTRATION = Path(service.config.__file__).with_name("demo.toml")
 
 
 def settings_options(function: Command) -> Command:
-    """Add --config and --set; the command receives them as `source`."""
+    """Add --config, --demo and --set, which the command receives as `source`; its errors say where a setting stands."""
 
     @click.option("--config", type=click.Path(path_type=Path), envvar="LEITSTAND_CONFIG", help="TOML file of settings.")
+    @click.option("--demo", is_flag=True, help="The settings of a small training on free clips, for two CPU cores.")
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting; may be repeated.")
     @wraps(function)
-    def with_source(config: Path | None, overrides: tuple[str, ...], **others: Any) -> Any:
-        return function(source=SettingsSource(config, overrides), **others)
+    def with_source(config: Path | None, demo: bool, overrides: tuple[str, ...], **others: Any) -> Any:
+        if demo and config is not None:
+            raise UserError(f"--demo has settings of its own, and so has {config}: give one of the two.")
+        source = SettingsSource(DEMONSTRATION if demo else config, overrides)
+        with naming_origins(lambda: source.load(os.environ).places):
+            return function(source=source, **others)
 
     return with_source
 
@@ -56,25 +64,31 @@ def json_option(function: Command) -> Command:
         except UserError as error:
             if not as_json:
                 raise
-            click.echo(json.dumps(problem(error), ensure_ascii=needs_escapes()), err=True)
+            click.echo(as_json_text(problem(error), indent=None), err=True)
             return error.exit_code
 
     return with_json
 
 
 def problem(error: UserError) -> dict[str, Any]:
-    """Return an error as JSON values: `slug` is its stable name, `status` the HTTP status or None without an answer."""
+    """Return an error as JSON values: `slug` is its stable name, `status` the HTTP status or None without an answer.
+
+    `errors` lists the wrong parts of a request, if the server named any.
+    """
+    errors = getattr(error, "errors", [])
     return {
         "slug": getattr(error, "slug", "") or "bad-input",
         "status": getattr(error, "status", None),
         "detail": str(error),
         "exit_code": error.exit_code,
+        **({"errors": errors} if errors else {}),
     }
 
 
-def as_json_text(answer: Any) -> str:
-    """Return an answer as indented JSON, without escapes if the output can encode all characters."""
-    return json.dumps(answer, indent=2, ensure_ascii=needs_escapes())
+def as_json_text(answer: Any, indent: int | None = 2) -> str:
+    """Return an answer as JSON, with escapes only for what the output cannot encode or is not printable."""
+    text = json.dumps(answer, indent=indent, ensure_ascii=needs_escapes())
+    return UNPRINTABLE.sub(lambda match: match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1], text)
 
 
 def needs_escapes() -> bool:

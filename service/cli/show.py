@@ -9,8 +9,19 @@ import click
 from service.api_types import CommandAnswer, RankEntry, RunEntry
 from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
-from service.cli.stats import show_unreadable
-from service.cli.text_table import MISSING, duration, moment, number, pairs, size, table
+from service.cli.stats.tables import show_unreadable
+from service.cli.text_table import (
+    MISSING,
+    SHOWN_ID_LENGTH,
+    duration,
+    number,
+    pairs,
+    short_moment,
+    show_line,
+    show_text,
+    size,
+    table,
+)
 from service.client.artifacts import PAGE_SIZE
 from service.client.client import Client
 from service.commands import CommandState, Kind, outcome_sentence
@@ -36,6 +47,7 @@ def summary(snapshot: Mapping[str, Any]) -> str:
     return pairs(
         [
             ("run", _plain(value("run_id"))),
+            *((part, text) for part in ("name", "note") if (text := value(f"run_{part}"))),
             ("state", f"{_plain(value('run_state'))}{reason}"),
             ("heard of", f"{duration(value('age_seconds'))} ago"),
             ("step", f"{_plain(step)} of {_plain(value('step_max'))}"),
@@ -64,8 +76,8 @@ def alerts(client: Client, as_json: bool) -> None:
     if as_json:
         click.echo(as_json_text(answer))
     elif answer["alerts"]:
-        rows = [(alert["name"], moment(alert["since"]), alert["sentence"]) for alert in answer["alerts"]]
-        click.echo(table(("alert", "since", ""), rows, left=frozenset({0, 1, 2})))
+        rows = [(alert["name"], short_moment(alert["since"]), alert["sentence"]) for alert in answer["alerts"]]
+        click.echo(table(("alert", "since", ""), rows, left=frozenset({0, 1, 2}), wrapped=frozenset({2})))
     else:
         click.echo("No alert is on.")
 
@@ -81,7 +93,7 @@ def checkpoints(client: Client, as_json: bool) -> None:
         return
     if answer["checkpoints"]:
         rows = [
-            (entry["name"], str(entry["step"]), size(entry["size_bytes"]), moment(entry["saved_at"]),
+            (entry["name"], str(entry["step"]), size(entry["size_bytes"]), short_moment(entry["saved_at"]),
              ", ".join(entry["links"]))
             for entry in answer["checkpoints"]
         ]  # fmt: skip
@@ -113,6 +125,7 @@ def commands(client: Client, kind: str | None, state: str | None, actor: str | N
                 COMMAND_HEADINGS,
                 [_command_row(command) for command in newest],
                 left=frozenset(range(len(COMMAND_HEADINGS))),
+                wrapped=frozenset({1, 4}),
             )
         )
     else:
@@ -120,18 +133,11 @@ def commands(client: Client, kind: str | None, state: str | None, actor: str | N
 
 
 def _command_row(command: CommandAnswer) -> tuple[str, ...]:
-    outcome = outcome_sentence(command["kind"], command["state"], command["step"], command["result"], command["reason"])
-    return moment(command["created_at"]), command["actor"], command["source"], command["id"], outcome
-
-
-@click.command
-@click.option("--tail", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="The last N lines.")
-@json_option
-@server_options
-def log(client: Client, tail: int, as_json: bool) -> None:
-    """Show the last lines of the training's log."""
-    text = client.log(tail)
-    click.echo(as_json_text({"log": text}) if as_json else text, nl=as_json)
+    outcome = outcome_sentence(
+        command["kind"], command["state"], command["step"], command["result"], command["reason"], command.get("why")
+    )
+    shown_id = command["id"][:SHOWN_ID_LENGTH]
+    return short_moment(command["created_at"]), command["actor"], command["source"], shown_id, outcome
 
 
 RANK_HEADINGS = ("rank", "host", "pid", "device", "stage", "for", "step", "heard of")
@@ -147,13 +153,16 @@ def ranks(client: Client, rank: int | None, as_json: bool) -> None:
     """Show what every rank is doing now."""
     if rank is not None:
         stack = client.stack(rank)
-        click.echo(as_json_text({"rank": rank, "stack": stack}) if as_json else stack, nl=as_json)
+        if as_json:
+            click.echo(as_json_text({"rank": rank, "stack": stack}))
+        else:
+            show_text(stack)
         return
     answer = client.ranks()
     if as_json:
         click.echo(as_json_text(answer))
     elif answer["ranks"]:
-        click.echo(table(RANK_HEADINGS, [_rank_row(entry) for entry in answer["ranks"]], left=RANK_TEXTS))
+        click.echo(table(RANK_HEADINGS, [_rank_row(entry) for entry in answer["ranks"]], RANK_TEXTS, frozenset({1})))
     else:
         click.echo("No rank has reported yet: they do within seconds of the start.")
 
@@ -168,13 +177,13 @@ def _rank_row(entry: RankEntry) -> tuple[str, ...]:
         texts["stage"],
         duration(entry["stage_seconds"]),
         texts["step"],
-        f"{duration(entry['age_seconds'])} ago",
+        duration(entry["age_seconds"]),
     )
 
 
-RUN_HEADINGS = ("run", "state", "step", "of", "started at", "heard of", "directory", "")
+RUN_HEADINGS = ("run", "state", "step", "of", "started", "heard of", "name, directory")
 
-RUN_TEXTS = frozenset({0, 1, 4, 6, 7})
+RUN_TEXTS = frozenset({0, 1, 4, 6})
 
 
 @click.command
@@ -190,21 +199,21 @@ def runs(client: Client, as_json: bool) -> None:
         click.echo(as_json_text(answer))
         return
     if answer["runs"]:
-        click.echo(table(RUN_HEADINGS, [_run_row(entry) for entry in answer["runs"]], left=RUN_TEXTS))
+        click.echo(table(RUN_HEADINGS, [_run_row(entry) for entry in answer["runs"]], RUN_TEXTS, frozenset({6})))
     else:
         click.echo("No run yet: start one with `leitstand up`.")
     for skipped in answer["skipped"]:
-        click.echo(f"skipped: {skipped['directory']} ({skipped['reason']})", err=True)
+        show_line(f"skipped: {skipped['directory']} ({skipped['reason']})", err=True)
 
 
 def _run_row(entry: RunEntry) -> tuple[str, ...]:
+    directory = f"{entry['directory'] or MISSING}{' (default)' if entry['is_default'] else ''}"
     return (
         entry["run_id"],
         entry["run_state"],
         str(entry["step"]),
         MISSING if entry["step_max"] is None else str(entry["step_max"]),
-        moment(entry["started_at"]),
-        f"{duration(entry['age_seconds'])} ago",
-        entry["directory"] or MISSING,
-        "default" if entry["is_default"] else "",
+        short_moment(entry["started_at"]),
+        duration(entry["age_seconds"]),
+        ", ".join(filter(None, (entry.get("name"), directory))),
     )

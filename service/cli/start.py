@@ -1,4 +1,4 @@
-"""`leitstand train`, `serve`, `prepare`: the commands that replace this process by another program."""
+"""`leitstand train`, `serve`, `prepare`, `pack`, `upscale`, `export`, which become another program; and `fork`."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,21 @@ import click
 from service.auth.hosts import require_safe_address
 from service.cli.options import ranks_options, replace_process, settings_options
 from service.config.settings import RunConfig
+from service.config.source import SettingsSource
 from service.errors import SettingError
 from service.launcher.ports import address_text, require_free_port
 from service.launcher.programs import (
-    SettingsSource,
     api_program,
     count_ranks,
+    inference_program,
+    packing_program,
     preparation_program,
     require_patches,
     trainer_program,
 )
+from service.launcher.tasks import require_single_task
+from service.launcher.termination import announcements_held_back, terminate_on_announcements
+from service.run.directory import RunDirectory
 from service.run.discovery import RunFolders, overrides_for
 
 
@@ -28,8 +33,25 @@ def prepare(source: SettingsSource) -> None:
 
     It goes to DATASET_ROOT and is made from VIDEO_ROOT, or from the clips named by CLIPS.
     """
+    terminate_on_announcements()
     program = preparation_program(source.load(os.environ).config, os.environ)
-    replace_process(program.command, program.environment)
+    with announcements_held_back():
+        replace_process(program.command, program.environment)
+
+
+@click.command
+@settings_options
+def pack(source: SettingsSource) -> None:
+    """Make a packed copy of a patch set's training pairs.
+
+    It lies in DATASET_ROOT beside the PNG files, takes the room of their pixels, and saves decoding them in each epoch.
+    """
+    terminate_on_announcements()
+    config = source.load(os.environ).config
+    require_patches(config.dataset_root)
+    program = packing_program(config, os.environ)
+    with announcements_held_back():
+        replace_process(program.command, program.environment)
 
 
 @click.command
@@ -67,12 +89,81 @@ def _runs_sentence(config: RunConfig) -> str:
 def train(source: SettingsSource, ranks: str, restarts: int, resume: bool, fresh: bool) -> None:
     """Train without an API.
 
-    The exit code is the trainer's: 0 done, 2 bad input, 143 asked to leave and saved.
+    The exit code is the trainer's: 0 done, 2 bad input, 74 ended without its last state on disk, 143 asked to leave and
+    saved, 137 killed before it had saved.
     """
+    terminate_on_announcements()
+    require_single_task(os.environ)
     if resume and fresh:
         raise SettingError("--resume and --fresh exclude each other; give one.")
     config = source.load(os.environ).config
     require_patches(config.dataset_root)
     start = "--resume" if resume else "--fresh" if fresh else None
     program = trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts)
-    replace_process(program.command, program.environment)
+    with announcements_held_back():
+        replace_process(program.command, program.environment)
+
+
+@click.command
+@click.argument("given", metavar="IN", type=click.Path(path_type=Path, readable=False))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path, readable=False))
+@click.option("--run", type=click.Path(), metavar="DIR", help="Use the best state of this run; default: DATA_ROOT.")
+@click.option("--from", "file", type=click.Path(), metavar="FILE", help="Use a checkpoint or a file of weights.")
+@click.option("--quality", type=click.IntRange(0, 51), default=16, show_default=True, help="CRF: lower is better.")
+@click.option("--rate", default="25", show_default=True, help="Pictures per second of a video made of pictures.")
+@click.option("--tile", type=click.IntRange(0), default=0, help="Side of a tile in pixels of IN; 0 chooses it.")
+@click.option("--replace", is_flag=True, help="Replace the file OUT.")
+@click.option("--no-sound", is_flag=True, help="Leave out sound and subtitles.")
+@click.option("--until-damage", is_flag=True, help="Of a damaged video, upscale what comes before the damage.")
+@settings_options
+def upscale(source: SettingsSource, given: Path, target: Path, **wishes: str | int | bool | None) -> None:
+    """Enlarge a video, a picture or a folder of pictures.
+
+    OUT is a video (.mp4, .mov, .mkv, .webm), a picture, or without a suffix a folder of pictures. It appears when it is
+    whole; after an interruption, the same command goes on.
+    """
+    terminate_on_announcements()
+    wishes["from"] = wishes.pop("file")
+    program = inference_program("upscale", source, (given, target), wishes, os.environ)
+    with announcements_held_back():
+        replace_process(program.command, program.environment)
+
+
+@click.command
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path, readable=False))
+@click.option("--run", type=click.Path(), metavar="DIR", help="Export the best state of this run; default: DATA_ROOT.")
+@click.option("--from", "file", type=click.Path(), metavar="FILE", help="Export a checkpoint or a file of weights.")
+@click.option("--replace", is_flag=True, help="Replace the file OUT.")
+@settings_options
+def export(source: SettingsSource, target: Path, **wishes: str | bool | None) -> None:
+    """Write a trained network for other programs.
+
+    OUT is a file of weights (.safetensors) or a whole network (.onnx), checked to give the same pictures.
+    """
+    terminate_on_announcements()
+    wishes["from"] = wishes.pop("file")
+    program = inference_program("export", source, (target,), wishes, os.environ)
+    with announcements_held_back():
+        replace_process(program.command, program.environment)
+
+
+@click.command
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path, readable=False))
+@click.argument("folder", metavar="NEW_FOLDER", type=click.Path(path_type=Path, readable=False))
+@click.option("--checkpoint", default="latest", metavar="NAME", help="latest, best, a step or a name.")
+@settings_options
+def fork(source: SettingsSource, run: Path, folder: Path, checkpoint: str) -> None:
+    """Begin a new run at a checkpoint of another.
+
+    RUN is a run directory, which stays as it is. NEW_FOLDER gets a copy of the checkpoint, and of the records and
+    curves up to its step, under a new run id that names its parent.
+    """
+    from service.store.fork import fork_run  # imports SQLAlchemy, which the other commands do not need
+
+    made = fork_run(RunDirectory(run), folder, checkpoint, source.load(os.environ).config.store_url)
+    identity = made.identity
+    click.echo(
+        f"Run {identity.run_id} in {folder} is forked from run {identity.parent_run} at step {identity.parent_step}, "
+        f"with {made.records} records and {made.log_points} log points."
+    )
+    click.echo(f"Continue it with the settings of its network: leitstand train --resume --set DATA_ROOT={folder}")

@@ -1,45 +1,145 @@
-"""Tables and values as aligned plain text, without colours and frames."""
+"""Tables and other small texts for a terminal.
 
+What a program prints is plain text, without colours and frames; what it holds is made printable. On a terminal a table
+is as wide as the terminal at most: columns that may be wrapped continue on the next line. Elsewhere a row is one line,
+for `grep` and `awk`.
+"""
+
+import shutil
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
+import click
+
+from service.errors import printable
+
 MISSING = "–"
+GAP = "  "
+MIN_WRAPPED_WIDTH = 12
+"""A column is not made narrower than this."""
+SHOWN_ID_LENGTH = 8
+"""How many characters of a command's id a table shows; `leitstand cancel` takes them for the whole."""
+WEEK_SECONDS = 6 * 24 * 3600.0
 
 
 class TextTable:
     """A table that is rendered in parts: columns two spaces apart, right-aligned except those with an index in `left`.
 
-    A column keeps the width of its longest text so far, so that later parts stay aligned with earlier ones.
+    A column keeps the width of its longest text so far, so that later parts stay aligned with earlier ones. Those with
+    an index in `wrapped` are broken over several lines, the last one first, where a row has no room in `max_width`.
     """
 
-    def __init__(self, headings: Sequence[str], left: frozenset[int] = frozenset({0})) -> None:
+    def __init__(
+        self,
+        headings: Sequence[str],
+        left: frozenset[int] = frozenset({0}),
+        wrapped: frozenset[int] = frozenset(),
+        max_width: int | None = None,
+    ) -> None:
         self._headings: Sequence[str] | None = headings
         self._left = left
+        self._wrapped = wrapped
+        self._max_width = output_width() if max_width is None else max_width
         self._widths = [0] * len(headings)
 
     def render(self, rows: Iterable[Sequence[str]]) -> str:
         """Return the next rows as lines, with the headings before the first row."""
-        lines = [*([self._headings] if self._headings is not None else []), *rows]
+        lines = [[*map(printable, line)] for line in ([self._headings] if self._headings is not None else []) + [*rows]]
         self._headings = None
         self._widths = [max([width, *(len(line[index]) for line in lines)]) for index, width in enumerate(self._widths)]
-        return "\n".join(self._line(line) for line in lines)
+        widths = self._fitting_widths()
+        return "\n".join(text for line in lines for text in self._lines(line, widths))
 
-    def _line(self, texts: Sequence[str]) -> str:
-        columns = enumerate(zip(texts, self._widths, strict=True))
-        cells = (text.ljust(width) if index in self._left else text.rjust(width) for index, (text, width) in columns)
-        return "  ".join(cells).rstrip()
+    def _fitting_widths(self) -> list[int]:
+        """Return the widths of the columns, the wrapped ones made narrower where all together have no room."""
+        widths = list(self._widths)
+        if self._max_width is None:
+            return widths
+        for index in sorted(self._wrapped, reverse=True):
+            excess = sum(widths) + len(GAP) * (len(widths) - 1) - self._max_width
+            if excess > 0:
+                widths[index] = min(widths[index], max(MIN_WRAPPED_WIDTH, widths[index] - excess))
+        return widths
+
+    def _lines(self, texts: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
+        cells = [broken(text, width) for text, width in zip(texts, widths, strict=True)]
+        for row in zip_longest(*cells, fillvalue=""):
+            columns = enumerate(zip(row, widths, strict=True))
+            padded = (
+                text.ljust(width) if index in self._left else text.rjust(width) for index, (text, width) in columns
+            )
+            yield GAP.join(padded).rstrip()
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: frozenset[int] = frozenset({0})) -> str:
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: frozenset[int] = frozenset({0}),
+    wrapped: frozenset[int] = frozenset(),
+) -> str:
     """Return the whole table; see `TextTable`."""
-    return TextTable(headings, left).render(rows)
+    return TextTable(headings, left, wrapped).render(rows)
+
+
+def side_by_side(
+    fixed: Mapping[str, Sequence[str]], columns: Mapping[str, Sequence[str]], left: frozenset[int] = frozenset({0})
+) -> str:
+    """Return columns by heading as one table, or as several with the `fixed` ones in each, as the terminal is wide."""
+    tables: list[str] = []
+    waiting = dict(columns)
+    while waiting or not tables:
+        chosen = dict(fixed)
+        for name in list(waiting):
+            if len(chosen) > len(fixed) and not _has_room({**chosen, name: waiting[name]}):
+                break
+            chosen[name] = waiting.pop(name)
+        tables.append(table(list(chosen), zip(*chosen.values(), strict=True), left))
+    return "\n\n".join(tables)
+
+
+def _has_room(columns: Mapping[str, Sequence[str]]) -> bool:
+    widths = [max(map(len, (name, *texts))) for name, texts in columns.items()]
+    max_width = output_width()
+    return max_width is None or sum(widths) + len(GAP) * (len(widths) - 1) <= max_width
+
+
+def output_width() -> int | None:
+    """Return the columns of the terminal that is printed to; None where the output is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Return a text in lines of at most `width`: broken between words, and within those that are longer."""
+    if len(text) <= width:
+        return [text]
+    lines = [""]
+    for word in text.split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if len(joined) <= width:
+            lines[-1] = joined
+            continue
+        pieces = [word[at : at + width] for at in range(0, len(word), width)] or [""]
+        lines[-1:] = pieces if not lines[-1] else [lines[-1], *pieces]
+    return lines
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
     """Return lines of name and value, with the values aligned."""
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
+    return "\n".join(f"{name:<{width}}  {printable(value)}".rstrip() for name, value in rows)
+
+
+def show_line(text: str, *, err: bool = False) -> None:
+    """Print one line to standard output, or to standard error."""
+    click.echo(printable(text), err=err)
+
+
+def show_text(text: str) -> None:
+    """Print a text with its own line breaks."""
+    click.echo(printable(text, kept="\n\t"), nl=False)
 
 
 def number(value: Any, pattern: str = ".4f") -> str:
@@ -52,14 +152,28 @@ def moment(unix_seconds: float | None) -> str:
     return MISSING if unix_seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_seconds))
 
 
+def short_moment(unix_seconds: float | None) -> str:
+    """Format a time in at most 12 columns: the time of day, with the day where that is another, or the date."""
+    if unix_seconds is None:
+        return MISSING
+    at, now = time.localtime(unix_seconds), time.localtime()
+    if at[:3] == now[:3]:
+        return time.strftime("%H:%M:%S", at)
+    is_near = abs(time.time() - unix_seconds) < WEEK_SECONDS
+    return time.strftime("%a %H:%M:%S" if is_near else "%Y-%m-%d", at)
+
+
 def duration(seconds: float | None) -> str:
-    """Format a duration, for example `0.4 s`, `12 s`, `3 min 20 s` or `5 h 2 min`."""
+    """Format a duration in at most ten columns: `0.4 s`, `12 s`, `3 min 20 s`, `33 min`, `5 h 2 min` or `27 h`."""
     if seconds is None:
         return MISSING
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 10 else f"{hours} h"
 
 
 def size(size_bytes: int) -> str:

@@ -8,9 +8,9 @@ import click
 
 from service.auth.tokens import Token, TokenScope, create_token, read_tokens, revoke_token, token_file_path
 from service.cli.options import as_json_text, json_option, settings_options
-from service.cli.text_table import moment, table
+from service.cli.text_table import short_moment, show_line, table
+from service.config.source import SettingsSource
 from service.errors import SettingError
-from service.launcher.programs import SettingsSource
 
 DAY_SECONDS = 24 * 3600.0
 MAX_DAYS = 3650
@@ -62,7 +62,7 @@ def list_tokens(source: SettingsSource, as_json: bool) -> None:
 def revoke(source: SettingsSource, name: str) -> None:
     """Revoke the token NAME: a server that runs refuses it from its next request on."""
     revoke_token(_file(source), name)
-    click.echo(f"token {name} revoked")
+    show_line(f"token {name} revoked")
 
 
 def _file(source: SettingsSource) -> Path:
@@ -87,5 +87,11 @@ def _entry(token: Token, now: float) -> dict[str, str | float | bool | None]:
 
 
 def _row(token: Token, now: float) -> tuple[str, ...]:
-    end = "never" if token.expires_at is None else moment(token.expires_at)
-    return token.name, token.scope.value, moment(token.created_at), end, "expired" if token.has_expired(now) else ""
+    end = "never" if token.expires_at is None else short_moment(token.expires_at)
+    return (
+        token.name,
+        token.scope.value,
+        short_moment(token.created_at),
+        end,
+        "expired" if token.has_expired(now) else "",
+    )

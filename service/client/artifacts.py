@@ -6,7 +6,16 @@ from typing import Any, Literal, cast
 
 import requests
 
-from service.api_types import CheckpointList, Comparison, Envelope, PreviewEntry, RecordEntry, RecordList, Series
+from service.api_types import (
+    CheckpointList,
+    Comparison,
+    Envelope,
+    EventEntry,
+    PreviewEntry,
+    RecordEntry,
+    RecordList,
+    Series,
+)
 from service.client.connection import ApiConnection, path_part
 from service.client.downloads import SendRequest, atomic_file, iter_body, save_record
 from service.run.record import record_name
@@ -52,8 +61,11 @@ class ArtifactClient(ApiConnection):
         return {"records": records, "unreadable": unreadable, "count": pages[-1]["count"], "next_cursor": None}
 
     def record(self, name: str | int = "latest") -> dict[str, Any]:
-        """Return one record, given by file name, step, or `latest`. Raises `ApiError` (404: not found)."""
-        return self._get_object(_record_path(name))
+        """Return one record, given by file name, step, or `latest`.
+
+        Raises `ApiError` (404: not found), or `BadAnswerError` if the file is damaged.
+        """
+        return self._json_object(self._send("GET", _record_path(name)), file_name=_name_of(name))
 
     def download(self, name: str | int, folder: Path) -> Path:
         """Save a record (given by file name, step, or `latest`) unchanged in `folder`; returns its path.
@@ -87,12 +99,19 @@ class ArtifactClient(ApiConnection):
         query = {"runs": ",".join(runs) or None, "names": ",".join(names) or None, "step": step, "limit": limit}
         return cast(Comparison, self._get_object("/statistics/compare", query))
 
-    def series(self, names: Sequence[str] = (), first_step: int | None = None, last_step: int | None = None) -> Series:
+    def series(
+        self,
+        names: Sequence[str] = (),
+        first_step: int | None = None,
+        last_step: int | None = None,
+        branch: str | None = None,
+    ) -> Series:
         """Return the log points between two steps, both included; without names, with all values.
 
-        Raises `ApiError` (422) if there are more log points than the server returns at once; then use `envelope`.
+        `branch` names steps that a rollback or a resume set aside. Raises `ApiError` (422) if there are more log points
+        than the server returns at once; then use `envelope`.
         """
-        return cast(Series, self._get_object("/series", _series_query(names, first_step, last_step)))
+        return cast(Series, self._get_object("/series", _series_query(names, first_step, last_step, branch)))
 
     def envelope(
         self,
@@ -100,10 +119,16 @@ class ArtifactClient(ApiConnection):
         points: int = 1000,
         first_step: int | None = None,
         last_step: int | None = None,
+        branch: str | None = None,
     ) -> Envelope:
         """Return the same history as about `points` buckets, each with mean, lowest and highest value."""
-        query = {**_series_query(names, first_step, last_step), "points": points}
+        query = {**_series_query(names, first_step, last_step, branch), "points": points}
         return cast(Envelope, self._get_object("/series", query))
+
+    def event_log(self, kinds: Sequence[str] | None = None) -> Iterator[EventEntry]:
+        """Yield the entries of the run's event log, newest first; pages are requested as needed."""
+        for page in self._pages("/event-log", {"kinds": None if kinds is None else ",".join(kinds)}):
+            yield from page["events"]
 
     def previews(self, step: int | None = None) -> Iterator[PreviewEntry]:
         """Yield the preview images, newest step first, or those of one step; pages are requested as needed."""
@@ -122,10 +147,10 @@ class ArtifactClient(ApiConnection):
         """Return the last lines of the run's log."""
         return self._get_text("/logs", {"tail": lines})
 
-    def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, query: Mapping[str, Any], *, server_wide: bool = False) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while True:
-            page = self._get_object(path, {**query, "cursor": cursor})
+            page = self._get_object(path, {**query, "cursor": cursor}, server_wide=server_wide)
             yield page
             cursor = page.get("next_cursor")
             if not cursor:
@@ -154,5 +179,7 @@ def _record_path(name: str | int) -> str:
     return f"/statistics/{path_part(_name_of(name))}"
 
 
-def _series_query(names: Sequence[str], first_step: int | None, last_step: int | None) -> dict[str, Any]:
-    return {"names": ",".join(names) or None, "from": first_step, "to": last_step}
+def _series_query(
+    names: Sequence[str], first_step: int | None, last_step: int | None, branch: str | None
+) -> dict[str, Any]:
+    return {"names": ",".join(names) or None, "from": first_step, "to": last_step, "branch": branch}

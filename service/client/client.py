@@ -13,8 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast, overload
 from uuid import uuid4
 
-from service.api_types import Acceptance, AlertList, CommandAnswer, RankList, RunList, SettingsAnswer
-from service.client.artifacts import PAGE_SIZE, ArtifactClient
+from service.api_types import (
+    Acceptance,
+    AlertList,
+    CommandAnswer,
+    RankList,
+    SettingsAnswer,
+)
+from service.client.artifacts import PAGE_SIZE
 from service.client.connection import DEFAULT_URL, KEY_HEADER, path_part
 from service.client.errors import (
     ApiError,
@@ -24,8 +30,10 @@ from service.client.errors import (
     WaitTimeoutError,
 )
 from service.client.retry import MAX_OUTAGE_SECONDS
+from service.client.runs import RunClient
 from service.client.sse import STREAM_TIMEOUT_SECONDS, LiveEvent, follow
 from service.commands import CommandState, Kind
+from service.errors import ProblemExplanation
 
 __all__ = [
     "DEFAULT_URL", "ApiError", "BadAnswerError", "Client", "LiveEvent", "ServerUnreachableError",
@@ -38,19 +46,11 @@ MAX_WAIT_SECONDS = 30.0
 """Maximum time that the server is asked to delay its answer: shorter than the timeout of common proxies."""
 
 
-class Client(ArtifactClient):
+class Client(RunClient):
     """One connection to an API server; use it as a context manager. Not safe to use from several threads.
 
     Every method raises `ApiError`, `ServerUnreachableError`, `UntrustedServerError` or `BadAnswerError`.
     """
-
-    def runs(self) -> RunList:
-        """Return the runs of this server, most recently started first."""
-        return cast(RunList, self._get_object("/runs", server_wide=True))
-
-    def state(self) -> dict[str, Any]:
-        """Return the live snapshot: a record's keys, `run_state`, `age_seconds`... Raises `ApiError` (503: no run)."""
-        return self._get_object("/state")
 
     @overload
     def submit(
@@ -63,6 +63,7 @@ class Client(ArtifactClient):
         dry_run: Literal[False] = False,
         idempotency_key: str | None = None,
         if_match: str | None = None,
+        why: str | None = None,
     ) -> CommandAnswer: ...
 
     @overload
@@ -75,6 +76,7 @@ class Client(ArtifactClient):
         expires_in: float | None = None,
         dry_run: Literal[True],
         if_match: str | None = None,
+        why: str | None = None,
     ) -> Acceptance: ...
 
     def submit(
@@ -87,18 +89,20 @@ class Client(ArtifactClient):
         dry_run: bool = False,
         idempotency_key: str | None = None,
         if_match: str | None = None,
+        why: str | None = None,
     ) -> CommandAnswer | Acceptance:
         """Submit a command such as `validate`, `pause` or `set` (`service.commands.Kind`); returns the queued command.
 
         It is executed at `apply_at_step` instead of at once, and expires unless it starts within `expires_in` seconds.
         With `dry_run`, the request is checked, but nothing is queued. A later call with the same `idempotency_key`,
         even from another process, returns the command of the first call; without a key, every call creates a new
-        command. With `if_match`, the settings must still have this ETag. Raises `ApiError` (422: invalid argument, 409:
-        the run has ended, 412: the settings have changed, 503: no trainer).
+        command. With `if_match`, the settings must still have this ETag. `why` is the person's reason, kept with the
+        command. Raises `ApiError` (422: invalid argument, 409: the run has ended, 412: the settings have changed, 503:
+        no trainer).
         """
         query = {"apply_at_step": apply_at_step, "expires_in": expires_in, "dry_run": "true" if dry_run else None}
         key = "" if dry_run else idempotency_key or str(uuid4())
-        answer = self._submit(kind, arguments, query, key, if_match)
+        answer = self._submit(kind, _with_why(arguments, why), query, key, if_match)
         return cast(Acceptance, answer) if dry_run else cast(CommandAnswer, answer)
 
     def carry_out(
@@ -111,6 +115,7 @@ class Client(ArtifactClient):
         expires_in: float | None = None,
         idempotency_key: str | None = None,
         if_match: str | None = None,
+        why: str | None = None,
     ) -> CommandAnswer:
         """Submit a command like `submit` and wait for its end; returns it in its final state.
 
@@ -119,7 +124,8 @@ class Client(ArtifactClient):
         started_at = time.monotonic()
         wait_seconds = min(timeout_seconds, MAX_WAIT_SECONDS)
         query = {"apply_at_step": apply_at_step, "expires_in": expires_in, "wait": f"{wait_seconds:.3f}"}
-        answer = self._submit(kind, arguments, query, idempotency_key or str(uuid4()), if_match, wait_seconds)
+        key = idempotency_key or str(uuid4())
+        answer = self._submit(kind, _with_why(arguments, why), query, key, if_match, wait_seconds)
         command = cast(CommandAnswer, answer)
         return command if is_final(command) else self._wait_until_final(command["id"], timeout_seconds, started_at)
 
@@ -218,6 +224,10 @@ class Client(ArtifactClient):
         """Return the JSON Schema of a record, or of an answer by its name in the OpenAPI document (`RecordList`)."""
         return self._get_object(f"/schema/{path_part(name)}.json", server_wide=True)
 
+    def problem(self, slug: str) -> ProblemExplanation:
+        """Return what a type of problem means, such as `no-trainer` (`ApiError.slug`). Raises `ApiError` (404)."""
+        return cast(ProblemExplanation, self._get_object(f"/problems/{path_part(slug)}", server_wide=True))
+
     def _submit(
         self,
         kind: str,
@@ -255,6 +265,10 @@ class Client(ArtifactClient):
                 )
             time.sleep(min(pause_seconds, remaining_seconds))
             pause_seconds = min(2 * pause_seconds, max_pause_seconds)
+
+
+def _with_why(arguments: Mapping[str, Any] | None, why: str | None) -> Mapping[str, Any] | None:
+    return arguments if why is None else {**(arguments or {}), "why": why}
 
 
 def is_final(command: CommandAnswer) -> bool:

@@ -12,9 +12,17 @@ import requests
 from requests.auth import AuthBase
 
 from service import __version__
-from service.client.errors import ApiError, BadAnswerError, error_for_failure, error_for_response, not_our_api
+from service.auth.hosts import is_loopback
+from service.client.errors import (
+    ApiError,
+    BadAnswerError,
+    damaged_file,
+    error_for_failure,
+    error_for_response,
+    not_our_api,
+)
 from service.client.retry import FAILURES, RetryPolicy
-from service.errors import UserError
+from service.errors import UserError, plain_reason
 
 DEFAULT_URL = "http://127.0.0.1:5050"
 CONNECT_SECONDS = 5.0
@@ -29,8 +37,9 @@ class ApiConnection:
     """A session with one server; use it as a context manager. Not safe to use from several threads.
 
     `run` is the id of the run to use, None means the server's default run. `ca_file` contains the certificates by which
-    a TLS server is verified, None means those of this machine. `timeout_seconds` limits the time without data from the
-    server. `actor` and `source` (`api`, `cli` or `web`) are shown in the list of commands.
+    a TLS server is verified, None means those of this machine. A token is sent over plain HTTP to this machine only,
+    unless `insecure_http` is set. `timeout_seconds` limits the time without data from the server. `actor` and `source`
+    (`api`, `cli` or `web`) are shown in the list of commands.
     """
 
     def __init__(
@@ -40,18 +49,22 @@ class ApiConnection:
         run: str | None = None,
         *,
         ca_file: Path | str | None = None,
+        insecure_http: bool = False,
         timeout_seconds: float = TIMEOUT_SECONDS,
         actor: str | None = None,
         source: str = "api",
     ) -> None:
         """Prepare the session without connecting; raises `UserError` for an invalid argument."""
         self._url = _checked_url(url)
+        is_on_this_machine = is_loopback(urlsplit(self._url).hostname or "")
+        if token and not (insecure_http or is_on_this_machine):
+            _require_encryption(self._url)
         self._prefix = f"/runs/{path_part(run)}" if run else ""
         self._verify = _checked_ca_file(ca_file) if ca_file else True
         self._timeout_seconds = timeout_seconds
         self._session = requests.Session()
         # A proxy from the environment cannot reach the loopback interface of this machine.
-        self._session.trust_env = urlsplit(self._url).hostname not in {"127.0.0.1", "localhost", "::1"}
+        self._session.trust_env = not is_on_this_machine
         self._session.auth = _Bearer(token)
         self._session.headers.update(
             {"User-Agent": f"leitstand/{__version__}", "X-Leitstand-Source": source, "Accept": "application/json"}
@@ -79,13 +92,15 @@ class ApiConnection:
     def _get_text(self, path: str, query: Mapping[str, Any] | None = None) -> str:
         return self._send("GET", path, query, accept="text/plain").content.decode(errors="replace")
 
-    def _json_object(self, response: requests.Response) -> dict[str, Any]:
+    def _json_object(self, response: requests.Response, *, file_name: str = "") -> dict[str, Any]:
+        """Return the answer's JSON object; raises `BadAnswerError`, which blames the file if the answer is one."""
         try:
             answer = response.json()
         except requests.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict):
-            raise not_our_api(self._url)
+            is_file = file_name and "Repr-Digest" in response.headers  # no proxy's page of its own
+            raise damaged_file(file_name) if is_file else not_our_api(self._url)
         return answer
 
     def _send(
@@ -132,7 +147,9 @@ class ApiConnection:
             except requests.exceptions.InvalidJSONError:
                 raise UserError(f"{body} holds a number that JSON does not know; give a finite one.") from None
             except requests.RequestException as error:
-                raise BadAnswerError(f"The answer of {self._url} cannot be read ({error}).") from None
+                raise BadAnswerError(
+                    f"The answer of {self._url} cannot be read ({plain_reason(error)}); ask again."
+                ) from None
             if pause is None:
                 raise last_error from None
             time.sleep(pause)
@@ -160,8 +177,8 @@ class _Bearer(AuthBase):
 
 
 def path_part(text: str) -> str:
-    """Quote `text` as one segment of a path; raises `UserError` for `.` and `..`, which would change the path."""
-    if text in {".", ".."}:
+    """Quote `text` as one segment of a path; raises `UserError` for what is none, or would change the path."""
+    if text in {"", ".", ".."} or "/" in text:
         raise UserError(f"Nothing is named {text!r}; give a name or an id.")
     return quote(text, safe="")
 
@@ -190,6 +207,15 @@ def _checked_url(url: str) -> str:
     if not is_valid:
         raise UserError(f"The server's address is {_without_credentials(url)!r}, but must look like {DEFAULT_URL}.")
     return url.rstrip("/")
+
+
+def _require_encryption(url: str) -> None:
+    """Raise `UserError` if anybody on the way to `url` could read a token."""
+    if urlsplit(url).scheme != "https":
+        raise UserError(
+            f"A token sent to {url} could be read on its way: give an address with https://, or an SSH tunnel's on "
+            "127.0.0.1; or allow it with --insecure-http (LEITSTAND_INSECURE_HTTP=1, in Python insecure_http=True)."
+        )
 
 
 def _without_credentials(url: str) -> str:

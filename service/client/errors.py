@@ -1,12 +1,13 @@
 """Errors of requests to the API; each has a one-sentence text, a stable name and an exit code."""
 
 import time
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import requests
 
-from service.errors import UserError
+from service.errors import FieldError, UserError
 
 FINAL_REFUSALS = frozenset({"no-run", "no-trainer"})
 """Problem types with status 503 that a retry after a short time does not change."""
@@ -32,14 +33,23 @@ _TRANSIENT = frozenset(
 
 
 class ApiError(UserError):
-    """An error status of the server; the text is the server's sentence.
+    """An error status of the server; the text is the server's sentence, in words that help who uses a client.
 
     `status` is the HTTP status, `slug` the problem's stable type (`no-trainer`), which is empty if something other than
-    the API answered. `retry_after_seconds` is the pause that the server requested, or None.
+    the API answered. `retry_after_seconds` is the pause that the server requested, or None. `errors` lists the wrong
+    parts of the request, each with its own sentence.
     """
 
-    def __init__(self, text: str, status: int, slug: str = "", retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        status: int,
+        slug: str = "",
+        retry_after_seconds: float | None = None,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
         super().__init__(text)
+        self.errors = list(errors)
         self.status = status
         self.slug = slug
         self.retry_after_seconds = retry_after_seconds
@@ -91,12 +101,35 @@ def error_for_response(url: str, response: requests.Response) -> ApiError:
     if not isinstance(text, str):
         answer = f"{response.status_code} {response.reason}"
         text, slug = f"{url} answered {answer}; check that this is the address of Leitstand's API.", ""
-    return ApiError(text, response.status_code, slug, _retry_after_seconds(response.headers.get("Retry-After")))
+    errors = fields.get("errors")
+    return ApiError(
+        _said_to_people(text, slug, url, response),
+        response.status_code,
+        slug,
+        _retry_after_seconds(response.headers.get("Retry-After")),
+        errors if isinstance(errors, list) else [],
+    )
+
+
+def _said_to_people(text: str, slug: str, url: str, response: requests.Response) -> str:
+    """Return the server's sentence, with what a person can do instead of the headers that a program sends."""
+    if slug == "unauthorized":
+        is_missing = "Authorization" not in response.request.headers
+        problem = f"{url} needs a token: give one" if is_missing else f"{text.rstrip('.')}: give another"
+        return f"{problem} (LEITSTAND_TOKEN, --token-file), made with `leitstand token create` on the server."
+    return text.replace("The Host header is", "The host in the server's address is") if slug == "wrong-host" else text
 
 
 def not_our_api(url: str) -> BadAnswerError:
     """Return the error for an answer that has a success status, but does not come from this API."""
     return BadAnswerError(f"{url} does not answer as Leitstand's API does; check the address.")
+
+
+def damaged_file(name: str) -> BadAnswerError:
+    """Return the error for a file of the run that the server sent as it is, and that is not what its name says."""
+    return BadAnswerError(
+        f"{name} is damaged: it is no JSON object; `leitstand stats get` downloads it as it is, to look at it."
+    )
 
 
 def error_for_failure(
@@ -106,6 +139,10 @@ def error_for_failure(
 
     `was_reached`: the server may have received a request; `has_effect`: the request may have changed something.
     """
+    if isinstance(failure, requests.exceptions.SSLError) and "WRONG_VERSION_NUMBER" in str(failure):
+        return UntrustedServerError(
+            f"What answers at {url} does not speak TLS: give the address with http://, or the port that has TLS."
+        )
     if isinstance(failure, requests.exceptions.SSLError):
         return UntrustedServerError(
             f"No trusted TLS connection to {url} ({_tls_reason(failure)}): check the address, or name the file of its "

@@ -19,7 +19,8 @@ DEFAULT_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 FAILURES = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 """Exceptions of a broken connection; they include `requests.exceptions.SSLError`."""
 
-_FIRST_PAUSE_SECONDS, _MAX_BACKOFF_SECONDS = 0.1, 2.0
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.1, 2.0
+"""Pauses before retries after an established connection broke double from the first to the second value."""
 
 
 class RetryPolicy:
@@ -47,7 +48,7 @@ class RetryPolicy:
         if self._lost_at is None:
             remaining = UNREACHED_PAUSES_SECONDS[self._failures - 1 :]
             return remaining[0] if remaining else None
-        pause = min(_FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), _MAX_BACKOFF_SECONDS)
+        pause = min(INITIAL_BACKOFF_SECONDS * 2 ** (self._failures - 1), MAX_BACKOFF_SECONDS)
         return pause if now + pause < self._lost_at + MAX_OUTAGE_SECONDS else None
 
     def after_refusal(self, refused: ApiError) -> float | None:

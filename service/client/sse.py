@@ -61,9 +61,7 @@ class EventParser:
                 self.pause_seconds = int(value) / 1000
 
 
-def follow(
-    send: SendRequest, last_event_id: str = "", max_outage_seconds: float = MAX_OUTAGE_SECONDS
-) -> Iterator[LiveEvent]:
+def follow(send: SendRequest, last_event_id: str = "") -> Iterator[LiveEvent]:
     """Yield all events without end.
 
     Raises the errors of `send` for the first request, and later if the server refuses or is unreachable for too long.
@@ -74,10 +72,10 @@ def follow(
         # A broken connection is handled like a regular end: the stream is resumed.
         with response, suppress(*FAILURES):
             yield from parser.events(_lines(response))
-        response = _reconnect(send, parser, max_outage_seconds)
+        response = _reconnect(send, parser)
 
 
-def _reconnect(send: SendRequest, parser: EventParser, max_outage_seconds: float) -> requests.Response:
+def _reconnect(send: SendRequest, parser: EventParser) -> requests.Response:
     lost_at, pause_seconds = time.monotonic(), max(parser.pause_seconds, MIN_PAUSE_SECONDS)
     while True:
         time.sleep(pause_seconds)
@@ -85,7 +83,7 @@ def _reconnect(send: SendRequest, parser: EventParser, max_outage_seconds: float
         try:
             return send(_headers(parser))
         except (ServerUnreachableError, ApiError) as error:
-            if not error.is_transient or time.monotonic() - lost_at > max_outage_seconds:
+            if not error.is_transient or time.monotonic() - lost_at > MAX_OUTAGE_SECONDS:
                 raise
 
 

@@ -51,7 +51,7 @@ class LiveSettings:
         """The pinned values by lower-case names."""
         return {name.lower(): cast(float, self.changes[name]) for name in PINNABLE if name in self.changes}
 
-    def changed(self, wanted: Mapping[str, Any], *, step: int, has_perceptual: bool) -> "LiveSettings":
+    def with_changes(self, wanted: Mapping[str, Any], *, step: int, has_perceptual: bool) -> "LiveSettings":
         """Return these settings with the changes `wanted` ({KEY: value or text}), for a run that has made `step` steps.
 
         Raises `CommandError` if a key is unknown or cannot be changed during a run, a value is of the wrong type or out
@@ -60,11 +60,17 @@ class LiveSettings:
         changes = read_changes(wanted)
         max_steps = cast(int, changes.get("MAX_STEPS", step + 1))
         if max_steps <= step:
-            raise CommandError(
+            sentence = (
                 f"MAX_STEPS is {max_steps}, but must be above the run's step, which is {step}; "
                 "give a larger number, or end the run with `stop`."
             )
-        return self._with(changes, has_perceptual)
+            given = next(key for key in wanted if canonical_name(key) == "MAX_STEPS")
+            raise CommandError.of_members({given: sentence})
+        try:
+            return self._with(changes, has_perceptual)
+        except CommandError as error:
+            members = {key: error.members[name] for key in wanted if (name := canonical_name(key)) in error.members}
+            raise CommandError(str(error), members) from None
 
     def state(self) -> dict[str, Any]:
         """Return the changes and the start value that each one replaced, as plain values for store and checkpoints."""
@@ -131,14 +137,21 @@ class LiveSettings:
 def read_changes(wanted: Mapping[str, Any]) -> dict[str, Value]:
     """Return {canonical name: value} of changes, each converted and checked; the value `ADAPTIVE` unpins a setting.
 
-    Raises `CommandError` if a name cannot be changed or a value is not allowed.
+    Raises `CommandError` if names cannot be changed or values are not allowed; it names all of them.
     """
     changes: dict[str, Value] = {}
+    wrong: dict[str, str] = {}
     for key, raw in wanted.items():
-        name, value = _read(key, raw)
+        try:
+            name, value = _read(key, raw)
+        except CommandError as error:
+            wrong[key] = str(error)
+            continue
         if name in changes:
-            raise CommandError(f"{name} is given twice; give it once.")
+            wrong[key] = f"{name} is given twice; give it once."
         changes[name] = value
+    if wrong:
+        raise CommandError.of_members(wrong)
     return changes
 
 
@@ -166,7 +179,7 @@ def _as_command_error() -> Iterator[None]:
     try:
         yield
     except SettingError as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(str(error), dict.fromkeys(error.settings, str(error))) from None
     except OverflowError:
         raise CommandError("A number is too large for any setting; `leitstand settings` shows the ranges.") from None
 
@@ -174,17 +187,17 @@ def _as_command_error() -> Iterator[None]:
 def _check_weights(pinned: Mapping[str, float], has_perceptual: bool) -> None:
     """Raise `CommandError` if the pinned weights make it impossible that all weights sum to 1."""
     if "PERCEPTUAL_WEIGHT" in pinned and not has_perceptual:
-        raise CommandError(
+        text = (
             f"PERCEPTUAL_WEIGHT is {pinned['PERCEPTUAL_WEIGHT']:g}, but this run has no perceptual term; "
             "start it with PERCEPTUAL_WEIGHT above 0 to have one."
         )
+        raise CommandError.of_members({"PERCEPTUAL_WEIGHT": text})
     total = sum(pinned.values())
     are_all_pinned = len(pinned) == 3 + has_perceptual
     if abs(total - 1) > SUM_TOLERANCE if are_all_pinned else total > 1 + ROUNDING:
         rule = "be 1 when all are held" if are_all_pinned else "not exceed 1"
-        raise CommandError(
-            f"{' + '.join(pinned)} is {total:.9g}, but must {rule}; change one, or give one back with `{ADAPTIVE}`."
-        )
+        text = f"{' + '.join(pinned)} is {total:.9g}, but must {rule}; change one, or give one back with `{ADAPTIVE}`."
+        raise CommandError(text, dict.fromkeys(pinned, text))
 
 
 def _kept_change(start: RunConfig, name: str, value: Any, replaced: Any) -> dict[str, Value]:

@@ -82,6 +82,7 @@ class RunConfig:
     dataset_root: Path = setting(_DEFAULT_DATA, "patch set: `{Patches,Val}/{GT,LR}/*.png`; only ever read")
     video_root: str = setting("", "folder of your own videos, from which `leitstand up` makes the patch set once")
     clips: str = setting("small", "real clips fetched where VIDEO_ROOT is empty", choices=("small", "film"))
+    init_from: str = setting("", "checkpoint, run folder or file of weights with which a new run begins")
     store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
 
     # Network
@@ -140,14 +141,22 @@ class RunConfig:
 
     # Rhythm, in optimizer steps
     log_every: int = setting(100, "steps between log points", 1, 10**6)
+    val_tile: int = setting(0, "side of validation tiles in LR pixels; 0 takes tiles where memory is short", 0, 65536)
     val_step_every: int = setting(500, "steps between scheduled validations", 1, 10**9)
     checkpoint_every: int = setting(1000, "steps between checkpoints", 1, 10**9)
     keep_checkpoints: int = setting(5, "newest scheduled checkpoints that are kept; 0 keeps all", 0, 10**6)
+    pack_records: int = setting(0, "newest records that are not packed, as older ones are; 0 packs none", 0, 10**9)
+    keep_records_every: int = setting(0, "steps between old records that are not archived; 0 archives none", 0, 10**9)
+    keep_records: int = setting(100, "newest records that are never archived", 1, 10**9)
     save_best: bool = setting(True, "save a checkpoint after a validation that is the best so far")
+    last_save_seconds: float = setting(60.0, "seconds for which the end tries to save the last state", 0, 10**6)
 
     # Processes
     device: str = setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
     threads_per_rank: int = setting(1, "CPU threads of one rank", 1, 256)
+    collective_timeout_seconds: float = setting(
+        1800.0, "seconds that ranks wait for each other before the training fails", 10, 10**6
+    )
     stall_seconds: float = setting(60.0, "seconds in one stage after which a rank counts as stalled", 0.1, 10**6)
 
     # Reports beside records
@@ -155,6 +164,7 @@ class RunConfig:
     tensorboard_images: bool = setting(False, "write the preview pictures there too")
     webhook_url: str = setting("", "address that gets a signed POST whenever an alert begins or ends")
     webhook_secret: str = setting("", "key of the signature of these POSTs")
+    webhook_old_secret: str = setting("", "a second key that signs them too, while receivers change to the first")
     alert_record_seconds: float = setting(86400.0, "seconds without a new record that raise an alert; 0 never", 0, 1e9)
     alert_disk_gib: float = setting(2.0, "free GiB in DATA_ROOT below which there is an alert", 0, 1e6)
 
@@ -186,18 +196,26 @@ def rule_of(attribute: str) -> SettingRule:
 def check_consistency(config: RunConfig) -> None:
     """Raise `SettingError` if settings contradict each other."""
     if config.min_lr > config.max_lr:
-        raise SettingError(f"MIN_LR is {config.min_lr:g}, but must not exceed MAX_LR, which is {config.max_lr:g}.")
+        raise SettingError(
+            f"MIN_LR is {config.min_lr:g}, but must not exceed MAX_LR, which is {config.max_lr:g}.",
+            ["MIN_LR", "MAX_LR"],
+        )
     if config.n_frames % 2 == 0:
         raise SettingError(f"N_FRAMES is {config.n_frames}, but must be odd (5 or 7): the centre frame is the target.")
     if config.static_graph and config.accumulation_steps > 1:
         raise SettingError(
             f"STATIC_GRAPH does not go together with ACCUMULATION_STEPS, which is {config.accumulation_steps}: "
-            "torch's DDP fails in the first step; switch one of them off."
+            "torch's DDP fails in the first step; switch one of them off.",
+            ["STATIC_GRAPH", "ACCUMULATION_STEPS"],
         )
     if config.plateau_safety_threshold < config.plateau_patience:
         raise SettingError(
             f"PLATEAU_SAFETY_THRESHOLD is {config.plateau_safety_threshold}, but must not be below PLATEAU_PATIENCE, "
-            f"which is {config.plateau_patience}."
+            f"which is {config.plateau_patience}.",
+            ["PLATEAU_SAFETY_THRESHOLD", "PLATEAU_PATIENCE"],
         )
     if config.l1_weight + config.ms_weight + config.grad_weight <= 0:
-        raise SettingError("L1_WEIGHT, MS_WEIGHT and GRAD_WEIGHT are all 0: nothing would be learnt; raise one.")
+        raise SettingError(
+            "L1_WEIGHT, MS_WEIGHT and GRAD_WEIGHT are all 0: nothing would be learnt; raise one.",
+            ["L1_WEIGHT", "MS_WEIGHT", "GRAD_WEIGHT"],
+        )

@@ -1,10 +1,9 @@
 """Commands from the launcher's keyboard; they are written directly to the store, so they work while the API is down."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.commands import Command, CommandState, Kind, outcome_sentence
+from service.commands import KEYS, Command, CommandState, Kind, outcome_sentence, pause_or_resume
 from service.errors import RunDirectoryError
 from service.run.state import RunState
 from service.store.store import RunRow, Store, StoreUnavailableError
@@ -12,8 +11,6 @@ from service.store.store import RunRow, Store, StoreUnavailableError
 LEGEND = "Keys: v validate · p pause or resume · c checkpoint · q leave (Ctrl-C too)"
 BUSY_SECONDS = 1.0
 """How long a key waits for a locked store; the launcher's loop is blocked meanwhile."""
-
-_KINDS = {"v": Kind.VALIDATE, "c": Kind.CHECKPOINT}
 
 
 class KeyCommands:
@@ -25,9 +22,10 @@ class KeyCommands:
         print_line: Callable[[str], None],
         actor: str,
         run_id: Callable[[], str | None] | None = None,
+        busy_seconds: float = BUSY_SECONDS,
     ) -> None:
         """Use the store at a path or URL; `run_id` returns the run in a store of many runs, None means the only run."""
-        self._store = Store(store, busy_seconds=BUSY_SECONDS)
+        self._store = Store(store, busy_seconds=busy_seconds)
         self._run_id = run_id
         self._print = print_line
         self._actor = actor
@@ -35,15 +33,15 @@ class KeyCommands:
 
     def press(self, key: str) -> None:
         """Submit the command of a key and print a confirmation, or the reason if that is impossible."""
-        if key != "p" and key not in _KINDS:
+        if key != "p" and key not in KEYS:
             self._print(LEGEND)
             return
         try:
             run = self._run()
-            if run is None or not run.reported_state(time.time()).has_trainer:
+            if run is None or not run.reported_state(self._store.runs.now(run)).has_trainer:
                 self._print("No training is under way yet that could take a command.")
                 return
-            kind = _KINDS.get(key) or self._pause_or_resume(run)
+            kind = KEYS.get(key) or self._pause_or_resume(run)
             command = self._store.commands.submit(run.id, kind, {}, actor=self._actor, source="keyboard")
         except StoreUnavailableError as error:
             self._print(f"The command was not accepted: {error}.")
@@ -61,7 +59,7 @@ class KeyCommands:
                 elif current.state.is_final:
                     self._pending.remove(command)
                     outcome = outcome_sentence(
-                        current.kind, current.state, current.step, current.result, current.reason
+                        current.kind, current.state, current.step, current.result, current.reason, current.why
                     )
                     self._print(outcome)
         except StoreUnavailableError:
@@ -80,6 +78,14 @@ class KeyCommands:
             return None
         return run if run is not None and run.started_at >= unix_seconds else None
 
+    def now(self, run: RunRow) -> float:
+        """Return the present time on the clock of the run's trainer (Unix seconds)."""
+        return self._store.runs.now(run)
+
+    def close(self) -> None:
+        """Close all connections to the store; the next key opens a new one."""
+        self._store.close()
+
     def _run(self) -> RunRow | None:
         """Return the run of this launcher, never another run in the store."""
         if self._run_id is None:
@@ -91,8 +97,7 @@ class KeyCommands:
         return None if run_id is None else self._store.runs.get(run_id)
 
     def _pause_or_resume(self, run: RunRow) -> Kind:
-        """Return the opposite of the last queued pause or resume without a step, or else of the run's state."""
-        for command in reversed(self._store.commands.find(run.id, CommandState.QUEUED)):
-            if command.kind in {Kind.PAUSE, Kind.RESUME} and command.apply_at_step is None:
-                return Kind.RESUME if command.kind is Kind.PAUSE else Kind.PAUSE
-        return Kind.RESUME if run.state is RunState.PAUSED else Kind.PAUSE
+        queued = reversed(self._store.commands.find(run.id, CommandState.QUEUED))
+        return pause_or_resume(
+            [(command.kind, command.apply_at_step) for command in queued], run.state is RunState.PAUSED
+        )

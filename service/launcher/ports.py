@@ -24,7 +24,7 @@ def require_free_port(host: str, port: int) -> None:
 def _reason(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"Port {port} on {host} is in use by another program; "
+            f"Port {port} on {host} is in use, by another program or by Leitstand itself; "
             "stop that one, or choose another port with API_PORT, for example --set API_PORT=5051."
         )
     if error.errno == errno.EACCES:

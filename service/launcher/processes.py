@@ -12,27 +12,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from service.launcher.parent_death import ending_with_this
 from service.launcher.programs import Program
+from service.launcher.termination import how_it_ended
 
 PR_SET_CHILD_SUBREAPER = 36
 POLL_SECONDS = 0.02
 
 
 class ChildProcess:
-    """A process started by the launcher, leader of its own group.
-
-    Start it on the main thread, because the kernel ends it when the thread that started it ends.
-    """
+    """A process started by the launcher on its main thread, leader of its own group."""
 
     def __init__(self, program: Program) -> None:
         """Start the program with empty input; it inherits the launcher's output."""
-        wrapper = [sys.executable, "-m", "service.launcher.parent_death", str(os.getpid())]
         self._process = subprocess.Popen(
-            [*wrapper, *program.command], env=program.environment, stdin=subprocess.DEVNULL, start_new_session=True
+            ending_with_this(program.command),
+            env=program.environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     @property
@@ -120,3 +122,52 @@ def _reap(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
         return True
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Timeouts and intervals of the launcher, in seconds."""
+
+    trainer_grace_seconds: float = 60.0
+    api_grace_seconds: float = 10.0
+    first_pause_seconds: float = 1.0
+    max_pause_seconds: float = 30.0
+    healthy_seconds: float = 60.0
+    tick_seconds: float = 0.25
+    duplicate_signal_seconds: float = 0.3
+
+
+class ApiRestarter:
+    """Starts the API, and restarts it with growing pauses when it has died."""
+
+    def __init__(self, start: Callable[[], ChildProcess], print_line: Callable[[str], None], timing: Timing) -> None:
+        self.child: ChildProcess | None = None
+        self._start = start
+        self._print = print_line
+        self._timing = timing
+        self._pause_seconds = timing.first_pause_seconds
+        self._started_at = 0.0
+        self._next_start = 0.0
+
+    def check(self) -> None:
+        """Detect the end of the API and schedule a restart, or start it if a start is due."""
+        now = time.monotonic()
+        if self.child is None and now >= self._next_start:
+            self._try_to_start(now)
+        elif self.child is not None and (code := self.child.exit_code()) is not None:
+            self.child = None
+            self._schedule_restart(now, how_it_ended(code))
+
+    def _try_to_start(self, now: float) -> None:
+        self._started_at = now
+        try:
+            self.child = self._start()
+        except OSError as error:  # no memory, or too many processes
+            self._schedule_restart(now, f"could not be started ({error.strerror})")
+
+    def _schedule_restart(self, now: float, reason: str) -> None:
+        if now - self._started_at > self._timing.healthy_seconds:
+            self._pause_seconds = self._timing.first_pause_seconds
+        self._print(f"The API {reason}; the training goes on. Starting it again in {self._pause_seconds:g} s.")
+        self._next_start = now + self._pause_seconds
+        self._pause_seconds = min(2 * self._pause_seconds, self._timing.max_pause_seconds)

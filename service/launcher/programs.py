@@ -5,34 +5,20 @@ Runs a short subprocess to count devices, but starts no long-running process.
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.config.loader import PREFIX, LoadedConfig, canonical_name, load_config
+from service.config.loader import PREFIX, canonical_name
 from service.config.settings import RENAMED, RunConfig
+from service.config.source import SettingsSource
 from service.errors import DatasetError, SettingError, UserError
+from service.launcher.parent_death import ending_with_this
+from service.launcher.torchrun import RUN_DIRECTORY
 
 CPU_RANKS = 2
 COUNT_DEVICES = (sys.executable, "-c", "import torch; print(torch.cuda.device_count())")
 COUNT_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class SettingsSource:
-    """Sources of settings besides the environment; all processes of one start use the same."""
-
-    file: Path | None = None
-    overrides: tuple[str, ...] = ()
-
-    def load(self, environment: Mapping[str, str]) -> LoadedConfig:
-        """Load and check the settings; raises `SettingError`."""
-        return load_config(self.file, self.overrides, environment)
-
-    def arguments(self) -> list[str]:
-        """Return the command-line options with which another process loads the same settings."""
-        file = [] if self.file is None else ["--config", str(self.file)]
-        return file + [part for override in self.overrides for part in ("--set", override)]
 
 
 @dataclass(frozen=True)
@@ -50,16 +36,21 @@ def trainer_program(
     environment: Mapping[str, str],
     start: str | None,
     restarts: int = 0,
+    *,
+    prints_steps: bool = True,
 ) -> Program:
     """Return the training program with `ranks` processes on this machine; `start` is `--resume`, `--fresh` or None.
+
+    Without `prints_steps`, the console gets no line at each log point.
 
     After a failure such as a killed rank, all ranks are restarted and continue, at most `restarts` times.
     """
     launcher = [sys.executable, "-m", "service.launcher.torchrun", "--standalone", f"--nproc-per-node={ranks}"]
     launcher.append(f"--max-restarts={restarts}")
-    trainer = ["-m", "ddp", *source.arguments(), *([start] if start else [])]
-    threads = {"OMP_NUM_THREADS": str(config.threads_per_rank)}
-    return Program((*launcher, *trainer), {**environment, **threads})
+    options = [*([start] if start else []), *([] if prints_steps else ["--no-step-lines"])]
+    trainer = ["-m", "ddp", *source.arguments(), *options]
+    added = {"OMP_NUM_THREADS": str(config.threads_per_rank), RUN_DIRECTORY: str(config.data_root)}
+    return Program((*launcher, *trainer), {**environment, **added})
 
 
 def api_program(source: SettingsSource, environment: Mapping[str, str]) -> Program:
@@ -78,12 +69,41 @@ def api_program(source: SettingsSource, environment: Mapping[str, str]) -> Progr
     return Program(command, api_environment)
 
 
-def preparation_program(config: RunConfig, environment: Mapping[str, str]) -> Program:
-    """Return the program that makes the patch set from VIDEO_ROOT, or if that is empty, from the clips in CLIPS."""
+def preparation_program(config: RunConfig, environment: Mapping[str, str], *, keep: bool = False) -> Program:
+    """Return the program that makes the patch set from VIDEO_ROOT, or if that is empty, from the clips in CLIPS.
+
+    With `keep`, an existing set stays as it is if the videos have changed.
+    """
     format_options = ["--scale", str(config.scale), "--frames", str(config.n_frames)]
     options = ["--dataset", str(config.dataset_root), *format_options]
     videos = ["--videos", config.video_root] if config.video_root else ["--clips", config.clips]
-    return Program((sys.executable, "-m", "ddp.vsr.prepare", *options, *videos), environment)
+    kept = ["--keep"] if keep and config.video_root else []
+    return Program((sys.executable, "-m", "ddp.vsr.prepare", *options, *kept, *videos), environment)
+
+
+def packing_program(config: RunConfig, environment: Mapping[str, str]) -> Program:
+    """Return the program that makes the packed copy of the patch set in DATASET_ROOT."""
+    options = ["--dataset", str(config.dataset_root), "--scale", str(config.scale), "--frames", str(config.n_frames)]
+    return Program((sys.executable, "-m", "ddp.vsr.pack", *options), environment)
+
+
+def inference_program(
+    name: str,
+    source: SettingsSource,
+    paths: Sequence[Path],
+    wishes: Mapping[str, str | int | bool | None],
+    environment: Mapping[str, str],
+) -> Program:
+    """Return the program `upscale` or `export`; `wishes` are its options, None for one not given."""
+    options: list[str] = []
+    for wish, value in wishes.items():
+        option = f"--{wish.replace('_', '-')}"
+        if value is True:
+            options.append(option)
+        elif value is not None and value is not False:
+            options.append(f"{option}={value}")
+    command = (sys.executable, "-m", f"ddp.inference.{name}", *source.arguments(), *options)
+    return Program((*command, "--", *map(str, paths)), environment)
 
 
 def holds_patches(dataset_root: Path) -> bool:
@@ -126,7 +146,8 @@ def count_devices() -> int:
     Raises `UserError` if torch cannot be imported.
     """
     try:
-        answer = subprocess.run(COUNT_DEVICES, capture_output=True, text=True, timeout=COUNT_SECONDS, check=True)
+        command = ending_with_this(COUNT_DEVICES)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=COUNT_SECONDS, check=True)
         return int(answer.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]

@@ -11,12 +11,16 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-TERMINATION = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from service.launcher.termination import ANNOUNCEMENTS, TERMINATION
+
 TERMINAL = (signal.SIGTSTP, signal.SIGCONT)
 
 
 class SignalQueue:
-    """Queue of received signals, which also end the loop's sleep; SIGCHLD only ends the sleep."""
+    """Queue of received signals, which also end the loop's sleep; SIGCHLD only ends the sleep.
+
+    SIGUSR1, SIGUSR2, SIGXCPU and SIGQUIT are queued as SIGTERM.
+    """
 
     def __init__(self) -> None:
         self._received: deque[signal.Signals] = deque()
@@ -28,8 +32,8 @@ class SignalQueue:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._earlier_wakeup_fd = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in (*TERMINATION, *TERMINAL, signal.SIGCHLD):
-            # An ignored SIGHUP (nohup) stays ignored. An ignored SIGINT does not: shells ignore it for processes that
-            # a script starts with `&`, but there it is only sent on purpose.
+            # An ignored signal (SIGHUP under nohup) stays ignored. An ignored SIGINT does not: shells ignore it for
+            # processes that a script starts with `&`, but there it is only sent on purpose.
             if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                 self._earlier_handlers[number] = signal.signal(number, self._on_signal)
         return self
@@ -45,7 +49,7 @@ class SignalQueue:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number != signal.SIGCHLD:
-            self._received.append(signal.Signals(number))
+            self._received.append(signal.SIGTERM if number in ANNOUNCEMENTS else signal.Signals(number))
 
     def sleep(self, seconds: float, descriptor: int | None = None) -> bool:
         """Sleep until a signal arrives, `descriptor` is readable, or `seconds` are over; returns True if readable."""

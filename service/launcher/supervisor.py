@@ -11,41 +11,37 @@ One thread with one loop. It does not read the output of its children, and contr
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.errors import LAST_STATE_UNSAVED
 from service.launcher.key_commands import LEGEND, KeyCommands
 from service.launcher.keyboard import Keyboard
-from service.launcher.processes import ChildProcess, OrphanProcesses, adopting_orphans
+from service.launcher.processes import ApiRestarter, ChildProcess, OrphanProcesses, Timing, adopting_orphans
 from service.launcher.programs import Program
-from service.launcher.signals import TERMINATION, SignalQueue
+from service.launcher.signals import SignalQueue
+from service.launcher.status_line import StatusLine
+from service.launcher.termination import KILLED, TERMINATION, how_it_ended
 from service.run.state import RunState
+from service.store.store import RunRow
 
 TERMINATED = 128 + signal.SIGTERM
 """The trainer's exit code after a termination signal: it has saved a checkpoint and can be resumed."""
 BAD_INPUT = 2
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Timeouts and intervals of the launcher, in seconds."""
-
-    trainer_grace_seconds: float = 60.0
-    api_grace_seconds: float = 10.0
-    first_pause_seconds: float = 1.0
-    max_pause_seconds: float = 30.0
-    healthy_seconds: float = 60.0
-    tick_seconds: float = 0.25
-    duplicate_signal_seconds: float = 0.3
+UNSAVED = (
+    "The training has ended, but its last state is not on disk; the lines above say what to mend, then the same "
+    "command continues it."
+)
 
 
 @dataclass(frozen=True)
 class LaunchPlan:
     """The programs to run.
 
-    With `serve_on`, the API continues after a successful training until the user ends it. `store` is the path of the
-    run's store, or the URL of a server with many runs, of which `run_id` returns the one to use.
+    With `serve_on`, the API continues after a successful training until the user ends it. With `has_status_line`, the
+    last row of the terminal shows the state of the run. `store` is the path of the run's store, or the URL of a server
+    with many runs, of which `run_id` returns the one to use.
     """
 
     trainer: Program
@@ -56,52 +52,26 @@ class LaunchPlan:
     url: str
     actor: str
     serve_on: bool
+    has_status_line: bool = False
     run_id: Callable[[], str | None] | None = None
-
-
-class ApiRestarter:
-    """Starts the API, and restarts it with growing pauses when it has died."""
-
-    def __init__(self, start: Callable[[], ChildProcess], print_line: Callable[[str], None], timing: Timing) -> None:
-        self.child: ChildProcess | None = None
-        self._start = start
-        self._print = print_line
-        self._timing = timing
-        self._pause_seconds = timing.first_pause_seconds
-        self._started_at = 0.0
-        self._next_start = 0.0
-
-    def check(self) -> None:
-        """Detect the end of the API and schedule a restart, or start it if a start is due."""
-        now = time.monotonic()
-        if self.child is None and now >= self._next_start:
-            self._try_to_start(now)
-        elif self.child is not None and (code := self.child.exit_code()) is not None:
-            self.child = None
-            self._schedule_restart(now, f"exit code {code}")
-
-    def _try_to_start(self, now: float) -> None:
-        self._started_at = now
-        try:
-            self.child = self._start()
-        except OSError as error:  # no memory, or too many processes
-            self._schedule_restart(now, str(error.strerror))
-
-    def _schedule_restart(self, now: float, reason: str) -> None:
-        if now - self._started_at > self._timing.healthy_seconds:
-            self._pause_seconds = self._timing.first_pause_seconds
-        self._print(f"The API ended ({reason}); the training goes on. Starting it again in {self._pause_seconds:g} s.")
-        self._next_start = now + self._pause_seconds
-        self._pause_seconds = min(2 * self._pause_seconds, self._timing.max_pause_seconds)
 
 
 class Supervisor:
     """The process of `leitstand up`, which starts and ends all others. Run it on the main thread."""
 
     def __init__(
-        self, plan: LaunchPlan, echo: Callable[[str], None], *, keyboard: int = 0, timing: Timing | None = None
+        self,
+        plan: LaunchPlan,
+        echo: Callable[[str], None],
+        *,
+        keyboard: int = 0,
+        screen: int = 1,
+        timing: Timing | None = None,
     ) -> None:
-        """Use `echo` to print lines, and the file descriptor `keyboard` to read keys, if it is a terminal."""
+        """Use `echo` to print lines, and the file descriptor `keyboard` to read keys, if it is a terminal.
+
+        A status line appears on the terminal at the file descriptor `screen`.
+        """
         # Configuration
         self._plan = plan
         self._echo = echo
@@ -112,6 +82,7 @@ class Supervisor:
         self._signal_queue = SignalQueue()
         self._key_commands = KeyCommands(plan.store, self._print, plan.actor, plan.run_id)
         self._api = ApiRestarter(self._start_api, self._print, self._timing)
+        self._status_line = StatusLine(screen, self._run, self._key_commands.now) if plan.has_status_line else None
         self._orphans: OrphanProcesses | None = None
         self._children: list[ChildProcess] = []
         # State
@@ -127,6 +98,7 @@ class Supervisor:
                 code = self._prepare() or self._operate()
             finally:
                 self._end_all()
+                self._key_commands.close()
         return code
 
     def _prepare(self) -> int:
@@ -150,19 +122,24 @@ class Supervisor:
             self._print(f"Dashboard: {self._plan.url}")
             if self._keyboard.is_listening:
                 self._print(LEGEND)
-            self._api.check()
             self._trainer_started_at = time.time()
-            trainer = self._start(self._plan.trainer)
-            self._loop_until(lambda: trainer.exit_code() is not None)
-            code = self._report_exit(trainer) if self._requested_code is None else self._end_trainer(trainer)
-            if code == 0 and self._requested_code is None and self._plan.serve_on:
-                self._print(f"Still serving {self._plan.url}; q or Ctrl-C ends it.")
-                self._loop_until(lambda: False)
-            return code
+            with self._status_line or nullcontext():
+                return self._train()
+
+    def _train(self) -> int:
+        self._api.check()
+        trainer = self._start(self._plan.trainer)
+        self._loop_until(lambda: trainer.exit_code() is not None)
+        code = self._report_exit(trainer) if self._requested_code is None else self._end_trainer(trainer)
+        if code == 0 and self._requested_code is None and self._plan.serve_on:
+            self._print(f"Still serving {self._plan.url}; q or Ctrl-C ends it.")
+            self._loop_until(lambda: False)
+        return code
 
     def _loop_until(self, is_over: Callable[[], bool]) -> None:
         """Handle keys, signals, commands and the API until `is_over` returns True or the user requests the end."""
         while self._requested_code is None and not is_over():
+            self._keyboard.start_listening()  # no signal says that a shell's `fg` has taken a running job to the front
             descriptor = self._keyboard_descriptor if self._keyboard.is_listening else None
             if self._signal_queue.sleep(self._timing.tick_seconds, descriptor):
                 self._on_keys(self._keyboard.read())
@@ -181,7 +158,8 @@ class Supervisor:
         """Handle the received signals; a second Ctrl-C kills all processes."""
         for number in self._signal_queue.drain():
             if number == signal.SIGTSTP:
-                self._keyboard.pause_process()
+                with nullcontext() if self._status_line is None else self._status_line.suspended():
+                    self._keyboard.pause_process()
             elif number == signal.SIGCONT:
                 self._keyboard.start_listening()
             elif number in TERMINATION:
@@ -201,38 +179,54 @@ class Supervisor:
         if code == 0:
             self._print_end()
         elif code == TERMINATED:
-            self._print("The trainer was asked to leave by a signal from elsewhere; `leitstand up` continues it.")
+            self._print("The trainer was asked to leave by a signal from elsewhere; the same command continues it.")
+        elif code == LAST_STATE_UNSAVED:
+            self._print(UNSAVED)
         elif code != BAD_INPUT:  # rank 0 has already printed the reason
-            self._print(f"The training failed (exit code {code}): the reason is above and in {self._plan.log}.")
-        return code if code in {0, BAD_INPUT, TERMINATED} else 1
+            self._print(self._failure_sentence(int(code or 1)))
+        return code if code in {0, BAD_INPUT, LAST_STATE_UNSAVED, TERMINATED} else 1
+
+    def _failure_sentence(self, code: int) -> str:
+        """Return what to say of a trainer that failed; where a signal killed a rank, no log says why."""
+        how = f"its launcher {how_it_ended(code)}" if code < 0 else f"exit code {code}"
+        log = f" and in {self._plan.log}" if 0 < code <= 128 else ""
+        return f"The training failed ({how}): the reason is above{log}; the same command continues it."
 
     def _end_trainer(self, trainer: ChildProcess) -> int:
-        """End the trainer because the user requested it; returns the exit code."""
+        """End the trainer because it was requested; returns the exit code, `KILLED` if it had not saved its state."""
         assert self._requested_code is not None
         if trainer.exit_code() is None:
             self._print("Leaving: the trainer finishes its step and saves; Ctrl-C again ends it at once.")
         ended_in_time = self._end(trainer, self._timing.trainer_grace_seconds)
         code = trainer.exit_code()
-        if not ended_in_time:
+        if not ended_in_time or code == KILLED:
             self._print("The trainer was ended before it had saved; `leitstand up` continues from its last checkpoint.")
-        elif code == 0:
+            return KILLED
+        if code == 0:
             self._print_end()
+        elif code == LAST_STATE_UNSAVED:
+            self._print(UNSAVED)
+            return code
         elif code not in {TERMINATED, -signal.SIGTERM} or self._has_failed():
             self._print(f"The trainer failed while leaving: the reason is above and in {self._plan.log}.")
             return 1
         else:
-            self._print("The trainer has left; `leitstand up` continues it.")
+            self._print("The trainer has left; the same command continues it.")
         return self._requested_code
 
     def _print_end(self) -> None:
-        run = self._key_commands.run_since(self._trainer_started_at)
+        run = self._run()
         ending = "" if run is None else f" ({run.state} at step {run.step})"
         self._print(f"The training has ended{ending}.")
 
     def _has_failed(self) -> bool:
         """Return True if the trainer wrote the state `failed`; torchrun's exit code after a signal does not show it."""
-        run = self._key_commands.run_since(self._trainer_started_at)
+        run = self._run()
         return run is not None and run.state is RunState.FAILED
+
+    def _run(self) -> RunRow | None:
+        """Return the run of this start; None if it has not begun, or if the store cannot be read."""
+        return self._key_commands.run_since(self._trainer_started_at)
 
     def _start_api(self) -> ChildProcess:
         if self._orphans is not None:

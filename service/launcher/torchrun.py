@@ -4,8 +4,12 @@
 
 torchrun exits with 1 and prints a traceback whenever a rank fails or a signal ends it. Here the exit code is 128 + the
 signal's number, or that of the failed rank, for example 2 for bad input. With --max-restarts, ranks are not restarted
-after the exit codes 2 (bad input) and 143 (terminated by a signal), because a restart would end in the same way. This
-module does not import torch; torch's modules are run by name.
+after the exit codes of `FINAL_EXIT_CODES`, because a restart would end in the same way. Which rank failed, how, and
+what follows is said on stderr.
+
+The first signal that asks to leave goes to all ranks. Later ones would end torchrun before its ranks have saved, so
+they are ignored; only a repeated SIGINT kills the ranks. This module does not import torch; torch's modules are run by
+name.
 """
 
 import importlib
@@ -14,64 +18,206 @@ import os
 import runpy
 import signal
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from subprocess import Popen
+from types import FrameType
 from typing import Any
 
+from service.errors import LAST_STATE_UNSAVED
 from service.launcher.imports import without_collection
+from service.launcher.parent_death import LAUNCHER_PID
+from service.launcher.termination import (
+    ANNOUNCEMENTS,
+    DUPLICATE_SECONDS,
+    KILLED,
+    RepeatedInterrupt,
+    how_it_ended,
+    terminate_on_announcements,
+)
+from service.run.directory import RunDirectory
 
 LAUNCHER = "torch.distributed.run"
 AGENT = "torch.distributed.elastic.agent.server.local_elastic_agent"
-FINAL_EXIT_CODES = frozenset({2, 143})
-"""Exit codes of a rank after which it is not restarted."""
+PROCESSES = "torch.distributed.elastic.multiprocessing.api"
+RUN_DIRECTORY = "TORCHRUN_RUN_DIRECTORY"
+"""Variable by which `leitstand` names DATA_ROOT, so that a failure can be told with the checkpoint to continue from."""
+LEFT, FORCED = 143, 130
+FINAL_EXIT_CODES = (LAST_STATE_UNSAVED, 2, LEFT, FORCED)
+"""Exit codes of a rank after which it is not restarted, of several ranks' codes the first of these counts: the last
+state is not on disk, bad input, saved after a signal, ended by a repeated SIGINT."""
+
+SignalHandler = Callable[[int, FrameType | None], None]
+
+
+class EndOfRanks:
+    """The end of the ranks after a signal to the launcher: one request to leave, and how each rank answered it."""
+
+    def __init__(self) -> None:
+        self._requested_at: float | None = None
+        self._ranks: dict[int, Popen[Any]] | None = None
+        self._interrupt = RepeatedInterrupt()
+
+    def handler(self, begin: SignalHandler) -> SignalHandler:
+        """Return a signal handler that calls torchrun's own, `begin`, for the first signal.
+
+        It is called again only if torchrun has dropped that signal.
+        """
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self._interrupt.is_repeated_by(number):
+                self._kill_ranks()
+            now = time.monotonic()
+            if self._requested_at is None or (self._ranks is None and now - self._requested_at > DUPLICATE_SECONDS):
+                self._requested_at = now
+                begin(signal.SIGTERM if number in ANNOUNCEMENTS else number, frame)
+
+        return on_signal
+
+    def watch(self, ranks: dict[int, Popen[Any]]) -> None:
+        """Take note of processes that torchrun ends now, by their local ranks; without a signal, this does nothing."""
+        if self._requested_at is not None:
+            self._ranks = ranks
+
+    def _kill_ranks(self) -> None:
+        for process in (self._ranks or {}).values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # each leads its own group, with its loaders
+
+    def exit_code(self, number: int) -> int:
+        """Return 128 + `number` if every rank left as signal `number` asked it to, else the code of one that did not.
+
+        A rank that was killed before it had saved is named on stderr.
+        """
+        in_order = {0, LEFT, -number, -signal.SIGTERM}  # negative: the rank had not begun, so nothing was to be saved
+        if any(process.poll() == LAST_STATE_UNSAVED for process in (self._ranks or {}).values()):
+            return LAST_STATE_UNSAVED
+        for rank, process in (self._ranks or {}).items():
+            code = process.poll()
+            if code is None or (code < 0 and code not in in_order):
+                sys.stderr.write(f"Error: rank {rank} was killed before it had saved; --resume continues the run.\n")
+                return KILLED
+            if code not in in_order:
+                return code
+        return 128 + number
+
+
+class RankFailures:
+    """What is said of ranks that failed: which, how, and whether and from where all ranks go on."""
+
+    def __init__(self, run_directory: str | None) -> None:
+        """Look for checkpoints in `run_directory`, if it is known."""
+        self._run_directory = run_directory
+        self._allowed = 0
+
+    def prevent_final_restarts(self, agent: Any) -> None:
+        """Patch torchrun's agent: it restarts no ranks after one of `FINAL_EXIT_CODES`, and other restarts are said."""
+        monitor_workers = agent._monitor_workers
+
+        def monitor_and_check(self_: Any, *arguments: Any, **named: Any) -> Any:
+            result = monitor_workers(self_, *arguments, **named)
+            if result.failures:
+                self._allowed = self_._worker_group.spec.max_restarts
+                self_._remaining_restarts = self._check(result.failures, self_._remaining_restarts)
+            return result
+
+        agent._monitor_workers = monitor_and_check
+
+    def _check(self, failures: dict[int, Any], remaining: int) -> int:
+        """Return how many restarts are left; says on stderr that all ranks are restarted, if they are."""
+        if any(failure.exitcode in FINAL_EXIT_CODES for failure in failures.values()):
+            return 0
+        if remaining > 0:
+            count = f"restart {self._allowed - remaining + 1} of {self._allowed}"
+            what = f"{_failure_text(*_cause(failures))}; all ranks start again {self._origin()} ({count})"
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} R{what[1:]}.\n")
+        return remaining
+
+    def exit_code(self, error: Any) -> int:
+        """Return the exit code of the rank that ended with one of `FINAL_EXIT_CODES`, or else of the one that failed.
+
+        Only the former has said itself what there is to say.
+        """
+        rank, failure = _cause(error.failures)
+        code = int(failure.exitcode)
+        if code not in FINAL_EXIT_CODES:
+            allowed = self._allowed
+            why = f"restart {allowed} of {allowed} is used up" if allowed else "no restart is allowed (--restarts)"
+            sys.stderr.write(
+                f"Error: {_failure_text(rank, failure)}, and {why}: --resume continues the run {self._origin()}.\n"
+            )
+        return 128 - code if code < 0 else code
+
+    def _origin(self) -> str:
+        """Return from where the run goes on."""
+        if self._run_directory is None:
+            return "from its last checkpoint"
+        try:
+            return f"from checkpoint {os.readlink(RunDirectory(Path(self._run_directory)).checkpoints / 'latest')}"
+        except OSError:
+            return "from step 0, for want of a checkpoint"
+
+
+def _cause(failures: dict[int, Any]) -> tuple[int, Any]:
+    """Return the rank and the failure that explains all: others fail as soon as they miss a rank, some with an abort.
+
+    torchrun often finds several failed ranks at the same time.
+    """
+
+    def key(item: tuple[int, Any]) -> tuple[int, bool, float]:
+        code = item[1].exitcode
+        final = FINAL_EXIT_CODES.index(code) if code in FINAL_EXIT_CODES else len(FINAL_EXIT_CODES)
+        return final, code >= 0 or code in (-signal.SIGABRT, -signal.SIGTERM), item[1].timestamp
+
+    return min(failures.items(), key=key)
+
+
+def _failure_text(rank: int, failure: Any) -> str:
+    code = int(failure.exitcode)
+    hint = " (by hand, or by the kernel where memory runs out: see dmesg)" if code == -signal.SIGKILL else ""
+    return f"rank {rank} (process {failure.pid}) {how_it_ended(code)}{hint}"
 
 
 def main() -> int:
     """Run torchrun with this process's arguments; returns the exit code."""
+    terminate_on_announcements()
+    os.environ[LAUNCHER_PID] = str(os.getpid())
     # The failure is reported below instead; some of torchrun's loggers use the level, others the variable.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
+    ending, failures = EndOfRanks(), RankFailures(os.environ.get(RUN_DIRECTORY))
     try:
-        _prevent_final_restarts()
+        _patch_agent(ending, failures)
         runpy.run_module(LAUNCHER, run_name="__main__", alter_sys=True)
     except Exception as error:
         if type(error).__name__ == "SignalException":
-            return 128 + int(vars(error)["sigval"])
+            return ending.exit_code(int(vars(error)["sigval"]))
         if type(error).__name__ == "ChildFailedError":
-            return _rank_failure(error)
+            return failures.exit_code(error)
         raise
     return 0
 
 
-def _prevent_final_restarts() -> None:
-    """Patch torchrun's agent so that it does not restart ranks after one of `FINAL_EXIT_CODES`.
+def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:
+    """Patch torchrun: its restarts, its reaction to signals, and the end of its ranks.
 
-    The agent has no public hook for this; if its private names change, it restarts ranks as usual.
+    It has no public hooks for this; if its private names change, it restarts ranks and ends them as usual.
     """
     with without_collection():  # imports torch, and with it almost everything that torchrun needs
         agent = importlib.import_module(AGENT).LocalElasticAgent
-    monitor_workers = agent._monitor_workers
+    processes: Any = importlib.import_module(PROCESSES)
+    failures.prevent_final_restarts(agent)
+    processes._terminate_process_handler = ending.handler(processes._terminate_process_handler)
+    shutdown = agent._shutdown
 
-    def monitor_and_check(self: Any, *arguments: Any, **named: Any) -> Any:
-        result = monitor_workers(self, *arguments, **named)
-        if any(failure.exitcode in FINAL_EXIT_CODES for failure in result.failures.values()):
-            self._remaining_restarts = 0
-        return result
+    def watched_shutdown(self: Any, *arguments: Any, **named: Any) -> Any:
+        handlers = getattr(self._pcontext, "subprocess_handlers", {})
+        ending.watch({rank: handler.proc for rank, handler in handlers.items()})
+        return shutdown(self, *arguments, **named)
 
-    agent._monitor_workers = monitor_and_check
-
-
-def _rank_failure(error: Any) -> int:
-    """Return the exit code of a rank that ended with one of `FINAL_EXIT_CODES`, or else of the rank that failed first.
-
-    The other ranks fail as soon as they miss one, and torchrun often finds several failed ranks at the same time. If a
-    signal killed the rank, rank and signal are named on stderr.
-    """
-    final_failures = [item for item in error.failures.items() if item[1].exitcode in FINAL_EXIT_CODES]
-    rank, failure = (*final_failures, error.get_first_failure())[0]
-    code = int(failure.exitcode)
-    if code < 0:
-        sys.stderr.write(f"Error: rank {rank} was ended by {signal.Signals(-code).name}.\n")
-        return 128 - code
-    return code
+    agent._shutdown = watched_shutdown
 
 
 if __name__ == "__main__":

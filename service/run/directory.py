@@ -1,24 +1,37 @@
-"""The run directory (`DATA_ROOT`): its paths, its archive, and the claim that a trainer makes on it.
+"""The run directory (`DATA_ROOT`): its paths, its archive, and the settings of its last start.
 
 Nothing is ever deleted: a fresh start moves the files of the earlier run to `archive/<run id>/`.
 """
 
-import fcntl
 import json
 import os
-import time
-import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from service.atomic_files import sync_folder, write_atomically
+from service.atomic_files import read_small_file, sync_folder, write_atomically
 from service.config.loader import LoadedConfig, plain_values
-from service.errors import RunDirectoryError
-from service.run.record import list_records, record_step
+from service.errors import RunDirectoryError, plain_reason, printable, reason_and_remedy
+from service.run.identity import RunIdentity
+from service.run.record import list_records, saved_step
 
-RUN_ENTRIES = ("checkpoints", "previews", "tensorboard", "training.log", "config.json", "run.json", "leitstand.db")
-LOCK_POLL_SECONDS = 0.1
+CHECKPOINTS = "checkpoints"
+PREVIEWS = "previews"
+PROVENANCE = "provenance"
+RUN_ENTRIES = (
+    CHECKPOINTS,
+    PREVIEWS,
+    PROVENANCE,
+    "tensorboard",
+    "training.log",
+    "config.json",
+    "run.json",
+    "leitstand.db",
+)
+IDENTITY_IN_CONFIG = "run"
+"""Key in `config.json` of a copy of `run.json` as it was at the last start."""
 STORE_COMPANIONS = ("leitstand.db-wal", "leitstand.db-shm")
 
 
@@ -51,23 +64,51 @@ class RunDirectory:
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
-        return self.root / "checkpoints"
+        return self.root / CHECKPOINTS
 
     @property
     def previews(self) -> Path:
         """The folder of preview images."""
-        return self.root / "previews"
+        return self.root / PREVIEWS
+
+    @property
+    def provenance(self) -> Path:
+        """The folder of what each start was made from."""
+        return self.root / PROVENANCE
 
     def run_id(self) -> str | None:
         """Return the id of the run in this directory, or None; raises `RunDirectoryError` if `run.json` is damaged."""
+        identity = self.read_identity()
+        return None if identity is None else identity.run_id
+
+    def write_identity(self, identity: RunIdentity) -> None:
+        """Write `run.json`. Raises `OSError`."""
+        write_atomically(self.identity, identity.to_json())
+
+    def read_identity(self) -> RunIdentity | None:
+        """Return what `run.json` holds, or None if there is none.
+
+        Raises `RunDirectoryError` if it is damaged or cannot be read.
+        """
         try:
-            return str(json.loads(self.identity.read_text())["run_id"])
+            return RunIdentity.from_json(read_small_file(self.identity))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except OSError as error:
             raise RunDirectoryError(
-                f"{self.identity} is damaged ({error}); restore it, or start with --fresh to archive this run."
+                f"{self.identity} cannot be read ({error.strerror}); mend that, or start with --fresh to archive this "
+                "run."
             ) from None
+        except (ValueError, RecursionError) as error:
+            raise RunDirectoryError(
+                f"{self.identity} is damaged ({plain_reason(error)}); restore it, or start with --fresh to archive "
+                "this run."
+            ) from None
+
+    @property
+    def archive_folder(self) -> Path:
+        """The folder of everything that was moved aside."""
+        return self.root / "archive"
 
     def holds_run(self) -> bool:
         """Return True if there are files that a new run must not overwrite; id and config alone do not count."""
@@ -77,7 +118,7 @@ class RunDirectory:
         if not self.root.is_dir():
             return []
         names = {*RUN_ENTRIES, *STORE_COMPANIONS}
-        return [path for path in self.root.iterdir() if path.name in names or record_step(path.name) is not None]
+        return [path for path in self.root.iterdir() if path.name in names or saved_step(path.name) is not None]
 
     def archive(self) -> Path | None:
         """Move all files of the run to `archive/<run id>/`; returns that folder, or None if there were no files."""
@@ -100,16 +141,30 @@ class RunDirectory:
         """Return the path of a new archive folder for the records that a rollback from this branch removes."""
         return self._free_name(f"{run_id}-branch-{branch}")
 
-    def archive_records_after(self, step: int, target: Path | None = None) -> list[Path]:
-        """Move records and previews after `step` to the archive, so that a run that continues at `step` keeps them.
+    def archive_of_resume(self, name: str) -> Path:
+        """Return the path of a new archive folder for the records of steps that a resume repeats."""
+        return self._free_name(name)
 
-        `target` is the archive folder; without it, `archive/<run id>-after-<step>` is used. Returns the old paths of
-        the moved records.
+    def other_trainers_folder(self, run_id: str, entry: str) -> Path:
+        """Return the path of an archive folder, without this entry, for what a trainer writes that works here too."""
+        return self._free_name(f"{run_id}-other-trainer", entry)
+
+    def previews_of(self, record: str) -> Path:
+        """Return the folder of the previews of a record, given the name of its file."""
+        return self.previews / f"step_{saved_step(record)}"
+
+    def holds_archive(self, name: str) -> bool:
+        """Return True if there is an archive folder of this name."""
+        return (self.archive_folder / name).exists()
+
+    def archive_records_after(self, step: int, target: Path) -> list[Path]:
+        """Move records and previews after `step` to the archive folder `target`, because the run repeats later steps.
+
+        Returns the old paths of the moved records.
         """
         records = [path for saved_step, path in list_records(self.root) if saved_step > step]
         previews = [path for path in _entries(self.previews) if _preview_step(path.name) > step]
         if records or previews:
-            target = target or self._archive_folder(f"{self.run_id()}-after-{step}")
             target.mkdir(parents=True, exist_ok=True)
             for path in records:
                 path.rename(target / path.name)
@@ -133,10 +188,17 @@ class RunDirectory:
         folder.mkdir(parents=True)
         return folder
 
-    def _free_name(self, name: str) -> Path:
-        parent = self.root / "archive"
-        names = [name, *(f"{name}-{count}" for count in range(2, 10_000))]
-        return next(parent / candidate for candidate in names if not (parent / candidate).exists())
+    def _free_name(self, name: str, entry: str = "") -> Path:
+        """Return a folder in `archive/` that does not exist, or with `entry`, that has no such entry."""
+        parent = self.archive_folder
+        names = numbered_names(name)
+        return next(parent / candidate for candidate in names if not (parent / candidate / entry).exists())
+
+
+def numbered_names(name: str) -> Iterator[str]:
+    """Yield `name`, then `name-2`, `name-3` and so on, to find one that is not taken."""
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -149,73 +211,10 @@ def _preview_step(name: str) -> int:
     return int(digits) if name.startswith("step_") and digits.isascii() and digits.isdigit() else -1
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A claim on a run directory: the run's id, and the file lock that the process holds until it ends."""
-
-    run_id: str
-    lock: IO[str]
-
-
-def claim(directory: RunDirectory, *, resume: bool, fresh: bool, timeout_seconds: float = 0.0) -> Claim:
-    """Lock the run directory and determine the run to train.
-
-    `resume` continues an existing run or starts a new one, `fresh` archives an existing run. `timeout_seconds` is how
-    long to wait for the lock, which processes left by a killed trainer may still hold. Raises `RunDirectoryError` if
-    the directory cannot be written, is in use by another trainer, or holds a run and neither flag is set.
-    """
-    require_writable(directory.root)
-    lock = _lock(directory.root, timeout_seconds)
-    try:
-        return Claim(_claimed_run_id(directory, resume=resume, fresh=fresh), lock)
-    except (OSError, RunDirectoryError):
-        lock.close()
-        raise
-
-
-def _claimed_run_id(directory: RunDirectory, *, resume: bool, fresh: bool) -> str:
-    """Return the id of the run to continue, or of a new run, which is written to `run.json`."""
-    if fresh:
-        directory.archive()
-    if directory.holds_run() and not resume:
-        raise RunDirectoryError(
-            f"{directory.root} already holds a run: continue it with --resume, "
-            "archive it with --fresh, or choose another DATA_ROOT."
-        )
-    run_id = directory.run_id()
-    if run_id is None:
-        run_id = uuid.uuid4().hex[:12]
-        write_atomically(directory.identity, json.dumps({"run_id": run_id}).encode() + b"\n")
-    return run_id
-
-
-def _lock(root: Path, timeout_seconds: float) -> IO[str]:
-    """Take the exclusive lock on a run directory; the kernel releases it when the process ends for any reason."""
-    lock = (root / ".lock").open("a")
-    deadline = time.monotonic() + timeout_seconds
-    while not _try_lock(lock):
-        if time.monotonic() >= deadline:
-            lock.close()
-            raise RunDirectoryError(
-                f"Another trainer is working in {root}; stop it (`leitstand stop`) or choose another DATA_ROOT."
-            )
-        time.sleep(LOCK_POLL_SECONDS)
-    return lock
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    """Try to take the lock without waiting; returns True if this process holds it now."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def write_config(directory: RunDirectory, loaded: LoadedConfig) -> dict[str, Any]:
-    """Write the effective settings to `config.json`; returns them as plain values."""
+def write_config(directory: RunDirectory, loaded: LoadedConfig, identity: RunIdentity) -> dict[str, Any]:
+    """Write the effective settings and the run's identity to `config.json`; returns the settings as plain values."""
     settings = plain_values(loaded.config)
-    content = {"settings": settings, "origins": dict(loaded.origins)}
+    content = {"settings": settings, "origins": dict(loaded.origins), IDENTITY_IN_CONFIG: asdict(identity)}
     write_atomically(directory.config, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
     return settings
 
@@ -231,3 +230,10 @@ def require_writable(root: Path) -> None:
         raise RunDirectoryError(
             f"DATA_ROOT {root} cannot be written ({error.strerror}); choose another or mend its permissions."
         ) from None
+
+
+def unwritable(directory: RunDirectory, error: OSError) -> RunDirectoryError:
+    """Return the error for a run directory in which writing failed; it names the file, if the system has."""
+    path = error.filename2 or error.filename  # the second is the target of a renaming
+    what = f"DATA_ROOT {directory.root}" if path is None else printable(os.fsdecode(path))
+    return RunDirectoryError(f"{what} cannot be written ({reason_and_remedy(error)}).")

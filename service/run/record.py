@@ -13,12 +13,15 @@ from typing import Any
 
 from service.run.record_schema import FIELDS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEYS: tuple[str, ...] = tuple(field.name for field in FIELDS)
 
 Record = dict[str, Any]
 
 _NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json")
+
+PACKED = ".gz"
+"""What the name of a record's file ends with if it was packed with gzip to save room; its content is the same."""
 
 
 def build_record(*groups: Mapping[str, Any]) -> Record:
@@ -36,6 +39,10 @@ def build_record(*groups: Mapping[str, Any]) -> Record:
         missing, unknown = set(KEYS) - values.keys(), values.keys() - set(KEYS)
         raise ValueError(f"record keys missing: {sorted(missing)}, unknown: {sorted(unknown)}")
     return {key: finite(values[key]) for key in KEYS}
+
+
+UNKNOWN_DURATION = "--:--:--"
+"""Text of a duration `HH:MM:SS` that is not known yet."""
 
 
 def finite(value: Any) -> Any:
@@ -65,7 +72,12 @@ def record_step(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def saved_step(name: str) -> int | None:
+    """Return the step in the name of a record's file, packed or not, or None if it is not that of a record."""
+    return record_step(name.removesuffix(PACKED))
+
+
 def list_records(folder: Path) -> list[tuple[int, Path]]:
-    """Return (step, path) of every record in a run directory, sorted by step. Raises `OSError`."""
-    entries = ((record_step(path.name), path) for path in folder.iterdir())
+    """Return (step, path) of every record in a run directory, packed or not, sorted by step. Raises `OSError`."""
+    entries = ((saved_step(path.name), path) for path in folder.iterdir())
     return sorted((step, path) for step, path in entries if step is not None)

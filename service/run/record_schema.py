@@ -5,6 +5,9 @@ from typing import Any
 
 from service.loss_terms import LOSS_TERMS, TOTAL_LOSS_KEY, LossTerm
 
+NULLABLE = frozenset({"command_id", "slow_rank", "init_from", "parent_run", "parent_step", "provenance"})
+"""Keys that may be null beside all numbers."""
+
 
 @dataclass(frozen=True)
 class RecordField:
@@ -20,7 +23,7 @@ class RecordField:
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema (draft 2020-12) of this key."""
-        nullable = self.kind == "number" or self.name in {"command_id", "slow_rank"}
+        nullable = self.kind == "number" or self.name in NULLABLE
         schema: dict[str, Any] = {"type": [self.kind, "null"] if nullable else self.kind, "description": self.meaning}
         bounds = {"minimum": self.minimum, "maximum": self.maximum, "enum": list(self.choices) or None}
         schema.update({key: value for key, value in bounds.items() if value is not None})
@@ -149,6 +152,12 @@ FIELDS: tuple[RecordField, ...] = (
     _number("ssim_ema", "mean SSIM of the averaged weights' output, RGB; null without EMA", -1, 1),
     _number("psnr_y_ema_db", "mean PSNR of its luma (BT.601), dB; null without EMA", None),
     _number("validation_loss_ema_value", "validation_loss_value of the averaged weights; null without EMA", None),
+    _text("init_from", "INIT_FROM: what the run's first weights were read from; null if they were random"),
+    _text("parent_run", "the run that this one was forked from, or whose weights it began with; null if none"),
+    _integer("parent_step", "the step of that run; null if none or not known"),
+    _text("training_data", "fingerprint of the training set: other names, sizes or pictures give another"),
+    _text("validation_data", "fingerprint of the validation set: scores compare only where it is the same"),
+    _text("provenance", "sha256 of the file in provenance/ with what this start was made from; null if there is none"),
 )
 
 

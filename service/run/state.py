@@ -1,5 +1,7 @@
-"""The state of a run as the API reports it, derived from the state and times that the trainer last wrote."""
+"""The state of a run as the API reports it, from what the trainer last wrote, and when it will have finished."""
 
+import re
+import time
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -11,6 +13,9 @@ MIN_STALL_SECONDS = 5.0
 """Lower limit of STALL_SECONDS here: progress is written once a second, so a stall cannot be detected much faster."""
 LEFT_BY_SIGNAL = "left after a signal; ready to resume"
 """The `reason` of a run that a signal terminated."""
+
+WEEK_SECONDS = 6 * 24 * 3600.0
+_ETA = re.compile(r"(\d+):(\d\d):(\d\d)")
 
 
 class RunState(StrEnum):
@@ -61,3 +66,20 @@ def effective_stall_seconds(config: Mapping[str, Any], live: Mapping[str, Any] |
     changes = (live or {}).get("changes", {})
     value = changes.get("STALL_SECONDS", config.get("STALL_SECONDS"))
     return float(value) if isinstance(value, int | float) else STALLED_AFTER_SECONDS
+
+
+def finish_time(snapshot: Mapping[str, Any]) -> float | None:
+    """Return the Unix time (s) at which a running training will have finished; None if its snapshot does not tell."""
+    match, told_at = _ETA.fullmatch(snapshot.get("eta_total_formatted") or ""), snapshot.get("last_update_time")
+    if match is None or told_at is None:
+        return None
+    hours, minutes, seconds = map(int, match.groups())
+    return float(told_at) + 3600 * hours + 60 * minutes + seconds
+
+
+def clock(at: float, now: float) -> str:
+    """Return a time of day, with the weekday or the date where it is another day than `now`."""
+    moment, today = time.localtime(at), time.localtime(now)
+    if moment[:3] == today[:3]:
+        return time.strftime("%H:%M", moment)
+    return time.strftime("%a %H:%M" if abs(at - now) < WEEK_SECONDS else "%Y-%m-%d %H:%M", moment)

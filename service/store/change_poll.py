@@ -8,7 +8,8 @@ sends a notification when the data are visible; there the repeated queries make 
 from service.store.database import Database
 
 PAUSES_SECONDS = (0.02, 1.0)
-"""Shortest and longest pause between queries; after a change the pause doubles from the first to the second."""
+"""Shortest and longest pause between queries; after a change the pause grows from the first to the second."""
+GROWTH = 3
 
 
 class ChangePoller:
@@ -29,7 +30,7 @@ class ChangePoller:
         if not has_changed and now < self._next_query_at:
             return False
         first, longest = PAUSES_SECONDS
-        next_pause = first if has_changed else min(2 * self._pause_seconds, longest)
+        next_pause = first if has_changed else min(GROWTH * self._pause_seconds, longest)
         self._pause_seconds = next_pause if self._store.shows_writes_early else longest
         self._stamp, self._next_query_at = stamp, now + self._pause_seconds
         return True

@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from service.errors import UserError
-from service.store.backends.base import Backend, StoreUnavailableError
+from service.store.backends.base import Backend, StoreConflictError, StoreReadOnlyError, StoreUnavailableError
 from service.store.backends.sqlite import SqliteFile
 
-__all__ = ["Database", "StoreUnavailableError"]
+__all__ = ["Database", "StoreConflictError", "StoreReadOnlyError", "StoreUnavailableError"]
 
 BUSY_SECONDS = 5.0
 
@@ -39,17 +39,23 @@ class Database:
     ) -> None:
         """Use the SQLite file at a path, or the PostgreSQL database at a `postgresql://` URL.
 
-        With `create`, the file and its tables are created; raises `StoreUnavailableError`. A server is contacted at the
-        first transaction, which also creates missing tables. With `keep_open`, the connection to a file stays open
-        between transactions (the trainer); otherwise each transaction opens the file that is at the path then, even if
-        a fresh start has replaced it (the API, the command line). `busy_seconds` is how long to wait for a lock. Raises
-        `UserError` if the URL is invalid or the driver is not installed.
+        With `create`, what the method does; raises `StoreUnavailableError`. With `keep_open`, the connection to a file
+        stays open between transactions (the trainer); otherwise each transaction opens the file that is at the path
+        then, even if a fresh start has replaced it (the API, the command line). `busy_seconds` is how long to wait for
+        a lock. Raises `UserError` if the URL is invalid or the driver is not installed.
         """
         self._local = threading.local()
         self._backend = _backend(location, keep_open, busy_seconds)
         if create:
-            with self._translated_errors():
-                self._backend.create()
+            self.create()
+
+    def create(self) -> None:
+        """Create the file and its tables; the tables of a server are created by the first transaction.
+
+        Raises `StoreUnavailableError`.
+        """
+        with self._translated_errors():
+            self._backend.create()
 
     @property
     def location(self) -> str:
@@ -83,17 +89,29 @@ class Database:
     def change(self, run_id: str) -> Iterator[sa.Connection]:
         """Open a transaction whose commit is announced to the readers of this run."""
         with self.transaction() as connection:
-            self._backend.notify(connection, run_id)
+            held = self._held_locks()
+            if not held.get(run_id):
+                self._backend.notify(connection, run_id)
+                if run_id in held:
+                    held[run_id] = True
             yield connection
 
     @contextmanager
-    def run_transaction(self, run_id: str) -> Iterator[sa.Connection]:
-        """Open a write transaction that holds the run's lock; its commit is announced like that of `change`.
+    def run_transaction(self, run_id: str, *, announces: bool = True) -> Iterator[sa.Connection]:
+        """Open a write transaction that holds the run's lock; with `announces`, its commit is announced as by `change`.
 
-        Required for transactions that read before they write, and for all that append to the event log.
+        Required for transactions that read before they write, and for all that append to the event log. A lock that
+        this `transaction_scope` holds already is not taken again.
         """
         with self.transaction() as connection:
-            self._backend.lock_run(connection, run_id)
+            held = self._held_locks()
+            if run_id not in held:
+                lock = self._backend.lock_run if announces else self._backend.lock_run_silently
+                lock(connection, run_id)
+                held[run_id] = announces
+            elif announces and not held[run_id]:
+                self._backend.notify(connection, run_id)
+                held[run_id] = True
             yield connection
 
     @contextmanager
@@ -106,15 +124,32 @@ class Database:
             yield connection
 
     @contextmanager
-    def transaction_scope(self) -> Iterator[None]:
-        """Run all transactions that this thread opens inside as one, which is committed or rolled back as a whole."""
+    def unlocked_scope(self) -> Iterator[None]:
+        """Run the queries inside over one connection that reads a file without locks, at a fraction of the cost.
+
+        For a file that nobody writes. What was read is not valid if someone wrote meanwhile: the caller must check
+        that. Raises `StoreUnavailableError`, also for a file of an earlier version.
+        """
         outer = getattr(self._local, "connection", None)
-        with self.transaction() as connection:
+        with self._translated_errors(), self._backend.connect_unlocked() as connection:
             self._local.connection = connection
             try:
                 yield
             finally:
                 self._local.connection = outer
+
+    @contextmanager
+    def transaction_scope(self) -> Iterator[None]:
+        """Run all transactions that this thread opens inside as one, which is committed or rolled back as a whole."""
+        if getattr(self._local, "connection", None) is not None:
+            yield
+            return
+        with self.transaction() as connection:
+            self._local.connection, self._local.held = connection, {}
+            try:
+                yield
+            finally:
+                self._local.connection = self._local.held = None
 
     def close(self) -> None:
         """Close all open connections."""
@@ -128,6 +163,11 @@ class Database:
     def change_stamp(self, run_id: str) -> tuple[int, int]:
         """Return a value that changes whenever a process writes to this run, and possibly to other runs."""
         return self._backend.change_stamp(run_id)
+
+    def _held_locks(self) -> dict[str, bool]:
+        """Return the runs whose locks the present `transaction_scope` holds, each with True if it was announced."""
+        held: dict[str, bool] | None = getattr(self._local, "held", None)
+        return {} if held is None else held
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:

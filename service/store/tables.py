@@ -3,6 +3,8 @@
 JSON columns hold plain values. Times are Unix seconds.
 """
 
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,6 +45,14 @@ runs = sa.Table(
     sa.Column("facts", OptionalJson),
     # Lets the trainer check whether its last transaction was committed, if the connection was lost during the commit.
     sa.Column("last_writing", StorableText),
+    # The start that reports the run, where it runs (for people), and which start of the run it is.
+    sa.Column("owner", StorableText),
+    sa.Column("owner_host", StorableText),
+    sa.Column("owner_pid", BigInteger),
+    sa.Column("start_number", BigInteger),
+    # What people call the run, and what they wrote down about it. Only the API writes these two, the trainer never.
+    sa.Column("name", StorableText),
+    sa.Column("note", StorableText),
 )
 
 series = sa.Table(
@@ -61,6 +71,8 @@ series_progress = sa.Table(
     sa.Column("run_id", StorableText, primary_key=True),
     sa.Column("summarised_to", BigInteger, nullable=False),
     sa.Column("names", sa.JSON, nullable=False),
+    # Which rules the rollups were written by; null: by a version that let two trainers of one run mix them up.
+    sa.Column("rollup_version", sa.Integer),
 )
 
 # One row per bucket of steps: the names of the values and the aggregate of each (packed by `rollups/buckets.py`).
@@ -106,6 +118,7 @@ commands = sa.Table(
     sa.Column("reason", StorableText),
     sa.Column("idempotency_key", StorableText),
     sa.Column("fingerprint", StorableText),
+    sa.Column("why", StorableText),
     sa.Index("ix_commands_run_id_number", "run_id", "number"),
     sa.Index("ux_commands_run_id_key", "run_id", "idempotency_key", unique=True),
 )
@@ -149,3 +162,11 @@ deliveries = sa.Table(
     sa.Column("holder", StorableText),
     sa.Column("held_until", sa.Double, nullable=False),
 )
+
+
+@cache
+def upsert(table: sa.Table, dialect: str) -> Any:
+    """Return an `INSERT` of whole rows in which a row replaces the one with its primary key."""
+    insert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=others)

@@ -1,9 +1,12 @@
 """What tests of the API share: run directories with a run in them, a test client, and a real server."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -11,18 +14,27 @@ from flask.testing import FlaskClient
 from selenium.webdriver import Chrome
 
 from api.app import create_app
+from api.events.broadcaster import broadcasters_of
 from service.config.loader import NAMES
 from service.config.settings import RENAMED, RunConfig
 from service.store.store import Store
 from tests.api.harness.browsing import WINDOW, browsing, complaints
 from tests.api.harness.compiled_rules import rule_class
 from tests.api.harness.conforming import Contract
-from tests.api.harness.example_run import RUN_ID, write_run
+from tests.api.harness.example_database import ExampleDatabase
+from tests.api.harness.example_run import RUN_ID, write_files_of, write_run
 from tests.api.harness.serving import IMPORTED_BY_SERVERS, Server, Serving
 from tests.api.harness.serving import serving as serving_with
 from tests.harness.forked import StartPython, starting_python
+from tests.postgres import PostgresService
 
 HOUR = 3600.0
+
+on_both_databases = pytest.mark.parametrize("store_address", ["sqlite", "postgresql"], indirect=True)
+"""Runs a test with the run in an SQLite file, and again with it in PostgreSQL.
+
+For what the two could answer differently: texts, numbers and orders from queries, locks, news of a change.
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -61,24 +73,73 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.fixture(scope="session")
+def example_database(postgres: PostgresService) -> Iterator[ExampleDatabase]:
+    """A database on the server that holds the example run, for the tests one after another."""
+    postgres.start()
+    database = ExampleDatabase(postgres.new_database())
+    yield database
+    postgres.start()
+    postgres.drop_database(database.url)
+
+
 @pytest.fixture
-def store(root: Path) -> Iterator[Store]:
+def store_address(request: pytest.FixtureRequest) -> str:
+    """STORE_URL of the API: empty, so that the store is a file in `root`, but for tests `on_both_databases`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return ""
+    request.getfixturevalue("postgres").start()
+    database: ExampleDatabase = request.getfixturevalue("example_database")
+    return database.url
+
+
+@pytest.fixture
+def config(root: Path, store_address: str) -> RunConfig:
+    """Settings of an API of `root`."""
+    return RunConfig(data_root=root, store_url=store_address)
+
+
+@pytest.fixture
+def store(root: Path, store_address: str, request: pytest.FixtureRequest) -> Iterator[Store]:
     """The store of a run that is alive in `root`."""
-    store = write_run(root)
+    if store_address:
+        store = request.getfixturevalue("example_database").restored()
+        write_files_of(store, root)
+    else:
+        store = write_run(root)
     yield store
     store.close()
 
 
 @pytest.fixture
-def client(root: Path) -> FlaskClient:
-    """Asks the API of `root`, which holds a run only if the test also uses `store`."""
-    return create_app(RunConfig(data_root=root)).test_client()
+def make_app(config: RunConfig) -> Iterator[Callable[..., Flask]]:
+    """Makes APIs of `root` with other settings, whose connections are closed in the end."""
+    apps = []
+
+    def make(**settings: Any) -> Flask:
+        apps.append(app := create_app(replace(config, **settings)))
+        return app
+
+    yield make
+    for app in apps:
+        broadcasters_of(app).end_when(lambda: True)
+    for thread in threading.enumerate():
+        if thread.name == "broadcaster":
+            thread.join(20)  # or it would open a connection that nobody closes
+    for app in apps:
+        app.extensions["leitstand"].close()
 
 
 @pytest.fixture
-def make_client(root: Path) -> Callable[..., FlaskClient]:
+def client(make_app: Callable[..., Flask]) -> FlaskClient:
+    """Asks the API of `root`, which holds a run only if the test also uses `store`."""
+    return make_app().test_client()
+
+
+@pytest.fixture
+def make_client(make_app: Callable[..., Flask]) -> Callable[..., FlaskClient]:
     """Asks the API of `root` with other settings."""
-    return lambda **settings: create_app(RunConfig(data_root=root, **settings)).test_client()
+    return lambda **settings: make_app(**settings).test_client()
 
 
 def keep_alive(store: Store) -> None:
@@ -114,6 +175,29 @@ def server(served_root: Path) -> Iterator[Server]:
     """A real gunicorn that serves a living run, started as a person does: with an interpreter of its own."""
     with serving_with(served_root) as server:
         yield server
+
+
+@pytest.fixture
+def served(request: pytest.FixtureRequest, root: Path, store_address: str) -> Iterator[Server]:
+    """A real server of a run that is alive: the one of all tests, or with the run in PostgreSQL one of its own."""
+    if not store_address:
+        yield request.getfixturevalue("server")
+        return
+    keep_alive(request.getfixturevalue("store"))
+    with request.getfixturevalue("serving")(root, STORE_URL=store_address) as server:
+        yield server
+
+
+@pytest.fixture
+def served_store(request: pytest.FixtureRequest, served_root: Path, store_address: str) -> Iterator[Store]:
+    """The store behind `served`, without commands that wait."""
+    if store_address:
+        yield request.getfixturevalue("store")
+        return
+    store = Store(served_root / "leitstand.db")
+    store.commands.reject_queued(RUN_ID, "another test left it")
+    yield store
+    store.commands.reject_queued(RUN_ID, "the test is over")
 
 
 @pytest.fixture(scope="session")

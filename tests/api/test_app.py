@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.http.problems import PROBLEMS
+from api.http.problem_types import PROBLEMS
 from service.config.settings import RunConfig
 from service.errors import SettingError
 from service.store.store import Store

@@ -3,17 +3,16 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.ddp.harness import store_serving
 from tests.ddp.harness.launching import Launch, settings, torchrun, write_pair
 from tests.ddp.harness.store_serving import ServeStore
 from tests.ddp.harness.training import Eventually, Training
+from tests.harness.descendants import kill_family
 from tests.harness.forked import Process, StartPython
 
 
@@ -54,13 +53,7 @@ def launch(tmp_path: Path, start_python: StartPython) -> Iterator[Launch]:
 
     yield start
     for process in started:
-        if process.poll() is None:
-            ranks = psutil.Process(process.pid).children(recursive=True)  # they lead process groups of their own
-            os.killpg(process.pid, 9)
-            process.wait()
-            for rank in ranks:
-                with suppress(psutil.NoSuchProcess):
-                    rank.kill()
+        kill_family(process)
 
 
 @pytest.fixture

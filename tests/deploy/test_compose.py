@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from service.config.loader import load_config
 from service.config.settings import RunConfig
-from service.launcher.programs import SettingsSource
+from service.config.source import SettingsSource
 from tests.deploy.conftest import MissingVariableError, read_compose
 
 OURS = ("prepare", "trainer", "api")

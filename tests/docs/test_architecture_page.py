@@ -3,12 +3,13 @@
 import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ddp.training import builder
+from ddp.training.components import SavedComponents
 from service.commands import Kind
 from service.store.tables import metadata
 from tests.docs.harness.source import classes_and_methods, modules, section, table, top_folders
@@ -43,7 +44,7 @@ def test_the_tree_is_the_folders_and_loose_modules_each_with_a_clause(page: str,
     shown = dict(tree(page))
     assert all(shown.values())
 
-    packages = {path for top in ("api", "ddp", "service") for path in folders(repository / top)}
+    packages = {path for top in ("api", "bench", "ddp", "service") for path in folders(repository / top)}
     loose = {path for top in ("api", "ddp", "service") for path in (repository / top).glob("*.py")}
     expected = {path.relative_to(repository).as_posix() for path in packages | loose if path.name != "__init__.py"}
     assert set(shown) == expected | {path.name for path in top_folders(repository)}
@@ -118,12 +119,8 @@ def test_order_of_commands_within_one_boundary_is_that_of_the_code(page: str) ->
 
 
 def test_every_part_whose_state_is_saved_is_named(page: str) -> None:
-    (saved,) = (
-        node.value
-        for node in ast.walk(ast.parse(inspect.getsource(builder.build_components)))
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "saved_components"
-    )
-    assert isinstance(saved, ast.Dict)
+    source = textwrap.dedent(inspect.getsource(SavedComponents.by_key))
+    (saved,) = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Dict))
     parts = {str(ast.literal_eval(key)).replace("_", " ") for key in saved.keys if key is not None}
     _, _, rest = page.partition("A state holds:\n")
     rows = re.findall(r"^\| ([a-z, ]+) \|", rest.partition("\n## ")[0], re.MULTILINE)
@@ -143,8 +140,8 @@ def tree(page: str) -> Iterator[tuple[str, str]]:
 
 
 def folders(top: Path) -> Iterator[Path]:
-    """A package, the packages in it, and what it serves to browsers."""
-    yield from (path.parent for path in top.rglob("__init__.py"))
+    """A package, the packages in it, and what it serves to browsers; may name a folder repeatedly."""
+    yield from (path.parent for path in top.rglob("*.py"))
     yield from (path for path in top.iterdir() if path.name in {"static", "templates"})
 
 

@@ -11,27 +11,31 @@ import pytest
 
 from api.alerts import webhook, webhook_sender
 from api.app import create_app
-from api.http.problems import PROBLEMS
+from api.http.problem_types import PROBLEMS
 from api.http.rate_limit import WRONG_TOKENS_PER_MINUTE
 from ddp.checkpoint.folder import verify
 from ddp.checkpoint.format import MANIFEST_FILE, STATE_FILE, Reason, checkpoint_name
-from ddp.control.shutdown import DEBOUNCE_SECONDS, EXIT_CODE
-from ddp.distributed.world import COLLECTIVE_TIMEOUT
+from ddp.control.shutdown import EXIT_CODE, FORCED_EXIT_CODE
+from ddp.distributed.world import COLLECTIVE_TIMEOUT_SECONDS
 from ddp.metrics.stragglers import WINDOWS_IN_A_ROW
 from ddp.metrics.window import SLOW_FACTOR, SLOW_STEPS
 from ddp.recording import record_writer, recorder, recorder_thread, store_writer
 from ddp.recording.log_files import RetryingFileHandler
 from ddp.step.out_of_memory import out_of_memory_sentence
-from ddp.training import block_review
+from ddp.training import block_review, checkpoints
+from ddp.validation.image_scores import shortage_sentence
 from service.alerts import rules
 from service.cli import leitstand
+from service.cli.watch.picture import HELP
 from service.config.live_settings import LiveSettings
 from service.config.settings import RunConfig
+from service.errors import LAST_STATE_UNSAVED
 from service.launcher.key_commands import LEGEND
-from service.launcher.supervisor import Timing
+from service.launcher.processes import Timing
+from service.launcher.termination import DUPLICATE_SECONDS, KILLED, TERMINATION
 from service.launcher.torchrun import FINAL_EXIT_CODES
 from service.run.directory import RunDirectory
-from service.run.state import LEFT_BY_SIGNAL, LOST_AFTER_SECONDS, STALLED_AFTER_SECONDS, RunState
+from service.run.state import LEFT_BY_SIGNAL, LOST_AFTER_SECONDS, RunState
 from service.store.backends import postgres
 from service.store.queries.events import Event
 
@@ -63,8 +67,12 @@ def test_states_that_take_commands_are_those_of_the_code(page: str) -> None:
 
 
 def test_every_key_is_explained(page: str) -> None:
-    keys = set(re.findall(r"^\| `([a-z])`", page, re.MULTILINE))
+    starting, _, later = page.partition("### Watching in a terminal")
+    keys = set(re.findall(r"^\| `([a-z])`", starting, re.MULTILINE))
 
+    assert set(re.findall(r"`([a-z?↑↓])`", later.partition("With a token")[0])) >= {
+        key for key, _ in HELP if len(key) == 1
+    }
     assert keys == set(re.findall(r"\b([a-z]) (?:validate|pause|checkpoint|leave)", LEGEND))
 
 
@@ -94,14 +102,18 @@ def test_every_route_that_is_named_exists(page: str) -> None:
 
 
 def test_numbers_are_those_of_the_code(page: str) -> None:
-    assert f"for {STALLED_AFTER_SECONDS:.0f} s no step" in page
+    assert f"for `STALL_SECONDS` ({RunConfig().stall_seconds:.0f}) no step" in page
     assert f"no sign of life for {LOST_AFTER_SECONDS:.0f} s" in page
-    assert f"after {COLLECTIVE_TIMEOUT.total_seconds() / 60:.0f} minutes" in page
+    assert f"after {COLLECTIVE_TIMEOUT_SECONDS / 60:.0f} minutes" in page
     assert f"{store_writer.MAX_LOG_POINTS:,} log points".replace(",", " ") in page
     assert f"tries for {recorder.LAST_CHANCE_SECONDS:.0f} more seconds" in page
-    assert recorder_thread.RETRY_SECONDS == record_writer.RETRY_SECONDS == 2
+    assert recorder_thread.RETRY_SECONDS == record_writer.RETRY_SECONDS == checkpoints.RETRY_SECONDS == 2
+    assert f"({RunConfig().last_save_seconds:.0f} by default), after a signal for" in page
+    assert f"for {checkpoints.AFTER_SIGNAL_SECONDS:.0f} seconds at most" in page
     assert "every two seconds" in page
-    assert str(EXIT_CODE) in section(page, "## Exit codes")
+    for code in (EXIT_CODE, FORCED_EXIT_CODE, KILLED):
+        assert str(code) in section(page, "## Exit codes")
+    assert f"| | {LAST_STATE_UNSAVED} |" in section(page, "## Exit codes")
 
 
 def test_every_alert_has_one_row_with_the_numbers_of_the_code(page: str) -> None:
@@ -119,10 +131,13 @@ def test_webhooks_are_as_they_are_described(page: str) -> None:
     told = {"name": "stalled", "is_on": True, "since": 1.0, "sentence": "No progress."}
 
     assert list(json.loads(example)) == list(webhook.payload(Event(118, "a", 1.0, 5120, "alert", told), 2))
-    assert f"`{webhook.EVENT_ID}`" in text
+    assert f"`{webhook.MESSAGE_ID}`" in text
+    assert f"`<{webhook.MESSAGE_ID}>.<{webhook.TIMESTAMP}>.<body>`" in text
+    assert f"`{webhook.SIGNATURE}: v1,<base64>`" in text
     assert f"after {webhook_sender.INITIAL_BACKOFF_SECONDS:.0f} s at first" in text
     assert f"up to {webhook_sender.MAX_BACKOFF_SECONDS / 60:.0f} minutes" in text
     assert f"for {webhook_sender.GIVE_UP_SECONDS / 3600:.0f} hours" in text
+    assert f"older than {webhook_sender.NEWS_SECONDS / 3600:.0f} hours" in text
 
 
 def test_the_receiver_of_webhooks_that_is_shown_knows_genuine_ones(page: str) -> None:
@@ -130,11 +145,16 @@ def test_the_receiver_of_webhooks_that_is_shown_knows_genuine_ones(page: str) ->
     names: dict[str, Any] = {}
     exec(code, names)
     is_genuine, now = names["is_genuine"], int(time.time())
+    secret, other = "whsec_" + "c2VjcmV0" * 4, "whsec_" + "b3RoZXI1" * 4
+    event = Event(118, "a", 1.0, 5120, "alert", {})
 
-    assert is_genuine("secret", webhook.signature("secret", now, b"{}"), b"{}")
-    assert not is_genuine("secret", webhook.signature("other", now, b"{}"), b"{}")
-    assert not is_genuine("secret", webhook.signature("secret", now, b"{}"), b"{ }")
-    assert not is_genuine("secret", webhook.signature("secret", now - 3600, b"{}"), b"{}")
+    def headers(secret: str, sent_at: int) -> dict[str, str]:
+        return webhook.headers_of(webhook.WebhookTarget("https://a/b", secret), event, sent_at, b"{}")
+
+    assert is_genuine(secret, headers(secret, now), b"{}")
+    assert not is_genuine(secret, headers(other, now), b"{}")
+    assert not is_genuine(secret, headers(secret, now), b"{ }")
+    assert not is_genuine(secret, headers(secret, now - 3600), b"{}")
 
 
 def test_refusals_that_are_explained_are_those_of_the_code(page: str) -> None:
@@ -171,7 +191,9 @@ def test_what_leaving_means_is_that_of_the_code(page: str) -> None:
     text = " ".join(section(page, "## Leaving and returning").split())
 
     assert f"*{LEFT_BY_SIGNAL}*" in text
-    assert f"after more than {DEBOUNCE_SECONDS:.0f} s that rank ends at once" in text
+    assert f"after more than {DUPLICATE_SECONDS:.0f} s that rank ends at once" in text
+    for number in TERMINATION:
+        assert number.name in text
     assert f"`leitstand up` waits {Timing().trainer_grace_seconds:.0f} seconds" in text
 
 
@@ -196,7 +218,7 @@ def test_every_reason_of_a_checkpoint_is_named_and_no_other(page: str) -> None:
 def test_sentences_that_are_quoted_are_those_that_are_said(page: str, tmp_path: Path) -> None:
     text = " ".join(line.removeprefix("> ") for line in page.splitlines())
     out_of_memory = out_of_memory_sentence(1, "cuda:1", RunConfig(batch_size=16), 8)
-    earlier = LiveSettings(RunConfig()).changed({"LR_SCALE": 0.5}, step=0, has_perceptual=False)
+    earlier = LiveSettings(RunConfig()).with_changes({"LR_SCALE": 0.5}, step=0, has_perceptual=False)
     _, dropped = LiveSettings.resumed(RunConfig(lr_scale=0.7), earlier.state())
     damaged = tmp_path / checkpoint_name(2800)
     damaged.mkdir()
@@ -204,6 +226,7 @@ def test_sentences_that_are_quoted_are_those_that_are_said(page: str, tmp_path: 
     (damaged / MANIFEST_FILE).write_text('{"format_version": 2, "step": 2800, "sha256": "0"}')
 
     assert out_of_memory in text
+    assert shortage_sentence("city.png", (9600, 5400), "rank 0 (cpu)", 64) in text
     assert dropped[0] in text
     assert f"Checkpoint {damaged.name} cannot be used: {verify(damaged)}; trying the one before." in text
 
@@ -243,3 +266,9 @@ def test_files_of_the_repository_that_are_named_exist(repository: Path, name: st
     assert named
     for path in named:
         assert (repository / path).is_file(), path
+
+
+def test_the_block_for_nginx_that_is_shown_is_the_file_of_the_repository(page: str, repository: Path) -> None:
+    (shown,) = re.findall(r"```nginx\n(.*?)```", section(page, "### Below a path"), re.DOTALL)
+
+    assert (repository / "deploy/nginx/leitstand-path.conf").read_text().endswith(f"\n{shown}")

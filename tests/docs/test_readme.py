@@ -12,7 +12,7 @@ def test_the_first_screen_says_what_it_is_shows_it_and_gives_the_two_commands(re
     screen = "\n".join((repository / "README.md").read_text().splitlines()[:FIRST_SCREEN_LINES])
 
     assert "control room for training video super-resolution" in screen
-    assert "(docs/dashboard.png)" in screen
+    assert "(docs/dashboard.webp)" in screen
     assert "make run" in screen
     assert "make test" in screen
 

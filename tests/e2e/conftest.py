@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from service.errors import UserError
 from tests.api.harness.serving import serving
 from tests.ddp.harness.launching import write_pair
 from tests.e2e.tiny_run import TinyRun
+from tests.harness.descendants import descendants, kill_family
 from tests.harness.forked import StartPython
 
 LEITSTAND = str(Path(sys.executable).parent / "leitstand")
@@ -77,7 +79,7 @@ def open_room(repository: Path, folder: Path, output: str, *flags: str, **values
     path = folder / output
     with path.open("w") as file:
         process = subprocess.Popen(
-            [LEITSTAND, "up", "--config", "deploy/demo.toml", "--ranks", "2", *flags, *settings],
+            [LEITSTAND, "up", "--demo", "--ranks", "2", *flags, *settings],
             cwd=repository, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
@@ -86,14 +88,13 @@ def open_room(repository: Path, folder: Path, output: str, *flags: str, **values
 
 def close_room(room: ControlRoom) -> None:
     """End whatever is left of a room, without a trace."""
-    left = room.processes() if room.process.poll() is None else []
+    left = descendants(room.process.pid)
     room.process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         room.process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        room.process.kill()
+    kill_family(room.process)
     for process in left:
-        if process.is_running():
+        with suppress(psutil.NoSuchProcess):
             process.kill()
 
 
@@ -138,7 +139,7 @@ def unserved_run(tmp_path: Path, start_python: StartPython, eventually: Callable
     try:
         yield run
     finally:
-        if run.processes and run.processes[-1].poll() is None:
+        if run.processes:
             run.kill_all()
 
 

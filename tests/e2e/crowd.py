@@ -15,7 +15,7 @@ CLIENTS = 8
 ROUNDS = 25
 TOGETHER_EVERY = 5
 """In every so manieth round all clients ask for the same at the same moment."""
-NEVER = 10**8
+NEVER = 10**6
 """A step that no test reaches."""
 
 _KINDS = {

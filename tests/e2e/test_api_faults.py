@@ -83,7 +83,7 @@ def test_after_a_death_between_post_and_answer_the_key_finds_the_command(
     with serving(run.root) as first, Client(first.url) as client:
         run.url = first.url
         run.wait_for_step(client, 2)
-        asked = {"url": f"{first.url}/checkpoint", "params": {"apply_at_step": 10**7, "wait": 60}}
+        asked = {"url": f"{first.url}/checkpoint", "params": {"apply_at_step": 10**6, "wait": 60}}
         key = {"Idempotency-Key": "from-a-script"}
         failures: list[Exception] = []
 
@@ -101,8 +101,8 @@ def test_after_a_death_between_post_and_answer_the_key_finds_the_command(
         assert failures  # the client never learnt of its command
 
     with serving(run.root, at_port=first.port):
-        again = requests.post(asked["url"], params={"apply_at_step": 10**7}, headers=key, timeout=20)
-        other = requests.post(asked["url"], params={"apply_at_step": 10**8}, headers=key, timeout=20)
+        again = requests.post(asked["url"], params={"apply_at_step": 10**6}, headers=key, timeout=20)
+        other = requests.post(asked["url"], params={"apply_at_step": 900_000}, headers=key, timeout=20)
 
     assert again.status_code == 202
     assert run.command_ids() == {again.json()["id"]}

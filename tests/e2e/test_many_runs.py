@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 
@@ -21,6 +20,7 @@ from service.run.directory import RunDirectory
 from service.run.record import list_records
 from tests.api.harness.serving import serving
 from tests.ddp.harness.launching import settings, torchrun, write_pair
+from tests.harness.descendants import kill_family
 from tests.harness.forked import StartPython
 from tests.postgres import PostgresService
 
@@ -61,11 +61,7 @@ class Trainee:
         return self._output.read_text()
 
     def kill(self) -> None:
-        if self.process.poll() is None:
-            launcher = psutil.Process(self.process.pid)
-            for process in [*reversed(launcher.children(recursive=True)), launcher]:
-                process.kill()
-            self.process.wait()
+        kill_family(self.process)
 
 
 @dataclass

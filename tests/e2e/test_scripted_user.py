@@ -134,7 +134,7 @@ def test_the_command_line_steers_and_waits(room: ControlRoom) -> None:
     command = json.loads(done.stdout)
     assert (command["state"], command["source"]) == ("done", "cli")
 
-    later = json.loads(room.run_cli("checkpoint --at 900000 --json").stdout)
+    later = json.loads(room.run_cli("checkpoint --at 19000 --json").stdout)
     assert later["state"] == "queued"
     assert room.run_cli(f"cancel {later['id']}").stdout == "checkpoint cancelled\n"
     assert room.run_cli(f"cancel {later['id']}").returncode == 0, "what is wanted is so already"
@@ -144,7 +144,7 @@ def test_the_command_line_steers_and_waits(room: ControlRoom) -> None:
 
 def test_a_key_makes_one_command_of_two_calls(room: ControlRoom) -> None:
     first, second = (json.loads(room.run_cli("checkpoint --key tonight --json").stdout) for _ in range(2))
-    other = room.run_cli("checkpoint --key tonight --at 900000 --json")
+    other = room.run_cli("checkpoint --key tonight --at 19000 --json")
 
     assert first["id"] == second["id"]
     assert other.returncode == 2
@@ -258,7 +258,7 @@ def losing_answers(port: int, answers_to_lose: int) -> Iterator[str]:
 def test_a_command_whose_answer_was_lost_twice_is_given_once(room: ControlRoom) -> None:
     before = room.store.commands.find(RUN_ID)
     with losing_answers(room.server.port, 2) as url, Client(url, room.tokens["control"]) as client:
-        command = client.submit("pause", apply_at_step=900_000)
+        command = client.submit("pause", apply_at_step=19_000)
 
     (added,) = [entry for entry in room.store.commands.find(RUN_ID) if entry not in before]
     assert added.id == command["id"]
@@ -269,7 +269,7 @@ def test_a_command_whose_answer_was_lost_twice_is_given_once(room: ControlRoom) 
 
 def test_a_cancellation_whose_answer_was_lost_is_one(room: ControlRoom) -> None:
     with room.client() as client:
-        command = client.submit("pause", apply_at_step=900_000)
+        command = client.submit("pause", apply_at_step=19_000)
     with losing_answers(room.server.port, 1) as url, Client(url, room.tokens["control"]) as client:
         assert client.cancel(command["id"])["state"] == "cancelled"
 

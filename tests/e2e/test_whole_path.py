@@ -86,7 +86,7 @@ def test_a_killed_api_comes_back_and_the_training_never_notices(room: ControlRoo
     assert "failed" not in (room.root / "training.log").read_text()
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(7))
 def test_the_snippets_of_the_records_page_run_unchanged(
     number: int, room: ControlRoom, repository: Path, folder: Path, eventually: Eventually
 ) -> None:
@@ -95,7 +95,7 @@ def test_the_snippets_of_the_records_page_run_unchanged(
     if not other.exists():
         shutil.copytree(room.root, other, ignore=shutil.ignore_patterns(".*", "*.db*", "checkpoints", "archive"))
     snippets = re.findall(r"```python\n(.*?)```", (repository / "docs" / "records.md").read_text(), re.DOTALL)
-    assert len(snippets) == 5
+    assert len(snippets) == 7
 
     done = subprocess.run(
         [sys.executable, "-c", snippets[number]], cwd=folder, env={"MPLBACKEND": "Agg", "HOME": str(folder)},

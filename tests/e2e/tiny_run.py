@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from service.client.client import ApiError, Client
 from service.store.store import Store
 from tests.ddp.harness.launching import settings, torchrun
+from tests.harness.descendants import kill_family
 from tests.harness.forked import Process, StartPython
 
 Eventually = Callable[..., None]
@@ -66,12 +65,7 @@ class TinyRun:
 
     def kill_all(self) -> None:
         """No rank gets a chance to write or say anything more."""
-        launcher = psutil.Process(self.processes[-1].pid)
-        everything = [*reversed(launcher.children(recursive=True)), launcher]
-        for process in everything:
-            process.kill()
-        self.processes[-1].wait()
-        psutil.wait_procs(everything, timeout=10)
+        kill_family(self.processes[-1])
 
     def store(self) -> Store:
         return Store(self.root / "leitstand.db")

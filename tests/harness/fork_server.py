@@ -4,8 +4,9 @@
 
 Imports the modules, then waits at the socket for jobs (`tests/harness/forked.py` asks). The fork of a job becomes what
 `python <arguments>` would have become: own session, streams, environment, folder, `sys.argv`, `__main__` and exit. What
-differs: forks share the seed of `hash`, and what a module reads of the environment while it is imported is what the
-server's says. `pytest --no-fork` starts new interpreters instead.
+differs: forks end when the server does, unless they ask for another signal then; they share the seed of `hash`, and
+what a module reads of the environment while it is imported is what the server's says. `pytest --no-fork` starts new
+interpreters instead.
 
 A fork that becomes torchrun first forks a server of its own, so that its ranks are forks too and end when it dies.
 """
@@ -27,10 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.launcher.parent_death import LAUNCHER_PID
+
 LAUNCHERS = {"torch.distributed.run", "service.launcher.torchrun"}
 NUMBER = struct.Struct("i")
 """What comes back of a job, each a packet of its own: the process id, then the status as `waitpid` gives it."""
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 
 
@@ -57,17 +60,26 @@ def serve(jobs: socket.socket) -> Job | None:
             if descriptor in running:
                 _tell_end(descriptor, *running.pop(descriptor))
                 continue
-            content, descriptors, _, _ = socket.recv_fds(jobs, MOST_BYTES, 4)
+            content, descriptors, _, _ = socket.recv_fds(jobs, MAX_BYTES, 4)
             if not content:
                 return None
             told, *streams = descriptors
+            server = os.getpid()
             if (pid := os.fork()) == 0:
+                _end_with(server)
                 for inherited in (jobs.detach(), *running, *(end for _, end in running.values())):
                     os.close(inherited)
                 return _take_place(pickle.loads(content), told, streams)
             running[os.pidfd_open(pid)] = pid, told
             for stream in streams:
                 os.close(stream)
+
+
+def _end_with(server: int) -> None:
+    """Let the kernel kill this fork when its server ends, which ends with the tests, however they end."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != server:
+        os._exit(1)
 
 
 def _tell_end(descriptor: int, pid: int, told: int) -> None:
@@ -93,6 +105,7 @@ def _take_place(job: Job, told: int, streams: list[int]) -> Job:
     os.chdir(job.folder)
     if "RANK" in job.environment:
         ctypes.CDLL(None).prctl(PR_SET_NAME, f"rank {job.environment['RANK']}".encode(), 0, 0, 0)
+        os.environ[LAUNCHER_PID] = str(os.getppid())  # this server ends with the launcher
     os.write(told, NUMBER.pack(os.getpid()))
     os.close(told)
     return job
@@ -104,9 +117,10 @@ def serve_launcher() -> Job | None:
     Returns None in the launcher, and the rank's job in each rank.
     """
     own, others = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    launcher = os.getpid()
     if (pid := os.fork()) == 0:
+        _end_with(launcher)
         own.close()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if (job := serve(others)) is None:
             os._exit(0)
         return job

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from service.atomic_files import TEMPORARY_PREFIX, replace_link, sha256_of, sync_folder, write_atomically
+from service.atomic_files import (
+    SMALL_FILE_BYTES,
+    TEMPORARY_PREFIX,
+    read_small_file,
+    replace_link,
+    sha256_of,
+    sync_folder,
+    write_atomically,
+)
 
 BIG = b"x" * 200_000
 
@@ -123,3 +131,27 @@ def test_a_folder_that_cannot_be_synced_is_closed_and_the_error_passed_on(
         sync_folder(tmp_path)
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_small_file_is_read_through_a_link_and_a_large_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("small")
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(SMALL_FILE_BYTES + 1)
+
+    assert read_small_file(tmp_path / "link") == b"content"
+    with pytest.raises(OSError, match="it has 16,777,217 bytes"):
+        read_small_file(tmp_path / "large")
+    with pytest.raises(FileNotFoundError):
+        read_small_file(tmp_path / "none")
+
+
+@pytest.mark.timeout(30)
+def test_what_is_no_ordinary_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+
+    for name in ("pipe", "device", "."):
+        for read in (read_small_file, sha256_of):
+            with pytest.raises(OSError, match="it is no ordinary file"):
+                read(tmp_path / name)

@@ -219,6 +219,22 @@ def test_what_is_over_before_it_begins_makes_no_turn(begin: Begin, work: Work) -
     assert work.turns == 0
 
 
+def test_a_thread_that_was_over_once_ends_though_it_would_not_be_over_any_more(begin: Begin, work: Work) -> None:
+    """Its owner has started another one since."""
+    answers = iter([True])
+    asked: list[bool] = []
+
+    def is_over() -> bool:
+        asked.append(next(answers, False))
+        return asked[-1]
+
+    ended = threading.Event()
+    begin(interval_seconds=0.01, runs_immediately=True, is_over=is_over, at_end=ended.set)
+
+    assert ended.wait(WAIT_SECONDS)
+    assert (work.turns, asked) == (0, [True])
+
+
 def test_a_lasting_trouble_begins_once_and_ends_once() -> None:
     trouble = OngoingProblem()
 

@@ -107,12 +107,12 @@ def test_a_command_is_shown_as_plain_json() -> None:
     command = Command(
         id="1", run_id="r", kind=Kind.VALIDATE, state=CommandState.DONE, actor="eva", source="cli", created_at=1.0,
         arguments={}, started_at=2.0, finished_at=3.0, step=4, result={"record": "Statistik_4.json"},
-        apply_at_step=3, expires_at=9.5,
+        apply_at_step=3, expires_at=9.5, why="to compare",
     )  # fmt: skip
 
     assert json.loads(json.dumps(command.as_dict())) == {
         "id": "1", "run_id": "r", "kind": "validate", "state": "done", "actor": "eva", "source": "cli",
         "created_at": 1.0, "apply_at_step": 3,
         "expires_at": 9.5, "started_at": 2.0, "finished_at": 3.0, "step": 4, "arguments": {},
-        "result": {"record": "Statistik_4.json"}, "reason": None,
+        "result": {"record": "Statistik_4.json"}, "reason": None, "why": "to compare",
     }  # fmt: skip

@@ -34,7 +34,7 @@ def test_the_record_says_of_an_optional_term_what_its_weight_is_when_it_is_off()
 
 
 def test_the_dashboard_shows_the_terms_in_the_same_order(repository: Path) -> None:
-    script = (repository / "api/static/panels.js").read_text()
+    script = (repository / "api/static/dashboard/state/panels.js").read_text()
     _, _, rest = script.partition("const TERMS = [")
     shown = re.findall(r'\["([^"]+)", "([^"]+)"\]', rest.partition("];")[0])
 

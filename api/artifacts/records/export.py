@@ -1,20 +1,16 @@
 """Export of all saved records as CSV or JSON lines; records are read and sent one by one, to bound memory."""
 
-import csv
-import io
-import json
-import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
-from typing import Any
+from itertools import islice
 
 from flask import Response, request
 
 from api.artifacts.records.source import RecordPosition, RecordSource
 from api.http.problems import ProblemError, unreadable_run_directory
-from service.run.record import KEYS, Record, finite
+from service.run.record import KEYS, Record
+from service.run.records.table import csv_cell, csv_line, json_text
 from service.store.store import StoreUnavailableError
 
 EXPORTS = {"csv": "text/csv", "jsonl": "application/jsonl"}
@@ -22,7 +18,6 @@ EXPORTS = {"csv": "text/csv", "jsonl": "application/jsonl"}
 MAX_EXPORTS = 4
 """Limit for concurrent exports: each occupies a thread for as long as its client reads."""
 CHUNK_CHARACTERS = 64 * 1024
-FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _export_slots = threading.BoundedSemaphore(MAX_EXPORTS)
 
@@ -53,7 +48,11 @@ class _ExportBody:
             raise ProblemError(
                 "too-many-requests",
                 f"{MAX_EXPORTS} tables of records are being sent already; try again later.",
-                {"Retry-After": "10"},
+                {
+                    "Retry-After": "10",
+                    "RateLimit-Policy": f'"downloads";q={MAX_EXPORTS};qu="concurrent-requests"',
+                    "RateLimit": '"downloads";r=0;t=10',
+                },
             )
         self._release_slot = weakref.finalize(self, _export_slots.release)
         try:
@@ -101,34 +100,11 @@ def _encode(lines: list[str]) -> bytes:
 
 def _json_lines(records: Iterator[Record]) -> Iterator[str]:
     """Yield each record unchanged, on one line."""
-    return (f"{_compact(record)}\n" for record in records)
+    return (f"{json_text(record)}\n" for record in records)
 
 
 def _csv_lines(records: Iterator[Record]) -> Iterator[str]:
     """Yield CSV (RFC 4180): a header of the record's keys in order, nested values as JSON, null as an empty cell."""
-    rows = chain([KEYS], ([_cell(record.get(key)) for key in KEYS] for record in records))
-    for row in rows:
-        line = io.StringIO()
-        csv.writer(line).writerow(row)
-        yield line.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        # No text that we write begins like this; text of a foreign file must not become a spreadsheet formula.
-        return f"'{value}" if value.startswith(FORMULA_PREFIXES) else value
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else ""
-    return _compact(value)
-
-
-def _compact(value: Any) -> str:
-    try:
-        return _ENCODER.encode(value)
-    except ValueError:  # JSON allows 1e999, which Python reads as infinity
-        return _ENCODER.encode(finite(value))
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    yield csv_line(KEYS)
+    for record in records:
+        yield csv_line(map(csv_cell, map(record.get, KEYS)))

@@ -10,9 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from api.artifacts.directory_cache import DirectoryCache
+from api.artifacts.records.columns import RecordColumns
 from api.artifacts.records.entries import InvalidRecordError, RecordEntryCache, parse_record, read_file
 from api.artifacts.records.index import EMPTY_INDEX, IndexReader, RecordIndex
-from api.artifacts.records.source import LATEST, RecordFile, RecordPage, RecordPosition
+from api.artifacts.records.source import LATEST, EncodedValues, RecordFile, RecordPage, RecordPosition
 from service.api_types import RecordEntry, UnreadableFile
 from service.run.record import Record, record_step
 
@@ -26,6 +27,7 @@ class RecordFiles:
         self._folder = folder
         self._index: DirectoryCache[RecordIndex] = DirectoryCache(folder, IndexReader(), EMPTY_INDEX)
         self._entry_cache = RecordEntryCache(folder)
+        self._columns = RecordColumns(folder)
 
     def count(self) -> int:
         """Return the number of files named like records; raises `OSError` if the folder cannot be read."""
@@ -56,6 +58,10 @@ class RecordFiles:
             return read_file(self._folder / name)
         except (FileNotFoundError, NotADirectoryError, InvalidRecordError):
             return None
+
+    def values(self, keys: tuple[str, ...]) -> Iterator[EncodedValues]:
+        """Read some values of all records one by one, newest first, and skip invalid files; raises `OSError`."""
+        return self._columns.of(reversed(self._index.current().steps), keys)
 
     def records(self, after: RecordPosition | None = None, *, newest_first: bool = False) -> Iterator[Record]:
         """Read the records after a position one by one and skip invalid files; raises `OSError` immediately."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import overload
 
 from api.artifacts.records.source import RecordPosition
-from service.run.record import record_name, record_step
+from service.run.record import PACKED, record_name, saved_step
 
 # A name contains no slash, so one search through all names joined by slashes finds only complete names.
-_RECORDS = re.compile(r"/Statistik_(0|[1-9][0-9]{0,17})\.json(?=/)")
+_RECORDS = re.compile(r"/Statistik_(0|[1-9][0-9]{0,17})\.json(?:\.gz)?(?=/)")
 _SIMILAR_NAMES = re.compile(r"/(Statistik_[^/]*)(?=/)")
 _RECORD_PREFIX = "/Statistik_"
 _LEADING_STEP = re.compile(r"Statistik_([0-9]{1,18})")
@@ -42,10 +42,15 @@ class _RecordPositions(Sequence[RecordPosition]):
 
 @dataclass(frozen=True)
 class RecordIndex:
-    """Sorted positions: `records` have valid record names, `foreign` only begin like one."""
+    """Sorted steps of the files with valid record names, and positions of those that only begin like one."""
 
-    records: Sequence[RecordPosition]
+    steps: Sequence[int]
     foreign: Sequence[RecordPosition]
+
+    @property
+    def records(self) -> Sequence[RecordPosition]:
+        """The positions of the files with valid record names."""
+        return _RecordPositions(self.steps)
 
     def after(self, position: RecordPosition | None, *, newest_first: bool) -> Iterator[RecordPosition]:
         """Yield all positions after `position`, or all if it is None, records and foreign names in one order."""
@@ -71,15 +76,14 @@ class IndexReader:
 
 
 def _index_of(names: str) -> RecordIndex:
-    steps = array("q", sorted(map(int, _RECORDS.findall(names))))
-    return RecordIndex(
-        _RecordPositions(steps), _foreign_names(names) if names.count(_RECORD_PREFIX) > len(steps) else ()
-    )
+    found = sorted(map(int, _RECORDS.findall(names)))
+    steps = array("q", found if PACKED not in names else sorted(set(found)))  # for a moment a record is there twice
+    return RecordIndex(steps, _foreign_names(names) if names.count(_RECORD_PREFIX) > len(found) else ())
 
 
 def _foreign_names(names: str) -> list[RecordPosition]:
     """Return names that only begin like a record's name, at the step of their leading digits, or at 0."""
-    similar = [name for name in _SIMILAR_NAMES.findall(names) if record_step(name) is None]
+    similar = [name for name in _SIMILAR_NAMES.findall(names) if saved_step(name) is None]
     steps = (_LEADING_STEP.match(name) for name in similar)
     return sorted(RecordPosition(int(step[1]) if step else 0, name) for step, name in zip(steps, similar, strict=True))
 

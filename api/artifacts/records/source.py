@@ -42,6 +42,10 @@ class RecordPage:
     end: RecordPosition | None
 
 
+EncodedValues = bytes
+"""Step of a record, and some of its values, as members of a JSON object: `"step":…,"values":{…}`."""
+
+
 class RecordSource(Protocol):
     """Records of one run. Every method raises `OSError` or `StoreUnavailableError` if the source cannot be read."""
 
@@ -53,6 +57,9 @@ class RecordSource(Protocol):
 
     def find(self, name: str) -> RecordFile | None:
         """Return the file `name`, or for `latest` the record of the highest step; None if there is none."""
+
+    def values(self, keys: tuple[str, ...]) -> Iterator[EncodedValues]:
+        """Read some values of all records one by one, newest first; skips invalid files."""
 
     def records(self, after: RecordPosition | None = None, *, newest_first: bool = False) -> Iterator[Record]:
         """Read the records after a position one by one; skips invalid files."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
 from api.artifacts.lru_cache import LruCache
+from api.artifacts.records.columns import encoded_values
 from api.artifacts.records.entries import (
     MAX_CACHED_ENTRIES,
     EntryOrReason,
@@ -15,8 +16,9 @@ from api.artifacts.records.entries import (
     record_entry,
     require_record,
 )
-from api.artifacts.records.source import LATEST, RecordFile, RecordPage, RecordPosition
+from api.artifacts.records.source import LATEST, EncodedValues, RecordFile, RecordPage, RecordPosition
 from service.api_types import RecordEntry, UnreadableFile
+from service.errors import plain_reason
 from service.run.record import Record, encode_record, record_name, record_step
 from service.store.queries.records import RecordRow, RecordVersion
 from service.store.store import Store
@@ -65,6 +67,10 @@ class StoredRecordCopies:
         except InvalidRecordError:
             return None
 
+    def values(self, keys: tuple[str, ...]) -> Iterator[EncodedValues]:
+        """Read some values of all copies, newest first."""
+        return (encoded_values(record, keys) for record in self.records(newest_first=True))
+
     def records(self, after: RecordPosition | None = None, *, newest_first: bool = False) -> Iterator[Record]:
         """Read the records after a position in batches and skip invalid copies; raises immediately."""
         rows = self._rows(after.step if after else None, newest_first=newest_first)
@@ -104,7 +110,7 @@ def _read(rows: Iterator[RecordRow]) -> Iterator[tuple[RecordFile, Record]]:
     for row in rows:
         try:
             file = _file(row)
-            require_record(file.name, row.record)
+            require_record(row.step, row.record)
         except InvalidRecordError:
             continue
         yield file, dict(row.record)
@@ -113,7 +119,7 @@ def _read(rows: Iterator[RecordRow]) -> Iterator[tuple[RecordFile, Record]]:
 def _entry_or_reason(row: RecordRow) -> EntryOrReason:
     try:
         file = _file(row)
-        require_record(file.name, row.record)
+        require_record(row.step, row.record)
         return record_entry(file, row.record)
     except InvalidRecordError as error:
         return f"the store's copy is not a record ({error})"
@@ -124,7 +130,7 @@ def _file(row: RecordRow) -> RecordFile:
     try:
         content = encode_record(dict(row.record))
     except (ValueError, TypeError) as error:
-        raise InvalidRecordError(str(error)) from None
+        raise InvalidRecordError(plain_reason(error)) from None
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != row.sha256:
         raise InvalidRecordError(f"its sha256 is not {row.sha256}, that of the file")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from api.metrics.definition import Histogram, MetricDefinition, Sample, Scrape
 from service.commands import CommandState, Kind
-from service.store.queries.commands import BOUNDS_SECONDS
+from service.store.queries.commands import DELAY_BUCKETS_SECONDS
 
 FINAL_STATES = tuple(state for state in CommandState if state.is_final)
 OPEN_STATES = tuple(state for state in CommandState if not state.is_final)
@@ -33,7 +33,7 @@ def _delays(scrape: Scrape) -> Iterable[Sample]:
     delays = scrape.delays
     if delays is None:
         return []
-    return [((), Histogram(BOUNDS_SECONDS, delays.counts, delays.count, delays.total_seconds))]
+    return [((), Histogram(DELAY_BUCKETS_SECONDS, delays.counts, delays.count, delays.total_seconds))]
 
 
 METRICS: tuple[MetricDefinition, ...] = (

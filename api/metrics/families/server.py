@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from api.metrics.definition import Histogram, MetricDefinition, Sample, Scrape, unlabelled
-from api.metrics.http_stats import BOUNDS_SECONDS, HttpCounts
+from api.metrics.http_stats import RESPONSE_BUCKETS_SECONDS, HttpCounts
 from service import __version__
 
 
@@ -19,7 +19,7 @@ def _requests(scrape: Scrape) -> Iterable[Sample]:
 def _durations(scrape: Scrape) -> Iterable[Sample]:
     by_route = sorted(scrape.http_counts.durations.items()) if scrape.http_counts else []
     return [
-        ((route,), Histogram(BOUNDS_SECONDS, durations.counts, durations.count, durations.total_seconds))
+        ((route,), Histogram(RESPONSE_BUCKETS_SECONDS, durations.counts, durations.count, durations.total_seconds))
         for route, durations in by_route
     ]
 

@@ -1,7 +1,5 @@
 """`/alerts`: the alerts of a run that are on now: judged anew for every request, from its row and its journal."""
 
-import time
-
 from flask import Blueprint, current_app
 
 from api.alerts.current import alert_logs_of, current_alerts
@@ -21,7 +19,7 @@ def list_all() -> AlertList:
     context = current_run_context()
     with context.transaction_scope():
         run = context.run()
-        verdict = current_alerts(alert_logs_of(current_app), context, run, time.time())
+        verdict = current_alerts(alert_logs_of(current_app), context, run, context.now(run))
     alerts = verdict.firing.values()
     return {
         "run_id": run.id,

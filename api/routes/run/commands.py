@@ -11,12 +11,13 @@ from flask import Blueprint, Response, jsonify, url_for
 
 from api.commands.acceptance import accept, accepting_run, dry_run_answer
 from api.commands.body_schemas import body_of
+from api.commands.preferences import declare_applied
 from api.commands.request import ACTOR, IF_MATCH, PARAMETERS, SOURCE, CommandRequest, actor, source
 from api.commands.wait import wait_until_final
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Cursor, cursor_text, next_link
 from api.http.parameters import Choice, PathParameter, PatternText, WholeNumber
-from api.http.problems import ProblemError
+from api.http.problems import ProblemError, problem_of_command
 from api.runs.context import current_run_context, named_run
 from api.runs.registry import current_registry
 from service.api_types import Acceptance, CommandAnswer, CommandList
@@ -46,20 +47,23 @@ CURSOR = Cursor()
 COMMAND_ID = PathParameter("command_id", "a command's id", {"type": "string", "pattern": "^[0-9a-f]{32}$"})
 
 LOCATION_HEADERS = {"Location": "where to look at it"}
-REPEATED_HEADERS = {"Idempotency-Replayed": "`true` where the command is that of an earlier request with the same key"}
+OPTIONAL_HEADERS = {
+    "Idempotency-Replayed": "`true` where the command is that of an earlier request with the same key",
+    "Preference-Applied": "what of `Prefer` was applied",
+}
 ACCEPTED = Answer(
     CommandAnswer, "accepted and on disk, not done", 202,
-    headers={**LOCATION_HEADERS, "Retry-After": "seconds until it is worth a look"}, optional_headers=REPEATED_HEADERS,
+    headers={**LOCATION_HEADERS, "Retry-After": "seconds until it is worth a look"}, optional_headers=OPTIONAL_HEADERS,
 )  # fmt: skip
 
 ENDED = Answer(
-    CommandAnswer | Acceptance, "with `wait`: the command, ended; with `dry_run`: what would be queued",
-    optional_headers={**LOCATION_HEADERS, **REPEATED_HEADERS},
+    Acceptance | CommandAnswer, "with `wait`: the command, ended; with `dry_run`: what would be queued",
+    optional_headers={**LOCATION_HEADERS, **OPTIONAL_HEADERS},
 )  # fmt: skip
 
 COMMAND_PROBLEMS = (
     "not-json", "unsupported-media-type", "body-too-large", "invalid-argument", "key-reused", "run-ended", "no-run",
-    "no-trainer", "storage-unavailable",
+    "no-trainer", "read-only-store", "storage-unavailable",
 )  # fmt: skip
 
 View = Callable[[], Response]
@@ -78,7 +82,9 @@ def submit(kind: Kind) -> Response:
             return jsonify(dry_run_answer(accepting_run(context, command_request), command_request))
     with context.transaction_scope():
         command, is_repeated = accept(context, command_request)
-    response = _answer(wait_until_final(context.store, command, command_request.wait))
+    command, has_waited = wait_until_final(context.store, command, command_request.wait)
+    response = _answer(command)
+    declare_applied(response, command_request.preferences, has_waited=has_waited)
     if is_repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -144,7 +150,7 @@ def show(command_id: str) -> CommandAnswer:
 @operation(
     Scope.CONTROL, COMMAND_ID, ACTOR, SOURCE,
     answers=[Answer(CommandAnswer, "the command, now cancelled, or cancelled before")],
-    problems=["not-found", "command-begun", "invalid-argument", "storage-unavailable"],
+    problems=["not-found", "command-begun", "invalid-argument", "read-only-store", "storage-unavailable"],
 )  # fmt: skip
 def cancel(command_id: str) -> CommandAnswer:
     """Take back a command that is still queued; asking twice changes nothing."""
@@ -175,7 +181,7 @@ def _find(command_id: str) -> tuple[Store, Command]:
 
 def _answer(command: Command) -> Response:
     """Answer 200 with a final command, otherwise 202 with its current state, Location and Retry-After."""
-    response = jsonify(command.as_dict())
+    response = jsonify(_command_answer(command))
     response.headers["Location"] = url_for(".show", command_id=command.id)
     if not command.state.is_final:
         response.status_code = 202
@@ -184,4 +190,5 @@ def _answer(command: Command) -> Response:
 
 
 def _command_answer(command: Command) -> CommandAnswer:
-    return cast(CommandAnswer, command.as_dict())
+    answer = command.as_dict()
+    return cast(CommandAnswer, {**answer, "problem": problem_of_command(answer)})

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app
 from api.events.broadcaster import broadcasters_of
 from api.events.messages import ALWAYS, KINDS
 from api.events.stream import LimitedStream, StreamRequest
+from api.http.compression import accepts_gzip
 from api.http.operation import Answer, Scope, operation
 from api.http.parameters import Choices, PatternText
 from api.runs.context import named_run
@@ -51,6 +52,8 @@ def follow() -> Response:
     broadcasters = broadcasters_of(current_app)
     text = LAST_EVENT_ID.value() or LAST_EVENT_ID_QUERY.value()
     stream_request = StreamRequest(KINDS_FILTER.value() or KINDS, None if text is None else EventCursor.parse(text))
-    stream = LimitedStream(broadcasters, named_run(), stream_request)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    stream = LimitedStream(broadcasters, named_run(), stream_request, is_compressed=accepts_gzip())
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept-Encoding"}
+    if accepts_gzip():
+        headers["Content-Encoding"] = "gzip"
     return Response(stream, mimetype=MEDIA_TYPE, headers=headers)

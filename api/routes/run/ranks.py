@@ -26,7 +26,7 @@ def list_all() -> RankList:
     """All ranks of the current run, as rank 0's watchdog last saw them; none before its first report."""
     context = current_run_context()
     run = context.run()
-    now = time.time()
+    now = context.now(run)
     return {"run_id": run.id, "ranks": [_entry(row, now) for row in context.store.ranks.find(run.id)]}
 
 
@@ -40,10 +40,11 @@ def list_all() -> RankList:
 def show_stack(rank: str) -> Response:
     """The Python stack of a rank's training thread, below one line that says when it was taken."""
     context = current_run_context()
-    row = _find(rank, context.store.ranks.find(context.run().id))
+    run = context.run()
+    row = _find(rank, context.store.ranks.find(run.id))
     if row.stack is None or row.stacked_at is None:
         raise ProblemError("not-found", f"Rank {row.rank} has not sent a stack yet; ask again in ten seconds.")
-    return Response(f"{_heading(row, row.stacked_at, time.time())}\n{row.stack}", mimetype="text/plain")
+    return Response(f"{_heading(row, row.stacked_at, context.now(run))}\n{row.stack}", mimetype="text/plain")
 
 
 def _entry(row: RankRow, now: float) -> RankEntry:

@@ -6,7 +6,7 @@ from flask import Blueprint
 
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count
-from api.http.parameters import LARGEST, Choices, WholeNumber
+from api.http.parameters import LARGEST, Choices, PatternText, WholeNumber
 from api.http.problems import ProblemError
 from api.runs.context import current_run_context
 from service.api_types import Envelope, EnvelopeSeries, Series
@@ -25,6 +25,9 @@ BATCH_SIZE = 1000
 NAMES = Choices("names", "numeric keys of a record; without it all that have values", NUMERIC_KEYS)
 FIRST_STEP = WholeNumber("from", "the first step", default=0)
 LAST_STEP = WholeNumber("to", "the last step, included", default=LARGEST)
+BRANCH = PatternText(
+    "branch", "steps that a rollback or a resume set aside", "[0-9A-Za-z._-]{1,200}", "a branch's name"
+)
 POINTS = Count("points", "reduce the history to about so many stretches of equal width", minimum=10, maximum=5000)
 
 blueprint = Blueprint("series", __name__)
@@ -32,16 +35,25 @@ blueprint = Blueprint("series", __name__)
 
 @blueprint.get("/series")
 @operation(
-    Scope.READ, NAMES, FIRST_STEP, LAST_STEP, POINTS,
+    Scope.READ, NAMES, FIRST_STEP, LAST_STEP, POINTS, BRANCH,
     answers=[Answer(Series | Envelope, "the log points, or with `points` their stretches")],
-    problems=["invalid-argument", "no-run", "storage-unavailable"],
+    problems=["invalid-argument", "not-found", "no-run", "storage-unavailable"],
 )  # fmt: skip
 def show() -> Series | Envelope:
     """Show values between two steps, both included: log by log, or the mean, lowest and highest of each stretch."""
     context = current_run_context()
-    run = context.run()
+    run_id = _branch_or_run(context.store, context.run().id)
     points = POINTS.value()
-    return _log_points(context.store, run.id) if points is None else _envelope(context.store, run.id, points)
+    return _log_points(context.store, run_id) if points is None else _envelope(context.store, run_id, points)
+
+
+def _branch_or_run(store: Store, run_id: str) -> str:
+    """Return the id of the wanted branch, by default that of the run; raises `ProblemError` (not-found)."""
+    branch = BRANCH.value()
+    if branch is not None and branch not in (branches := store.series.branches(run_id)):
+        known = f"choose one of: {', '.join(branches)}." if branches else "nothing was set aside."
+        raise ProblemError("not-found", f"Run {run_id} has no branch {branch!r}; {known}")
+    return branch or run_id
 
 
 def _log_points(store: Store, run_id: str) -> Series:

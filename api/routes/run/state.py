@@ -1,6 +1,5 @@
 """`/state`: the live snapshot under the record's keys, and what the run is doing now."""
 
-import time
 from typing import Any
 
 from flask import Blueprint
@@ -21,4 +20,5 @@ blueprint = Blueprint("states", __name__)
 def show() -> dict[str, Any]:
     """What the current run is doing."""
     context = current_run_context()
-    return state_answer(context.run(), time.time())
+    run = context.run()
+    return state_answer(run, context.now(run))

@@ -32,6 +32,9 @@ NAME = PathParameter(
     "name", f"a record's name as the list gives it, or `{LATEST}`", {"type": "string", "pattern": NAMES}
 )
 
+RECORD = {"anyOf": [{"$ref": "#/components/schemas/Record"}, {"type": "object"}]}
+"""A record; one that an earlier version wrote lacks keys, and a person may have changed the file."""
+
 blueprint = Blueprint("records", __name__)
 
 
@@ -69,7 +72,7 @@ def list_all() -> Response:
     NAME,
     answers=[
         Answer(
-            media_type=JSON,
+            schema=RECORD,
             description="the file, byte for byte",
             headers={
                 "ETag": "the file's sha256",

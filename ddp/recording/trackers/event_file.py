@@ -50,7 +50,7 @@ class EventFile:
     def _open(self) -> FileIO:
         """Create a file whose name sorts after all others, even if the clock was set back."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        matches = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
+        matches = (_NAME.fullmatch(path.name) for path in event_files(self._folder))
         latest = max((int(match[1]) for match in matches if match), default=0)
         number = max(int(time.time()), latest + 1)
         name = f"events.out.tfevents.{number:010d}.{socket.gethostname()}.{os.getpid()}"
@@ -63,6 +63,11 @@ class EventFile:
             file.seek(self._size)
         except OSError:
             self.close()
+
+
+def event_files(folder: Path) -> list[Path]:
+    """Return the event files of a folder in the order in which TensorBoard reads them; raises `OSError`."""
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if folder.is_dir() else []
 
 
 def framed(events: Iterable[Event]) -> bytes:

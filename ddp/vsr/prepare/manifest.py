@@ -5,19 +5,22 @@ It shows whether a set is the requested one, and the source of every image in it
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ddp.vsr.prepare.colours import CONVERSION
 from ddp.vsr.prepare.scenes import Scene, Survey
+from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.split import Split
-from ddp.vsr.prepare.video import Source
+from ddp.vsr.unreadable import reason_of
 from service.atomic_files import sha256_of
-from service.errors import UserError
+from service.errors import UserError, plain_reason
 
 MANIFEST_FILE = "dataset.json"
 MANIFEST_VERSION = 1
+SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,7 @@ def manifest_of(
         "counts": {"Patches": written["Patches"], "Val": written["Val"]},
         "sources": [_source_entry(survey, split, provenance[survey.source.name]) for survey in surveys],
         **asdict(findings),
+        "conversion": CONVERSION,
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -90,34 +94,104 @@ def is_prepared(dataset: Path, request: Mapping[str, Any], settings: PatchSettin
 
     Returns False if it is missing or empty. Raises UserError if it contains something else, which is never changed.
     """
+    return _is_prepared(dataset, settings, lambda found: _request_difference(found, request))
+
+
+def is_prepared_from_videos(dataset: Path, settings: PatchSettings) -> bool:
+    """Return whether `dataset` is a set with these settings, of whatever videos. Raises UserError as `is_prepared`."""
+    return _is_prepared(dataset, settings, lambda found: "" if "videos" in found else f"made from {_describe(found)}")
+
+
+def videos_apart(dataset: Path, request: Mapping[str, Any]) -> str:
+    """Return how the videos of a request differ from those that a prepared set was made from; empty if not at all.
+
+    Raises UserError if they have none in common: then another set is asked for.
+    """
+    before: Mapping[str, int] = _read(dataset / MANIFEST_FILE)[1].get("videos", {})
+    now: Mapping[str, int] = request["videos"]
+    if now and not before.keys() & now.keys():
+        difference = _request_difference({"videos": before}, request)
+        raise UserError(_refusal(dataset, [difference]))
+    parts = {
+        "new": sorted(now.keys() - before.keys()),
+        "gone": sorted(before.keys() - now.keys()),
+        "changed": sorted(name for name in before.keys() & now.keys() if before[name] != now[name]),
+    }
+    return "; ".join(f"{what}: {_listed(names)}" for what, names in parts.items() if names)
+
+
+def note_on_conversion(dataset: Path) -> str:
+    """Return a clause about the colours of a prepared set of an earlier version; empty if they are of this one."""
+    if "conversion" in json.loads((dataset / MANIFEST_FILE).read_text(encoding="utf-8")):
+        return ""
+    return " (an earlier version made it: pictures from video are 1 to 2 levels darker than they would be now)"
+
+
+def _is_prepared(
+    dataset: Path, settings: PatchSettings, request_difference: Callable[[Mapping[str, Any]], str]
+) -> bool:
     if not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir())):
         return False
     path = dataset / MANIFEST_FILE
     if not path.is_file():
         raise UserError(
-            f"{dataset} holds files that were not prepared here (no {MANIFEST_FILE}): a patch set of your own is read "
-            f"as it is; to prepare one, take another DATASET_ROOT"
+            f"{dataset} holds files that were not prepared here (no {MANIFEST_FILE}): without VIDEO_ROOT they "
+            f"are read as they are; to prepare a set, take another DATASET_ROOT"
         )
-    differences = _differences(path, request, settings)
+    found_settings, found_request = _read(path)
+    differences = [*_setting_differences(found_settings, settings), *filter(None, [request_difference(found_request)])]
     if differences:
-        raise UserError(
-            f"{dataset} holds a patch set made with other settings ({'; '.join(differences)}): "
-            f"take another DATASET_ROOT, or remove the folder to have it made anew"
-        )
+        raise UserError(_refusal(dataset, differences))
     return True
 
 
+def _refusal(dataset: Path, differences: list[str]) -> str:
+    return (
+        f"{dataset} holds a patch set made with other settings ({'; '.join(differences)}): take another DATASET_ROOT "
+        f"for another set; runs that were trained on this one need it as it is"
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder for what is prepared, and its parents. Raises UserError if that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder} for the patch set cannot be created ({error.strerror}): give another one with "
+            "DATASET_ROOT, or make it writable"
+        ) from None
+
+
 def sha256_of_source(source: Source) -> str:
-    """Return the SHA-256 of a video file; for a folder of images, of its file names and hashes in order."""
+    """Return the SHA-256 of a video file; for a folder of images, of its file names and hashes in order.
+
+    Raises OSError if the video or the folder cannot be read; an image that cannot be read counts with the reason.
+    """
     if not source.is_sequence:
         return sha256_of(source.path)
-    listing = "".join(f"{path.name} {sha256_of(path)}\n" for path in source.files())
+    listing = "".join(f"{path.name} {_sha256_or_reason(path)}\n" for path in source.files())
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _sha256_or_reason(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        return reason_of(error)
 
 
 def request_for_videos(sources: Iterable[Source]) -> dict[str, Any]:
     """Return the identity of a set made from videos: names and sizes, because hashing films takes minutes."""
-    return {"videos": {source.name: sum(path.stat().st_size for path in source.files()) for source in sources}}
+    return {"videos": {source.name: _size_of(source) for source in sources}}
+
+
+def _size_of(source: Source) -> int:
+    """Return the bytes of all files of a source; 0 if one has vanished or cannot be asked."""
+    try:
+        return sum(path.stat().st_size for path in source.files())
+    except OSError:
+        return 0
 
 
 def request_for_clips(set_name: str) -> dict[str, Any]:
@@ -125,22 +199,33 @@ def request_for_clips(set_name: str) -> dict[str, Any]:
     return {"clips": set_name}
 
 
-def _differences(path: Path, request: Mapping[str, Any], settings: PatchSettings) -> list[str]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return settings and request of a manifest. Raises UserError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found_settings, found_request = dict(content["settings"]), content["request"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as the description of a patch set ({error})") from error
+        return dict(content["settings"]), dict(content["request"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is no description of a patch set ({plain_reason(error)}): move its folder away, or take another"
+        ) from error
+
+
+def _setting_differences(found: Mapping[str, Any], settings: PatchSettings) -> list[str]:
     wanted = asdict(settings)
-    keys = sorted(found_settings.keys() | wanted.keys())
-    differences = [
-        f"{key} {found_settings.get(key)} there, {wanted.get(key)} asked for"
-        for key in keys
-        if found_settings.get(key) != wanted.get(key)
+    return [
+        f"{key} {found.get(key)} there, {wanted.get(key)} asked for"
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key)
     ]
-    if found_request != request:
-        differences.append(f"made from {_describe(found_request)}, asked for {_describe(request)}")
-    return differences
+
+
+def _request_difference(found: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    return "" if found == request else f"made from {_describe(found)}, asked for {_describe(request)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _describe(request: Mapping[str, Any]) -> str:
@@ -158,6 +243,8 @@ def _source_entry(survey: Survey, split: Split, provenance: Mapping[str, str]) -
         "frame_count": survey.frame_count,
         "frames_per_second": survey.frames_per_second,
         "scenes": [entry for scene in survey.scenes for entry in _scene_entries(scene, split)],
+        "colours": survey.colours,
+        "deinterlaced": survey.deinterlaced,
     }
 
 

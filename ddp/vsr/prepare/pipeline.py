@@ -1,7 +1,5 @@
 """The pipeline from videos to a patch set: survey, split by scene, choose windows, write."""
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +11,25 @@ from ddp.vsr.prepare.manifest import (
     Findings,
     PatchSettings,
     is_prepared,
+    is_prepared_from_videos,
+    make_folder,
     manifest_of,
+    note_on_conversion,
     request_for_clips,
     request_for_videos,
     sha256_of_source,
+    videos_apart,
 )
 from ddp.vsr.prepare.patch_writer import PatchWriter, labels_of
 from ddp.vsr.prepare.scenes import Survey, survey
+from ddp.vsr.prepare.sources import Source, find_sources
 from ddp.vsr.prepare.split import Split, split_scenes
-from ddp.vsr.prepare.video import DamagedVideoError, Source, find_sources
+from ddp.vsr.prepare.video import DamagedVideoError
 from ddp.vsr.prepare.windows import CutOut, Window, training_windows, validation_windows
-from service.atomic_files import TEMPORARY_PREFIX, sync_folder, write_atomically
-from service.errors import UserError
+from ddp.vsr.unreadable import Skipped, reason_of
+from service.atomic_files import sync_folder, write_atomically
+from service.errors import UserError, reason_and_remedy
+from service.run.building import building_folder, finish
 
 SMALL_COUNTS = {"patch_count": 480, "val_count": 8}  # for the small clips: more would be redundant
 LARGE_COUNTS = {"patch_count": 2000, "val_count": 24}
@@ -38,6 +43,8 @@ class Material:
     sources: tuple[Source, ...]
     held_out: frozenset[str] = frozenset()
     rights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    """What was found beside the sources and cannot be used."""
 
 
 def prepare_clips(set_name: str, folder: Path, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
@@ -58,15 +65,34 @@ def prepare_clips(set_name: str, folder: Path, dataset: Path, settings: PatchSet
     _build_atomically(material, dataset, settings, progress)
 
 
-def prepare_videos(folder: Path, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
+def prepare_videos(
+    folder: Path, dataset: Path, settings: PatchSettings, progress: Progress, *, keep: bool = False
+) -> None:
     """Make the patch set of all videos and image sequences below `folder`.
 
-    Raises UserError if there are none, if they do not suffice, or if `dataset` contains something else.
+    With `keep`, a set of these settings stays if the videos are others now, or away. Raises UserError if there are
+    none, if they do not suffice, or if `dataset` contains something else.
     """
-    sources = find_sources(folder, exclude=dataset)
-    material = Material(request=request_for_videos(sources), sources=sources)
+    if keep and is_prepared_from_videos(dataset, settings):
+        progress(_kept_sentence(folder, dataset))
+        return
+    found = find_sources(folder, exclude=dataset)
+    material = Material(request=request_for_videos(found.sources), sources=found.sources, skipped=found.skipped)
     if not _is_already_prepared(dataset, material.request, settings, progress):
         _build_atomically(material, dataset, settings, progress)
+
+
+def _kept_sentence(folder: Path, dataset: Path) -> str:
+    """Return a line about a set that stays as it is. Raises UserError if the videos are all others."""
+    try:
+        found = find_sources(folder, exclude=dataset)
+    except UserError as error:
+        return f"{dataset} stays as it is, although its videos are not there: {error}"
+    difference = videos_apart(dataset, request_for_videos(found.sources))
+    if difference:
+        advice = "for a set of these, take another DATASET_ROOT"
+        return f"{dataset} stays as it is, although the videos differ ({difference}): {advice}"
+    return f"{dataset} already holds this patch set: nothing to do{note_on_conversion(dataset)}"
 
 
 def _is_already_prepared(
@@ -74,28 +100,29 @@ def _is_already_prepared(
 ) -> bool:
     is_ready = is_prepared(dataset, request, settings)
     if is_ready:
-        progress(f"{dataset} already holds this patch set: nothing to do")
+        progress(f"{dataset} already holds this patch set: nothing to do{note_on_conversion(dataset)}")
     return is_ready
 
 
 def _build_atomically(material: Material, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
     """Build the set beside `dataset` and rename it; remove an incomplete set after an interruption."""
-    dataset.parent.mkdir(parents=True, exist_ok=True)
-    building = dataset.parent / f"{TEMPORARY_PREFIX}{dataset.name}.{os.getpid()}"
-    building.mkdir()
+    make_folder(dataset.parent)
     try:
-        _build(material, building, settings, progress)
-        building.replace(dataset)  # replaces an empty folder only
+        with building_folder(dataset) as building:
+            _build(material, building, settings, progress)
+            finish(building, dataset)
     except OSError as error:
-        raise UserError(f"the patch set {dataset} could not be written: {error}") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        raise UserError(
+            f"the patch set {dataset} could not be written ({reason_and_remedy(error)}); or take another one"
+        ) from error
     sync_folder(dataset.parent)
     progress(f"{dataset} is ready")
 
 
 def _build(material: Material, folder: Path, settings: PatchSettings, progress: Progress) -> None:
     findings = Findings()
+    for item in material.skipped:
+        _skip(item.name, item.reason, findings, progress)
     hashes = _hash_all(material.sources, findings, progress)
     surveys = _survey_all(
         [source for source in material.sources if source.name in hashes], settings, findings, progress
@@ -111,7 +138,7 @@ def _build(material: Material, folder: Path, settings: PatchSettings, progress: 
     provenance = {name: {"sha256": sha256, **_rights_of(material, name)} for name, sha256 in hashes.items()}
     content = manifest_of(material.request, settings, surveys, split, provenance, writer.written, findings)
     write_atomically(folder / MANIFEST_FILE, content)
-    rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(writer.rejected.items())) or "none"
+    rejected = _rejected_text(writer.rejected)
     progress(f"{writer.written['Patches']} patches, {writer.written['Val']} validation images; rejected: {rejected}")
 
 
@@ -119,7 +146,11 @@ def _hash_all(sources: Sequence[Source], findings: Findings, progress: Progress)
     """Return the SHA-256 of every source, without copies of an earlier one, which could be on both sides."""
     hashes: dict[str, str] = {}
     for source in sources:
-        sha256 = sha256_of_source(source)
+        try:
+            sha256 = sha256_of_source(source)
+        except OSError as error:
+            _skip(source.name, reason_of(error), findings, progress)
+            continue
         twin = next((name for name, other in hashes.items() if other == sha256), None)
         if twin is None:
             hashes[source.name] = sha256
@@ -140,6 +171,8 @@ def _survey_all(
             _skip(source.name, str(error), findings, progress)
             continue
         surveys.append(found)
+        for item in found.skipped:
+            _skip(f"{source.name}/{item.name}", item.reason, findings, progress)
         progress(f"{source.name}: {found.width}x{found.height}, {found.frame_count} frames, {len(found.scenes)} scenes")
         if found.damage:
             findings.damaged.append({"name": source.name, "reason": found.damage})
@@ -199,12 +232,17 @@ def _write_all(writer: PatchWriter, surveys: Sequence[Survey], windows: list[Win
         progress(f"{found.source.name}: {writer.written.total()} of {len(windows)} samples written")
 
 
+def _rejected_text(rejected: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())) or "none"
+
+
 def _check_written(writer: PatchWriter, findings: Findings) -> None:
     for side in ("Patches", "Val"):
         if not writer.written[side]:
             raise UserError(
-                f"not one sample for {side} came out of the videos (rejected: {findings.rejected}; "
-                f"skipped: {findings.skipped}): add videos with more detail or lower the patch size"
+                f"not one sample for {side} came out of the videos (rejected: "
+                f"{_rejected_text(findings.rejected)}; videos skipped: {len(findings.skipped)}): add videos with more "
+                "detail or lower the patch size"
             )
 
 

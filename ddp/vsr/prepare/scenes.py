@@ -5,18 +5,31 @@ the thresholds prefer false cuts. They find 6 shots in bikes.mp4, 1 in bigbuckbu
 talking face, and 137 in the ten minutes of bbb.mp4.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
-from ddp.vsr.prepare.video import DamagedVideoError, Source, Thumbnail, frames_per_second, read_frames, read_thumbnails
+from ddp.vsr.prepare.sources import Source
+from ddp.vsr.prepare.video import (
+    DamagedVideoError,
+    Thumbnail,
+    describe_colours,
+    frames_per_second,
+    read_frames,
+    read_thumbnails,
+)
+from ddp.vsr.unreadable import Skipped
 
 # Mean absolute grey difference of two thumbnails, 0…255.
 SMALLEST_CUT = 8.0  # smaller differences are motion and noise
 SURE_CUT = 45.0  # a cut, whatever the neighbouring differences
 CUT_TO_MOTION_RATIO = 1.5  # a cut exceeds its neighbours; fast pans have consecutive large differences
 NEIGHBOURS = 2
+
+MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -45,34 +58,94 @@ class Survey:
     scenes: tuple[Scene, ...]
     damage: str
     """Why the stream ended early after the last scene; empty if it did not."""
+    skipped: tuple[Skipped, ...] = ()
+    """Images of a sequence that are in no scene: those that cannot be read or have another size than most."""
+    colours: str = ""
+    """How colours are taken, such as `BT.709 (assumed), limited range`."""
+    deinterlaced: bool = False
+    """Whether there are frames that held two moments and became one."""
 
 
 def survey(source: Source, halve_from: int = 0) -> Survey:
     """Decode the source once and find its scenes. Raises DamagedVideoError if no frame can be read."""
+    found = _Pass()
     damage = ""
-    differences: list[float] = []
-    previous: Thumbnail | None = None
     try:
         for thumbnail in read_thumbnails(source):
-            if previous is not None:
-                differences.append(float(np.abs(thumbnail - previous).mean()))
-            previous = thumbnail
+            found.add(thumbnail)
     except DamagedVideoError as error:
-        if previous is None:
+        if not found.frames:
             raise
         damage = str(error)
-    if previous is None:
-        raise DamagedVideoError("it holds no frame")
-    _, first = next(read_frames(source, {0}, halve_from))
+    runs = found.runs()
+    if not runs:
+        raise DamagedVideoError(found.nothing_sentence())
+    scenes = [scene for start, differences in runs for scene in scenes_between(start, differences)]
+    _, first = next(read_frames(source, {runs[0][0]}, halve_from))
     return Survey(
         source=source,
         height=first.shape[0],
         width=first.shape[1],
-        frame_count=len(differences) + 1,
+        frame_count=len(found.frames),
         frames_per_second=frames_per_second(source),
-        scenes=_scenes_between(source, find_cuts(differences), len(differences) + 1),
+        scenes=tuple(Scene(source, index, start, count) for index, (start, count) in enumerate(scenes)),
         damage=damage,
+        skipped=tuple(found.skipped),
+        colours=describe_colours(source),
+        deinterlaced=found.is_deinterlaced,
     )
+
+
+@dataclass
+class _Pass:
+    """What one pass over a source finds: every frame's size, None if it cannot be read, and the differences."""
+
+    frames: list[tuple[str, tuple[int, int] | None]] = field(default_factory=list)
+    """Name and size of every frame."""
+    differences: list[float] = field(default_factory=list)
+    """Between frames i and i + 1; 0 where one of them cannot be read."""
+    skipped: list[Skipped] = field(default_factory=list)
+    is_deinterlaced: bool = False
+    _previous: Thumbnail | Skipped | None = None
+
+    def add(self, found: Thumbnail | Skipped) -> None:
+        """Add the next frame."""
+        if self.frames:
+            self.differences.append(_difference(self._previous, found))
+        self._previous = found
+        if isinstance(found, Skipped):
+            self.skipped.append(found)
+        self.frames.append((found.name, None if isinstance(found, Skipped) else found.size))
+        self.is_deinterlaced |= isinstance(found, Thumbnail) and found.is_deinterlaced
+
+    def runs(self) -> list[tuple[int, list[float]]]:
+        """Return the first frame of each run of frames of the commonest size, and the differences within the run.
+
+        Frames of another size are added to `skipped`.
+        """
+        sizes = Counter(size for _, size in self.frames if size is not None)
+        usual = sizes.most_common(1)[0][0] if sizes else None
+        self.skipped += [
+            Skipped(name, _size_reason(size, usual)) for name, size in self.frames if size and usual and size != usual
+        ]
+        is_usual = groupby(range(len(self.frames)), key=lambda i: usual is not None and self.frames[i][1] == usual)
+        runs = [list(numbers) for is_in_run, numbers in is_usual if is_in_run]
+        return [(run[0], self.differences[run[0] : run[-1]]) for run in runs]
+
+    def nothing_sentence(self) -> str:
+        """Return why there is no frame."""
+        examples = "; ".join(f"{item.name}: {item.reason}" for item in self.skipped[:MAX_EXAMPLES])
+        return f"none of its images can be read, such as {examples}" if examples else "it holds no frame"
+
+
+def _difference(previous: Thumbnail | Skipped | None, found: Thumbnail | Skipped) -> float:
+    if isinstance(previous, Thumbnail) and isinstance(found, Thumbnail):
+        return float(np.abs(found.grey - previous.grey).mean())
+    return 0.0
+
+
+def _size_reason(size: tuple[int, int], usual: tuple[int, int]) -> str:
+    return f"it is {size[0]}x{size[1]}, but most images there are {usual[0]}x{usual[1]}"
 
 
 def find_cuts(differences: Sequence[float]) -> list[int]:
@@ -86,7 +159,8 @@ def find_cuts(differences: Sequence[float]) -> list[int]:
     return cuts
 
 
-def _scenes_between(source: Source, cuts: list[int], frame_count: int) -> tuple[Scene, ...]:
-    starts = [0, *cuts]
-    ends = [*cuts, frame_count]
-    return tuple(Scene(source, i, start, end - start) for i, (start, end) in enumerate(zip(starts, ends, strict=True)))
+def scenes_between(first_frame: int, differences: Sequence[float]) -> list[tuple[int, int]]:
+    """Return (first frame, number of frames) of every scene of a run of frames that begins at `first_frame`."""
+    cuts = find_cuts(differences)
+    starts, ends = [0, *cuts], [*cuts, len(differences) + 1]
+    return [(first_frame + start, end - start) for start, end in zip(starts, ends, strict=True)]

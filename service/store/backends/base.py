@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,14 @@ class StoreUnavailableError(Exception):
     def __init__(self, message: str, *, is_transient: bool = False) -> None:
         super().__init__(message)
         self.is_transient = is_transient
+
+
+class StoreReadOnlyError(StoreUnavailableError):
+    """A change of a store that this process may only read; what is in it can be read on."""
+
+
+class StoreConflictError(StoreUnavailableError):
+    """A change that the store refuses because it contradicts what is there; trying again does not help for ever."""
 
 
 def encode_json(value: Any) -> str:
@@ -69,8 +78,19 @@ class Backend(ABC):
         """Take the run's lock until the transaction ends, and announce its commit to the readers of the run."""
 
     @abstractmethod
+    def lock_run_silently(self, connection: sa.Connection, run_id: str) -> None:
+        """Take the run's lock until the transaction ends."""
+
+    @abstractmethod
     def begin_snapshot(self, connection: sa.Connection) -> None:
         """Make the transaction read from one snapshot; must be its first statement."""
+
+    def connect_unlocked(self) -> AbstractContextManager[sa.Connection]:
+        """Open a connection that reads a file as it is, without locks and without files beside it.
+
+        Raises `StoreUnavailableError` if the database is not a file.
+        """
+        raise StoreUnavailableError(f"{self.location} is no file")
 
     @abstractmethod
     def notify(self, connection: sa.Connection, run_id: str) -> None:

@@ -10,25 +10,38 @@ from urllib.parse import quote
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 
 from service.errors import SettingError
-from service.store.backends.base import Backend, StoreUnavailableError, encode_json
+from service.store.backends.base import (
+    Backend,
+    StoreConflictError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+    encode_json,
+)
 from service.store.backends.postgres_connection import CONNECT_SECONDS, PostgresConnection
 from service.store.backends.postgres_listener import CHANNEL, NotifyListener
 from service.store.schema_upgrade import needs_upgrade, upgrade
 
 STATEMENT_TIMEOUT_FACTOR = 10
 """Maximum duration of a statement, as a multiple of the lock timeout."""
+PATIENCE_FACTOR = 2
+"""How long a trainer waits for a run's lock, as a multiple of the lock timeout."""
 STATEMENT_TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout")
 TRANSIENT_SQLSTATES = ("40", "53", "55", "57")
 """SQLSTATE classes: transaction rollback, insufficient resources, object in use, operator intervention."""
+READ_ONLY_SQLSTATES = frozenset({"25006", "42501"})
+"""A read-only transaction, as on a standby, and a privilege that the role lacks."""
 SINGLE_THREAD_POOL = {"pool_size": 1, "max_overflow": 4}
 MULTI_THREAD_POOL = {"pool_size": 4, "max_overflow": 16}
 """Connections kept open, and additional ones under load: a server usually allows about a hundred in total."""
 
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _NOTIFY = sa.text(f"SELECT pg_notify('{CHANNEL}', :name)")
+_PATIENT_LOCK = sa.text(
+    "SELECT set_config('lock_timeout', :patience, true), pg_advisory_xact_lock(hashtextextended(:name, 0))"
+)
 _LOCK_AND_NOTIFY = sa.text(f"SELECT pg_advisory_xact_lock(hashtextextended(:name, 0)), pg_notify('{CHANNEL}', :name)")
 
 
@@ -44,6 +57,7 @@ class PostgresServer(Backend):
         """
         self._url = _parsed(url)
         self._is_upgraded = False
+        self._patience = f"{PATIENCE_FACTOR * _milliseconds(busy_seconds)}ms"
         arguments = _connect_arguments(self._url, busy_seconds)
         self.engine = sa.create_engine(
             self._url,
@@ -89,19 +103,30 @@ class PostgresServer(Backend):
         self._is_upgraded = True
 
     def translate_error(self, error: DBAPIError) -> Exception:
-        """Return `ValueError` for a data error, otherwise `StoreUnavailableError`, without the password."""
+        """Return `ValueError` for a data error, `StoreConflictError` for a violated key, else `StoreUnavailableError`.
+
+        Sentences are without the password.
+        """
         text = self._without_password(" ".join(str(error.orig).split()))
         if isinstance(error, DataError):
             return ValueError(f"not storable: {text}")
-        if isinstance(error.orig, psycopg.errors.UndefinedTable):
-            self._is_upgraded = False  # the database was replaced by an empty one
+        if isinstance(error, IntegrityError):
+            return StoreConflictError(f"store {self.location}: {text}")
+        if isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+            self._is_upgraded = False  # the database was replaced by an empty one, or by one of an earlier version
         sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        if sqlstate in READ_ONLY_SQLSTATES:
+            return StoreReadOnlyError(f"store {self.location} can only be read: {text}")
         is_transient = sqlstate.startswith(TRANSIENT_SQLSTATES)
         return StoreUnavailableError(f"store {self.location}: {text}", is_transient=is_transient)
 
     def lock_run(self, connection: sa.Connection, run_id: str) -> None:
         """Take the run's advisory lock, so that event ids of the run become visible in ascending order."""
         connection.execute(_LOCK_AND_NOTIFY, {"name": run_id})
+
+    def lock_run_silently(self, connection: sa.Connection, run_id: str) -> None:
+        """Take the run's advisory lock; wait longer, because nobody waits for what a trainer writes."""
+        connection.execute(_PATIENT_LOCK, {"name": run_id, "patience": self._patience})
 
     def notify(self, connection: sa.Connection, run_id: str) -> None:
         """Send the run's id on the channel."""
@@ -143,12 +168,16 @@ def _parsed(url: str) -> sa.URL:
     return parsed.set(drivername="postgresql+psycopg")
 
 
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
 def _connect_arguments(url: sa.URL, busy_seconds: float) -> dict[str, Any]:
     """Return connection arguments that the URL does not set: timeouts after which either side drops a dead peer.
 
     Without them, a lock held by a trainer whose machine lost power would block the next trainer of the run.
     """
-    milliseconds = max(1, round(busy_seconds * 1000))
+    milliseconds = _milliseconds(busy_seconds)
     statement_timeouts = dict.fromkeys(STATEMENT_TIMEOUTS, STATEMENT_TIMEOUT_FACTOR * milliseconds)
     timeouts = {"lock_timeout": milliseconds, **statement_timeouts}
     arguments = {

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from service.commands import Command, CommandState, Kind
 from service.store.database import Database
 from service.store.queries.events import append_event
-from service.store.tables import StorableText, commands
+from service.store.tables import StorableText, commands, runs
 
 WAIT_FOR_TRAINER_SECONDS = 60.0
 """How long a command waits for a trainer to start, unless it has an `apply_at_step` or `expires_at`."""
 
-BOUNDS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+DELAY_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the histogram of delays."""
 
 
@@ -28,12 +28,18 @@ BOUNDS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 class CommandDelays:
     """Cumulative histogram of the time from acceptance to start.
 
-    `counts` has the number of commands with a delay up to each of BOUNDS_SECONDS, `count` is the total number.
+    `counts` has the number of commands with a delay up to each of DELAY_BUCKETS_SECONDS, `count` is the total number.
     """
 
     counts: tuple[int, ...]
     count: int
     total_seconds: float
+
+
+_IS_ANY_IN_STATE = sa.select(
+    sa.exists().where(commands.c.run_id == sa.bindparam("run"), commands.c.state == sa.bindparam("state"))
+)
+"""Made once, since to build a query costs more than to run this one, which the trainer does several times a second."""
 
 
 class CommandQueries:
@@ -54,8 +60,9 @@ class CommandQueries:
         expires_at: float | None = None,
         idempotency_key: str | None = None,
         fingerprint: str | None = None,
+        why: str | None = None,
     ) -> Command:
-        """Queue a command durably and return it; it is on disk when this method returns.
+        """Queue a command durably and return it; it is on disk when this method returns. `why` is a person's reason.
 
         It will be executed at the end of step `apply_at_step`, and not started after `expires_at` (Unix seconds). If
         the run already has a command with this `idempotency_key`, that command is returned and nothing changes; the
@@ -74,6 +81,7 @@ class CommandQueries:
             expires_at=expires_at,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
+            why=why,
         )
         with self._database.run_transaction(run_id) as connection:
             if idempotency_key is not None and (earlier := _find_by_key(connection, run_id, idempotency_key)):
@@ -93,6 +101,11 @@ class CommandQueries:
         """Return the run's command with this idempotency key, or None."""
         with self._database.transaction() as connection:
             return _find_by_key(connection, run_id, key)
+
+    def has_any(self, run_id: str, state: CommandState) -> bool:
+        """Return whether a run has a command in this state."""
+        with self._database.transaction() as connection:
+            return bool(connection.execute(_IS_ANY_IN_STATE, {"run": run_id, "state": state.value}).scalar())
 
     def find(self, run_id: str, state: CommandState | None = None, limit: int | None = None) -> list[Command]:
         """Return the commands of a run, oldest first; with `limit`, only the newest ones."""
@@ -144,7 +157,8 @@ class CommandQueries:
         delay = commands.c.started_at - commands.c.created_at
         seconds = sa.case((delay > 0, delay), else_=0.0)  # the clock may have been set back in between
         bucket = sa.case(
-            *((delay <= bound, index) for index, bound in enumerate(BOUNDS_SECONDS)), else_=len(BOUNDS_SECONDS)
+            *((delay <= bound, index) for index, bound in enumerate(DELAY_BUCKETS_SECONDS)),
+            else_=len(DELAY_BUCKETS_SECONDS),
         )
         condition = (
             (commands.c.run_id == run_id) & commands.c.started_at.is_not(None) & commands.c.apply_at_step.is_(None)
@@ -153,14 +167,19 @@ class CommandQueries:
         with self._database.transaction() as connection:
             rows = connection.execute(query.group_by(sa.text("1"))).all()
         counts = {index: count for index, count, _ in rows}
-        cumulative = tuple(accumulate(counts.get(index, 0) for index in range(len(BOUNDS_SECONDS))))
+        cumulative = tuple(accumulate(counts.get(index, 0) for index in range(len(DELAY_BUCKETS_SECONDS))))
         return CommandDelays(cumulative, sum(counts.values()), sum(float(total) for *_, total in rows))
 
-    def begin(self, command_id: str) -> bool:
-        """Set a queued command to `running`; returns False if it was cancelled before or has expired."""
+    def begin(self, command_id: str, owner: str | None = None) -> bool:
+        """Set a queued command to `running`; returns False if it was cancelled before or has expired.
+
+        With `owner`, also returns False unless that is the token of the trainer that reports the run.
+        """
         now = time.time()
         started = {"state": CommandState.RUNNING.value, "started_at": now}
         may_begin = commands.c.expires_at.is_(None) | (commands.c.expires_at > now)
+        if owner is not None:
+            may_begin &= sa.exists().where((runs.c.id == commands.c.run_id) & (runs.c.owner == owner))
         return self._change(command_id, [CommandState.QUEUED], started, may_begin)
 
     def cancel(self, command_id: str, reason: str) -> bool:

@@ -5,7 +5,7 @@ ascending order, so a reader can continue after the last id that it has read wit
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +38,42 @@ class EventQueries:
         with self._database.run_transaction(run_id) as connection:
             append_event(connection, run_id, step, kind, details)
 
+    def add_first(self, run_id: str, step: int, kind: str, details: Mapping[str, Any]) -> None:
+        """Append the first event in a store that has taken the place of another.
+
+        It and all later events get higher ids than any of the other store, after which readers would look in vain.
+        """
+        with self._database.run_transaction(run_id) as connection:
+            least = int(1000 * time.time())  # far more than one id a millisecond never were
+            if connection.dialect.name == "postgresql":
+                connection.execute(_SKIP_IDS, {"least": least})
+                append_event(connection, run_id, step, kind, details)
+            else:
+                last = connection.execute(sa.select(sa.func.max(events.c.id))).scalar() or 0
+                append_event(connection, run_id, step, kind, details, event_id=max(least, last + 1))
+
     def find(self, run_id: str, after_id: int, limit: int) -> list[Event]:
         """Return the first `limit` events of a run with ids above `after_id`, in order."""
         query = sa.select(events).where((events.c.run_id == run_id) & (events.c.id > after_id))
         with self._database.transaction() as connection:
             return [Event(**row._asdict()) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
+
+    def page(
+        self, run_id: str, *, before_id: int | None, kinds: Sequence[str] | None, limit: int, after_id: int = 0
+    ) -> tuple[list[Event], bool]:
+        """Return the newest `limit` events with ids below `before_id`, newest first, and whether no older one follows.
+
+        With `kinds`, only events of these kinds; with `after_id`, only those with higher ids.
+        """
+        condition = (events.c.run_id == run_id) & (events.c.id > after_id)
+        if before_id is not None:
+            condition &= events.c.id < before_id
+        if kinds is not None:
+            condition &= events.c.kind.in_(kinds)
+        query = sa.select(events).where(condition).order_by(events.c.id.desc()).limit(limit + 1)
+        with self._database.transaction() as connection:
+            found = [Event(**row._asdict()) for row in connection.execute(query)]
+        return found[:limit], len(found) <= limit
 
     def last_id(self, run_id: str) -> int:
         """Return the id of the run's latest event, or 0 if there is none."""
@@ -57,10 +88,26 @@ class EventQueries:
             return {row[0]: row[1] for row in connection.execute(query)}
 
 
+_SEQUENCE = "pg_get_serial_sequence('events', 'id')"
+_SKIP_IDS = sa.text(
+    f"SELECT CASE WHEN has_sequence_privilege({_SEQUENCE}, 'UPDATE') "
+    f"THEN setval({_SEQUENCE}, GREATEST(nextval({_SEQUENCE}), :least)) END"
+)
+
+
 def append_event(
-    connection: sa.Connection, run_id: str, step: int | None, kind: str, details: Mapping[str, Any]
+    connection: sa.Connection,
+    run_id: str,
+    step: int | None,
+    kind: str,
+    details: Mapping[str, Any],
+    *,
+    event_id: int | None = None,
 ) -> None:
-    """Append an event inside a transaction that holds the run's lock; see `EventQueries.add`."""
+    """Append an event inside a transaction that holds the run's lock; see `EventQueries.add`.
+
+    The store chooses its id unless `event_id` is given.
+    """
     run_step = sa.select(runs.c.step).where(runs.c.id == run_id).scalar_subquery()
     row = {
         "run_id": run_id,
@@ -69,4 +116,4 @@ def append_event(
         "kind": kind,
         "details": dict(details),
     }
-    connection.execute(sa.insert(events).values(row))
+    connection.execute(sa.insert(events).values(row if event_id is None else {"id": event_id, **row}))

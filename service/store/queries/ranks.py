@@ -41,7 +41,7 @@ class RankQueries:
     def replace(self, run_id: str, rows: Iterable[RankRow]) -> None:
         """Replace all rows of the run; on `StoreUnavailableError` nothing is changed."""
         values = [{"run_id": run_id, **asdict(row)} for row in rows]
-        with self._database.transaction() as connection:
+        with self._database.run_transaction(run_id, announces=False) as connection:
             connection.execute(sa.delete(ranks).where(ranks.c.run_id == run_id))
             if values:
                 connection.execute(sa.insert(ranks), values)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from service.run.record import record_name
 from service.store.database import Database
 from service.store.queries.events import append_event
-from service.store.tables import records
+from service.store.tables import records, upsert
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,14 @@ class RecordQueries:
         values = {name: record.get(name) for name in EVENT_KEYS}
         details = {"step": step, "name": record_name(step), "sha256": sha256, **values}
         with self._database.run_transaction(run_id) as connection:
-            connection.execute(sa.delete(records).where((records.c.run_id == run_id) & (records.c.step == step)))
-            connection.execute(sa.insert(records).values(row))
+            connection.execute(upsert(records, connection.dialect.name), row)
             append_event(connection, run_id, step, "record", details)
+
+    def restore(self, run_id: str, step: int, record: Mapping[str, Any], sha256: str, saved_at: float) -> None:
+        """Store the copy of a record that was saved at the Unix time `saved_at`, without an event."""
+        row = {"run_id": run_id, "step": step, "time": saved_at, "record": dict(record), "sha256": sha256}
+        with self._database.change(run_id) as connection:
+            connection.execute(upsert(records, connection.dialect.name), row)
 
     def find(self, run_id: str, *, after_step: int = -1, limit: int) -> list[RecordRow]:
         """Return the first `limit` records of a run after `after_step`, in step order."""
@@ -79,17 +84,10 @@ class RecordQueries:
         with self._database.transaction() as connection:
             return connection.execute(query).scalar_one()
 
-    def delete_after(self, run_id: str, step: int) -> None:
-        """Delete the copies after `step`, because a resumed run writes those records again."""
-        with self._database.transaction() as connection:
-            connection.execute(sa.delete(records).where(_after(run_id, step)))
-
     def move_to_branch(self, run_id: str, step: int, branch_id: str) -> None:
-        """Move the copies after `step` to the run id `branch_id`; replaces its copies of the same steps."""
-        moved = _after(run_id, step)
-        replaced = (records.c.run_id == branch_id) & records.c.step.in_(sa.select(records.c.step).where(moved))
+        """Move the copies after `step` to the run id `branch_id`, which has none yet."""
+        moved = (records.c.run_id == run_id) & (records.c.step > step)
         with self._database.transaction() as connection:
-            connection.execute(sa.delete(records).where(replaced))
             connection.execute(sa.update(records).where(moved).values(run_id=branch_id))
 
     def _one_record(self, query: sa.Select[Any]) -> RecordRow | None:
@@ -112,7 +110,3 @@ class RecordQueries:
         query = sa.select(*columns).where(condition).order_by(order).limit(limit)
         with self._database.transaction() as connection:
             return [RecordVersion(*row) for row in connection.execute(query)]
-
-
-def _after(run_id: str, step: int) -> sa.ColumnElement[bool]:
-    return (records.c.run_id == run_id) & (records.c.step > step)

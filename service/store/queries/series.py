@@ -1,5 +1,6 @@
 """The table `series`: log points, that is a run's values by step, and their rollups."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,12 @@ import sqlalchemy as sa
 from service.store.database import Database
 from service.store.rollups.buckets import POINTS, Bucket
 from service.store.rollups.reader import FETCH_SIZE, RollupReader
+from service.store.rollups.repair import repair
 from service.store.rollups.writer import RollupWriter
-from service.store.tables import series, series_progress, series_summaries
+from service.store.tables import series, series_progress
 
 MAX_STEP = 2**62
+_BRANCH = re.compile("-(?:branch|after)-[0-9]+(?:-[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class SeriesRow:
 
 
 class SeriesQueries:
-    """Queries on `series`, `series_progress` and `series_summaries`; only one process may write those of a run."""
+    """Queries on `series`, `series_progress` and `series_summaries`; changes hold the run's lock."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,7 +36,7 @@ class SeriesQueries:
     def add(self, run_id: str, rows: Iterable[SeriesRow]) -> None:
         """Add log points; a point is merged into an existing point of the same step."""
         points = []
-        with self._database.transaction() as connection:
+        with self._database.run_transaction(run_id, announces=False) as connection:
             for row in rows:
                 key = {"key_run": run_id, "key_step": row.step}
                 existing = connection.execute(_SELECT_VALUES, key).scalar()
@@ -41,6 +44,11 @@ class SeriesQueries:
                 connection.execute(_INSERT if existing is None else _UPDATE, {**key, **merged})
                 points.append((row.step, row.values))
             RollupWriter(connection, run_id).add(points)
+
+    def repair_rollups(self, run_id: str) -> bool:
+        """Make the run's rollups anew if they miss or disagree with its log points; returns True if they did."""
+        with self._database.run_transaction(run_id, announces=False) as connection:
+            return repair(connection, run_id)
 
     def find(self, run_id: str, first_step: int = 0, last_step: int | None = None) -> list[SeriesRow]:
         """Return the log points of a run from `first_step` to `last_step`, both included, in step order."""
@@ -67,6 +75,13 @@ class SeriesQueries:
             points = connection.execute(query, execution_options={"yield_per": FETCH_SIZE}).scalars()
             return sorted({*names, *(name for values in points for name in values)})
 
+    def branches(self, run_id: str) -> list[str]:
+        """Return the ids under which abandoned steps of a run are kept, sorted; see `Store.move_to_branch`."""
+        of_run = series_progress.c.run_id.startswith(f"{run_id}-", autoescape=True)
+        with self._database.transaction() as connection:
+            ids = connection.execute(sa.select(series_progress.c.run_id).where(of_run)).scalars()
+            return sorted(branch for branch in ids if _BRANCH.fullmatch(branch.removeprefix(run_id)))
+
     def envelope(
         self, run_id: str, names: Sequence[str], first_step: int, last_step: int, points: int
     ) -> dict[str, list[Bucket]]:
@@ -83,17 +98,9 @@ class SeriesQueries:
             buckets = reader.read(*span, points)
         return {name: buckets.get(name) if name != POINTS else [] for name in names}
 
-    def delete_after(self, run_id: str, step: int) -> None:
-        """Delete the log points after `step`, because a resumed run repeats those steps."""
-        with self._database.transaction() as connection:
-            connection.execute(sa.delete(series).where((series.c.run_id == run_id) & (series.c.step > step)))
-            RollupWriter(connection, run_id).delete_after(step)
-
     def move_to_branch(self, run_id: str, step: int, branch_id: str) -> None:
-        """Move the log points after `step` to the run id `branch_id`; replaces all existing log points there."""
-        with self._database.transaction() as connection:
-            for table in (series, series_summaries):
-                connection.execute(sa.delete(table).where(table.c.run_id == branch_id))
+        """Move the log points after `step` to the run id `branch_id`, which has none yet."""
+        with self._database.run_transaction(run_id, announces=False) as connection:
             moved = (series.c.run_id == run_id) & (series.c.step > step)
             connection.execute(sa.update(series).where(moved).values(run_id=branch_id))
             RollupWriter(connection, run_id).move_after(step, RollupWriter(connection, branch_id))

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.store.rollups.buckets import POINTS, Buckets, Point, unpack
+from service.store.rollups.buckets import POINTS, Buckets, Point, unpack_wanted
 from service.store.tables import series, series_progress, series_summaries
 
 LEVEL_SIZES = tuple(16 * 2**power for power in range(56))
@@ -74,16 +74,16 @@ class RollupReader:
     def _read_rollups(self, buckets: Buckets, indices: range, level: int) -> None:
         """Add the rollups with these indices, and the log points of ranges without a rollup."""
         size, counts = LEVEL_SIZES[level - 1], {}
-        wanted = None if self._names is None else {POINTS, *self._names}
+        wanted = None if self._names is None else frozenset({POINTS, *self._names})
         key = {"run": self._run_id, "of_level": level, "start": indices.start, "stop": indices.stop}
         for index, names, content in self._connection.execute(_SELECT_ROLLUPS, key):
-            for name, bucket in unpack(names, content, wanted):
-                buckets.add(name, bucket)
-                if name == POINTS:
-                    counts[index] = bucket.count
+            found = unpack_wanted(names, content, wanted)
+            buckets.add_all(found)
+            if (points := next((bucket for name, bucket in found if name == POINTS), None)) is not None:
+                counts[index] = points.count
         for gap in _gaps(indices, counts):
-            points = self._points(gap.start * size, gap.stop * size - 1)
-            buckets.add_points(point for point in points if point[0] // size not in counts)
+            between = self._points(gap.start * size, gap.stop * size - 1)
+            buckets.add_points(point for point in between if point[0] // size not in counts)
 
     def _points(self, first: int, last: int) -> Iterator[Point]:
         """Yield the log points between two steps, both included, in order."""
@@ -110,7 +110,9 @@ class RollupReader:
 _in_range = (series_summaries.c.bucket >= sa.bindparam("start")) & (series_summaries.c.bucket < sa.bindparam("stop"))
 _of_level = (series_summaries.c.run_id == sa.bindparam("run")) & (series_summaries.c.level == sa.bindparam("of_level"))
 _SELECT_ROLLUPS = (
-    sa.select(series_summaries.c.bucket, series_summaries.c.names, series_summaries.c.stretches)
+    sa.select(
+        series_summaries.c.bucket, sa.cast(series_summaries.c.names, sa.Text), series_summaries.c.stretches
+    )  # as text, because decoding it takes longer than reading it
     .where(_of_level & _in_range)
     .order_by(series_summaries.c.bucket)
 )

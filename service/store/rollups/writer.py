@@ -13,16 +13,21 @@ import sqlalchemy as sa
 
 from service.store.rollups.buckets import POINTS, Buckets, Point, pack
 from service.store.rollups.reader import LEVEL_SIZES, MIN_POINTS, RollupReader
-from service.store.tables import series, series_progress, series_summaries
+from service.store.tables import series, series_progress, series_summaries, upsert
 
 BATCH_POINTS = 64
 """Number of new log points after which rollups are written."""
+ROLLUP_VERSION = 1
+"""Written beside rollups that only transactions with the run's lock have changed."""
 MAX_BACKLOG_POINTS = 1024
 """Number of old log points that each call of `add` processes in a store of an earlier version without rollups."""
 
 
 class RollupWriter:
-    """Writes the rollups of one run, inside a transaction of the run's only writer."""
+    """Writes the rollups of one run, inside a transaction that holds the run's lock.
+
+    Rollups are derived, so one that is there already is replaced and never stands in the way of a log point.
+    """
 
     def __init__(self, connection: sa.Connection, run_id: str) -> None:
         self._connection = connection
@@ -37,10 +42,11 @@ class RollupWriter:
         if is_due:
             self._advance(rollup_end, MAX_BACKLOG_POINTS + len(points))
 
-    def delete_after(self, step: int) -> None:
-        """Delete the rollups that cover steps after this one, because their log points were deleted."""
-        self._execute_after(step, sa.delete(series_summaries))
-        self._rewind_progress(step)
+    def rebuild(self, limit: int) -> None:
+        """Delete all rollups of the run and make those of the first `limit` log points; `add` makes the others."""
+        self._connection.execute(sa.delete(series_summaries).where(self._is_own(series_summaries)))
+        self._insert_progress(0, {})
+        self._advance(0, limit)
 
     def move_after(self, step: int, other: "RollupWriter") -> None:
         """Move the rollups of steps after this one to another run, because their log points were moved there."""
@@ -61,9 +67,8 @@ class RollupWriter:
         return row[0], row[1] is not None
 
     def _insert_progress(self, rollup_end: int, names: Mapping[str, int]) -> None:
-        self._connection.execute(sa.delete(series_progress).where(self._is_own(series_progress)))
-        row = {"run_id": self._run_id, "summarised_to": rollup_end, "names": names}
-        self._connection.execute(sa.insert(series_progress).values(row))
+        row = {"run_id": self._run_id, "summarised_to": rollup_end, "names": names, "rollup_version": ROLLUP_VERSION}
+        self._connection.execute(upsert(series_progress, self._connection.dialect.name), row)
 
     def _rewind_progress(self, step: int) -> None:
         """Set the progress back to `step` at most, and remove the names of values that were first logged later."""
@@ -129,7 +134,8 @@ class RollupWriter:
         if buckets.count(POINTS) >= MIN_POINTS:
             names, contents = zip(*buckets, strict=True)
             values = {"names": names, "stretches": pack(contents)}
-            self._connection.execute(_INSERT, {"run_id": self._run_id, "level": level, "bucket": index, **values})
+            key = {"run_id": self._run_id, "level": level, "bucket": index}
+            self._connection.execute(upsert(series_summaries, self._connection.dialect.name), {**key, **values})
 
     def _points_from(self, step: int, limit: int) -> list[Point]:
         condition = self._is_own(series) & (series.c.step >= step)
@@ -152,8 +158,7 @@ class RollupWriter:
         return table.c.run_id == self._run_id
 
 
-# Executed for every log point, so they are built only once.
-_INSERT = sa.insert(series_summaries)
+# Executed for every log point, so it is built only once.
 _since = (series.c.run_id == series_progress.c.run_id) & (series.c.step >= series_progress.c.summarised_to)
 _last_of_batch = sa.select(series.c.step).where(_since).order_by(series.c.step).limit(1).offset(BATCH_POINTS)
 _PROGRESS = sa.select(series_progress.c.summarised_to, _last_of_batch.scalar_subquery()).where(

@@ -1,6 +1,7 @@
 """`/alerts`, and the watch that writes their beginnings and ends into the journals, with nobody looking."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,17 +9,18 @@ from pathlib import Path
 
 import pytest
 import requests
+from flask import Flask
 from flask.testing import FlaskClient
 
 from api.alerts import monitor
 from api.alerts.current import AlertLogs
-from api.alerts.monitor import AlertMonitor
+from api.alerts.monitor import AlertMonitor, OnChecked
 from api.app import create_app
-from api.runs.registry import RunRegistry
+from api.runs.registry import KnownRun, RunRegistry
 from service.config.settings import RunConfig
 from service.run.state import RunState
 from service.store.store import Store
-from tests.api.conftest import keep_alive
+from tests.api.conftest import keep_alive, on_both_databases
 from tests.api.harness.example_run import RUN_ID, write_run
 from tests.api.harness.serving import Serving, refused_start
 from tests.harness.forked import StartPython
@@ -35,22 +37,51 @@ def changes(store: Store, run_id: str = RUN_ID) -> list[tuple[str, bool]]:
     return [(event.details["name"], event.details["is_on"]) for event in events if event.kind == "alert"]
 
 
-def watch_of(config: RunConfig) -> AlertMonitor:
-    return AlertMonitor(RunRegistry(config), AlertLogs(), lambda: False)
+def watch_of(config: RunConfig, on_checked: OnChecked | None = None) -> AlertMonitor:
+    return AlertMonitor(RunRegistry(config), AlertLogs(), lambda: False, on_checked)
 
 
 @pytest.fixture
-def watch(root: Path) -> AlertMonitor:
-    return watch_of(RunConfig(data_root=root))
+def watch(make_app: Callable[..., Flask]) -> AlertMonitor:
+    return AlertMonitor(make_app().extensions["leitstand"], AlertLogs(), lambda: False)
+
+
+# Clocks
+
+
+def test_a_run_that_is_lost_when_the_watch_begins_has_its_alert_at_the_second_look(
+    watch: AlertMonitor, root: Path
+) -> None:
+    store = write_run(root, age_seconds=47)
+
+    watch.check()
+    assert changes(store) == []
+
+    watch.check()
+    assert changes(store) == [("lost", True)]
+
+
+def test_a_trainer_whose_clock_is_an_hour_behind_is_not_lost_when_the_watch_begins(
+    watch: AlertMonitor, root: Path
+) -> None:
+    store = write_run(root, age_seconds=3600)
+    watch.check()
+
+    store.runs.update(RUN_ID, heartbeat_at=time.time() - 3599, progress_at=time.time() - 3599)
+    watch.check()
+
+    assert changes(store) == []
 
 
 # The route
 
 
+@on_both_databases
 def test_a_run_that_is_in_order_has_no_alerts(client: FlaskClient, store: Store) -> None:
     assert client.get("/alerts").get_json() == {"run_id": RUN_ID, "alerts": []}
 
 
+@on_both_databases
 def test_a_fresh_server_knows_the_alerts_without_a_watch(client: FlaskClient, store: Store) -> None:
     store.runs.update(RUN_ID, state=RunState.FAILED, reason="no space left")
 
@@ -59,6 +90,7 @@ def test_a_fresh_server_knows_the_alerts_without_a_watch(client: FlaskClient, st
         assert (alert["name"], alert["sentence"]) == ("failed", "The training failed at step 4200: no space left")
 
 
+@on_both_databases
 def test_what_the_journal_says_is_not_believed_once_it_is_over(client: FlaskClient, store: Store) -> None:
     since = time.time() - 3600
     store.events.add(RUN_ID, 1, "alert", {"name": "lost", "is_on": True, "since": since, "sentence": "Lost."})
@@ -68,6 +100,7 @@ def test_what_the_journal_says_is_not_believed_once_it_is_over(client: FlaskClie
     assert client.get("/alerts").get_json()["alerts"] == []
 
 
+@on_both_databases
 def test_an_alert_keeps_the_time_of_its_beginning(client: FlaskClient, store: Store) -> None:
     details = {"name": "failed", "is_on": True, "since": 1234.5, "sentence": "It failed then."}
     store.events.add(RUN_ID, 1, "alert", details)
@@ -92,6 +125,7 @@ def test_without_a_run_there_are_no_alerts_to_ask_for(client: FlaskClient) -> No
 # The watch
 
 
+@on_both_databases
 def test_changes_are_written_with_nobody_looking(watch: AlertMonitor, store: Store) -> None:
     watch.check()
     assert changes(store) == []
@@ -106,6 +140,53 @@ def test_changes_are_written_with_nobody_looking(watch: AlertMonitor, store: Sto
     assert changes(store) == [("failed", True), ("failed", False)]
 
 
+def test_a_run_that_has_ended_is_checked_once_until_it_changes(
+    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+    store.runs.update(RUN_ID, state=RunState.FINISHED)
+    minute_ago = time.time() - 60  # as if nobody had written since
+    for path in root.glob("leitstand.db*"):
+        os.utime(path, (minute_ago, minute_ago))
+    monkeypatch.setattr(monitor, "SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "SCAN_SHARE", 1e9)
+    watch = AlertMonitor(
+        RunRegistry(RunConfig(data_root=root)),
+        AlertLogs(),
+        lambda: False,
+        lambda known, _: checked.append(known.row.id),
+    )
+    for _ in range(5):
+        watch.check()
+    assert checked == [RUN_ID]
+
+    store.runs.update(RUN_ID, state=RunState.FAILED)
+    watch.check()
+
+    assert checked == [RUN_ID] * 2
+    assert changes(store) == [("failed", True)]
+
+
+def test_scans_of_a_large_room_take_no_more_than_their_share_of_the_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, scans = [0.0], [0]
+
+    class SlowRegistry(RunRegistry):
+        def runs(self, *, heard_since: float | None = None) -> list[KnownRun]:
+            scans[0] += 1
+            now[0] += 1.0
+            return super().runs(heard_since=heard_since)
+
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: now[0])
+    watch = AlertMonitor(SlowRegistry(RunConfig(data_root=root)), AlertLogs(), lambda: False)
+    for _ in range(1000):
+        now[0] += 2.0
+        watch.check()
+
+    assert scans[0] == 5  # one at once, then one in 400 s
+
+
 def test_the_disk_of_the_run_directory_is_looked_at(
     watch: AlertMonitor, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,8 +194,9 @@ def test_the_disk_of_the_run_directory_is_looked_at(
     keep_alive(store)
     watch.check()
     assert changes(store) == [], "it has to last"
-    later = time.time() + 61
-    monkeypatch.setattr(time, "time", lambda: later)
+    later = time.time() + 61, time.monotonic() + 61
+    monkeypatch.setattr(time, "time", lambda: later[0])
+    monkeypatch.setattr(time, "monotonic", lambda: later[1])
     watch.check()
 
     assert changes(store) == [("disk", True)]
@@ -154,17 +236,20 @@ def test_an_old_run_is_settled_once_and_then_left_alone(root: Path, monkeypatch:
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE events SET time = time - 3600 WHERE kind = 'alert'")
     monkeypatch.setattr(monitor, "SCAN_SECONDS", 0.0)
-    watch = watch_of(RunConfig(data_root=root))
-    watch.check()
-    watch.check()
+    monkeypatch.setattr(monitor, "SCAN_SHARE", 1e9)
+    checked: list[str] = []
+    watch = watch_of(RunConfig(data_root=root), lambda known, _: checked.append(known.row.id))
+    for _ in range(3):
+        watch.check()
 
     assert changes(store) == [("stalled", True), ("stalled", False)], "but nobody is told that it is lost"
-    assert not watch._runs
+    assert checked == [RUN_ID]
     store.close()
 
 
 def test_a_run_that_comes_later_is_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "SCAN_SHARE", 1e9)
     watch = watch_of(RunConfig(data_root=root))
     watch.check()
     store = write_run(root, state=RunState.FAILED)
@@ -243,11 +328,12 @@ def test_a_server_that_nobody_asks_delivers_an_alert_and_its_end(
     assert changes(store) == [("failed", True), ("failed", False)]
 
 
+@on_both_databases
 def test_two_servers_on_one_run_write_and_deliver_a_change_once(
-    serving: Serving, root: Path, store: Store, hook: StandIn, eventually: Eventually
+    serving: Serving, root: Path, store: Store, store_address: str, hook: StandIn, eventually: Eventually
 ) -> None:
     hook.on("POST", "/hook", Answer({}))
-    settings = {"WEBHOOK_URL": f"{hook.url}/hook"}
+    settings = {"WEBHOOK_URL": f"{hook.url}/hook", "STORE_URL": store_address}
     with serving(root, **settings) as one, serving(root, **settings) as two:
         store.runs.update(RUN_ID, state=RunState.FAILED)
         eventually(lambda: hook.requests, what="the delivery")

@@ -13,15 +13,16 @@ import pytest
 
 from api.alerts import webhook_sender
 from api.alerts.webhook import WebhookTarget
-from api.alerts.webhook_sender import WebhookSender
+from api.alerts.webhook_sender import WebhookSender, backoff_seconds
 from service.alerts.webhook_outbox import LEASE_SECONDS, WebhookOutbox
 from service.store.store import Store, StoreUnavailableError
+from tests.api.conftest import on_both_databases
 from tests.api.harness.example_run import RUN_ID, write_run
 from tests.service.harness.locked import locked
 from tests.service.harness.stand_in import Answer, Request, StandIn, serving
 
 Eventually = Callable[..., None]
-OK, BUSY, GONE = Answer({}), Answer(b"", 503), Answer(b"", 410)
+OK, BUSY, WRONG, GONE = Answer({}), Answer(b"", 503), Answer(b"", 400), Answer(b"", 410)
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +50,12 @@ def received(hook: StandIn) -> list[str]:
 
 
 @contextmanager
-def delivering(url: str) -> Iterator[WebhookSender]:
-    """A courier at work for the time of the context."""
-    ending = threading.Event()
-    at_work = WebhookSender(WebhookTarget(url, "geheim"), ending.is_set)
+def delivering(url: str, clock_ahead_seconds: float = 0.0) -> Iterator[WebhookSender]:
+    """A courier at work for the time of the context; the clock may be ahead when it is made."""
+    ending, began = threading.Event(), time.time() + clock_ahead_seconds
+    with pytest.MonkeyPatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: began)
+        at_work = WebhookSender(WebhookTarget(url, "geheim"), ending.is_set)
     before = set(threading.enumerate())
     at_work.start()
     (thread,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "webhook-sender")
@@ -63,6 +66,7 @@ def delivering(url: str) -> Iterator[WebhookSender]:
         thread.join()
 
 
+@on_both_databases
 def test_alerts_are_delivered_in_their_order(store: Store, hook: StandIn, eventually: Eventually) -> None:
     with delivering(f"{hook.url}/hook") as at_work:
         for name in "abc":
@@ -77,19 +81,37 @@ def test_a_receiver_that_fails_at_first_gets_all_in_order(store: Store, hook: St
         at_work.notify(store, RUN_ID, alert(store, "b"))
         eventually(lambda: received(hook) == ["a", "a", "a", "a", "b"], what="all deliveries")
 
-    assert len({request.headers["X-Leitstand-Event-Id"] for request in hook.requests}) == 2
+    assert len({request.headers["webhook-id"] for request in hook.requests}) == 2
 
 
 def test_a_refusal_is_said_and_the_next_goes_on(
     store: Store, hook: StandIn, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hook.on("POST", "/hook", GONE, OK)
+    hook.on("POST", "/hook", WRONG, OK)
     with delivering(f"{hook.url}/hook") as at_work:
         alert(store, "a")
         at_work.notify(store, RUN_ID, alert(store, "b"))
         eventually(lambda: received(hook) == ["a", "b"], what="both")
 
-    assert f"The alert a of run {RUN_ID} is not delivered to the webhook at 127.0.0.1: it answers 410." in caplog.text
+    assert f"The alert a of run {RUN_ID} is not delivered to the webhook at 127.0.0.1: it answers 400." in caplog.text
+
+
+@on_both_databases
+def test_a_receiver_that_is_gone_gets_nothing_more_until_the_next_start(
+    store: Store, hook: StandIn, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook.on("POST", "/hook", OK, GONE)
+    with delivering(f"{hook.url}/hook") as at_work:
+        for name in "abc":
+            at_work.notify(store, RUN_ID, alert(store, name))
+        eventually(lambda: "wants no more" in caplog.text, what="the warning")
+        at_work.notify(store, RUN_ID, alert(store, "d"))
+    assert (received(hook), caplog.text.count("wants no more")) == (["a", "b"], 1)
+
+    hook.on("POST", "/hook", OK)
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(store, RUN_ID, store.events.last_id(RUN_ID))
+        eventually(lambda: received(hook) == ["a", "b", "b", "c", "d"], what="all that was not accepted")
 
 
 def test_a_receiver_that_is_away_is_complained_about_once(
@@ -141,6 +163,7 @@ def test_alerts_of_several_runs_are_dropped_too_once_the_receiver_was_away_for_l
         eventually(lambda: caplog.text.count("is not delivered") == 2, what="both are given up")
 
 
+@on_both_databases
 def test_a_restart_neither_forgets_nor_repeats(store: Store, hook: StandIn, eventually: Eventually) -> None:
     hook.on("POST", "/hook", OK, BUSY)
     with delivering(f"{hook.url}/hook") as at_work:
@@ -159,17 +182,20 @@ def test_a_restart_neither_forgets_nor_repeats(store: Store, hook: StandIn, even
     assert received(hook)[before:] in (["b", "c"], ["b", "b", "c"])
 
 
+@on_both_databases
 def test_what_is_delivered_is_not_looked_for_again(store: Store, hook: StandIn, eventually: Eventually) -> None:
     with delivering(f"{hook.url}/hook") as at_work:
         number = alert(store, "a")
         at_work.notify(store, RUN_ID, number)
-        eventually(lambda: at_work._delivered == {RUN_ID: number}, what="delivered")
+        eventually(lambda: at_work.undelivered() == [], what="delivered")
         for _ in range(100):
             at_work.notify(store, RUN_ID, number)
 
-        assert at_work._pending == {}
+            assert at_work.undelivered() == []
+    assert received(hook) == ["a"]
 
 
+@on_both_databases
 def test_old_alerts_are_nobodys_concern_when_webhooks_are_switched_on(
     store: Store, hook: StandIn, eventually: Eventually
 ) -> None:
@@ -181,21 +207,37 @@ def test_old_alerts_are_nobodys_concern_when_webhooks_are_switched_on(
         eventually(lambda: received(hook) == ["new"], what="the new one alone")
 
 
-def test_a_clock_that_was_ahead_at_the_start_silences_nothing(
-    store: Store, hook: StandIn, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+@on_both_databases
+def test_after_a_failure_alerts_of_the_last_day_are_still_delivered(
+    store: Store, hook: StandIn, eventually: Eventually
 ) -> None:
-    with monkeypatch.context() as ahead:
-        real = time.time
-        ahead.setattr(time, "time", lambda: real() + 86400)
-        at_work = WebhookSender(WebhookTarget(f"{hook.url}/hook", ""), lambda: False)
+    alert(store, "too old")
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE events SET time = time - 7201")
+    hook.on("POST", "/hook", BUSY)
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(store, RUN_ID, alert(store, "a"))
+        eventually(lambda: len(hook.requests) > 1, what="vain attempts")
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE events SET time = time - 70000")
+    hook.on("POST", "/hook", OK)
+    before = len(hook.requests)
+    with delivering(f"{hook.url}/hook") as at_work:
+        at_work.notify(store, RUN_ID, store.events.last_id(RUN_ID))
+        eventually(lambda: at_work.undelivered() == [], what="delivered")
 
-    number = alert(store, "a")
-    at_work.notify(store, RUN_ID, number)
-    at_work._deliver_safely(store, RUN_ID, number)
-
-    assert received(hook) == ["a"]
+    assert received(hook)[before:] == ["a"]
 
 
+def test_a_clock_that_was_ahead_at_the_start_silences_nothing(
+    store: Store, hook: StandIn, eventually: Eventually
+) -> None:
+    with delivering(f"{hook.url}/hook", clock_ahead_seconds=86400) as at_work:
+        at_work.notify(store, RUN_ID, alert(store, "a"))
+        eventually(lambda: received(hook) == ["a"], what="the delivery")
+
+
+@on_both_databases
 def test_where_nothing_is_to_be_delivered_nothing_is_written(
     store: Store, hook: StandIn, eventually: Eventually
 ) -> None:
@@ -205,23 +247,26 @@ def test_where_nothing_is_to_be_delivered_nothing_is_written(
         connection.exec_driver_sql("UPDATE events SET time = time - 7201")
     with delivering(f"{hook.url}/hook") as at_work:
         at_work.notify(store, RUN_ID, number)
-        eventually(lambda: at_work._delivered == {RUN_ID: number}, what="the look")
+        eventually(lambda: at_work.undelivered() == [], what="the look")
 
+    assert hook.requests == []
     with store.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM deliveries").scalar() == 0
 
 
+@on_both_databases
 def test_another_receiver_is_told_of_its_own(store: Store, hook: StandIn, eventually: Eventually) -> None:
     hook.on("POST", "/other", OK)
     number = alert(store, "a")
     for path in ("hook", "other"):
         with delivering(f"{hook.url}/{path}") as at_work:
             at_work.notify(store, RUN_ID, number)
-            eventually(lambda at_work=at_work: at_work._delivered, what="delivered")
+            eventually(lambda at_work=at_work: at_work.undelivered() == [], what="delivered")
 
     assert hook.targets == ["/hook", "/other"]
 
 
+@on_both_databases
 def test_two_processes_do_not_both_deliver(store: Store, hook: StandIn, eventually: Eventually) -> None:
     url = f"{hook.url}/hook"
     with delivering(url) as one, delivering(url) as two:
@@ -229,46 +274,55 @@ def test_two_processes_do_not_both_deliver(store: Store, hook: StandIn, eventual
             number = alert(store, name)
             one.notify(store, RUN_ID, number)
             two.notify(store, RUN_ID, number)
-        eventually(lambda: one._delivered == two._delivered == {RUN_ID: number}, what="all delivered")
+        eventually(lambda: one.undelivered() == two.undelivered() == [], what="all delivered")
 
     assert received(hook) == list("abcdefgh")
 
 
+@on_both_databases
 def test_who_delivers_holds_the_box_until_he_is_through_or_gone(store: Store) -> None:
     mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
 
-    assert mine.lease(1000.0)
-    assert mine.lease(1001.0)
-    assert not other.lease(1001.0)
-    assert other.lease(1001.0 + LEASE_SECONDS), "he has died"
-    assert not mine.lease(1002.0 + LEASE_SECONDS)
+    assert mine.lease(1000.0, 1)
+    assert mine.lease(1001.0, 1)
+    assert not other.lease(1001.0, 1)
+    assert other.lease(1001.0 + LEASE_SECONDS, 1), "he has died"
+    assert not mine.lease(1002.0 + LEASE_SECONDS, 1)
     other.release()
-    assert mine.lease(1003.0)
-    assert other.lease(1003.0 - 86400), "the clock was set back"
+    assert mine.lease(1003.0, 1)
+    assert other.lease(1003.0 - 86400, 1), "the clock was set back"
 
 
+@on_both_databases
 def test_who_was_too_slow_does_not_take_back_what_another_has_delivered(store: Store) -> None:
     mine, other = (WebhookOutbox(store, RUN_ID, "r", holder) for holder in ("me", "other"))
     first, second = alert(store, "a"), alert(store, "b")
-    mine.lease(1000.0)
-    other.lease(1001.0 + LEASE_SECONDS)
+    mine.lease(1000.0, 1)
+    other.lease(1001.0 + LEASE_SECONDS, 1)
     assert other.mark_delivered(second, 1002.0 + LEASE_SECONDS)
 
     assert not mine.mark_delivered(first, 1003.0 + LEASE_SECONDS)
-    assert mine.next(0.0) is None
+    assert mine.next(0.0, 0.0) is None
 
 
 def test_a_run_that_cannot_be_asked_delays_no_other(
-    store: Store, hook: StandIn, eventually: Eventually, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    hook: StandIn,
+    eventually: Eventually,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(webhook_sender, "RETRY_SECONDS", 600.0)
+    caplog.set_level(logging.DEBUG, webhook_sender.__name__)
     with delivering(f"{hook.url}/hook") as at_work:
         at_work.notify(Store(tmp_path / "nowhere.db"), "gone", 1)
-        eventually(lambda: at_work._paused_until, what="the vain attempt")
+        eventually(lambda: "of run gone cannot be delivered now" in caplog.text, what="the vain attempt")
         at_work.notify(store, RUN_ID, alert(store, "a"))
         eventually(lambda: received(hook) == ["a"], what="the other's alert")
 
 
+@on_both_databases
 def test_alerts_of_many_runs_are_delivered(store: Store, hook: StandIn, eventually: Eventually) -> None:
     with delivering(f"{hook.url}/hook") as at_work:
         for number in range(5):
@@ -287,7 +341,7 @@ def test_a_store_that_is_locked_delays_a_delivery(root: Any, hook: StandIn, even
         with locked(root / "leitstand.db"):
             at_work.notify(store, RUN_ID, number)
             with pytest.raises(StoreUnavailableError):
-                WebhookOutbox(store, RUN_ID, "r", "me").lease(time.time())
+                WebhookOutbox(store, RUN_ID, "r", "me").lease(time.time(), 1)
             assert received(hook) == []
         eventually(lambda: received(hook) == ["a"], what="the delivery")
 
@@ -305,22 +359,16 @@ def test_telling_never_waits_for_a_receiver(store: Store, hook: StandIn, eventua
         eventually(lambda: hook.requests, what="the receiver is asked")
         for number in range(1000):
             at_work.notify(store, f"run-{number % 3}", number)
-        assert len(at_work._pending) <= 4
+        assert sorted(at_work.undelivered()) == sorted([RUN_ID, "run-0", "run-1", "run-2"])
         released.set()
 
 
 def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook_sender, "INITIAL_BACKOFF_SECONDS", 1.0)
     monkeypatch.setattr(webhook_sender, "MAX_BACKOFF_SECONDS", 300.0)
-    at_work, attempt = (
-        WebhookSender(WebhookTarget("http://a", ""), lambda: False),
-        webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.UNAVAILABLE, "no"),
-    )
     for failures in range(1, 40):
-        at_work._failures = failures
         longest = min(2.0 ** (failures - 1), 300.0)
-        pauses = {at_work._pause_seconds(attempt) for _ in range(5)}
+        pauses = {backoff_seconds(failures, 0.0) for _ in range(5)}
         assert all(longest / 2 <= pause <= longest for pause in pauses)
         assert len(pauses) == 5
-    asked = webhook_sender.DeliveryAttempt(webhook_sender.DeliveryOutcome.UNAVAILABLE, "no", wait_seconds=10_000.0)
-    assert at_work._pause_seconds(asked) == 300.0
+    assert backoff_seconds(39, 10_000.0) == 300.0

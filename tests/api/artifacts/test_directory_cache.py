@@ -78,10 +78,8 @@ def test_a_folder_that_changed_just_now_is_read_until_another_change_would_show(
     assert context.count == 3
 
 
-def test_a_change_that_leaves_the_same_time_is_seen(
-    watched: DirectoryCache[list[str]], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(directory_cache, "_folder_stamp", lambda _folder: (1, 1, 0, 2**62))
+def test_a_change_that_leaves_the_same_time_is_seen(context: Reader, folder: Path) -> None:
+    watched = DirectoryCache(folder, context, [], stamp=lambda _folder: (1, 1, 0, 2**62))
     assert watched.current() == []
 
     (folder / "a").touch()

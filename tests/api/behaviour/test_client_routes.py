@@ -24,6 +24,7 @@ CALLS: list[Callable[[Client], object]] = [
     Client.statistics, Client.record, Client.compare,
     lambda client: client.change_settings({"LR_SCALE": 1}),
     lambda client: client.schema("RecordList"),
+    lambda client: client.problem("no-run"),
     lambda client: client.command("c0ffee"),
     lambda client: client.cancel("c0ffee"),
     lambda client: client.stack(1),
@@ -31,6 +32,7 @@ CALLS: list[Callable[[Client], object]] = [
     lambda client: next(client.previews()),
     lambda client: next(client.commands()),
     lambda client: next(client.events()),
+    lambda client: next(client.event_log(["rollback", "set"])),
     *(lambda client, kind=kind: client.submit(kind) for kind in Kind),
 ]  # fmt: skip
 

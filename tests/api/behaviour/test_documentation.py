@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api.app import create_app
-from api.http.problems import PROBLEMS
+from api.http.problem_types import PROBLEMS
 from api.metrics.catalog import METRICS
 from api.runs.context import PREFIX
 from service.commands import Kind

@@ -47,6 +47,17 @@ def test_a_stream_is_taken_up_after_a_restart_of_the_server(
         assert after.await_kind("event")["kind"] == "paused"
 
 
+def test_a_server_whose_master_is_killed_ends_though_a_stream_is_open(
+    serving: Serving, root: Path, store: Store, eventually: Eventually
+) -> None:
+    with serving(root) as server, following(server.url, eventually) as follower:
+        follower.await_kind("state")
+        (worker,) = psutil.Process(server.process.pid).children()
+        server.process.kill()
+
+        eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, what="the server's end")
+
+
 def test_with_all_streams_taken_the_next_is_refused_and_the_server_lives(
     server: Server, store: Store, eventually: Eventually
 ) -> None:

@@ -20,7 +20,7 @@ from tests.api.routes.run.test_ranks import example_ranks
 from tests.e2e.obedient import obeying
 from tests.harness.forked import StartPython, starting_python
 
-CONFIG = Path(__file__).parents[1] / "harness" / "fuzzing.toml"
+CONFIG = Path(__file__).parents[1] / "harness" / "fuzzing" / "settings.toml"
 AGAIN = "examples,fuzzing,stateful"
 """Phases where another test goes through all values at the edge of what is allowed."""
 PROGRAM = "import gc; gc.disable(); from schemathesis.cli import schemathesis; schemathesis()"

@@ -16,9 +16,9 @@ from flask.testing import FlaskClient
 from service.commands import CommandState, Kind
 from service.run.state import RunState
 from service.store.store import Store
-from tests.api.conftest import keep_alive
+from tests.api.conftest import keep_alive, on_both_databases
 from tests.api.harness.checkpoints import write_checkpoint
-from tests.api.harness.example_run import RUN_ID, write_run
+from tests.api.harness.example_run import RUN_ID
 from tests.api.harness.serving import Server, Serving
 
 Eventually = Callable[..., None]
@@ -30,6 +30,7 @@ def keyed(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key}
 
 
+@on_both_databases
 def test_the_same_request_again_is_answered_as_the_first_time_and_queues_nothing(
     client: FlaskClient, store: Store
 ) -> None:
@@ -50,6 +51,7 @@ def test_without_a_key_every_request_is_a_command(client: FlaskClient, store: St
     assert len(store.commands.find(RUN_ID)) == 2
 
 
+@on_both_databases
 def test_the_first_answer_stays_though_the_command_has_ended_since(client: FlaskClient, store: Store) -> None:
     first = client.post("/checkpoint", headers=KEY)
     store.commands.begin(first.get_json()["id"])
@@ -61,6 +63,7 @@ def test_the_first_answer_stays_though_the_command_has_ended_since(client: Flask
     assert again.get_data() == first.get_data()
 
 
+@on_both_databases
 def test_who_waits_is_answered_with_the_end_of_the_first_command(client: FlaskClient, store: Store) -> None:
     first = client.post("/checkpoint", headers=KEY).get_json()
     store.commands.finish(first["id"], CommandState.DONE, step=4300)
@@ -80,14 +83,17 @@ def test_a_replay_succeeds_though_the_run_has_ended(client: FlaskClient, store: 
     assert client.post("/stop", headers=keyed("another")).status_code == 409
 
 
-def test_a_replay_succeeds_though_the_trainer_is_gone(client: FlaskClient, store: Store) -> None:
-    first = client.post("/stop", headers=KEY)
+@on_both_databases
+def test_a_replay_succeeds_though_the_trainer_is_gone(make_client: Callable[..., FlaskClient], store: Store) -> None:
+    first = make_client().post("/stop", headers=KEY)
     store.runs.update(RUN_ID, heartbeat_at=0.0)
+    later = make_client()  # one that has not seen the trainer alive: it goes by the time of the heartbeat
 
-    assert client.post("/stop", headers=KEY).get_data() == first.get_data()
-    assert client.post("/stop", headers=keyed("another")).status_code == 503
+    assert later.post("/stop", headers=KEY).get_data() == first.get_data()
+    assert later.post("/stop", headers=keyed("another")).status_code == 503
 
 
+@on_both_databases
 def test_a_replay_succeeds_though_its_step_is_over(client: FlaskClient, store: Store) -> None:
     first = client.post("/validate?apply_at_step=5000", headers=KEY)
     store.runs.update(RUN_ID, step=6000)
@@ -151,6 +157,7 @@ def test_the_same_wish_is_recognised_however_it_is_written(
     assert len(store.commands.find(RUN_ID)) == 1
 
 
+@on_both_databases
 def test_a_key_with_quotes_is_the_key_without(client: FlaskClient, store: Store) -> None:
     ids = {client.post("/validate", headers=keyed(key)).get_json()["id"] for key in ("a-key", '"a-key"')}
     others = {client.post("/validate", headers=keyed(key)).get_json()["id"] for key in (r'"a\"b\\c"', r"a\"b\\c")}
@@ -174,69 +181,70 @@ def test_what_is_no_key_is_refused(client: FlaskClient, store: Store, key: str) 
     assert store.commands.find(RUN_ID) == []
 
 
+@on_both_databases
 def test_a_dry_run_uses_up_no_key(client: FlaskClient, store: Store) -> None:
     assert client.post("/validate?dry_run=true", headers=KEY).status_code == 200
     assert client.post("/validate", headers=KEY).status_code == 202
     assert client.post("/pause?dry_run=true", headers=KEY).status_code == 200
 
 
+@on_both_databases
 def test_a_refused_request_uses_up_no_key(client: FlaskClient, store: Store) -> None:
     assert client.post("/validate?apply_at_step=1", headers=KEY).status_code == 422
     assert client.post("/validate", headers=KEY).status_code == 202
 
 
-def test_simultaneous_duplicates_make_one_command(server: Server, served_root: Path) -> None:
-    store = Store(served_root / "leitstand.db")
+@on_both_databases
+def test_simultaneous_duplicates_make_one_command(served: Server, served_store: Store) -> None:
     count = 16
     start = threading.Barrier(count)
 
     def send(number: int) -> requests.Response:
         start.wait()
-        return requests.post(f"{server.url}/validate", headers=keyed(f"duplicate-{number // 8}"), timeout=30)
+        return requests.post(f"{served.url}/validate", headers=keyed(f"duplicate-{number // 8}"), timeout=30)
 
     with ThreadPoolExecutor(count) as threads:
         answers = list(threads.map(send, range(count)))
 
-    store.commands.reject_queued(RUN_ID, "the test is over")
     assert {answer.status_code for answer in answers} == {202}
     for key, group in (("duplicate-0", answers[:8]), ("duplicate-1", answers[8:])):
         assert len({answer.content for answer in group}) == 1
         assert sorted(answer.headers.get("Idempotency-Replayed", "") for answer in group) == ["", *["true"] * 7]
-        assert [c.id for c in store.commands.find(RUN_ID) if c.idempotency_key == key] == [group[0].json()["id"]]
+        assert [c.id for c in served_store.commands.find(RUN_ID) if c.idempotency_key == key] == [group[0].json()["id"]]
 
 
-def test_two_changes_on_the_strength_of_one_reading_do_not_both_pass(server: Server, served_root: Path) -> None:
-    store = Store(served_root / "leitstand.db")
-    tag = requests.get(f"{server.url}/settings", timeout=30).headers["ETag"]
+@on_both_databases
+def test_two_changes_on_the_strength_of_one_reading_do_not_both_pass(served: Server, served_store: Store) -> None:
+    tag = requests.get(f"{served.url}/settings", timeout=30).headers["ETag"]
     start = threading.Barrier(8)
 
     def change(number: int) -> int:
         start.wait()
         body = {"LR_SCALE": 1 / (number + 2)}
-        return requests.patch(f"{server.url}/settings", json=body, headers={"If-Match": tag}, timeout=30).status_code
+        return requests.patch(f"{served.url}/settings", json=body, headers={"If-Match": tag}, timeout=30).status_code
 
     with ThreadPoolExecutor(8) as threads:
         statuses = sorted(threads.map(change, range(8)))
 
-    changes = [command for command in store.commands.find(RUN_ID, CommandState.QUEUED) if command.kind is Kind.SET]
-    store.commands.reject_queued(RUN_ID, "the test is over")
+    queued = served_store.commands.find(RUN_ID, CommandState.QUEUED)
+    changes = [command for command in queued if command.kind is Kind.SET]
     assert statuses == [202] + [412] * 7
     assert len(changes) == 1
 
 
+@on_both_databases
 def test_a_server_killed_before_its_answer_has_queued_the_command_once(
-    serving: Serving, tmp_path: Path, eventually: Eventually
+    serving: Serving, root: Path, store: Store, store_address: str, eventually: Eventually
 ) -> None:
-    store = write_run(tmp_path)
     keep_alive(store)
     with ThreadPoolExecutor(1) as threads:
-        with serving(tmp_path) as server:
+        with serving(root, STORE_URL=store_address) as server:
             # The answer waits for an end that does not come, so the kill surely comes between commit and answer.
             lost = threads.submit(requests.post, f"{server.url}/stop?wait=60", headers=KEY, timeout=60)
             eventually(lambda: store.commands.find(RUN_ID), what="the command is on disk")
             kill(server)
             assert isinstance(lost.exception(), requests.ConnectionError)
-        with serving(tmp_path, at_port=server.port) as server:
+        with serving(root, STORE_URL=store_address, at_port=server.port) as server:
             again = requests.post(f"{server.url}/stop", headers=KEY, timeout=30)
 
     (command,) = store.commands.find(RUN_ID)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from api.http.problems import PROBLEMS
+from api.http.problem_types import PROBLEMS
 from tests.api.harness.serving import Server, Serving, free_port, raw_answer, refused_start
 from tests.harness.forked import StartPython
 

@@ -1,5 +1,6 @@
 """Clients that are slow, silent or only half there, under a real gunicorn: they take no thread and stop nobody."""
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -187,6 +188,27 @@ def test_a_head_that_is_too_large_is_refused(fresh_server: Server) -> None:
         connection.sendall(HALF_HEAD + b"X-Long: " + b"a" * 70_000)
 
         assert answer_on(connection).startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"".join(b"X-%d: %s\r\n" % (number, b"a" * 8000) for number in range(12)),  # 96 KB
+        b"".join(b"X-%d: 1\r\n" % number for number in range(9000)),
+        b"X-Long: a\r\n" + b" a\r\n" * 30_000,
+    ],
+)
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_head_that_is_too_large_is_refused_though_all_of_it_is_there(
+    fresh_server: Server, fields: bytes, is_second: bool
+) -> None:
+    first = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" if is_second else b""
+    with connected(fresh_server, 1) as (connection,):
+        connection.sendall(first + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n")
+
+        statuses = re.findall(rb"HTTP/1.1 (\d+)", answer_on(connection))
+
+    assert statuses == ([b"200", b"431"] if is_second else [b"431"])
 
 
 def test_a_request_that_never_ends_is_refused_in_time(serving: Serving, served_root: Path, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from flask.testing import FlaskClient
 from service.commands import CommandState
 from service.run.state import RunState
 from service.store.store import Store
-from tests.api.harness.example_run import LAST_STEP, RUN_ID
+from tests.api.conftest import on_both_databases
+from tests.api.harness.example_run import LAST_STEP, MAX_STEPS, RUN_ID
 
 
+@on_both_databases
 def test_a_command_can_be_put_off_to_a_step(client: FlaskClient, store: Store) -> None:
     answer = client.post(f"/checkpoint?apply_at_step={LAST_STEP + 1}")
 
@@ -27,6 +29,7 @@ def test_a_step_that_is_over_is_refused_with_the_runs_step(client: FlaskClient, 
     assert store.commands.find(RUN_ID) == []
 
 
+@on_both_databases
 def test_a_command_can_be_given_a_time_in_which_to_begin(client: FlaskClient, store: Store) -> None:
     before = time.time()
     answer = client.post("/validate?expires_in=90.5").get_json()
@@ -60,7 +63,38 @@ def test_a_condition_that_is_none_is_refused_by_name_and_value(
     assert store.commands.find(RUN_ID) == []
 
 
-@pytest.mark.parametrize("query", ["expires_in=604800", "expires_in=0.001", "wait=0", f"apply_at_step={'9' * 18}"])
+@pytest.mark.parametrize("path", ["checkpoint", "settings"])
+def test_a_step_beyond_the_end_of_the_run_is_refused_with_the_reason(
+    client: FlaskClient, store: Store, path: str
+) -> None:
+    step = MAX_STEPS + 1
+    ask = client.post if path == "checkpoint" else client.patch
+
+    answer = ask(f"/{path}?apply_at_step={step}", json={} if path == "checkpoint" else {"LOG_EVERY": 7})
+
+    assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
+    assert answer.get_json()["detail"] == (
+        f"apply_at_step is {step}, but the run ends at MAX_STEPS, which is {MAX_STEPS}; raise MAX_STEPS before."
+    )
+    assert store.commands.find(RUN_ID) == []
+
+
+def test_the_end_of_the_run_is_the_one_that_was_asked_for_last(client: FlaskClient, store: Store) -> None:
+    step = MAX_STEPS + 1
+    client.patch(f"/settings?apply_at_step={LAST_STEP + 9}", json={"MAX_STEPS": str(step)})
+
+    assert client.post(f"/stop?apply_at_step={step}").status_code == 202
+    assert client.post(f"/stop?apply_at_step={step + 1}").status_code == 422
+
+
+def test_a_run_whose_settings_cannot_be_read_takes_any_later_step(client: FlaskClient, store: Store) -> None:
+    store.runs.update(RUN_ID, config={"MAX_STEPS": "many"})
+
+    assert client.post(f"/stop?apply_at_step={'9' * 18}").status_code == 202
+
+
+@on_both_databases
+@pytest.mark.parametrize("query", ["expires_in=604800", "expires_in=0.001", "wait=0", f"apply_at_step={MAX_STEPS}"])
 def test_the_bounds_themselves_are_allowed(client: FlaskClient, store: Store, query: str) -> None:
     assert client.post(f"/validate?{query}").status_code == 202
 
@@ -70,12 +104,15 @@ def test_a_dry_run_says_what_would_be_queued_and_queues_nothing(client: FlaskCli
     answer = client.post(f"/stop?{query}&apply_at_step=5000&expires_in=60&wait=30")
 
     assert answer.status_code == 200
-    assert answer.get_json() == {
+    acceptance = answer.get_json()
+    assert acceptance.items() >= {
         "accepted": True, "run_id": RUN_ID, "step": LAST_STEP, "kind": "stop", "arguments": {}, "apply_at_step": 5000,
-        "expires_in": 60.0,
-    }  # fmt: skip
+        "expires_in": 60.0, "id": "", "state": "accepted", "actor": "anonymous@127.0.0.1", "source": "api",
+    }.items()  # fmt: skip
+    assert acceptance["expires_at"] == pytest.approx(acceptance["created_at"] + 60)
+    assert acceptance.keys() - {"accepted", "expires_in"} == client.post("/validate").get_json().keys()
     assert "Location" not in answer.headers
-    assert store.commands.find(RUN_ID) == []
+    assert [command.kind for command in store.commands.find(RUN_ID)] == ["validate"]
 
 
 @pytest.mark.parametrize("query", ["dry_run=0", "dry_run=false"])
@@ -90,6 +127,7 @@ def test_a_dry_run_is_refused_as_the_command_would_be(client: FlaskClient, store
     assert client.post("/stop?dry_run", json={"a": 1}).status_code == 422
 
 
+@on_both_databases
 def test_a_queued_command_is_cancelled_with_who_did_it(client: FlaskClient, store: Store) -> None:
     location = client.post("/validate").headers["Location"]
 
@@ -104,6 +142,7 @@ def test_a_queued_command_is_cancelled_with_who_did_it(client: FlaskClient, stor
     assert store.commands.find(RUN_ID, CommandState.QUEUED) == []
 
 
+@on_both_databases
 def test_cancelling_twice_is_answered_as_the_first_time(client: FlaskClient, store: Store) -> None:
     location = client.post("/validate").headers["Location"]
 
@@ -114,6 +153,7 @@ def test_cancelling_twice_is_answered_as_the_first_time(client: FlaskClient, sto
     assert second.get_json()["reason"] == "cancelled by eva@127.0.0.1 (api)"
 
 
+@on_both_databases
 @pytest.mark.parametrize("state", ["running", "done"])
 def test_a_command_that_has_begun_or_ended_is_not_cancelled(client: FlaskClient, store: Store, state: str) -> None:
     command_id = client.post("/validate").get_json()["id"]

@@ -2,11 +2,13 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from api.events import broadcaster, subscription
 from api.events.broadcaster import Broadcasters, RunBroadcaster
@@ -15,11 +17,12 @@ from api.events.subscription import Subscription
 from api.http.problems import ProblemError
 from api.runs.cached_directory import CachedRunDirectory
 from api.runs.context import RunContext
+from api.runs.registry import RunRegistry
 from service.run.directory import RunDirectory
 from service.run.state import RunState
 from service.store.event_replay import EventCursor
 from service.store.store import RunRow, Store, StoreUnavailableError
-from tests.api.conftest import keep_alive
+from tests.api.conftest import keep_alive, on_both_databases
 from tests.api.harness.example_run import RUN_ID
 
 Eventually = Callable[..., None]
@@ -43,11 +46,16 @@ def store(store: Store) -> Store:
 
 
 @pytest.fixture
-def watched(root: Path) -> Iterator[RunBroadcaster]:
+def watched(make_app: Callable[..., Flask]) -> Iterator[RunBroadcaster]:
     CountingReader.looks = 0
-    place = CachedRunDirectory(RunDirectory(root))
+    registry: RunRegistry = make_app().extensions["leitstand"]
     ending = threading.Event()
-    yield RunBroadcaster(lambda: CountingReader(place.store, None, place), ending.is_set)
+
+    def find() -> CountingReader:
+        context = registry.context()
+        return CountingReader(context.store, None, context.cached_directory)
+
+    yield RunBroadcaster(find, ending.is_set)
     ending.set()
 
 
@@ -66,6 +74,7 @@ def threads() -> int:
     return sum(thread.name == "broadcaster" for thread in threading.enumerate())
 
 
+@on_both_databases
 def test_a_mailbox_has_the_present_state_at_once(watched: RunBroadcaster, store: Store) -> None:
     box = watched.subscribe()
 
@@ -75,6 +84,7 @@ def test_a_mailbox_has_the_present_state_at_once(watched: RunBroadcaster, store:
     assert box.position == EventCursor(RUN_ID, 6, 4201)
 
 
+@on_both_databases
 def test_all_mailboxes_get_the_same_from_one_look(
     watched: RunBroadcaster, store: Store, eventually: Eventually
 ) -> None:
@@ -85,7 +95,7 @@ def test_all_mailboxes_get_the_same_from_one_look(
 
     taken = [box for box in boxes if text_of(box) == ["event"]]
     assert len(taken) == 32
-    assert threads() == 1
+    eventually(lambda: threads() == 1, what="the end of threads of other tests")
     assert CountingReader.looks < 32
 
 
@@ -189,13 +199,16 @@ def test_a_mailbox_is_bounded(store: Store) -> None:
     box = Subscription(EventCursor(RUN_ID, 0, 0), "{}")
     one = StreamMessage("event", b"x", EventCursor(RUN_ID, 1, 0))
     box.push([one] * subscription.MAX_QUEUED_MESSAGES)
-    assert not box._has_overflowed
-    for _ in range(1000):
-        box.push([one])
+    full = box.poll(0)
+    assert (len(full.messages), full.has_overflowed) == (subscription.MAX_QUEUED_MESSAGES, False)
+    many = [StreamMessage("event", b"x", EventCursor(RUN_ID, 1, 0)) for _ in range(1000)]
+    kept = [weakref.ref(message) for message in many]
+    while many:
+        box.push([many.pop()])
         box.set_state("{}")
         box.set_note("note")
 
-    assert box._messages == []
+    assert [message() for message in kept if message() is not None] == []
     assert box.poll(0).has_overflowed
     box.resume_at(EventCursor(RUN_ID, 2000, 0))
     box.push([one])
@@ -221,9 +234,9 @@ def test_places_are_counted_and_watchers_are_shared(root: Path, store: Store, ev
     broadcasters.release_slot()
     assert (broadcasters.slots_in_use, broadcasters.acquire_slot()) == (1, True)
 
-    box = broadcasters.of(None).subscribe()
-    assert broadcasters.of(None) is broadcasters.of(None)
-    for number in range(50):
-        broadcasters.of(f"run-{number}")
-    assert len(broadcasters._broadcasters) == 2, "those that nobody listens to are forgotten"
-    broadcasters.of(None).unsubscribe(box)
+    listened = broadcasters.of(None)
+    box = listened.subscribe()
+    idle = [weakref.ref(broadcasters.of(f"run-{number}")) for number in range(50)]
+    assert [broadcaster() for broadcaster in idle[:-1]] == [None] * 49, "those that nobody listens to are forgotten"
+    assert broadcasters.of(None) is listened
+    listened.unsubscribe(box)

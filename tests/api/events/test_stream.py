@@ -10,12 +10,13 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.events import stream
-from api.events.broadcaster import broadcasters_of
+from api.events.broadcaster import RunBroadcaster, broadcasters_of
 from api.events.messages import ALWAYS, KINDS
 from api.events.stream import ENDS
-from api.events.subscription import MAX_QUEUED_MESSAGES
+from api.events.subscription import MAX_QUEUED_MESSAGES, Subscription
 from service.config.settings import RunConfig
 from service.store.store import Store
+from tests.api.conftest import on_both_databases
 from tests.api.harness.example_run import RUN_ID
 
 Eventually = Callable[..., None]
@@ -30,6 +31,7 @@ def pieces(client: FlaskClient, query: str = "") -> Iterator[Iterator[bytes]]:
         answer.close()
 
 
+@on_both_databases
 def test_a_silent_stream_shows_signs_of_life(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,23 +55,36 @@ def test_a_stream_ends_after_a_while_so_that_its_token_is_looked_at_again(
     assert broadcasters_of(client.application).slots_in_use == 0
 
 
+@on_both_databases
 def test_a_reader_who_falls_behind_gets_everything_from_the_store(
-    client: FlaskClient, store: Store, eventually: Eventually
+    client: FlaskClient, store: Store, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    behind: list[Subscription] = []
+    resume = RunBroadcaster.resume
+    monkeypatch.setattr(
+        RunBroadcaster, "resume", lambda it, subscription: behind.append(subscription) or resume(it, subscription)
+    )
     with pieces(client, "kinds=event") as answer:
         next(answer)
+        other = broadcasters_of(client.application).of(None).subscribe()
+        pushed = 0
+
+        def are_all_pushed() -> bool:
+            nonlocal pushed
+            batch = other.poll(0)
+            pushed += len(batch.messages)
+            return batch.has_overflowed or pushed == MAX_QUEUED_MESSAGES + 100
+
         for number in range(MAX_QUEUED_MESSAGES + 100):
             store.events.add(RUN_ID, number, "set", {})
-        (broadcaster,) = broadcasters_of(client.application)._broadcasters.values()
-        (subscription,) = broadcaster._subscriptions
-        eventually(lambda: subscription._has_overflowed, what="the mailbox is full")
-        assert subscription._messages == []
+        eventually(are_all_pushed, what="the mailbox, filled as another one is, is full")
         store.events.add(RUN_ID, 1, "paused", {})
         found = b""
         while b'"kind":"paused"' not in found:
             found += next(answer)
 
     assert found.count(b'"kind":"set"') == MAX_QUEUED_MESSAGES + 100
+    assert behind
 
 
 def test_no_streams_may_be_allowed_at_all(make_client: Callable[..., FlaskClient], store: Store) -> None:

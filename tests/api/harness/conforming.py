@@ -1,5 +1,6 @@
 """Every answer that a test gets in this process, held against the published contract: status, media type, JSON."""
 
+import gzip
 import inspect
 import json
 import tempfile
@@ -119,5 +120,6 @@ def _holds_json(response: Response) -> bool:
 
 
 def _violations(validator: jsonschema.Draft202012Validator, response: Response) -> Iterator[str]:
-    found = validator.iter_errors(json.loads(response.get_data()))
+    body = response.get_data()
+    found = validator.iter_errors(json.loads(gzip.decompress(body) if response.content_encoding == "gzip" else body))
     yield from (f"at {error.json_path}: {error.message[:300]}" for error in found)

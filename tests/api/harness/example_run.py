@@ -1,5 +1,6 @@
 """A run directory as a trainer leaves it: store, series, records, written with the product's own parts."""
 
+import json
 import math
 import tempfile
 import time
@@ -36,13 +37,29 @@ def write_run(
     """
     root.mkdir(parents=True, exist_ok=True)
     for name, content in _written_files(last_step).items():
-        (root / name).write_bytes(content)
+        unfinished = root / f".{name}.unfinished"
+        unfinished.write_bytes(content)
+        unfinished.replace(root / name)  # whole at once, since a server may be looking already
     store = Store(root / "leitstand.db")
+    _enliven(store, last_step, state, age_seconds)
+    return store
+
+
+def write_files_of(store: Store, root: Path) -> None:
+    """Write below `root` the directory of the run that `store`, a database server's, holds; its heartbeat is fresh."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name, content in _written_files(LAST_STEP).items():
+        if name != "leitstand.db":
+            (root / name).write_bytes(content)
+    (root / "run.json").write_text(json.dumps({"run_id": RUN_ID}))
+    _enliven(store, LAST_STEP, RunState.RUNNING, 0.0)
+
+
+def _enliven(store: Store, last_step: int, state: RunState, age_seconds: float) -> None:
     now = time.time() - age_seconds
     snapshot = example_record(last_step, now) if last_step else None
     values = {"heartbeat_at": now, "progress_at": now, "state": state.value, "snapshot": snapshot}
     store.runs.update(RUN_ID, started_at=now - 0.21 * last_step, **values)
-    return store
 
 
 @cache
@@ -180,11 +197,17 @@ def _fixed() -> Mapping[str, Any]:
         "training_active": True,
         "validation_running": False,
         "training_paused": False,
-        "schema_version": 2,
+        "schema_version": 3,
+        "training_data": "0f3a5c7e9b1d2f40",
+        "validation_data": "7c21b8d04e6f9a35",
         "run_id": RUN_ID,
         "world_size": 2,
         "per_rank": ranks,
         "slow_rank": None,
         "branch_id": 0,
         "skipped_steps": 2,
+        "init_from": None,
+        "parent_run": None,
+        "parent_step": None,
+        "provenance": None,
     }

@@ -48,7 +48,7 @@ def test_a_command_needs_the_token(make_client: MakeClient, store: Store) -> Non
     assert client.post("/stop", headers=BEARER).status_code == 202
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/schema/statistik.json", "/static/dashboard.js"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/schema/statistik.json", "/static/dashboard/main.js"])
 def test_the_page_the_schema_and_the_sign_of_life_are_open(make_client: MakeClient, path: str) -> None:
     with make_client(api_token=TOKEN).get(path) as answer:
         assert answer.status_code == 200
@@ -234,6 +234,16 @@ def test_too_many_commands_are_refused_and_reading_goes_on(make_client: MakeClie
     assert client.post("/checkpoint?dry_run=true").status_code == 200, "it only asks whether"
 
 
+def test_every_answer_that_is_counted_says_what_is_left(make_client: MakeClient, store: Store) -> None:
+    client = make_client(api_commands_per_minute=5, api_reads_per_minute=600)
+
+    assert client.post("/checkpoint").headers["RateLimit"] == '"commands";r=4;t=12'
+    assert client.post("/stop?wait=soon").headers["RateLimit"].startswith('"commands";r=3;')
+    read = client.get("/state").headers
+    assert (read["RateLimit-Policy"], read["RateLimit"]) == ('"requests";q=600;w=60', '"requests";r=599;t=1')
+    assert "RateLimit" not in client.get("/livez").headers
+
+
 def test_a_dry_run_that_is_none_is_counted_too(make_client: MakeClient, store: Store) -> None:
     client = make_client(api_commands_per_minute=2)
 
@@ -353,6 +363,41 @@ def test_the_own_page_can_steer(client: FlaskClient, store: Store, origin: str) 
     assert client.post("/validate", headers=headers).status_code == 202
 
 
+def test_without_tls_a_page_with_it_cannot_steer(make_client: MakeClient, store: Store) -> None:
+    """Whoever answers at the name's other port is another page; only a trusted proxy's word changes the scheme."""
+    headers = {**BEARER, "Host": "trainer.lan", "Origin": "https://trainer.lan"}
+
+    answer = make_client(api_token=TOKEN).post("/validate", headers={**headers, "X-Forwarded-Proto": "https"})
+
+    assert kind_of(answer) == (403, "foreign-origin")
+    assert "API_PROXIES must count it" in answer.get_json()["detail"]
+    assert make_client(api_token=TOKEN, api_proxies=1).post("/validate", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("proto", "host", "origin", "status"),
+    [
+        ("https", "trainer.lan", "https://trainer.lan", 202),
+        ("HTTPS", "Trainer.lan", "https://trainer.LAN", 202),
+        ("https", "trainer.lan:443", "https://trainer.lan", 202),
+        ("http", "trainer.lan:80", "http://trainer.lan", 202),
+        ("https", "trainer.lan:8443", "https://trainer.lan:8443", 202),
+        ("https", "trainer.lan:80", "https://trainer.lan", 403),
+        ("http", "trainer.lan:443", "http://trainer.lan", 403),
+        ("https", "trainer.lan:8443", "https://trainer.lan", 403),
+        ("https", "trainer.lan", "https://trainer.lan:8443", 403),
+        ("https", "trainer.lan", "null", 403),
+        ("https", "trainer.lan", "https://trainer.lan.evil.example", 403),
+    ],
+)
+def test_behind_a_trusted_proxy_scheme_host_and_port_must_be_the_pages(
+    make_client: MakeClient, store: Store, proto: str, host: str, origin: str, status: int
+) -> None:
+    headers = {**BEARER, "Host": host, "X-Forwarded-Proto": proto, "Origin": origin}
+
+    assert make_client(api_token=TOKEN, api_proxies=1).post("/validate", headers=headers).status_code == status
+
+
 def test_over_tls_a_page_without_it_cannot_steer(make_client: MakeClient, store: Store) -> None:
     client = make_client(api_token=TOKEN, api_proxies=1)
     headers = {**BEARER, "Host": "trainer.lan", "X-Forwarded-Proto": "https"}
@@ -384,7 +429,7 @@ def test_what_a_browser_says_of_the_asking_page_is_heeded(
     assert client.open(path, method=method, headers=headers).status_code == status
 
 
-@pytest.mark.parametrize("path", ["/", "/state", "/no-such", "/static/dashboard.css"])
+@pytest.mark.parametrize("path", ["/", "/state", "/no-such", "/static/styles/dashboard.css"])
 def test_every_answer_forbids_foreign_scripts_and_frames(client: FlaskClient, store: Store, path: str) -> None:
     with client.get(path) as answer:
         headers = answer.headers
@@ -413,7 +458,7 @@ def test_the_page_needs_no_inline_script_or_style(client: FlaskClient) -> None:
     assert " style=" not in page
     assert "<style" not in page
     assert "onclick" not in page
-    assert page.count("<script") == page.count(' src="/static/') - page.count("<img")
+    assert page.count("<script") == page.count(' src="./static/') - page.count("<img")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "trainer.lan", "127.0.0.1.evil.example"])

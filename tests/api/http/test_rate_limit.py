@@ -78,6 +78,18 @@ def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
     rate_limit.require_capacity("anna")
 
 
+def test_what_is_left_is_said_before_it_is_used_up(clock: Clock) -> None:
+    rate_limit = RateLimit("commands", 4, clock)
+
+    said = [rate_limit.require_capacity("anna")["RateLimit"] for _ in range(2)]
+    clock.now += 10
+    said.append(rate_limit.require_capacity("anna")["RateLimit"])
+    clock.now += 5
+    said.append(rate_limit.require_capacity("anna")["RateLimit"])
+
+    assert said == ['"commands";r=3;t=15', '"commands";r=2;t=15', '"commands";r=1;t=5', '"commands";r=1;t=15']
+
+
 @given(per_minute=st.integers(1, 10**6), pauses=st.lists(st.floats(0, 100), min_size=1, max_size=60))
 def test_no_stretch_of_time_sees_more_than_flowed_in(per_minute: int, pauses: list[float]) -> None:
     clock = Clock()
@@ -113,11 +125,11 @@ def test_however_many_ask_memory_is_bounded(clock: Clock, monkeypatch: pytest.Mo
     assert later == [0] + [60] * 199, "newcomers share what one would have"
     assert not rate_limit.has_capacity("asker 500")
     assert rate_limit.take("asker 0") == 60, "who is known keeps what was counted"
-    assert len(rate_limit._full_at) <= 101
+    assert rate_limit.bucket_count <= 101
 
     clock.now += 61
     assert [rate_limit.take("asker 999"), rate_limit.take("asker 999")] == [0, 60], "those who rest are forgotten"
-    assert len(rate_limit._full_at) <= 2
+    assert rate_limit.bucket_count <= 2
 
 
 def test_many_threads_together_take_no_more_than_there_is() -> None:

@@ -25,7 +25,7 @@ MANY = 100_000
 @pytest.fixture
 def _no_grain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what was written just now count as written long ago: nothing else changes while the test runs."""
-    for module in ("api.artifacts.directory_cache", "api.artifacts.records.entries"):
+    for module in ("api.artifacts.directory_cache", "api.artifacts.file_cache"):
         monkeypatch.setattr(f"{module}.TIMESTAMP_GRANULARITY_SECONDS", 0.0)
 
 

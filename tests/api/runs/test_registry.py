@@ -1,6 +1,7 @@
 """Many runs in one room: which there are, where each is found, and which one is meant where none is named."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,11 +26,24 @@ MakeRun = Callable[..., Store]
 
 
 @pytest.fixture
-def make_run() -> Iterator[MakeRun]:
+def shared_url(request: pytest.FixtureRequest) -> str:
+    """STORE_URL of trainers and API: empty, so that each run has a file, but for tests `shared_or_not`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return ""
+    url: str = request.getfixturevalue("store_url")
+    return url
+
+
+shared_or_not = pytest.mark.parametrize("shared_url", ["sqlite", "postgresql"], indirect=True)
+"""Runs a test with a store in each directory, and again with one PostgreSQL database for all runs."""
+
+
+@pytest.fixture
+def make_run(shared_url: str) -> Iterator[MakeRun]:
     """Makes a run that is alive, in a directory of its own; returns its store."""
     stores = []
 
-    def make(root: Path, run_id: str, *, started_at: float = 1000.0, store_url: str = "") -> Store:
+    def make(root: Path, run_id: str, *, started_at: float = 1000.0, store_url: str = shared_url) -> Store:
         root.mkdir(parents=True, exist_ok=True)
         (root / "run.json").write_text(json.dumps({"run_id": run_id}))
         config = plain_values(RunConfig(data_root=root, store_url=store_url))
@@ -68,10 +82,10 @@ def make_room() -> Iterator[MakeRoom]:
 
 
 @pytest.fixture
-def registry(folder: Path, make_room: MakeRoom) -> FlaskClient:
+def registry(folder: Path, make_room: MakeRoom, shared_url: str) -> FlaskClient:
     """Asks the API of everything in `folder`."""
     folder.mkdir()
-    return make_room(folder)
+    return make_room(folder, store_url=shared_url)
 
 
 def runs(client: FlaskClient) -> Listed:
@@ -93,6 +107,7 @@ def default(client: FlaskClient) -> str:
     return run_id
 
 
+@shared_or_not
 def test_runs_are_listed_with_the_one_that_started_last_first(
     registry: FlaskClient, folder: Path, make_run: MakeRun
 ) -> None:
@@ -107,6 +122,7 @@ def test_runs_are_listed_with_the_one_that_started_last_first(
     assert entry["directory"] == str(folder / "aaa")
 
 
+@shared_or_not
 def test_every_route_of_a_run_is_below_its_url(registry: FlaskClient, folder: Path, make_run: MakeRun) -> None:
     stores = {run_id: make_run(folder / run_id, run_id) for run_id in ("aaa", "bbb")}
 
@@ -120,6 +136,7 @@ def test_every_route_of_a_run_is_below_its_url(registry: FlaskClient, folder: Pa
         assert registry.get(f"/runs/bbb/{path}").status_code == 200
 
 
+@shared_or_not
 def test_a_command_of_another_run_is_not_found_below_a_run(
     registry: FlaskClient, folder: Path, make_run: MakeRun
 ) -> None:
@@ -132,6 +149,7 @@ def test_a_command_of_another_run_is_not_found_below_a_run(
     assert registry.get(f"/runs/aaa/commands/{command_id}").get_json()["state"] == "queued"
 
 
+@shared_or_not
 def test_a_commands_address_holds_though_another_run_is_the_default_now(
     registry: FlaskClient, folder: Path, make_run: MakeRun
 ) -> None:
@@ -155,7 +173,7 @@ def test_an_unknown_run_is_not_found(registry: FlaskClient, folder: Path, make_r
 def test_runs_that_come_and_go_are_noticed(registry: FlaskClient, folder: Path, make_run: MakeRun) -> None:
     assert (runs(registry), registry.get("/state").status_code) == ({}, 503)
 
-    make_run(folder / "aaa", "aaa")
+    make_run(folder / "aaa", "aaa").runs.update("aaa", state=RunState.FINISHED.value)
     assert registry.get("/runs/aaa/state").status_code == 200
     assert list(runs(registry)) == ["aaa"]
 
@@ -227,6 +245,40 @@ def test_damaged_directories_are_named_and_hide_no_other(
     assert registry.get("/commands/nonsense").status_code == 404
 
 
+@pytest.mark.parametrize("run_id", [None, "../../x", "..", "a/b", "", 5])
+def test_a_directory_whose_run_json_names_no_run_is_named_as_unreadable_and_hides_no_other(
+    registry: FlaskClient, folder: Path, make_run: MakeRun, run_id: object
+) -> None:
+    make_run(folder / "good", "good").close()
+    (folder / "bad").mkdir()
+    (folder / "bad" / "run.json").write_text(json.dumps({"run_id": run_id}))
+
+    assert set(runs(registry)) == {"good"}
+    assert f"its run_id is {run_id!r}, but must be a text" in skipped(registry)["bad"]
+    assert registry.get("/runs/good/state").status_code == 200
+    assert registry.get("/runs/None/state").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.json", "leitstand.db"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.timeout(30)
+def test_a_pipe_or_a_device_in_place_of_a_file_costs_its_own_run_only(
+    registry: FlaskClient, folder: Path, make_run: MakeRun, name: str, kind: str
+) -> None:
+    for run in ("good", "bad"):
+        make_run(folder / run, run).close()
+    path = folder / "bad" / name
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+
+    assert set(runs(registry)) == ({"good"} if name == "leitstand.db" else {"good", "bad"})
+    assert all("it is no ordinary file" in reason for reason in skipped(registry).values())
+    assert registry.get("/runs/good/state").status_code == 200
+
+
 def test_of_two_directories_with_the_same_run_the_livelier_one_counts(
     registry: FlaskClient, folder: Path, make_run: MakeRun
 ) -> None:
@@ -285,7 +337,65 @@ def test_a_newer_run_elsewhere_becomes_the_default_soon(
     eventually(lambda: registry.get("/state").get_json()["run_id"] == "newer", what="the newer run is the default")
 
 
+def page_by_page(client: FlaskClient, limit: int) -> list[str]:
+    """The ids of all runs, from pages of `limit` that the links lead through."""
+    found: list[str] = []
+    path: str | None = f"/runs?limit={limit}"
+    while path is not None:
+        answer = client.get(path)
+        assert answer.status_code == 200, answer.get_json()
+        page = answer.get_json()
+        assert len(page["runs"]) <= limit
+        found += [entry["run_id"] for entry in page["runs"]]
+        link = answer.headers.get("Link")
+        assert (link is None) == (page["next_cursor"] is None)
+        path = None if link is None else link.partition(">")[0].removeprefix("<")
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
+def test_pages_name_every_run_once_also_where_several_started_at_once(
+    registry: FlaskClient, folder: Path, make_run: MakeRun, limit: int
+) -> None:
+    for number, run_id in enumerate(("a", "b", "c", "d", "e")):
+        make_run(folder / run_id, run_id, started_at=1000.1 + number // 2)
+
+    assert page_by_page(registry, limit) == ["e", "d", "c", "b", "a"]
+
+
+def test_a_cursor_that_is_none_is_refused_by_name(registry: FlaskClient) -> None:
+    for text in ("nonsense", "bm9u", "bmFuL2E"):  # the last one is `nan/a`
+        answer = registry.get(f"/runs?cursor={text}")
+        assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
+        assert "next_cursor" in answer.get_json()["detail"]
+
+
 # Runs of a shared store
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_pages_join_runs_of_the_shared_store_and_those_with_their_own(
+    tmp_path: Path, folder: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun, limit: int
+) -> None:
+    for number in range(4):
+        make_run(tmp_path / f"far-{number}", f"far-{number}", store_url=store_url, started_at=2.0 * number)
+        make_run(folder / f"own-{number}", f"own-{number}", started_at=2.0 * number + 1)
+    make_run(tmp_path / "moved", "own-3", store_url=store_url, started_at=5.5)  # reported there before
+    client = make_room(folder, store_url=store_url)
+
+    expected = [f"{kind}-{number}" for number in (3, 2, 1, 0) for kind in ("own", "far")]
+    assert page_by_page(client, limit) == expected
+
+
+def test_a_page_reads_no_more_of_the_shared_store_than_it_shows(
+    tmp_path: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        make_run(tmp_path / str(number), f"run-{number}", store_url=store_url, started_at=float(number))
+    client = make_room(tmp_path / "absent", store_url=store_url)
+    monkeypatch.delattr(RunQueries, "all")
+
+    assert page_by_page(client, 2) == ["run-2", "run-1", "run-0"]
 
 
 def test_runs_of_the_shared_store_are_served_with_and_without_their_directories(
@@ -382,5 +492,41 @@ def test_a_command_of_any_run_is_found_in_the_shared_store(
     assert client.get(f"/runs/newer/commands/{command_id}").status_code == 404
 
 
-def test_the_page_of_a_run_asks_below_its_name_however_that_is_written(registry: FlaskClient) -> None:
-    assert 'data-base="/runs/a%22%3F..%2520b"' in registry.get("/runs/a%22%3F..%2520b/").text
+def test_the_page_of_a_run_contains_no_name_of_a_run_only_the_way_up(registry: FlaskClient) -> None:
+    page = registry.get("/runs/a%22%3F..%2520b/").text
+
+    assert 'data-root="../../"' in page
+    assert "runs/a" not in page
+
+
+def test_the_default_run_of_a_shared_store_stays_it_when_its_directory_is_gone(
+    tmp_path: Path, make_room: MakeRoom, store_url: str, make_run: MakeRun
+) -> None:
+    store = make_run(tmp_path / "run", "mine", store_url=store_url)
+    make_run(tmp_path / "other", "newer", store_url=store_url, started_at=2000.0)
+    client = make_room(tmp_path / "run", store_url=store_url)
+    assert client.get("/state").get_json()["run_id"] == "mine"
+
+    shutil.rmtree(tmp_path / "run")
+    assert client.get("/state").get_json()["run_id"] == "mine"
+    (tmp_path / "run").mkdir()
+    assert client.get("/state").get_json()["run_id"] == "mine"
+
+    store.runs.update("mine", state=RunState.STOPPED.value)
+    assert client.get("/state").status_code == 503
+
+
+def test_a_run_whose_directory_was_moved_within_the_room_is_found_there(
+    folder: Path, make_room: MakeRoom, make_run: MakeRun
+) -> None:
+    make_run(folder / "one", "a1")
+    make_run(folder / "two", "b2", started_at=2000.0)
+    client = make_room(folder)
+    assert runs(client)["a1"]["directory"] == str(folder / "one")
+
+    (folder / "one").rename(folder / "three")
+
+    assert runs(client)["a1"]["directory"] == str(folder / "three")
+    shutil.rmtree(folder / "three")
+    assert runs(client)["a1"]["directory"] == str(folder / "three")
+    assert "is gone" in runs(client)["a1"]["run_reason"]

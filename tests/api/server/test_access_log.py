@@ -29,3 +29,17 @@ def test_the_access_log_says_who_asked_what_and_nothing_secret(
     }  # fmt: skip
     assert (unknown["client"], unknown["path"], unknown["status"]) == (None, '/a\n"\\', 401)
     assert not [secret for secret in (token, "total_loss_value", "unlogged") if secret in content]
+
+
+def test_a_name_in_a_warning_of_the_server_breaks_no_line(
+    serving: Serving, served_root: Path, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    tokens = tmp_path / "tokens\nforged \x1b[31m.json"
+    token = create_token(tokens, "anna", TokenScope.READ)
+    with serving(served_root, API_TOKENS=str(tokens)) as server:
+        tokens.write_text("rubbish")
+        requests.get(f"{server.url}/state", headers={"Authorization": f"Bearer {token}"}, timeout=20)
+        eventually(lambda: "No token of the file is accepted" in server.said(), what="the warning")
+
+        (line,) = [line for line in server.said().splitlines() if "No token of the file" in line]
+        assert r"tokens\nforged \x1b[31m.json" in line

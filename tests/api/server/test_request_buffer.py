@@ -99,6 +99,22 @@ def test_a_head_without_end_is_refused() -> None:
     assert request.problem == "head-too-large"
 
 
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_a_head_is_as_large_as_it_may_be_or_refused_however_it_arrives(pieces: int) -> None:
+    start, end = HEAD + b"X: ", b"\r\n\r\n"
+    largest = start + b"a" * (MAX_HEAD_BYTES - len(start) - len(end)) + end
+
+    assert gathered(*cut(largest, pieces)).is_complete
+    for size in (MAX_HEAD_BYTES + 1, 96 * 1024):
+        request = gathered(*cut(start + b"a" * (size - len(start) - len(end)) + end, pieces))
+        assert (request.problem, request.is_complete) == ("head-too-large", False)
+
+
+def cut(content: bytes, pieces: int) -> list[bytes]:
+    size = -(-len(content) // pieces)
+    return [content[place : place + size] for place in range(0, len(content), size)]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -111,6 +127,20 @@ def test_a_head_without_end_is_refused() -> None:
 )
 def test_chunks_without_end_are_refused(content: bytes) -> None:
     assert gathered(CHUNKED, content).problem == "body-too-large"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"1\r\nx\r\n" * (MAX_CHUNKED_BYTES // 6 + 1) + b"0\r\n\r\n",
+        b"1;" + b"a" * 9000 + b"\r\nx\r\n0\r\n\r\n",
+        b"0\r\n" + b"Trailer: " + b"a" * 9000 + b"\r\n\r\n",
+    ],
+)
+def test_chunks_that_are_too_large_are_refused_though_all_of_them_are_there(content: bytes) -> None:
+    request = gathered(CHUNKED + content)
+
+    assert (request.problem, request.is_complete) == ("body-too-large", False)
 
 
 def test_a_sender_that_waits_to_be_told_to_go_on_is_noticed() -> None:

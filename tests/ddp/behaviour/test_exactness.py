@@ -32,6 +32,7 @@ EXACT = {
 TIMES = {
     "iteration_duration", "eta_total_formatted", "eta_epoch_formatted", "last_update_time", "samples_per_second",
     "data_wait_ratio", "validation_duration", "per_rank", "slow_rank", "vram_usage_gb", "run_id",
+    "provenance",
 }  # fmt: skip
 BEST = frozenset({"best_quality", "best_quality_ever", "best_step"})
 # 11 training pairs, 12 samples a step: step 11 ends an epoch exactly, all others named here lie in the middle of one.
@@ -55,23 +56,45 @@ def test_watching_steering_leaving_and_resuming_change_nothing(
     check_same(left_and_resumed(train, tmp_path, eventually), straight.root, expected)
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("ranks", [1, 3, 4])
 def test_a_run_that_is_left_and_resumed_is_the_straight_one_on_any_number_of_ranks(
     train: Train, tmp_path: Path, eventually: Callable[..., None], ranks: int
 ) -> None:
     """From three ranks on, the order in which a sum over the ranks is taken matters to the last bit."""
+    check_left_and_resumed(train, tmp_path, eventually, ranks, {})
+
+
+def test_a_network_whose_buffers_training_changes_has_the_same_ones_on_all_ranks(
+    train: Train, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    """Else each rank would validate its share of the images with a network of its own, which no checkpoint holds."""
+    straight = check_left_and_resumed(
+        train, tmp_path, eventually, 2, {"TEST_BATCH_NORM": "1", "TEST_EVENTS": "nan@1:4"}
+    )
+
+    state = last_state(straight, 12)
+    buffers = {name: value for name, value in state["stepper"]["model"].items() if "feat_extract.1." in name}
+    assert int(buffers["feat_extract.1.num_batches_tracked"]) == 11  # of 12 steps, one skipped
+    assert all(value.isfinite().all() for value in buffers.values())
+
+
+def check_left_and_resumed(
+    train: Train, tmp_path: Path, eventually: Callable[..., None], ranks: int, environment: dict[str, str]
+) -> Path:
+    """Train 12 steps at once, then again with an end after 5 and manual validations; return the first one's folder."""
     settings = {**EXACT, "N_FEATS": 16, "N_BLOCKS": 4, "ACCUMULATION_STEPS": 1, "MAX_STEPS": 12, "VAL_STEP_EVERY": 6}
-    straight = train(ranks, output="straight.txt", root="straight", **settings)
+    straight = train(ranks, output="straight.txt", root="straight", environment=environment, **settings)
     assert straight.end() == 0, straight.output
 
     gate = tmp_path / "left.gate"
-    run = train(ranks, output="left.txt", root="left", environment={"TEST_GATE": str(gate)}, **settings)
-    submit_before_the_start(run, gate, [(Kind.STOP, 5)], eventually)
+    run = train(ranks, output="left.txt", root="left", environment={**environment, "TEST_GATE": str(gate)}, **settings)
+    submit_before_the_start(run, gate, [(Kind.CHECKPOINT, 3), (Kind.STOP, 5)], eventually)
     assert run.end() == 0, run.output
-    resumed = train(ranks, "--resume", output="resumed.txt", root="left", **settings)
+    resumed = train(ranks, "--resume", output="resumed.txt", root="left", **settings, environment=environment)
     assert resumed.end() == 0, resumed.output
 
     check_same(resumed.root, straight.root, last_state(straight.root, 12), steps=(6, 12))
+    return straight.root
 
 
 def watched(train: Train, tmp_path: Path, eventually: Callable[..., None]) -> Path:

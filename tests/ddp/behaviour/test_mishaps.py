@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,11 +15,13 @@ from typing import Any
 import psutil
 import pytest
 
+from ddp.checkpoint.folder import checkpoint_name
 from service.commands import CommandState, Kind
+from service.launcher.termination import DUPLICATE_SECONDS
 from service.run.record import list_records
 from service.run.state import LEFT_BY_SIGNAL, RunState
 from service.store.store import Store
-from tests.ddp.harness.launching import Launch, settings
+from tests.ddp.harness.launching import Launch, settings, write_pair
 from tests.ddp.harness.training import Eventually, Training
 from tests.postgres import PostgresService
 
@@ -111,6 +115,55 @@ def test_settings_and_rollback_are_carried_out_on_all_ranks_or_refused_with_the_
     assert resumed.record(last)["lr_phase_name"] == "manual"
     assert "VAL_STEP_EVERY" in resumed.output
     assert "LR_SCALE" not in resumed.output
+
+
+def test_ranks_that_waited_too_long_for_another_say_for_which_one(
+    train: Train, tmp_path: Path, eventually: Eventually
+) -> None:
+    release = tmp_path / "release"
+    run = train(
+        2, COLLECTIVE_TIMEOUT_SECONDS=10, environment={"TEST_EVENTS": "hang@1:1", "TEST_RELEASE": str(release)}, **GATED
+    )
+
+    def has_failed() -> bool:
+        row = run.run()
+        return row is not None and row.state is RunState.FAILED
+
+    eventually(has_failed, seconds=60, what="the end of the waiting")
+    release.touch()
+    assert run.end() == 1
+
+    row = run.run()
+    assert row is not None
+    sentence = (
+        r"The ranks have waited for each other for 10 s \(COLLECTIVE_TIMEOUT_SECONDS\)\. Rank 1 \(.+\) has been in "
+        r"stage data for \d+ s at step 1; rank 0 waits for it in all-reduce\."
+    )
+    assert re.fullmatch(sentence, row.reason or ""), row.reason
+    assert f"Rank 0 ends: {row.reason}" in run.output
+    assert "gloo/transport" not in run.output
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ("unusable", "the picture of this micro-batch is of no use; take it out."),
+        ("crash", "Rank 1 failed: ZeroDivisionError: divided by what is not there"),
+        ("kill", "The process of another rank has ended; its own output, and that of the launcher, say why."),
+    ],
+)
+def test_why_another_rank_failed_is_said_by_rank_0_and_kept_as_the_runs_reason(
+    train: Train, event: str, reason: str
+) -> None:
+    run = train(2, environment={"TEST_EVENTS": f"{event}@1:4"}, **GATED)
+
+    assert run.end() != 0
+
+    row = run.run()
+    assert row is not None
+    assert (row.state, row.reason) == (RunState.FAILED, reason)
+    assert event == "kill" or f"Another rank has failed: {reason}" in run.output
+    assert "gloo/transport" not in (row.reason or "")
 
 
 def test_a_rank_that_hangs_is_named_with_its_stage_and_its_stack(
@@ -271,6 +324,82 @@ def test_a_rank_that_runs_out_of_memory_says_which_batch_fits_and_ends_all_with_
     assert "Rank 1 ran out of memory" in str(row.reason)
 
 
+@pytest.mark.parametrize(
+    ("events", "workload", "sentence", "starts"),
+    [
+        ("unhealed@1:3", GATED["WORKLOAD"], "Rank 1 failed after step 2 (OSError: caf\\xe9.png, long long", 2),
+        ("", "tests.ddp.harness.rank_programs.unbuildable", "Rank 1 failed at its start (ValueError: no network", 0),
+    ],
+)
+def test_an_error_that_comes_again_after_a_restart_is_not_tried_a_third_time(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path, events: str, workload: str, sentence: str, starts: int
+) -> None:
+    values = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=tmp_path / "run", MAX_STEPS=9, WORKLOAD=workload)
+    options = ["--standalone", "--nproc-per-node=2", "--max-restarts=9"]
+    process = launch(
+        [sys.executable, "-m", "service.launcher.torchrun", *options, "-m", "ddp", *values],
+        environment={"TEST_EVENTS": events},
+    )
+
+    assert process.wait(timeout=120) == 2
+    output = (tmp_path / "output.txt").read_text()
+    assert f"Error: {sentence}" in output
+    assert "as it did before the restart" in output
+    assert output.count("(restart 1 of 9)") == 1
+    assert "(restart 2 of 9)" not in output
+    assert "Traceback" in output
+    assert output.count("Starting at step 0") == starts
+    if starts:
+        row = Store(tmp_path / "run" / "leitstand.db").runs.latest()
+        assert row is not None
+        assert row.state is RunState.FAILED
+        assert "as it did before the restart" in str(row.reason)
+        assert len(str(row.reason)) < 2000
+
+
+def test_a_validation_image_that_does_not_fit_is_scored_in_tiles_with_the_same_result(
+    train: Train, tmp_path: Path
+) -> None:
+    for index in range(4):
+        write_pair(tmp_path / "set" / "Patches", f"train_{index}", 36, 36, seed=index)
+    write_pair(tmp_path / "set" / "Val", "large", 270, 300, seed=9)
+    values = {"MAX_STEPS": 4, "VAL_STEP_EVERY": 10, "DATASET_ROOT": tmp_path / "set", **GATED}
+    whole = train(1, root="whole", output="whole.txt", **values)
+    tiled = train(1, root="tiled", output="tiled.txt", environment={"TEST_IMAGE": "0:8000"}, **values)
+    assert (whole.end(), tiled.end()) == (0, 0), tiled.output
+
+    assert "An image of 100x90 LR pixels does not fit into memory as a whole, but in tiles of 64." in tiled.output
+    for key in ("psnr_ki_db", "ssim_ki", "validation_loss_value"):
+        assert tiled.record(4)[key] == pytest.approx(whole.record(4)[key], rel=1e-5), key
+
+
+def test_a_validation_image_that_fits_in_no_way_ends_all_ranks_with_2_and_costs_no_step(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    values = settings(DATASET_ROOT=tiny_dataset, DATA_ROOT=tmp_path / "run", MAX_STEPS=9, VAL_STEP_EVERY=4,
+                      CHECKPOINT_EVERY=100, **GATED)  # fmt: skip
+    options = ["--standalone", "--nproc-per-node=2", "--max-restarts=2"]
+    command = [sys.executable, "-m", "service.launcher.torchrun", *options, "-m", "ddp", *values]
+    process = launch(command, environment={"TEST_IMAGE": "1:0"})
+    assert process.wait(timeout=90) == 2
+
+    output = (tmp_path / "output.txt").read_text()
+    sentence = "Error: Validation image val_1.png (36x48 pixels) does not fit into the memory of rank 1 (cpu)"
+    assert f"{sentence}, not even in tiles of 64 LR pixels: " in output
+    assert output.count("Error: ") == 1
+    assert output.count("Starting at step 0") == 1
+    assert "Traceback" not in output
+    row = Store(tmp_path / "run" / "leitstand.db").runs.latest()
+    assert row is not None
+    assert row.state is RunState.FAILED
+    assert "val_1.png (36x48 pixels)" in str(row.reason)
+
+    resumed = launch([*command, "--resume"], output="resumed.txt")
+    assert resumed.wait(timeout=90) == 0
+    assert "Resuming at step 4" in (tmp_path / "resumed.txt").read_text()
+    assert [step for step, _ in list_records(tmp_path / "run")] == [4, 8, 9]
+
+
 def test_a_checkpoint_of_another_network_is_refused_with_the_settings_that_differ(train: Train, tmp_path: Path) -> None:
     assert train(1, MAX_STEPS=5).end() == 0
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
@@ -284,7 +413,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_the_settings_that_diffe
     assert sorted(path.name for path in (refused.root / "checkpoints").iterdir()) == kept
 
 
-def test_a_second_signal_leaves_at_once(train: Train, tmp_path: Path, eventually: Eventually) -> None:
+def test_a_second_ctrl_c_leaves_at_once_and_not_with_143(train: Train, tmp_path: Path, eventually: Eventually) -> None:
     """Without waiting for the step, which here would never end."""
     run = train(1, environment={"TEST_EVENTS": "hang@0:5", "TEST_RELEASE": str(tmp_path / "never")}, **GATED)
     run.wait_for_step(4)
@@ -292,12 +421,78 @@ def test_a_second_signal_leaves_at_once(train: Train, tmp_path: Path, eventually
 
     def has_ended_after_another_signal() -> bool:
         with suppress(psutil.NoSuchProcess):
-            rank.terminate()  # signals within a second count as one
+            rank.send_signal(signal.SIGINT)  # signals within a second count as one
         return run.process.poll() is not None
 
     eventually(has_ended_after_another_signal, what="the end")
 
-    assert "exitcode  : 143" in run.output
+    assert "exitcode  : 130" in run.output
+
+
+def test_repeated_signals_of_a_scheduler_during_a_long_step_end_in_a_saved_state_and_143(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventually
+) -> None:
+    """Sent to the launcher and to the ranks, as a scheduler does that signals every process of a job."""
+    release = tmp_path / "release"
+    run = our_training(
+        launch, tmp_path, tiny_dataset, eventually, TEST_EVENTS="hang@0:5,hang@1:5", TEST_RELEASE=str(release)
+    )
+    run.wait_for_step(4)
+    begun_at = time.monotonic()
+
+    def is_asked_for_long() -> bool:
+        for process in (run.process, *run.ranks().values()):
+            process.send_signal(signal.SIGTERM)
+        return time.monotonic() - begun_at > 2 * DUPLICATE_SECONDS
+
+    eventually(is_asked_for_long, what="signals further apart than those that count as one")
+    release.touch()
+
+    assert run.end() == 143, run.output
+    assert_left_with_a_state(run)
+
+
+@pytest.mark.parametrize(
+    ("receiver", "number"),
+    [("the launcher", signal.SIGUSR1), ("rank 0", signal.SIGUSR2), ("rank 1", signal.SIGQUIT)],
+)
+def test_an_announced_end_is_a_saved_state_and_143(
+    launch: Launch, tmp_path: Path, tiny_dataset: Path, eventually: Eventually, receiver: str, number: signal.Signals
+) -> None:
+    run = our_training(launch, tmp_path, tiny_dataset, eventually)
+    run.wait_for_step(3)
+    os.kill(run.process.pid if receiver == "the launcher" else run.ranks()[int(receiver[-1])].pid, number)
+
+    assert run.end() == 143, run.output
+    assert_left_with_a_state(run)
+
+
+def test_ranks_of_a_plain_torchrun_that_an_announcement_ends_save_and_leave(
+    train: Train, tmp_path: Path, eventually: Eventually
+) -> None:
+    run = train(2, MAX_STEPS=10**6, VAL_STEP_EVERY=10**6, CHECKPOINT_EVERY=10**6, is_forked=False)
+    run.wait_for_step(3)
+    run.process.send_signal(signal.SIGUSR1)
+
+    assert run.end() == -signal.SIGUSR1
+    eventually(lambda: (row := run.run()) is not None and row.state is RunState.STOPPED, what="the end of the ranks")
+    assert_left_with_a_state(run)
+
+
+def our_training(launch: Launch, tmp_path: Path, dataset: Path, eventually: Eventually, **environment: str) -> Training:
+    """Two ranks under our launcher, which reads the ranks' exit codes; no state is due before the end."""
+    rare = {"MAX_STEPS": 10**6, "VAL_STEP_EVERY": 10**6, "CHECKPOINT_EVERY": 10**6}
+    values = settings(**{"DATASET_ROOT": dataset, "DATA_ROOT": tmp_path / "run", **rare, **GATED})
+    launcher = [sys.executable, "-m", "service.launcher.torchrun", "--standalone", "--nproc-per-node=2"]
+    process = launch([*launcher, "-m", "ddp", *values], environment=environment)
+    return Training(process, tmp_path / "run", tmp_path / "output.txt", eventually)
+
+
+def assert_left_with_a_state(run: Training) -> None:
+    row = run.run()
+    assert row is not None
+    assert (row.state, row.reason) == (RunState.STOPPED, LEFT_BY_SIGNAL), run.output
+    assert (run.root / "checkpoints" / "latest").resolve().name == checkpoint_name(row.step)
 
 
 def test_a_rank_that_waits_for_the_others_to_start_ends_at_once_when_asked(

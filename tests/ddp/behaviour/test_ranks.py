@@ -69,5 +69,5 @@ def test_the_learning_curve_is_the_committed_one_and_steps_have_no_collective_of
             continue  # the start
         assert others == ({"all_reduce": 1} if step % 20 == 0 else {}), f"step {step}"
     words = sum(kinds.get("control", 0) for step, kinds in found["own"].items() if step > 0)
-    # Four a second, and a few more while the first steps, which are slow, mislead about the next ones.
-    assert words <= 6 + 4 * found["seconds"]
+    # At most seventeen a second, and a few more while the first steps, which are slow, mislead about the next ones.
+    assert words <= 6 + 17 * found["seconds"]

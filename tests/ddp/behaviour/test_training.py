@@ -18,6 +18,7 @@ from service.run.record_schema import record_schema
 from service.run.state import RunState
 from tests.ddp.harness.launching import Launch, settings, torchrun
 from tests.ddp.harness.training import Eventually, Training
+from tests.harness.descendants import descendants
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -94,7 +95,9 @@ def resume_and_finish(train: Callable[..., Training], before: Training, step: in
     kept = {path.name: path.read_bytes() for _, path in list_records(before.root)}
     refused = train(2, output="refused.txt")
     assert refused.process.wait(timeout=60) != 0
-    assert "already holds a run: continue it with --resume" in (before.root.parent / "refused.txt").read_text()
+    said = (before.root.parent / "refused.txt").read_text()
+    assert "already holds a run: continue it with --resume" in said
+    assert "another DATA_ROOT. DATA_ROOT comes from --set.\n" in said
     assert {path.name: path.read_bytes() for _, path in list_records(before.root)} == kept
 
     best = max(json.loads(content)["best_quality_ever"] for content in kept.values())
@@ -132,7 +135,7 @@ def test_a_signal_to_the_launcher_saves_and_leaves_also_with_loader_processes(tr
     """torchrun signals every process of a rank's group, its loaders too."""
     training = train(2, MAX_STEPS=1_000_000, VAL_STEP_EVERY=100_000, NUM_WORKERS=1)
     training.wait_for_step(3)
-    everything = psutil.Process(training.process.pid).children(recursive=True)
+    everything = descendants(training.process.pid)
     assert len(everything) >= 4
 
     training.process.terminate()
@@ -214,3 +217,28 @@ def test_a_run_directory_that_fills_up_during_the_start_is_one_sentence_on_every
     assert output.count("Error: ") == 1
     assert "cannot be written" in output
     assert "Traceback" not in output
+
+
+def test_records_before_the_oldest_checkpoint_are_packed_and_thinned_out_by_setting(
+    train: Callable[..., Training], eventually: Eventually
+) -> None:
+    first = train(1, MAX_STEPS=8, VAL_STEP_EVERY=1, CHECKPOINT_EVERY=4, SAVE_BEST="false", KEEP_CHECKPOINTS=1)
+    assert first.end() == 0, first.output
+    run_id = first.record(8)["run_id"]
+    best = max(range(1, 9), key=lambda step: float(first.record(step)["quality_ki_value"]))
+    keeping = {"PACK_RECORDS": 1, "KEEP_RECORDS_EVERY": 4, "KEEP_RECORDS": 1}
+    second = train(
+        1, "--resume", output="second.txt", MAX_STEPS=1_000_000, VAL_STEP_EVERY=1_000_000, CHECKPOINT_EVERY=1_000_000,
+        KEEP_CHECKPOINTS=1, SAVE_BEST="false", **keeping,
+    )  # fmt: skip
+    archive = second.root / "archive" / f"{run_id}-pruned"
+    kept = {4, 8, best}
+
+    def is_done() -> bool:
+        """Whether each record has its place; while one is packed, both its files are there."""
+        places = [[step for step, _ in list_records(folder)] for folder in (second.root, archive) if folder.is_dir()]
+        return places == [sorted(kept), sorted(set(range(1, 9)) - kept)] and bool(list(second.root.glob("*.gz")))
+
+    eventually(is_done, seconds=90, what="packed records, and the others in the archive")
+    second.ask(Kind.STOP)
+    assert second.end() == 0, second.output

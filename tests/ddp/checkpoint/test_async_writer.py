@@ -1,6 +1,7 @@
 """The thread that writes checkpoints: nothing waits for it but those who ask to, and nothing ends it."""
 
 import gc
+import json
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ import torch
 
 from ddp.checkpoint.async_writer import CheckpointWriter, PendingCheckpoint
 from ddp.checkpoint.folder import CheckpointFolder, Reason, verify
+from ddp.checkpoint.format import MANIFEST_FILE
 
 NO_SPACE = OSError(28, "No space left on device")
 
@@ -28,6 +30,7 @@ class Desk:
         self.writer = CheckpointWriter(self.folder, lambda: self.keep)
         self.told: list[tuple[int, str | None]] = []
         self.told_of: list[int] = []
+        self.states: list[weakref.ref[object]] = []
         self.go_on = threading.Event()
 
     def submit(
@@ -45,7 +48,14 @@ class Desk:
             self.told.append((step, problem))
             self.told_of.append(written_step)
 
+        if build is None:
+            self.states.append(weakref.ref(state))
         self.writer.submit(PendingCheckpoint(step, build or state, reason, is_best, tell))
+
+    def waiting(self) -> int:
+        """How many states are kept to be written, of those that were submitted without `build`."""
+        gc.collect()
+        return sum(state() is not None for state in self.states)
 
     def hold(self, step: int) -> None:
         """Submit a state whose copies do not arrive before `go_on` is set; returns once the writer waits for them."""
@@ -62,8 +72,9 @@ class Desk:
     def written(self) -> dict[int, tuple[str, bool]]:
         """The states there are, with their reason and whether they were the best, oldest first."""
         assert self.writer.drain() is None
-        loaded = {step: self.folder._manifest(step) for step in reversed(self.folder.steps())}
-        return {step: (manifest["reason"], manifest["is_best"]) for step, manifest in loaded.items()}
+        saved = {step: self.folder.find(str(step)).saved.folder for step in reversed(self.folder.steps())}
+        manifests = {step: json.loads((folder / MANIFEST_FILE).read_bytes()) for step, folder in saved.items()}
+        return {step: (manifest["reason"], manifest["is_best"]) for step, manifest in manifests.items()}
 
 
 @pytest.fixture
@@ -155,7 +166,7 @@ def test_newer_states_take_the_place_of_those_that_wait_but_not_of_the_best_or_a
     desk.hold(1)
     for step, reason, is_best in came:
         desk.submit(step, reason, is_best=is_best)
-    assert len(desk.writer._queue) == len(expected) <= 2
+    assert desk.waiting() == len(expected) <= 2
     desk.go_on.set()
 
     assert desk.written() == {1: (S, False), **expected}
@@ -175,7 +186,7 @@ def test_all_that_were_replaced_hear_of_the_failure(desk: Desk) -> None:
     desk.submit(4, build=fail)
     desk.go_on.set()
 
-    problem = "step_0000004 could not be written (No space left on device)"
+    problem = "step_0000004 could not be written (No space left on device: make room)"
     assert desk.writer.drain() == problem
     assert desk.told == [(1, None), (2, problem), (3, problem), (4, problem)]
 
@@ -195,8 +206,29 @@ def test_a_full_disk_is_one_line_and_the_next_state_is_written(
     assert desk.writer.drain() is None
     assert desk.folder.steps() == [2]
     (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "step_0000001 could not be written (No space left on device); the one before stays" in line.getMessage()
+    assert line.getMessage() == (
+        "Checkpoint step_0000001 could not be written (No space left on device: make room); there is none on disk, and "
+        "training goes on."
+    )
     assert line.exc_info is None
+
+
+def test_a_failure_names_the_state_that_stays_and_is_told_once_however_often_it_is_tried(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> dict[str, Any]:
+        raise NO_SPACE
+
+    desk.submit(1)
+    desk.writer.drain()
+    for _ in range(3):
+        desk.submit(2, Reason.FINAL, build=fail)
+        desk.writer.drain()
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line.endswith("(No space left on device: make room); the newest on disk is step_0000001.")
+    assert desk.writer.stats()["checkpoint_failures"] == 1
+    assert [problem is None for _, problem in desk.told] == [True, False, False, False]
 
 
 def test_a_defect_is_logged_with_its_place_and_told_and_does_not_end_the_thread(

@@ -10,7 +10,7 @@ from ddp.control import agreement as control_module
 from ddp.control.agreement import RankAgreement
 from ddp.control.command_queue import CommandQueue
 from ddp.distributed.environment import RankEnvironment
-from ddp.distributed.world import World
+from ddp.distributed.world import PendingAgreement, World
 from service.commands import Command, CommandBits, CommandState, Kind
 
 
@@ -30,6 +30,18 @@ def inbox_with(*kinds: Kind) -> CommandQueue:
 
 def world_of_one() -> World:
     return World(RankEnvironment(), torch.device("cpu"))
+
+
+class CountingWorld(World):
+    """A world of one that counts the words that are sent."""
+
+    def __init__(self) -> None:
+        super().__init__(RankEnvironment(), torch.device("cpu"))
+        self.sent = 0
+
+    def agree(self, first: int, second: int) -> PendingAgreement:
+        self.sent += 1
+        return super().agree(first, second)
 
 
 def kinds(commands: list[Command]) -> list[Kind]:
@@ -115,29 +127,30 @@ def test_steps_between_two_checks_send_nothing() -> None:
     assert control.receive().operations == CommandBits.VALIDATE
 
 
-def test_checks_of_fast_steps_are_spread_over_at_least_a_quarter_of_a_second() -> None:
-    control = RankAgreement(world_of_one(), CommandQueue(), lambda: False, first_check_step=1)
-    checked = 0
+def test_checks_of_fast_steps_are_spread_over_at_least_a_sixteenth_of_a_second() -> None:
+    world = CountingWorld()
+    control = RankAgreement(world, CommandQueue(), lambda: False, first_check_step=1)
     for step in range(1, 2000):
         control.send(step)
-        checked += control._sent is not None
         control.receive()
 
-    assert checked < 20  # two thousand steps of some microseconds
+    assert world.sent < 40  # two thousand steps of some microseconds
 
 
-def test_slower_steps_are_checked_no_more_than_four_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SimpleNamespace(monotonic=lambda: 0.2 * step)
+def test_slower_steps_are_checked_no_more_than_sixteen_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 0.04 * step)
     step = 1
     monkeypatch.setattr(control_module, "time", clock)
-    control = RankAgreement(world_of_one(), CommandQueue(), lambda: False, first_check_step=1)
+    world = CountingWorld()
+    control = RankAgreement(world, CommandQueue(), lambda: False, first_check_step=1)
     checks = []
     for step in range(1, 40):
+        before = world.sent
         control.send(step)
-        checks += [step] if control._sent is not None else []
+        checks += [step] if world.sent > before else []
         control.receive()
 
-    assert checks[3:] == list(range(checks[3], 40, 2))  # of steps that take 0.2 s, every second one
+    assert checks[3:] == list(range(checks[3], 40, 2))  # of steps that take 0.04 s, every second one
 
 
 def test_a_paused_rank_gets_a_command_at_once() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ddp.control.shutdown import ShutdownRequest
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGQUIT)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,19 @@ def test_the_same_wish_delivered_twice_at_once_is_one_wish() -> None:
     assert request.is_set  # and this process is still here
 
 
-def test_a_second_wish_leaves_at_once_with_143(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("numbers", "exit_codes"),
+    [
+        ((signal.SIGINT, signal.SIGINT), [130]),
+        ((signal.SIGTERM, signal.SIGINT, signal.SIGINT), [130]),
+        ((signal.SIGTERM, signal.SIGTERM, signal.SIGTERM), []),
+        ((signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR2, signal.SIGXCPU, signal.SIGHUP), []),
+        ((signal.SIGINT, signal.SIGTERM, signal.SIGTERM), []),
+    ],
+)
+def test_only_a_repeated_interrupt_ends_the_process_at_once_and_not_with_143(
+    monkeypatch: pytest.MonkeyPatch, numbers: tuple[signal.Signals, ...], exit_codes: list[int]
+) -> None:
     exits: list[int] = []
     now = [100.0]
     monkeypatch.setattr("os._exit", exits.append)
@@ -47,18 +59,21 @@ def test_a_second_wish_leaves_at_once_with_143(monkeypatch: pytest.MonkeyPatch) 
     request = ShutdownRequest()
     request.install()
 
-    os.kill(os.getpid(), signal.SIGTERM)
-    now[0] += 5
-    os.kill(os.getpid(), signal.SIGTERM)
+    for number in numbers:
+        os.kill(os.getpid(), number)
+        now[0] += 5
 
-    assert exits == [143]
+    assert request.is_set
+    assert exits == exit_codes
 
 
-def test_under_nohup_a_hang_up_stays_ignored() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_the_parent_ignores_stays_ignored(number: signal.Signals) -> None:
+    """As a hang-up under nohup."""
+    signal.signal(number, signal.SIG_IGN)
     request = ShutdownRequest()
     request.install()
 
-    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), number)
 
     assert not request.is_set

@@ -69,6 +69,18 @@ def test_a_store_that_dies_is_one_kind_of_error_and_is_not_asked_again_at_once(
         status_store.publish("again")
 
 
+def test_an_orphan_asks_no_store(serving_store: ServeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving_store() as server:
+        board = store_board(server.port, rank=0, size=1)
+        board.publish("here")
+        monkeypatch.setattr("os.getppid", lambda: 1)
+        with pytest.raises(StatusStoreUnavailableError, match="the launcher has ended"):
+            board.publish("there")
+        monkeypatch.undo()
+
+        assert board.read_all()[0] == "here"
+
+
 def test_a_store_that_comes_back_is_found_again(
     serving_store: ServeStore, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:

@@ -4,11 +4,15 @@ Named by WORKLOAD in tests of whole trainings. Environment of the ranks, each op
 
     TEST_GATE     a path: the first micro-batch waits until it exists
     TEST_MEMORY   `rank:samples`: that rank runs out of memory with larger micro-batches
+    TEST_IMAGE    `rank:pixels`: that rank runs out of memory with validation images, or tiles, of more LR pixels
+    TEST_BATCH_NORM        if set: batch normalization after the first layer, whose buffers training changes
     TEST_VALIDATION_GATE   a path: each validation image waits until it exists
     TEST_EVENTS   `what@rank:micro-batch` separated by commas; micro-batches of a rank counted from 1 over the whole run
                   term: SIGTERM to itself · kill: SIGKILL · hang: waits until TEST_RELEASE exists
                   slow: takes 40 ms longer (slow*9: nine in a row)
+                  unusable: an error for people · crash: one that nobody expects
                   nan: a batch that makes the loss not finite (nan*3: three in a row) · bad: the same, whenever it comes
+                  unhealed: a crash with a long text that is not UTF-8, after every restart too
 Each happens once, in the first start of a launcher only; `bad` happens again whenever the run comes by.
 """
 
@@ -29,6 +33,7 @@ from ddp.vsr.model import VSR
 from ddp.vsr.patch_set import PatchSet
 from ddp.workload import Batch, Share
 from service.config.settings import RunConfig
+from service.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class DroppingVSR(VSR):
         rank, _, most = os.environ.get("TEST_MEMORY", "").partition(":")
         if rank == os.environ.get("RANK") and len(lr) > int(most):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        rank, _, most = os.environ.get("TEST_IMAGE", "").partition(":")
+        if not self.training and rank == os.environ.get("RANK") and lr.shape[-2] * lr.shape[-1] > int(most):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7372800000 bytes.")
         return super().forward(F.dropout(lr, 0.1, self.training))
 
 
@@ -63,9 +71,12 @@ class GatedWorkload(workload.VideoSuperResolution):
 
     def build_model(self) -> nn.Module:
         config = self._config
-        return DroppingVSR(
+        model = DroppingVSR(
             config.n_feats, config.n_blocks, config.n_frames, config.scale, config.activation_checkpointing
         )
+        if "TEST_BATCH_NORM" in os.environ:
+            model.feat_extract = nn.Sequential(model.feat_extract, nn.BatchNorm2d(config.n_feats))  # type: ignore[assignment]
+        return model
 
     def batches(self, share: Share) -> Iterator[Batch]:
         wait_for(os.environ.get("TEST_GATE"))
@@ -86,10 +97,11 @@ def happening(batch: Batch, events: list[str]) -> Batch:
 def planned(rank: int) -> dict[int, list[str]]:
     """{micro-batch: what happens to this rank}."""
     found: dict[int, list[str]] = {}
-    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
-        return found
+    is_restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     for text in filter(None, os.environ.get("TEST_EVENTS", "").split(",")):
         what, _, place = text.partition("@")
+        if is_restart and what != "unhealed":
+            continue
         of_rank, _, number = place.partition(":")
         what, _, times = what.partition("*")
         if int(of_rank) == rank:
@@ -99,6 +111,12 @@ def planned(rank: int) -> dict[int, list[str]]:
 
 
 def happen(what: str, batch: Batch) -> Batch:
+    if what == "unusable":
+        raise UserError("the picture of this micro-batch is of no use; take it out.")
+    if what == "unhealed":
+        raise OSError(f"caf\udce9.png, {'long ' * 100_000}")
+    if what == "crash":
+        raise ZeroDivisionError("divided by what is not there")
     if what in {"nan", "bad"}:
         return Pixels(torch.full(batch.lr.shape, float("nan")), batch.gt.float())
     if what == "hang":

@@ -12,6 +12,7 @@ import psutil
 from service.commands import Command, CommandState, Kind
 from service.run.state import RunState
 from service.store.store import RunRow, Store, StoreUnavailableError
+from tests.harness.descendants import descendants
 from tests.harness.forked import Process
 
 Eventually = Callable[..., None]
@@ -19,10 +20,13 @@ Eventually = Callable[..., None]
 
 def _rank(process: psutil.Process) -> int | None:
     """A fork is named after its rank (`tests/harness/fork_server.py`), a new interpreter has it in its environment."""
-    if os.getsid(process.pid) != process.pid:
+    try:
+        if os.getsid(process.pid) != process.pid:
+            return None
+        name = process.name()
+        return int(name.removeprefix("rank ") if name.startswith("rank ") else process.environ()["RANK"])
+    except (ProcessLookupError, psutil.NoSuchProcess):  # it has ended meanwhile
         return None
-    name = process.name()
-    return int(name.removeprefix("rank ") if name.startswith("rank ") else process.environ()["RANK"])
 
 
 class Training:
@@ -43,8 +47,8 @@ class Training:
 
     def ranks(self) -> dict[int, psutil.Process]:
         """{rank: process}; each leads a session, unlike its loaders."""
-        below = psutil.Process(self.process.pid).children(recursive=True)
-        return {number: child for child in below if (number := _rank(child)) is not None}
+        below = {_rank(child): child for child in descendants(self.process.pid)}
+        return {number: child for number, child in below.items() if number is not None}
 
     def run(self) -> RunRow | None:
         try:

@@ -24,7 +24,7 @@ def row(step: int, *, skipped: bool = False, target_detail: float = 0.25) -> tor
     reduced = pack_values(
         torch.tensor(10.0 * step), torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.5, target_detail])
     )
-    return pack(reduced, torch.tensor(7.0), torch.tensor(float(skipped)))
+    return pack(reduced, torch.tensor(float("nan") if skipped else 7.0))
 
 
 def walk(metrics_buffer: StepMetricsBuffer, first: int, last: int, every: int) -> list[StepMetrics]:
@@ -47,7 +47,7 @@ def test_a_row_gives_back_what_was_packed_into_it() -> None:
 
 
 def test_rows_arrive_once_in_order_and_one_block_late() -> None:
-    metrics_buffer = StepMetricsBuffer(CPU, 4)
+    metrics_buffer = StepMetricsBuffer(CPU)
 
     seen = walk(metrics_buffer, 1, 13, 4)
 
@@ -56,7 +56,7 @@ def test_rows_arrive_once_in_order_and_one_block_late() -> None:
 
 
 def test_a_flat_target_counts_as_sharp_and_a_skipped_step_is_marked() -> None:
-    metrics_buffer = StepMetricsBuffer(CPU, 2)
+    metrics_buffer = StepMetricsBuffer(CPU)
     metrics_buffer.append(row(1, skipped=True, target_detail=0.0), 1)
     metrics_buffer.exchange()
 
@@ -67,8 +67,8 @@ def test_a_flat_target_counts_as_sharp_and_a_skipped_step_is_marked() -> None:
 
 @pytest.mark.parametrize("stopped_at", range(1, 13))
 def test_a_ledger_restored_anywhere_goes_on_as_if_never_left(stopped_at: int) -> None:
-    straight = walk(StepMetricsBuffer(CPU, 4), 1, 24, 4)
-    first, second = StepMetricsBuffer(CPU, 4), StepMetricsBuffer(CPU, 4)
+    straight = walk(StepMetricsBuffer(CPU), 1, 24, 4)
+    first, second = StepMetricsBuffer(CPU), StepMetricsBuffer(CPU)
 
     seen = walk(first, 1, stopped_at, 4)
     second.restore(copy.deepcopy(first.state()))
@@ -79,7 +79,7 @@ def test_a_ledger_restored_anywhere_goes_on_as_if_never_left(stopped_at: int) ->
 
 @pytest.mark.parametrize("every", [2, 7])
 def test_another_rhythm_after_a_resume_loses_no_step(every: int) -> None:
-    first, second = StepMetricsBuffer(CPU, 4), StepMetricsBuffer(CPU, every)
+    first, second = StepMetricsBuffer(CPU), StepMetricsBuffer(CPU)
     seen = walk(first, 1, 11, 4)
     state: dict[str, Any] = copy.deepcopy(first.state())
     second.restore(state)

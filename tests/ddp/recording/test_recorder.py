@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import torch
 from ddp.control.command_poller import CommandPoller
 from ddp.control.command_queue import CommandQueue
 from ddp.recording.recorder import Recorder
-from ddp.training.record_values import NOT_YET_VALIDATED
+from ddp.validation.record_values import NOT_YET_VALIDATED
 from ddp.watchdog.stages import Stage
 from ddp.watchdog.stall_detection import Stall
 from service.commands import CommandState, Kind
 from service.run.directory import RunDirectory
 from service.run.record import KEYS
 from service.run.state import RunState
+from service.run.trainer_stats import TrainerStats
 from service.store.store import Store
 
 RUN = "run0"
@@ -38,9 +40,8 @@ class Bench:
         self.store.open_run(RUN, {})
         writing = Store(self.directory.store, keep_open=True, busy_seconds=0.1)
         self.commands = CommandPoller(writing, RUN, self.command_queue)
-        self.recorder = Recorder(
-            writing, self.directory, RUN, self.commands, other_stats=lambda: {"disk_free_bytes": 5}
-        )
+        self.other_stats: TrainerStats = {"disk_free_bytes": 5}
+        self.recorder = Recorder(writing, self.directory, RUN, self.commands, other_stats=lambda: self.other_stats)
         self.recorder.start()
 
     def facts(self) -> dict[str, Any]:
@@ -113,7 +114,8 @@ def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_w
 ) -> None:
     monkeypatch.setattr("ddp.recording.record_writer.RETRY_SECONDS", 0.05)
     obstacle = bench.directory.root / "Statistik_7.json"
-    obstacle.mkdir()  # a folder of that name: os.replace cannot put the file there
+    obstacle.mkdir()  # a folder of that name, which cannot be moved aside
+    bench.directory.archive_folder.touch()
     command_id = bench.submit(Kind.VALIDATE)
     bench.command_queue.wait(5, 1)
     bench.recorder.record(record(7), {}, [], [(command, {}) for command in bench.command_queue.take(1)])
@@ -123,7 +125,7 @@ def test_a_record_that_cannot_be_written_fails_its_command_is_said_once_and_is_w
 
     failed = bench.store.commands.get(command_id)
     assert failed is not None
-    assert "will be tried again" in str(failed.reason)
+    assert "kept and tried again" in str(failed.reason)
     assert caplog.text.count("⚠️  Failed to save statistics JSON: ") == 1
 
 
@@ -193,7 +195,7 @@ def test_a_vanished_run_directory_ends_nothing(
     eventually(lambda: "Failed to save statistics JSON" in caplog.text, what="the warning")
 
     bench.recorder.close(RunState.STOPPED)
-    assert "Statistik_1.json could not be written and is lost" in caplog.text
+    assert "Statistik_1.json could not be written (No such file or directory); the last checkpoint" in caplog.text
 
 
 def test_what_cannot_be_stored_is_dropped_and_named_and_what_follows_is_written(
@@ -205,21 +207,39 @@ def test_what_cannot_be_stored_is_dropped_and_named_and_what_follows_is_written(
     eventually(lambda: len(bench.store.events.find(RUN, 0, 100)) == 2, what="both good events")
 
     assert [event.kind for event in bench.store.events.find(RUN, 0, 100)] == ["before", "after"]
-    assert "is not storable and was dropped" in caplog.text
+    assert "A change of state or event cannot be stored and is left out, which is a defect" in caplog.text
+
+
+def test_the_end_says_what_a_store_that_stays_away_has_lost_and_what_to_do(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddp.recording.recorder.LAST_CHANCE_SECONDS", 0.1)
+    bench.recorder.event("before", {})
+    with closing(sqlite3.connect(bench.directory.store, isolation_level=None)) as locker:
+        locker.execute("BEGIN EXCLUSIVE")
+        for step in (1, 2):
+            bench.recorder.log_point(step, {"grad_norm": 1.0}, record(step))
+        bench.recorder.close(RunState.FINISHED, "all done")
+
+    (said,) = (entry.getMessage() for entry in caplog.records if "stayed out of reach" in entry.getMessage())
+    assert "2 log points of the curves and " in said
+    assert f"records are in their files in {bench.directory.root}, and the next start copies them" in said
+    assert said.endswith("make it reachable, then resume.")
 
 
 def test_the_heartbeat_tells_what_the_parts_know(
-    bench: Bench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("ddp.recording.recorder_thread.RETRY_SECONDS", 0.05)
     obstacle = bench.directory.root / "Statistik_7.json"
     obstacle.mkdir()
+    bench.directory.archive_folder.touch()  # so that it cannot be moved aside
     locker = sqlite3.connect(bench.directory.store, isolation_level=None)
     locker.execute("BEGIN EXCLUSIVE")
     bench.recorder.event("something", {})
     bench.recorder.record(record(7), {}, [], [])
     bench.recorder.record_stall(Stall(1, Stage.DATA, 61.0, "Rank 1 hangs.", "Rank 1"))
-    eventually(lambda: bench.recorder._thread.store_outages, what="the outage")
+    eventually(lambda: "The store cannot be reached" in caplog.text, what="the outage")
     locker.execute("ROLLBACK")
     locker.close()
     eventually(lambda: bench.facts().get("store_outages") == 1, what="a heartbeat after the outage")
@@ -229,6 +249,17 @@ def test_the_heartbeat_tells_what_the_parts_know(
         "viewer_events_dropped": 0, "disk_free_bytes": 5,
     }  # fmt: skip
     obstacle.rmdir()  # the end would wait for it
+
+
+def test_the_last_heartbeat_tells_the_last_checkpoint_though_nothing_else_waits_to_be_written(
+    bench: Bench, eventually: Eventually
+) -> None:
+    eventually(lambda: "disk_free_bytes" in bench.facts(), what="a first heartbeat")
+
+    bench.other_stats = {"checkpoint_step": 12}
+    bench.recorder.close_for_restart()
+
+    assert bench.facts().get("checkpoint_step") == 12
 
 
 def test_nothing_is_lost_or_doubled_while_several_threads_tell_at_once(bench: Bench, eventually: Eventually) -> None:

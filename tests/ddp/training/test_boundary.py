@@ -59,14 +59,15 @@ class NotedCheckpoints(Checkpoints):
     def __init__(self, run_status: RunStatus) -> None:
         self._run_status = run_status
         self.saved: list[tuple[Reason, bool]] = []
+        self.problem: str | None = None
 
     def save(self, reason: Reason, on_written: Callable[[int, str | None], None] = lambda *_: None) -> None:
         self.saved.append((reason, self._run_status.progress.owes_validation))
         on_written(self._run_status.progress.step, None)
 
-    def save_and_wait(self, reason: Reason) -> str | None:
+    def save_last(self, reason: Reason) -> str | None:
         self.save(reason)
-        return None
+        return self.problem
 
 
 class Scene:
@@ -148,4 +149,15 @@ def test_the_end_of_the_training_validates_once_and_saves_the_final_state() -> N
 
     assert scene.validation.asked == [("final", ())]
     assert scene.checkpoints.saved == [(Reason.FINAL, False)]
-    assert scene.status.ending is RunState.FINISHED
+    assert (scene.status.ending, scene.status.unsaved) == (RunState.FINISHED, None)
+
+
+def test_an_end_without_its_last_state_is_a_failure_with_the_reason() -> None:
+    scene = Scene(100)
+    scene.checkpoints.problem = "the disk is full"
+
+    scene.boundary.finish()
+
+    assert scene.status.ending is RunState.FAILED
+    assert scene.status.unsaved is not None
+    assert scene.status.unsaved.startswith("finished at step 100, but the last state is not on disk: the disk is full")

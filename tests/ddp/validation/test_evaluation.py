@@ -15,8 +15,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import World
-from ddp.validation.evaluation import Networks, validate
+from ddp.validation.evaluation import validate
+from ddp.validation.image_scores import Networks
 from ddp.validation.result import ValidationResult
+from ddp.validation.tiles import ImageForward
 from ddp.vsr.workload import build
 from service.config.settings import RunConfig
 from tests.ddp.harness.launching import Launch, torchrun
@@ -137,7 +139,9 @@ def test_a_corrupt_image_is_named_and_left_out_of_the_means(tiny_dataset: Path, 
 
     result = validated(hurt)
 
-    assert result.unreadable == ["val_1.png"]
+    assert list(result.unreadable) == ["val_1.png"]
+    assert "GT/val_1.png: " in result.unreadable["val_1.png"]
+    assert "truncated" in result.unreadable["val_1.png"]
     assert [image["name"] for image in result.report((1.0, 0, 0, 0))["validation_images"]] == ["val_0.png", "val_2.png"]
     assert result.report((1.0, 0, 0, 0))["validation_image_count"] == 2
 
@@ -174,3 +178,21 @@ def test_validation_leaves_the_random_generators_and_the_modes_alone(
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
     assert networks.model.training
+
+
+def test_a_rank_that_wishes_to_leave_does_not_finish_a_large_image(tiny_dataset: Path) -> None:
+    """A signal is noticed between the tiles of an image, which may take minutes all in all."""
+    workload = build(RunConfig(dataset_root=tiny_dataset, n_feats=4, n_blocks=2, num_workers=0))
+    parts = list[None]()
+    result = validate(
+        World(RankEnvironment(), torch.device("cpu")),
+        workload,
+        Networks(workload.build_model(), None, workload.build_loss(), ImageForward(tile=4, reach=7)),
+        preview_count=0,
+        on_image=lambda: parts.append(None),
+        before_exchange=lambda: None,
+        is_shutdown_requested=lambda: len(parts) >= 5,
+    )
+
+    assert result is None
+    assert len(parts) == 5

@@ -1,7 +1,11 @@
 """Opening and reading patch sets: good ones, and every way in which a file can be bad."""
 
+import os
 import pickle
 import shutil
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from ddp.vsr.patch_set import CorruptImageError, PatchSet
 from service.errors import DatasetError
+from tests.ddp.vsr.conftest import ODD_KINDS
 
 T, SCALE, H, W = 5, 3, 12, 18
 
@@ -78,9 +83,47 @@ def test_every_kind_of_bad_file_is_named_with_its_reason_and_left_out(tmp_path: 
         "LR/wrong.png": "it is 6x28 pixels, but 6x20 were expected (5 frames of 6x4 for a GT of 18x12 at scale 3)",
         "LR/wide.png": "it is 7x20 pixels, but 6x20 were expected (5 frames of 6x4 for a GT of 18x12 at scale 3)",
         "GT/text.png": "it is not a PNG image",
-        "LR/empty.png": "it is not a PNG image",
+        "LR/empty.png": "it is empty",
         "GT/deep.png": "its pixels are of type I;16, but 8 bits per channel were expected",
     }
+
+
+@pytest.mark.parametrize("kind", ["GT", "LR"])
+def test_no_entry_of_a_folder_costs_more_than_itself(
+    tmp_path: Path, kind: str, put_odd_entries: Callable[[Path, str], None]
+) -> None:
+    """Pipes, sockets and devices are not even opened: reading from them would never end."""
+    put_pair(tmp_path, "good.png")
+    odd, partners = tmp_path / "Patches" / kind, tmp_path / "Patches" / ("LR" if kind == "GT" else "GT")
+    put_odd_entries(odd, ".png")
+    for name in os.listdir(odd):
+        if name != "good.png":
+            shutil.copy(partners / "good.png", partners / name)
+    patches = PatchSet.open(tmp_path, "Patches", T, SCALE)
+
+    assert patches.names == ("good.png",)
+    assert {Path(name).stem: reason for name, reason in reasons(patches).items()} == ODD_KINDS
+    for text in reasons(patches):
+        text.encode()  # can be logged and stored
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_left_out(tmp_path: Path) -> None:
+    put_pair(tmp_path, "good.png")
+    put_pair(tmp_path, "secret.png")
+    (tmp_path / "Patches/GT/secret.png").chmod(0)
+
+    assert reasons(PatchSet.open(tmp_path, "Patches", T, SCALE)) == {"GT/secret.png": "Permission denied"}
+
+
+def test_a_pair_that_becomes_a_pipe_is_named_when_it_is_read(tmp_path: Path) -> None:
+    put_pair(tmp_path, "a.png")
+    patches = PatchSet.open(tmp_path, "Patches", T, SCALE)
+    (tmp_path / "Patches/GT/a.png").unlink()
+    os.mkfifo(tmp_path / "Patches/GT/a.png")
+
+    with pytest.raises(CorruptImageError, match=r"GT/a\.png: it is a named pipe"):
+        patches.read(0)
 
 
 def test_a_file_that_breaks_off_is_named_when_it_is_read(tmp_path: Path) -> None:
@@ -116,7 +159,7 @@ def test_a_file_that_vanished_or_changed_its_size_is_named_when_it_is_read(tmp_p
     with pytest.raises(CorruptImageError, match=r"GT/a\.png: it is 6x6 pixels now, but was 18x12"):
         patches.read(0)
     (tmp_path / "Patches/LR/a.png").unlink()
-    with pytest.raises(CorruptImageError, match=r"LR/a\.png: No such file"):
+    with pytest.raises(CorruptImageError, match=r"LR/a\.png: it does not exist"):
         patches.read(0)
 
 
@@ -128,6 +171,21 @@ def test_every_8_bit_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     picture.save(path)
     _, gt = PatchSet.open(tmp_path, "Patches", T, SCALE).read(0)
     np.testing.assert_array_equal(gt.permute(1, 2, 0), np.asarray(picture.convert("RGB")))
+
+
+def test_16_bits_per_colour_are_left_out_by_name_and_never_cut_off(tmp_path: Path) -> None:
+    put_pair(tmp_path, "good.png")
+    put_pair(tmp_path, "deep.png")
+    rows = np.full((H, 1 + 6 * W), 200, np.uint8)
+    rows[:, 0] = 0  # the filter of each row: none
+    header = struct.pack(">IIBBBBB", W, H, 16, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(x)) + name + x + struct.pack(">I", zlib.crc32(name + x)) for name, x in parts]
+    (tmp_path / "Patches" / "GT" / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+    patches = PatchSet.open(tmp_path, "Patches", T, SCALE)
+
+    assert reasons(patches) == {"GT/deep.png": "it has 16 bits per channel, but 8 were expected: convert it"}
 
 
 def test_a_palette_with_transparency_keeps_its_colours(tmp_path: Path) -> None:
@@ -171,3 +229,38 @@ def test_text_in_a_png_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "Patches/GT/a.png"
     Image.open(path).convert("RGB").save(path, pnginfo=text)
     PatchSet.open(tmp_path, "Patches", T, SCALE).read(0)
+
+
+def test_the_fingerprint_tells_sets_apart_by_names_and_sizes_and_not_by_their_place(tmp_path: Path) -> None:
+    def fingerprint(root: str) -> str:
+        return PatchSet.open(tmp_path / root, "Patches", T, SCALE).fingerprint
+
+    for root in ("a", "copy", "renamed", "more", "larger", "edited"):
+        put_pair(tmp_path / root, "a.png")
+    put_pair(tmp_path / "renamed", "b.png")
+    for kind in ("GT", "LR"):
+        (tmp_path / "renamed" / "Patches" / kind / "a.png").unlink()
+    put_pair(tmp_path / "more", "b.png")
+    put_pair(tmp_path / "larger", "a.png", height=2 * H)
+    with (tmp_path / "edited/Patches/LR/a.png").open("ab") as file:
+        file.write(b"more")
+
+    assert fingerprint("a") == fingerprint("copy")
+    assert len({fingerprint(root) for root in ("a", "renamed", "more", "larger", "edited")}) == 5
+
+
+def test_the_fingerprint_tells_other_pictures_of_the_same_sizes_apart(tmp_path: Path) -> None:
+    def fingerprint(root: str) -> str:
+        return PatchSet.open(tmp_path / root, "Val", T, SCALE).fingerprint
+
+    for root in ("a", "GT", "LR"):
+        put_pair(tmp_path / root, "a.png", split="Val")
+        for path in (tmp_path / root).rglob("*.png"):
+            Image.open(path).copy().save(path, compress_level=0)
+    sizes = [[path.stat().st_size for path in sorted((tmp_path / root).rglob("*.png"))] for root in ("a", "GT", "LR")]
+    for kind in ("GT", "LR"):
+        path = tmp_path / kind / "Val" / kind / "a.png"
+        Image.eval(Image.open(path).copy(), lambda value: 255 - value).save(path, compress_level=0)
+
+    assert sizes == [sizes[0]] * 3
+    assert len({fingerprint(root) for root in ("a", "GT", "LR")}) == 3

@@ -11,7 +11,7 @@ from skimage import data
 from torch import Tensor, nn
 
 from ddp.vsr.perceptual import LITE0_SCALES, PerceptualFeatures, build_perceptual
-from service.errors import UserError
+from service.errors import SettingError, UserError
 
 ESPRESSO = 967
 EGYPTIAN_CAT = 285
@@ -170,7 +170,7 @@ def test_a_weights_file_that_cannot_serve_is_named(tmp_path: Path, vgg16_state: 
         (other, "other.pth .* features.0.weight is missing"),
         (wrong, r"wrong.pth .* features.5.bias is not \(128,\)"),
     ]:
-        with pytest.raises(UserError, match=reason):
+        with pytest.raises(SettingError, match=f"^PERCEPTUAL_WEIGHTS.*{reason}"):
             build_perceptual(path)
 
 

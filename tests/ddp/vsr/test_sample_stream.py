@@ -1,9 +1,12 @@
 """The order of training: every sample once per epoch, the same for any number of ranks, workers and restarts."""
 
+import multiprocessing
 import os
 import pickle
 import random
+import threading
 from collections import Counter
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -15,13 +18,12 @@ from torch import Tensor
 
 from ddp.vsr.patch_set import PatchSet
 from ddp.vsr.sample_stream import (
-    Batch,
+    PatchBatch,
     PositionSampler,
+    Sample,
     StreamDataset,
-    _hash,
-    _mix,
-    _permutation,
     augmentation_at,
+    batches_of,
     build_loader,
     sample_at,
 )
@@ -52,7 +54,7 @@ def sampler_of(rank: int = 0, world_size: int = 1, batch_size: int = 2, samples_
 
 def loaded(
     patches: PatchSet, count: int, *, num_workers: int = 0, samples_seen: int = 0, patch_size: int = 0
-) -> list[Batch]:
+) -> list[PatchBatch]:
     loader = build_loader(
         dataset_of(patches, patch_size),
         sampler_of(samples_seen=samples_seen),
@@ -63,11 +65,35 @@ def loaded(
     return list(islice(iter(loader), count))
 
 
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mixed(state: int) -> int:
+    """SplitMix64's finalizer, as its paper has it."""
+    state &= 2**64 - 1
+    state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+    return state ^ state >> 31
+
+
+def hash_of(*numbers: int) -> int:
+    state = 0
+    for number in numbers:
+        state = mixed((state ^ number) + GOLDEN)
+    return state
+
+
 def test_the_mixer_is_splitmix64() -> None:
     """The first outputs of SplitMix64 from seed 1234567, as its reference implementations give them."""
-    golden = 0x9E3779B97F4A7C15
-    outputs = [_mix(1234567 + i * golden) for i in range(1, 4)]
+    outputs = [mixed(1234567 + i * GOLDEN) for i in range(1, 4)]
     assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_the_augmentation_is_the_hash_of_seed_and_position() -> None:
+    for position in range(50):
+        bits, rows, columns = (hash_of(7, 2, position, part) for part in range(3))
+        flips_and_turns = (bool(bits & 1), bool(bits & 2), bits >> 2 & 3)
+        assert augmentation_at(position, 7) == (*flips_and_turns, (rows >> 11) / 2**53, (columns >> 11) / 2**53)
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 7, 480])
@@ -82,9 +108,10 @@ def test_every_epoch_is_a_permutation_of_its_own(n_samples: int) -> None:
 
 def test_the_order_is_the_stable_sort_of_hashes_and_does_not_change_between_versions() -> None:
     """Runs resume bit by bit only as long as these numbers stay."""
-    keys = [_mix(_hash(7, 1, 2) + i * 0x9E3779B97F4A7C15) for i in range(10)]
+    keys = [mixed(hash_of(7, 1, 2) + i * GOLDEN) for i in range(10)]
     expected = sorted(range(10), key=keys.__getitem__)
-    assert _permutation(10, 7, 2).tolist() == expected == [6, 7, 1, 0, 3, 5, 4, 2, 8, 9]
+    third_epoch = [sample_at(2 * 10 + slot, 10, seed=7) for slot in range(10)]
+    assert third_epoch == expected == [6, 7, 1, 0, 3, 5, 4, 2, 8, 9]
 
 
 def test_the_order_looks_random() -> None:
@@ -144,8 +171,9 @@ def test_all_frames_and_gt_are_augmented_alike(tmp_path: Path, patch_size: int) 
 
 
 def test_whole_patches_come_in_all_eight_orientations_equally_often(tmp_path: Path) -> None:
-    dataset = dataset_of(put_set(tmp_path, 1))
-    original, _ = dataset._patches.read(0)
+    patches = put_set(tmp_path, 1)
+    dataset = dataset_of(patches)
+    original, _ = patches.read(0)
     orientations = [torch.rot90(image, k, (-2, -1)) for image in (original, original.flip(-1)) for k in range(4)]
 
     def orientation_of(image: Tensor) -> int:
@@ -179,12 +207,13 @@ def test_an_unreadable_pair_is_replaced_by_the_next_of_its_epoch_and_named(tmp_p
         slots.add(slot)
         follower, _ = patches.read(order[(slot + 1) % 5])  # after the last of an epoch comes its first
         sample = dataset[5 * epoch + slot]
-        assert sample.skipped == ("GT/003.png",)
+        assert [text.partition(":")[0] for text in sample.skipped] == ["GT/003.png"]
+        assert "truncated" in sample.skipped[0]
         assert sorted(sample.lr.flatten().tolist()) == sorted(follower.flatten().tolist())
         assert all(dataset[5 * epoch + other].skipped == () for other in range(5) if other != slot)
     assert slots == set(range(5))
     names = [name for batch in loaded(patches, 10, num_workers=1) for name in batch.skipped]
-    assert names == ["GT/003.png"] * 4  # 20 positions are four epochs of five
+    assert [name.partition(":")[0] for name in names] == ["GT/003.png"] * 4  # 20 positions are four epochs of five
 
 
 def test_a_set_that_went_bad_as_a_whole_ends_with_an_error(tmp_path: Path) -> None:
@@ -232,10 +261,44 @@ def test_the_dataset_can_be_sent_to_another_process(tmp_path: Path) -> None:
 
 def test_workers_end_with_their_loader(tmp_path: Path) -> None:
     loader = build_loader(dataset_of(put_set(tmp_path, 4)), sampler_of(), num_workers=1, pin_memory=False, seed=0)
+    before = {*multiprocessing.active_children()}
     batches = iter(loader)
     next(batches)
-    (worker,) = batches._workers  # type: ignore[attr-defined]
+    (worker,) = {*multiprocessing.active_children()} - before
     assert worker.pid != os.getpid()
     del batches, loader
     worker.join(20)
     assert not worker.is_alive()
+
+
+class HangingDataset(StreamDataset):
+    """Reads its first samples, then hangs, as on a network folder that does not answer any more."""
+
+    hanging = multiprocessing.get_context("fork").Value("i", 0)
+
+    def __getitem__(self, position: int) -> Sample:
+        if position < 2:
+            return super().__getitem__(position)
+        with self.hanging.get_lock():
+            self.hanging.value += 1
+        threading.Event().wait()
+        raise AssertionError
+
+
+def test_workers_that_hang_are_killed_together_and_not_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    # Far beyond the test's own time limit: torch would wait so long for each worker.
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 1000.0)
+    monkeypatch.setattr("ddp.vsr.sample_stream.LAST_READ_SECONDS", 0.1)
+    dataset = HangingDataset(put_set(tmp_path, 40), seed=0, patch_size=0, scale=SCALE)
+    others = set(multiprocessing.active_children())  # of earlier tests of this process
+    stream = batches_of(build_loader(dataset, sampler_of(), num_workers=2, pin_memory=False, seed=0))
+    next(stream)
+    eventually(lambda: dataset.hanging.value == 2, what="two hanging workers")
+    workers = set(multiprocessing.active_children()) - others
+
+    stream.close()  # type: ignore[attr-defined]
+
+    assert len(workers) == 2
+    assert not any(worker.is_alive() for worker in workers)

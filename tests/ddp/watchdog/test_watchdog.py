@@ -196,7 +196,7 @@ def test_another_culprit_ends_the_first_stall_and_is_named_itself() -> None:
 
 
 def post(number: int, stack: str = "", stage: Stage = Stage.DATA) -> str:
-    return RankReport(number, "gpu-08", 4711, "cuda:1", stage, 512, 3.5, stack, 2.0).encode()
+    return RankReport(number, "gpu-08", 4711, "cuda:1", stage, 512, 3.5, 0.0, stack, 2.0).encode()
 
 
 @pytest.fixture

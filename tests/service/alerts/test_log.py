@@ -69,6 +69,22 @@ def test_beginning_and_end_are_written_once(store: Store) -> None:
     assert changes(store) == [("data_lost", True), ("data_lost", False)]
 
 
+def test_a_trainers_clock_that_is_set_forward_begins_no_alert(store: Store) -> None:
+    """None about what did not happen for so long, and none that has to last: the run goes on as before."""
+    alert_log, hour = AlertLog(store, RUN), 3600.0
+    store.open_run(RUN, {"ALERT_RECORD_SECONDS": 1800, "ALERT_DISK_GIB": 100})
+    store.events.add(RUN, 4200, "slow rank", {"rank": 1})
+
+    for ahead in (0.0, hour, hour):
+        now = time.time() + ahead
+        set_run(store, heartbeat_at=now, progress_at=now)
+        run = store.runs.get(RUN)
+        assert run is not None
+        alert_log.record_changes(run, 50 * GIB, store.runs.now(run))
+
+    assert changes(store) == []
+
+
 def test_an_event_tells_everything_of_an_alert(store: Store) -> None:
     set_run(store, state=RunState.FAILED, reason="no space left")
     alert_log = AlertLog(store, RUN)
@@ -181,7 +197,10 @@ def test_records_of_a_journal_that_does_not_tell_of_them_count(store: Store) -> 
     assert list(AlertLog(store, RUN).current(late, None, later + 9).firing) == ["no_record"]
 
 
-KINDS = ["not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed", "weights", "alert"]
+KINDS = [
+    "not finite", "slow rank", "checkpoint", "checkpoint failed", "started", "resumed", "weights", "alert",
+    "second trainer", "second trainer gone", "directory lost",
+]  # fmt: skip
 
 
 def random_entry(store: Store, chance: random.Random) -> None:
@@ -196,19 +215,25 @@ def random_entry(store: Store, chance: random.Random) -> None:
             details = {"rank": chance.choice([None, 0, 1])}
         case "checkpoint failed":
             details = {"reason": f"no space {chance.random()}"}
+        case "second trainer":
+            details = {"reason": "Two train.", "start_number": chance.choice([1, 2])}
+        case "directory lost":
+            details = {"reason": f"It was moved {chance.random()}."}
     store.events.add(RUN, 1, kind, details)
 
 
 def test_a_book_that_is_opened_late_knows_what_one_knows_that_has_followed(store: Store) -> None:
     chance, followed, run = random.Random(7), AlertLog(store, RUN), store.runs.get(RUN)
     assert run is not None
-    for _ in range(40):
+    for _ in range(80):
         random_entry(store, chance)
         followed.current(run, None, time.time())
         fresh = AlertLog(store, RUN)
-        fresh.current(run, None, time.time())
 
-        assert (fresh._run_events, fresh._firing) == (followed._run_events, followed._firing)
+        for later_seconds in (0.0, 300.0, 1000.0):  # within the time that alerts last, while ranks are slow, and after
+            now = time.time() + later_seconds
+            alive = replace(run, heartbeat_at=now, progress_at=now)
+            assert fresh.current(alive, None, now) == followed.current(alive, None, now)
         assert fresh.last_change_id == followed.last_change_id
 
 

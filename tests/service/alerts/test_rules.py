@@ -67,6 +67,15 @@ BAD = {
     "checkpoint_failed": alert_input(
         run_events=RunEvents(record_at=NOW, checkpoint_problem="no space", checkpoint_failed_at=NOW)
     ),
+    "second_trainer": alert_input(
+        row(start_number=3),
+        run_events=RunEvents(
+            record_at=NOW, second_trainer="Two train.", second_trainer_start=3, second_trainer_at=NOW - 9
+        ),
+    ),
+    "directory_lost": alert_input(
+        run_events=RunEvents(record_at=NOW, lost_directory="It was moved.", directory_lost_at=NOW - 9)
+    ),
     "data_lost": alert_input(row(facts={"log_points_dropped": 12})),
     "disk": alert_input(free_bytes=2 * GIB - 1),
 }
@@ -81,6 +90,10 @@ GOOD = {
     "no_record": alert_input(row(started_at=NOW - 3 * DAY), run_events=RunEvents(record_at=NOW - DAY)),
     "records_unsaved": alert_input(row(facts={"unsaved_records": 0})),
     "checkpoint_failed": alert_input(run_events=RunEvents(record_at=NOW)),
+    "second_trainer": alert_input(
+        row(start_number=4), run_events=RunEvents(record_at=NOW, second_trainer="Two train.", second_trainer_start=3)
+    ),
+    "directory_lost": alert_input(run_events=RunEvents(record_at=NOW)),
     "data_lost": alert_input(row(facts={"log_points_dropped": 0})),
     "disk": alert_input(free_bytes=int(2.2 * GIB) + 1),
 }
@@ -232,7 +245,8 @@ def test_the_names_are_those_of_the_rules_for_prometheus(repository: Path) -> No
     ours = {
         "lost": "RunLost", "failed": "RunFailed", "stalled": "RunStalled", "non_finite": "NonFiniteSteps",
         "plateau": "Plateau", "slow_rank": "SlowRank", "no_record": "NoRecord", "records_unsaved": "RecordsUnsaved",
-        "checkpoint_failed": "CheckpointsFail", "data_lost": "LogPointsDropped", "disk": "DiskLow",
+        "checkpoint_failed": "CheckpointsFail", "second_trainer": "SecondTrainer", "directory_lost": "DirectoryLost",
+        "data_lost": "LogPointsDropped", "disk": "DiskLow",
     }  # fmt: skip
 
     assert set(ours) == set(NAMES)

@@ -357,25 +357,46 @@ def test_a_branch_takes_its_steps_with_it(store: Store) -> None:
     store.series.add(RUN, [SeriesRow(step, 1.0, {"loss": float(step)}) for step in range(1000)])
     store.records.add(RUN, 700, {}, "aa")
 
-    store.move_to_branch(RUN, 500, "old")
-    store.delete_after(RUN, 400)
+    assert store.move_to_branch(RUN, 500, "old") == "old"
 
-    assert (store.series.span(RUN), store.series.span("old")) == ((0, 400), (501, 999))
+    assert (store.series.span(RUN), store.series.span("old")) == ((0, 500), (501, 999))
     assert store.series.envelope("old", ["loss"], 0, 999, 10)["loss"][0].low == 501.0
-    assert store.series.envelope(RUN, ["loss"], 0, 999, 10)["loss"][-1].high == 400.0
+    assert store.series.envelope(RUN, ["loss"], 0, 999, 10)["loss"][-1].high == 500.0
     assert [row.step for row in store.records.find("old", limit=9)] == [700]
 
 
-def test_a_branch_may_be_left_twice_under_one_name(store: Store) -> None:
-    """A crash right after a rollback lets the run begin again on the old branch."""
-    for loss in (1.0, 2.0):
+def test_what_is_set_back_twice_to_one_step_is_kept_twice(store: Store) -> None:
+    """Two crashes after one checkpoint, or a crash right after a rollback."""
+    ids = []
+    for loss in (1.0, 2.0, 3.0):
         store.series.add(RUN, [SeriesRow(step, 1.0, {"loss": loss}) for step in range(1000)])
         store.records.add(RUN, 700, {"loss": loss}, "aa")
-        store.move_to_branch(RUN, 500, "old")
+        ids.append(store.move_to_branch(RUN, 500, "old", is_reserved=lambda name: name == "old-2"))
 
-    assert store.series.span("old") == (501, 999)
-    assert {stretch.low for stretch in store.series.envelope("old", ["loss"], 0, 999, 10)["loss"]} == {2.0}
-    assert [row.record for row in store.records.find("old", limit=9)] == [{"loss": 2.0}]
+    assert ids == ["old", "old-3", "old-4"]
+    for loss, branch_id in zip((1.0, 2.0, 3.0), ("old", "old-3", "old-4"), strict=True):
+        assert store.series.span(branch_id) == (501, 999)
+        assert {stretch.low for stretch in store.series.envelope(branch_id, ["loss"], 0, 999, 10)["loss"]} == {loss}
+        assert [row.record for row in store.records.find(branch_id, limit=9)] == [{"loss": loss}]
+
+
+def test_a_record_of_the_step_itself_is_set_back_where_the_state_is_from_before_it(store: Store) -> None:
+    for step in (499, 500, 501):
+        store.series.add(RUN, [SeriesRow(step, 1.0, {"loss": 1.0})])
+        store.records.add(RUN, step, {}, "aa")
+
+    assert store.move_to_branch(RUN, 500, "old", 499) == "old"
+
+    assert [row.step for row in store.records.find("old", limit=9)] == [500, 501]
+    assert store.series.span(RUN) == (499, 500)
+
+
+def test_nothing_to_set_back_takes_no_id(store: Store) -> None:
+    store.series.add(RUN, [SeriesRow(500, 1.0, {"loss": 1.0})])
+
+    assert store.move_to_branch(RUN, 500, "old") is None
+    store.records.add(RUN, 501, {}, "aa")
+    assert store.move_to_branch(RUN, 500, "old") == "old"
 
 
 def test_a_number_that_no_database_can_hold_is_the_callers_fault(store: Store) -> None:

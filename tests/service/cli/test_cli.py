@@ -11,7 +11,7 @@ import pytest
 
 from service import __version__
 from service.cli import exit_code, leitstand, main
-from service.cli.stats import stats
+from service.cli.stats.command import stats
 from tests.service.harness.stand_in import Answer, StandIn, command
 
 
@@ -21,9 +21,12 @@ def test_the_commands_are_these() -> None:
     assert names == {
         "up", "train", "serve", "validate", "pause", "resume", "checkpoint", "stop", "set", "rollback", "cancel",
         "settings", "commands", "state", "runs", "ranks", "alerts", "events", "log", "stats", "series", "checkpoints",
-        "prepare", "token", "doctor",
+        "prepare", "pack", "fork", "upscale", "export", "token", "doctor", "watch", "name", "note", "reproduce",
     }  # fmt: skip
-    assert set(stats.commands) == {"list", "show", "get", "csv", "jsonl", "compare"}
+    assert set(stats.commands) == {
+        "list", "show", "get", "csv", "jsonl", "compare", "plot", "report", "check", "verify", "prune", "compress",
+        "rebuild",
+    }  # fmt: skip
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +71,7 @@ def test_a_token_can_come_from_a_file(
 ) -> None:
     monkeypatch.setenv("LEITSTAND_TOKEN", "of-the-environment")
     file = tmp_path / "token"
-    file.write_text("secret\n")
+    file.write_text("\ufeffsecret\n", encoding="utf-8")  # some editors write a byte order mark first
     server.on("GET", "/state", Answer({}))
 
     assert exit_code(["state", "--url", server.url, "--token-file", str(file)]) == 0
@@ -121,7 +124,7 @@ def test_ctrl_c_is_quiet(server: StandIn, monkeypatch: pytest.MonkeyPatch, capsy
     ("arguments", "method", "path", "body"),
     [
         (["state"], "GET", "/state", {"run_state": "läuft"}),
-        (["runs"], "GET", "/runs", {"runs": []}),
+        (["runs"], "GET", "/runs", {"runs": [], "skipped": [], "next_cursor": None}),
         (["ranks"], "GET", "/ranks", {"ranks": []}),
         (["alerts"], "GET", "/alerts", {"alerts": []}),
         (["checkpoints"], "GET", "/checkpoints", {"checkpoints": [], "unreadable": []}),

@@ -128,6 +128,21 @@ def test_wait_shows_the_result(server: StandIn, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "validate done at step 12: quality 0.712346, record Statistik_12.json\n"
 
 
+def test_a_command_is_cancelled_by_the_beginning_of_its_id_that_the_table_shows(
+    server: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, other = "c0ffee01" + 24 * "a", "c0ffee02" + 24 * "a"
+    server.on("GET", "/commands", page("commands", [command(id=whole), command(id=other)]))
+    server.on("DELETE", f"/commands/{whole}", Answer(command("cancelled")))
+
+    assert exit_code(["commands", "--url", server.url]) == 0
+    for shown, line in zip((whole[:8], other[:8]), capsys.readouterr().out.splitlines()[1:], strict=True):
+        assert shown in line.split()
+    assert exit_code(["cancel", whole[:8], "--url", server.url]) == 0
+    for beginning in ("c0ffee", "c0ffee0", "deadbeef"):
+        assert exit_code(["cancel", beginning, "--url", server.url]) == 2
+
+
 @pytest.mark.parametrize("state", ["failed", "rejected", "expired", "cancelled"])
 def test_a_command_that_did_not_succeed_is_exit_code_1(
     server: StandIn, capsys: pytest.CaptureFixture[str], state: str
@@ -184,3 +199,42 @@ def test_a_key_makes_one_command_of_many_calls(server: StandIn) -> None:
     first, second, third = (request.headers["Idempotency-Key"] for request in server.requests)
     assert (first, second) == ("nightly", "nightly")
     assert third != first
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        (["pause"], {}),
+        (["pause", "--wait"], {}),
+        (["set", "LR_SCALE=1"], {"LR_SCALE": "1"}),
+        (["stop", "--dry-run"], {}),
+    ],
+)
+def test_a_reason_goes_with_the_command(server: StandIn, line: list[str], arguments: dict[str, str]) -> None:
+    for method, path in (("POST", f"/{line[0]}"), ("PATCH", "/settings")):
+        server.on(method, path, Answer(command("done", kind=line[0]), 200))
+
+    assert exit_code([*line, "--why", "the machine is needed", "--url", server.url]) == 0
+    assert json.loads(server.requests[0].body) == {**arguments, "why": "the machine is needed"}
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "said"),
+    [
+        (["name", "deeper network"], {"name": "deeper network"}, "name of run run-1: deeper network"),
+        (["note", "twice the blocks"], {"note": "twice the blocks"}, "note of run run-1: twice the blocks"),
+        (["name", ""], {"name": None}, "run run-1 has no name now"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--run", "run-1"]])
+def test_a_run_is_given_a_name_or_a_note(
+    server: StandIn, capsys: pytest.CaptureFixture[str], line: list[str], body: dict[str, str], said: str,
+    options: list[str],
+) -> None:  # fmt: skip
+    server.on("GET", "/state", Answer({"run_id": "run-1"}))
+    server.on("PATCH", "/runs/run-1", Answer({"run_id": "run-1", "name": None, "note": None, **body}))
+
+    assert exit_code([*line, *options, "--url", server.url]) == 0
+    assert json.loads(server.requests[-1].body) == body
+    assert server.requests[-1].headers["X-Leitstand-Source"] == "cli"
+    assert capsys.readouterr().out == f"{said}\n"

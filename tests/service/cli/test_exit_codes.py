@@ -37,7 +37,10 @@ ASKING: dict[str, tuple[str, str]] = {
     "stop": ("POST", "/stop"),
     "rollback": ("POST", "/rollback"),
     "set LR_SCALE=1": ("PATCH", "/settings"),
+    "watch --plain": ("GET", "/state"),
     "cancel c0ffee": ("DELETE", "/commands/c0ffee"),
+    "name deeper": ("GET", "/state"),
+    "note deeper": ("GET", "/state"),
 }
 """What a person types, and what it asks first."""
 
@@ -94,7 +97,9 @@ def test_a_refusal_has_one_code_and_the_servers_sentence(
         server.on(*ASKING[line], problem(status, "It cannot be.", slug, Retry_After="3600"))
 
         assert exit_code([*line.split(), "--url", server.url]) == code, (status, slug)
-        assert capsys.readouterr() == ("", "Error: It cannot be.\n")
+        printed = capsys.readouterr()
+        sentence = f"{server.url} needs a token: " if slug == "unauthorized" else "It cannot be.\n"
+        assert (printed.out, printed.err.partition(sentence)[:2]) == ("", ("Error: ", sentence))
 
 
 @pytest.mark.parametrize("line", ASKING)

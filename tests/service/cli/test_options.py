@@ -1,9 +1,11 @@
 """What several commands share."""
 
 import getpass
+from pathlib import Path
 
 import pytest
 
+from service.cli import exit_code
 from service.cli.options import login_name
 
 
@@ -19,3 +21,14 @@ def test_a_user_id_without_a_name_is_unnamed(monkeypatch: pytest.MonkeyPatch, er
     monkeypatch.setattr(getpass, "getuser", nameless)
 
     assert login_name() == "unnamed"
+
+
+def test_the_demonstration_and_a_file_of_settings_exclude_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.toml").write_text("")
+
+    assert exit_code(["doctor", "--demo", "--config", str(tmp_path / "run.toml")]) == 2
+    assert capsys.readouterr().err == (
+        f"Error: --demo has settings of its own, and so has {tmp_path / 'run.toml'}: give one of the two.\n"
+    )

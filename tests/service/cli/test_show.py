@@ -73,11 +73,11 @@ def test_runs_are_a_table_with_the_default_marked(server: StandIn, capsys: pytes
     printed = capsys.readouterr()
     assert printed.err == "skipped: /runs/c (a copy of /runs/b)\n"
     heading, first, second = printed.out.splitlines()
-    assert heading.split() == ["run", "state", "step", "of", "started", "at", "heard", "of", "directory"]
+    assert " ".join(heading.split()) == "run state step of started heard of name, directory"
     assert first.startswith("run-2  running  1200  5000  ")
-    assert first.endswith("     0.4 s ago  /runs/b    default")
+    assert first.endswith("    0.4 s  /runs/b (default)")
     assert second.startswith("run-1  lost     1200     –  ")
-    assert second.endswith("  2 h 0 min ago  –")
+    assert second.endswith("  2 h 0 min  –")
 
 
 def test_no_run_yet_is_said(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,12 +131,13 @@ def test_a_series_is_a_line_for_each_log_point(server: StandIn, capsys: pytest.C
     values = {"total_loss_value": [0.0123456789, 0.01], "psnr_ki_db": [None, 30.0]}
     server.on("GET", "/series", Answer({"names": names, "steps": [10, 20], "times": [0.0, 1.0], "values": values}))
 
-    assert exit_code(["series", "total_loss_value,psnr_ki_db", "--from", "5", "--url", server.url]) == 0
+    options = ["--from", "5", "--branch", "b-1", "--url", server.url]
+    assert exit_code(["series", "total_loss_value,psnr_ki_db", *options]) == 0
     _, first, second = capsys.readouterr().out.splitlines()
     assert first.split()[0] == "10"
     assert first.split()[3:] == ["0.0123457", "–"]
     assert second.split()[3:] == ["0.01", "30"]
-    assert server.targets == ["/series?names=total_loss_value%2Cpsnr_ki_db&from=5"]
+    assert server.targets == ["/series?names=total_loss_value%2Cpsnr_ki_db&from=5&branch=b-1"]
 
 
 def test_a_series_of_few_points_is_a_line_for_each_stretch(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +155,33 @@ def test_a_series_of_few_points_is_a_line_for_each_stretch(server: StandIn, caps
     assert server.targets == ["/series?names=grad_norm&points=10"]
 
 
+LOGGED = [
+    ("started", {"step": 5, "world_size": 2}, ": 2 ranks"),
+    ("started", {"step": 5, "world_size": 1}, ": one rank"),
+    ("checkpoint", {"checkpoint": "step_0000005"}, ": step_0000005 is saved"),
+    ("checkpoint failed", {"checkpoint": "step_0000005", "reason": "no space is left"}, ": no space is left"),
+    ("rollback", {"from_step": 9, "checkpoint": "step_0000005", "reason": "asked for by eva", "branch_id": 1},
+     ": from step 9 to step_0000005 (asked for by eva)"),
+    ("set", {"LR_SCALE": 0.5, "LOG_EVERY": 10}, ": LR_SCALE 0.5, LOG_EVERY 10"),
+    ("paused", {}, ""),
+    ("slow rank", {"rank": None, "own_seconds": [0.1, 0.1]}, ": all ranks are equally fast again"),
+    ("slow rank", {"rank": 1, "own_seconds": [0.1, 0.25]},
+     ": rank 1 is slower than the others (0.25 s per step by itself)"),
+    ("not finite", {"steps": [4, 5], "in_a_row": 2},
+     ": a loss or gradient was not finite, so no weight changed in step 4, 5"),
+    ("left out", {"files": ["a: broken", "b: broken", "c: broken", "d: broken"]},
+     ": a: broken, b: broken, c: broken and 1 more"),
+    ("data changed", {"training": {"before": "a", "now": "b", "count_before": 9, "count_now": 8}},
+     ": another training set (9 before, 8 now)"),
+    ("initial weights", {"init_from": "a", "sentence": "INIT_FROM a: all match."}, ": INIT_FROM a: all match."),
+    ("mode", {"step": 5, "before": "Warmup", "after": "Settling", "reason": "5 steps are done"},
+     ": Settling (5 steps are done)"),
+    ("weights", {"before": {"l1_weight": 0.6}, "after": {"l1_weight": 0.57843, "ms_weight": 0.2}, "reason": "blurry"},
+     ": l1_weight 0.5784, ms_weight 0.2 (blurry)"),
+    ("branch", {"é": 1}, ": é 1"),
+]  # fmt: skip
+"""Entries of the event log: kind, details, and the words for them."""
+
 EVENTS = [
     ("state", {"run_state": "running", "step_live": 120}, "state    running at step 120"),
     ("log", {"step": 120, "time": 1.0, "values": {"total_loss_value": 0.0123456}}, "log      step 120: loss 0.01235"),
@@ -165,8 +193,10 @@ EVENTS = [
      "alert    stalled is on: Nothing moves."),
     ("alert", {"time": 1.0, "name": "stalled", "is_on": False, "since": 1.0, "sentence": "It moves again."},
      "alert    stalled is over: It moves again."),
-    ("event", {"id": 7, "kind": "branch", "step": 5, "time": 1.0, "details": {"é": 1}},
-     'event    {"id": 7, "kind": "branch", "step": 5, "time": 1.0, "details": {"é": 1}}'),
+    *(("event", {"id": 7, "kind": kind, "step": 5, "time": 1.0, "details": details}, f"event    {kind} at step 5{text}")
+      for kind, details, text in LOGGED),
+    ("event", {"id": 7, "kind": "paused", "step": None, "time": 1.0, "details": {}}, "event    paused"),
+    ("news", {"é": 1, "share": 0.123456, "nested": {"a": 1}}, "news     é 1, share 0.1235"),
     ("run", {"run_id": "b", "started_at": 1.0, "previous_run_id": "a"}, "run      b began, a is over"),
     ("gap", {"first_step": 100, "last_step": 900}, "gap      the log points of steps 100 to 900 are left out"),
 ]  # fmt: skip
@@ -196,3 +226,32 @@ def test_events_as_json_are_an_object_a_line(streaming: StandIn, capsys: pytest.
     assert [(event["id"], event["kind"], event["data"]) for event in found] == [
         (str(at), kind, data) for at, (kind, data, _) in enumerate(EVENTS)
     ]
+
+
+def test_runs_have_their_names(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {
+        "run_id": "run-2", "run_state": "running", "run_reason": None, "step": 120, "step_max": 3000,
+        "started_at": 0.0, "heartbeat_at": 0.0, "age_seconds": 0.4, "directory": "/runs/b", "is_default": True,
+        "url": "/runs/run-2", "name": "deeper network", "note": "twice the blocks", "quality": 0.7,
+        "best_quality": 0.71,
+    }  # fmt: skip
+    server.on("GET", "/runs", Answer({"runs": [entry], "skipped": []}))
+
+    assert exit_code(["runs", "--url", server.url]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("  deeper network, /runs/b (default)")
+
+
+def test_the_state_begins_with_the_name_and_the_note(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    server.on("GET", "/state", Answer({"run_id": "run-1", "run_name": "deeper network", "run_note": "of run 3"}))
+
+    assert exit_code(["state", "--url", server.url]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["run            run-1", "name           deeper network", "note           of run 3"]
+
+
+def test_commands_and_events_tell_the_reason(streaming: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    given = command("done", kind="pause", step=120, why="the machine is needed")
+    streaming.on("GET", "/commands", Answer({"commands": [given], "next_cursor": None}))
+
+    assert exit_code(["commands", "--url", streaming.url]) == 0
+    assert "pause done at step 120 (why: the machine is needed)" in capsys.readouterr().out

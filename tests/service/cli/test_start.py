@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ import pytest
 from service.cli import exit_code
 from service.cli import up as up_module
 from service.launcher.supervisor import LaunchPlan
+from service.run.directory import RunDirectory
+from service.run.identity import RunIdentity
 from service.store.store import Store
+from tests.service.harness.checkpoints import save_checkpoint
 
 STARTED = dict[str, Any]
 
@@ -75,6 +80,36 @@ def test_train_becomes_torchrun(dataset: Path, started: STARTED, flags: list[str
     assert started["environment"]["OMP_NUM_THREADS"] == "3"
 
 
+@pytest.mark.parametrize("verb", ["train", "prepare"])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGXCPU, signal.SIGQUIT])
+def test_an_announcement_while_one_program_replaces_another_counts_as_sigterm(
+    dataset: Path, tmp_path: Path, verb: str, number: signal.Signals
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os; number = os.environ.pop('ANNOUNCEMENT', None); number and os.kill(os.getpid(), int(number))"
+    )
+    code = """if True:
+        import os, sys
+        from service.cli import main
+        become, number = os.execvpe, sys.argv.pop(1)
+        def announced(file, arguments, environment):
+            become(file, arguments, {**environment, "ANNOUNCEMENT": number})
+        os.execvpe = announced
+        main(sys.argv[1:])
+        """
+    (tmp_path / "videos").mkdir()
+    chosen = settings(DATASET_ROOT=dataset if verb == "train" else tmp_path / "new", VIDEO_ROOT=tmp_path / "videos")
+
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(number.value), verb, *chosen],
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+    )  # fmt: skip
+
+    assert ended.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_train_without_data_says_what_to_do(
     tmp_path: Path, started: STARTED, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +121,18 @@ def test_train_without_data_says_what_to_do(
 def test_train_refuses_both_ways_to_start(dataset: Path, started: STARTED, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["train", "--resume", "--fresh", *settings(DATASET_ROOT=dataset)]) == 2
     assert "--resume and --fresh exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "up"])
+def test_one_of_several_tasks_of_a_scheduler_starts_no_ranks_of_its_own(
+    dataset: Path, started: STARTED, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name, value in (("SLURM_PROCID", "1"), ("SLURM_LOCALID", "1"), ("SLURM_STEP_NUM_TASKS", "4")):
+        monkeypatch.setenv(name, value)
+
+    assert exit_code([command, "--set", f"DATASET_ROOT={dataset}"]) == 2
+    assert "srun has started 4 of these" in capsys.readouterr().err
+    assert not started
 
 
 def test_serve_becomes_gunicorn_and_says_where(port: int, started: STARTED, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,6 +190,24 @@ def test_up_plans_trainer_api_and_no_preparation(
     assert plan.serve_on is False  # nobody sits at a terminal
 
 
+@pytest.mark.parametrize(
+    ("options", "term", "has_line"), [([], "xterm", True), (["--plain"], "xterm", False), ([], "dumb", False)]
+)
+def test_at_a_terminal_a_status_line_takes_the_place_of_step_lines(
+    dataset: Path, tmp_path: Path, port: int, planned: list[LaunchPlan], monkeypatch: pytest.MonkeyPatch,
+    options: list[str], term: str, has_line: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+
+    exit_code(["up", "--ranks", "1", *options, *settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path, API_PORT=port)])
+
+    (plan,) = planned
+    assert plan.has_status_line is has_line
+    assert ("--no-step-lines" in plan.trainer.command) is has_line
+
+
 def test_up_fresh_archives(dataset: Path, tmp_path: Path, port: int, planned: list[LaunchPlan]) -> None:
     exit_code(["up", "--fresh", "--ranks", "1", *settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path, API_PORT=port)])
 
@@ -168,7 +233,7 @@ def test_up_lets_the_preparation_look_whenever_videos_are_named(
     exit_code(["up", "--ranks", "1", *places])
 
     assert planned[0].preparation is not None
-    assert planned[0].preparation.command[-2:] == ("--videos", "/my films")
+    assert planned[0].preparation.command[-3:] == ("--keep", "--videos", "/my films")
 
 
 def test_up_in_a_folder_that_cannot_be_written_is_one_sentence(
@@ -186,7 +251,34 @@ def test_a_wrong_setting_is_one_sentence_with_the_right_name(
     verb: str, started: STARTED, planned: list[LaunchPlan], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code([verb, *settings(DATA_ROT="x")]) == 2
-    assert capsys.readouterr().err == "Error: Unknown setting 'DATA_ROT'. Did you mean DATA_ROOT?\n"
+    said = "Unknown setting 'DATA_ROT'. Did you mean DATA_ROOT? DATA_ROT comes from --set."
+    assert capsys.readouterr().err == f"Error: {said}\n"
+
+
+@pytest.mark.parametrize("verb", ["up", "train"])
+def test_a_value_that_cannot_be_used_is_told_with_its_origin(
+    verb: str,
+    started: STARTED,
+    planned: list[LaunchPlan],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('DEVICE = "cpu"\nSTATIC_GRAPH = true\n')
+    monkeypatch.setenv("LEITSTAND_ACCUMULATION_STEPS", "2")
+    monkeypatch.setenv("DATASET_ROOT", "nowhere")
+
+    assert exit_code([verb, "--config", str(file)]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"STATIC_GRAPH comes from the file {file}, ACCUMULATION_STEPS comes from the environment variable "
+        "LEITSTAND_ACCUMULATION_STEPS.\n"
+    )
+    monkeypatch.delenv("LEITSTAND_ACCUMULATION_STEPS")
+    if verb == "train":
+        assert exit_code([verb, "--config", str(file)]) == 2
+        said = "DATASET_ROOT to a folder with Patches and Val. DATASET_ROOT comes from the environment variable "
+        assert f"{said}DATASET_ROOT.\n" in capsys.readouterr().err
 
 
 def test_the_settings_file_can_be_named_by_the_environment(
@@ -201,7 +293,9 @@ def test_the_settings_file_can_be_named_by_the_environment(
 
 
 def test_doctor_finds_all_well(dataset: Path, tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    (dataset / "Patches" / "GT" / "1.png").touch()
+    (dataset / "Patches" / "LR").mkdir()
+    for kind in ("GT", "LR"):
+        (dataset / "Patches" / kind / "1.png").touch()
     places = settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path, API_PORT=port, DEVICE="cpu")
 
     assert exit_code(["doctor", *places]) == 0
@@ -210,6 +304,47 @@ def test_doctor_finds_all_well(dataset: Path, tmp_path: Path, port: int, capsys:
     assert "FAIL" not in out
     assert f"{dataset}, 1 patches" in out
     assert "training on the CPU" in out
+
+
+def test_doctor_does_not_call_a_patch_set_well_in_which_no_pictures_match_and_says_where_it_was_named(
+    dataset: Path, tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dataset / "Patches" / "GT" / "1.png").touch()
+
+    assert exit_code(["doctor", "--json", *settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path, API_PORT=port)]) == 1
+
+    checks = {row["check"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["dataset"]["mark"] == "FAIL"
+    said = checks["dataset"]["finding"]
+    assert said.startswith(
+        f"DATASET_ROOT {dataset} holds no pair of PNG files of one name in Patches/GT and Patches/LR"
+    )
+    assert said.endswith("DATASET_ROOT comes from --set.")
+
+
+@pytest.mark.parametrize(
+    ("side", "values", "finding"),
+    [
+        (48, {"BATCH_SIZE": 2, "NUM_WORKERS": 4}, "0 MiB needed"),
+        (2**16, {"BATCH_SIZE": 1, "NUM_WORKERS": 1}, "has "),  # 78 GiB: no machine of today has so much there
+        (48, {"BATCH_SIZE": 4096, "NUM_WORKERS": 128, "PATCH_SIZE": 4096}, "has "),
+        (2**16, {"NUM_WORKERS": 0}, "not needed"),
+    ],
+)
+def test_doctor_compares_the_shared_memory_with_what_loaders_need(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], side: int, values: dict[str, int], finding: str
+) -> None:
+    size = side.to_bytes(4)
+    (dataset / "Patches" / "GT" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + size + size)
+
+    exit_code(["doctor", "--json", *settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path, DEVICE="cpu", **values)])
+
+    checks = {row["check"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    checked = checks["shared memory"]
+    assert finding in checked["finding"]
+    assert (checked["mark"] == "FAIL") == (finding == "has ")
+    if finding == "has ":
+        assert "set a smaller NUM_WORKERS or BATCH_SIZE; NUM_WORKERS=0 needs none" in checked["finding"]
 
 
 def test_doctor_names_what_would_not_work_and_changes_nothing(
@@ -274,3 +409,20 @@ def test_doctor_names_a_folder_in_which_the_run_cannot_be_made(
 
     assert exit_code(["doctor", *places]) == 1
     assert f"cannot be made in {tmp_path};" in capsys.readouterr().out
+
+
+def test_fork_makes_a_run_of_its_own_and_says_how_to_continue_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent, target = RunDirectory(tmp_path / "parent"), tmp_path / "fork"
+    save_checkpoint(parent, 20)
+    parent.write_identity(RunIdentity("5f0c1e77ab42"))
+
+    assert exit_code(["fork", str(parent.root), str(target)]) == 0
+
+    first, second = capsys.readouterr().out.splitlines()
+    run_id = RunDirectory(target).run_id()
+    assert first.startswith(f"Run {run_id} in {target} is forked from run 5f0c1e77ab42 at step 20, with 0 records")
+    assert second.endswith(f"leitstand train --resume --set DATA_ROOT={target}")
+    assert exit_code(["fork", str(parent.root), str(target)]) == 2
+    assert capsys.readouterr().err == f"Error: {target} exists and is not an empty folder; choose another.\n"

@@ -25,9 +25,9 @@ def test_stats_list_is_an_aligned_table(server: StandIn, capsys: pytest.CaptureF
     assert exit_code(["stats", "list", "--url", server.url]) == 0
     printed = capsys.readouterr()
     heading, first, second = printed.out.splitlines()
-    assert heading.startswith("record                 step  quality KI")
-    assert first.startswith("Statistik_500.json      500      0.7000      0.6000  +0.1000    30.00  0.01000  schedule")
-    assert second.startswith("Statistik_10000.json  10000      0.7000      0.6000  +0.1000        –  0.01000  manual  ")
+    assert heading.startswith("record                    KI      LR     gain  PSNR KI     loss  trigger   saved at")
+    assert first.startswith("Statistik_500.json    0.7000  0.6000  +0.1000    30.00  0.01000  schedule  1970-01-01")
+    assert second.startswith("Statistik_10000.json  0.7000  0.6000  +0.1000        –  0.01000  manual    1970-01-01")
     assert printed.err == "unreadable: Statistik_3.json (not JSON)\n"
 
 
@@ -57,9 +57,9 @@ def test_stats_list_shows_all_pages_in_line_under_one_heading(
 
     assert exit_code(["stats", "list", "--url", server.url]) == 0
     heading, *lines = capsys.readouterr().out.splitlines()
-    assert heading.startswith("record             step  quality KI")
-    assert lines[0].startswith("Statistik_5.json      5      0.7000")
-    assert lines[2].startswith("Statistik_1000000.json  1000000      0.7000")
+    assert heading.startswith("record                 KI      LR")
+    assert lines[0].startswith("Statistik_5.json   0.7000")
+    assert lines[2].startswith("Statistik_1000000.json  0.7000")
 
 
 def test_stats_list_can_be_the_newest_only(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,9 @@ def test_all_records_are_one_table_on_the_output_or_in_a_file(
     assert exit_code(["stats", file_format, str(tmp_path / "all"), "--url", server.url]) == 0
     assert capfdbinary.readouterr().out == 2 * content
     assert (tmp_path / "all").read_bytes() == content
-    assert exit_code(["stats", file_format, str(tmp_path / "all"), "--json", "--url", server.url]) == 0
+    assert exit_code(["stats", file_format, str(tmp_path / "all"), "--url", server.url]) == 2
+    assert b"exists and is not replaced; to replace it, write --out" in capfdbinary.readouterr().err
+    assert exit_code(["stats", file_format, "--out", str(tmp_path / "all"), "--json", "--url", server.url]) == 0
     assert json.loads(capfdbinary.readouterr().out) == {"path": str(tmp_path / "all")}
     assert server.targets == [f"/statistics?format={file_format}"] * 4
 
@@ -136,7 +138,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
     assert str(tmp_path) in error
 
 
-def test_runs_are_compared_in_columns(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_has_a_step_a_row_and_a_run_a_column(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     records = [
         {"run_id": "b", "step": 20, "values": {"psnr_ki_db": 31.5, "trigger": "manual"}},
         {"run_id": "b", "step": 10, "values": {"psnr_ki_db": None, "trigger": "schedule"}},
@@ -148,10 +150,15 @@ def test_runs_are_compared_in_columns(server: StandIn, capsys: pytest.CaptureFix
     line = ["stats", "compare", "a", "b", "--step", "20", "--names", "psnr_ki_db,trigger", "--url", server.url]
     assert exit_code(line) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "step  run  psnr_ki_db   trigger",
-        "  10  b             –  schedule",
-        "  20  a            30  schedule",
-        "  20  b          31.5    manual",
+        "psnr_ki_db",
+        "step   a     b",
+        "  10   –     –",
+        "  20  30  31.5",
+        "",
+        "trigger",
+        "step         a         b",
+        "  10         –  schedule",
+        "  20  schedule    manual",
     ]
     assert server.targets == ["/statistics/compare?runs=a%2Cb&names=psnr_ki_db%2Ctrigger&step=20"]
 

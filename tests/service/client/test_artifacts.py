@@ -122,12 +122,12 @@ def test_runs_are_compared_by_name(server: StandIn) -> None:
 
 def test_a_named_run_is_meant_by_every_route_of_a_run_and_by_none_of_the_room(server: StandIn) -> None:
     for path in ("/state", "/statistics", "/commands"):
-        server.on("GET", f"/runs/run%2F1{path}", page(path[1:].replace("statistics", "records"), []))
-    server.on("POST", "/runs/run%2F1/stop", Answer(command(), 202))
+        server.on("GET", f"/runs/run%201{path}", page(path[1:].replace("statistics", "records"), []))
+    server.on("POST", "/runs/run%201/stop", Answer(command(), 202))
     for path in ("/runs", "/livez", "/readyz"):
-        server.on("GET", path, Answer({"runs": [], "alive": True, "ready": True}))
+        server.on("GET", path, Answer({"runs": [], "skipped": [], "alive": True, "ready": True}))
 
-    with Client(server.url, run="run/1") as client:
+    with Client(server.url, run="run 1") as client:
         client.state()
         assert not list(client.records())
         assert not list(client.commands())
@@ -136,7 +136,19 @@ def test_a_named_run_is_meant_by_every_route_of_a_run_and_by_none_of_the_room(se
         assert client.is_alive()
         assert client.is_ready()
 
-    assert all(target.startswith("/runs/run%2F1/") for target in server.targets[:4])
+    assert all(target.startswith("/runs/run%201/") for target in server.targets[:4])
+
+
+def test_the_runs_of_all_pages_are_one_list(server: StandIn) -> None:
+    pages = [
+        {"runs": [{"run_id": name}], "skipped": [], "next_cursor": cursor} for name, cursor in (("b", "x"), ("a", None))
+    ]
+    server.on("GET", "/runs", *map(Answer, pages))
+
+    with Client(server.url) as client:
+        assert [run["run_id"] for run in client.runs()["runs"]] == ["b", "a"]
+
+    assert server.targets == ["/runs?limit=1000", "/runs?limit=1000&cursor=x"]
 
 
 def test_readiness_is_an_answer_too(server: StandIn) -> None:

@@ -99,7 +99,15 @@ def test_what_http_cannot_carry_is_refused_by_name_before_anything_is_sent(serve
     assert server.requests == []
 
 
-@pytest.mark.parametrize("name", [".", ".."])
+@pytest.mark.parametrize("name", ["", "a/b", "/"])
+def test_what_names_nothing_is_not_asked_for(server: StandIn, name: str) -> None:
+    with Client(server.url) as client, pytest.raises(UserError, match=f"Nothing is named '{name}'; give a name or"):
+        client.cancel(name)
+
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("name", [".", "..", "../stop"])
 def test_a_name_never_leads_to_another_path(server: StandIn, name: str) -> None:
     """`/runs/../stop` is `/stop` to everyone on the way."""
     with pytest.raises(UserError, match="Nothing is named"):
@@ -157,6 +165,16 @@ def test_a_refusal_by_something_else_names_the_address(server: StandIn, answer: 
     assert server.url in str(refused.value)
 
 
+def test_a_damaged_record_is_blamed_on_the_file_not_on_the_address(server: StandIn) -> None:
+    server.on("GET", "/statistics/Statistik_60.json", Answer('{"step_cur', headers={"Repr-Digest": "sha-256=:x:"}))
+
+    with (
+        Client(server.url) as client,
+        pytest.raises(BadAnswerError, match=r"Statistik_60\.json is damaged: .*stats get"),
+    ):
+        client.record(60)
+
+
 @pytest.mark.parametrize("body", [b"hello", [1, 2], None])
 def test_an_answer_that_is_no_object_is_an_error(server: StandIn, body: object) -> None:
     server.on("GET", "/state", Answer(body))
@@ -176,9 +194,9 @@ def test_a_redirect_is_not_followed(server: StandIn) -> None:
 
 def test_ids_and_names_cannot_leave_their_route(server: StandIn) -> None:
     with Client(server.url) as client, pytest.raises(ApiError):
-        client.command("../state?x=1")
+        client.command("..state?x=1")
 
-    assert server.requests[0].target == "/commands/..%2Fstate%3Fx%3D1"
+    assert server.requests[0].target == "/commands/..state%3Fx%3D1"
 
 
 def test_conditions_are_sent_only_where_they_are_given(server: StandIn) -> None:
@@ -229,6 +247,6 @@ def test_a_command_is_cancelled_by_delete(server: StandIn) -> None:
     with Client(server.url) as client:
         assert client.cancel("c0ffee")["state"] == "cancelled"
         with pytest.raises(ApiError):
-            client.cancel("../state")
+            client.cancel("c0 ffee")
 
-    assert server.requests[1].target == "/commands/..%2Fstate"
+    assert server.requests[1].target == "/commands/c0%20ffee"

@@ -21,7 +21,7 @@ Eventually = Callable[..., None]
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that was reached is waited for a moment only."""
     monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS", 0.5)
-    monkeypatch.setattr(retry, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "INITIAL_BACKOFF_SECONDS", 0.01)
 
 
 def keys(server: StandIn) -> list[str | None]:

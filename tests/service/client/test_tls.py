@@ -1,9 +1,11 @@
 """TLS, proxies and the environment: whom the client trusts, and by which way it asks."""
 
+import json
 import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,7 @@ def test_the_command_line_takes_the_certificate_from_option_or_environment(
 def test_tls_asked_of_a_server_without_it_is_one_sentence(server: StandIn) -> None:
     with (
         Client(server.url.replace("http:", "https:")) as client,
-        pytest.raises(UntrustedServerError, match="No trusted"),
+        pytest.raises(UntrustedServerError, match="does not speak TLS: give the address with http://"),
     ):
         client.state()
 
@@ -117,3 +119,49 @@ def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) 
 
     with Client("http://box.example:5050") as client, pytest.raises(ServerUnreachableError, match="NO_PROXY"):
         client.state()
+
+
+@pytest.mark.parametrize("url", ["http://box.example:5050", "http://192.168.1.5:5050", "http://127.0.0.1.example"])
+def test_a_token_is_not_sent_in_clear_text_to_another_machine(url: str) -> None:
+    with pytest.raises(UserError, match=r"https://.*--insecure-http") as refused:
+        Client(url, "secret")
+
+    assert f"sent to {url} could be read" in str(refused.value)
+    assert "secret" not in str(refused.value)
+    Client(url).close()
+    Client(url.replace("http://", "https://"), "secret").close()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:5050", "http://localhost:5050", "http://[::1]:5050", "http://127.9.9.9"]
+)
+def test_a_token_may_be_sent_to_this_machine_and_by_no_proxy(
+    url: str, server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    server.on("GET", f"{url}/state", Answer({"run_id": "run-1"}))
+
+    with Client(url, "secret", timeout_seconds=0.5) as client, suppress(UserError):
+        client.state()
+
+    assert server.requests == []
+
+
+def test_plain_http_to_another_machine_can_be_allowed(
+    server: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.on("GET", "http://box.example:5050/state", Answer({"run_id": "run-1"}))
+    asked = ["state", "--json", "--url", "http://box.example:5050", "--token", "secret"]
+
+    assert exit_code(asked) == 2
+    assert json.loads(capsys.readouterr().err)["detail"].startswith("A token sent to http://box.example:5050 could be")
+    assert server.requests == []
+    assert exit_code([*asked, "--insecure-http"]) == 0
+    monkeypatch.setenv("LEITSTAND_INSECURE_HTTP", "1")
+    assert exit_code(asked) == 0
+    with Client("http://box.example:5050", "secret", insecure_http=True) as client:
+        assert client.state()["run_id"] == "run-1"
+    assert [request.headers["Authorization"] for request in server.requests] == ["Bearer secret"] * 3

@@ -26,13 +26,13 @@ STARTUP_ONLY = sorted({*NAMES} - {*CHANGEABLE, *PINNABLE})
 
 
 def change(live: LiveSettings = LIVE, /, *, step: int = 0, has_perceptual: bool = True, **wanted: Any) -> LiveSettings:
-    return live.changed(wanted, step=step, has_perceptual=has_perceptual)
+    return live.with_changes(wanted, step=step, has_perceptual=has_perceptual)
 
 
 def refusal(live: LiveSettings = LIVE, /, *, step: int = 0, has_perceptual: bool = True, **wanted: Any) -> str:
     """The sentence with which a change is refused."""
     with pytest.raises(CommandError) as refused:
-        live.changed(wanted, step=step, has_perceptual=has_perceptual)
+        live.with_changes(wanted, step=step, has_perceptual=has_perceptual)
     sentence = str(refused.value)
     assert "\n" not in sentence
     assert sentence[-1] in ".?"
@@ -64,7 +64,7 @@ def test_a_bound_is_allowed_and_takes_effect(name: str, which: int) -> None:
     whole = RunConfig.__annotations__[name.lower()] is int
     value = int(bound) if whole else bound
 
-    changed = LIVE.changed({**AMONG_OTHERS.get((name, bound), {}), name: value}, step=0, has_perceptual=True)
+    changed = LIVE.with_changes({**AMONG_OTHERS.get((name, bound), {}), name: value}, step=0, has_perceptual=True)
 
     assert in_force(changed, name) == value
     assert type(in_force(changed, name)) is (int if whole else float)
@@ -287,7 +287,7 @@ def test_changes_that_need_each_other_survive_in_whatever_order_they_were_made()
 
 def test_a_pin_of_the_perceptual_weight_does_not_outlive_its_term() -> None:
     start = RunConfig(perceptual_weight=0.1)
-    state = LiveSettings(start).changed({"PERCEPTUAL_WEIGHT": 0.2}, step=0, has_perceptual=True).state()
+    state = LiveSettings(start).with_changes({"PERCEPTUAL_WEIGHT": 0.2}, step=0, has_perceptual=True).state()
 
     assert LiveSettings.resumed(start, state)[0].pins == {"perceptual_weight": 0.2}
     live, gone = LiveSettings.resumed(START, state)

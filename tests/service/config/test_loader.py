@@ -1,5 +1,7 @@
 """Where settings come from, which source wins, and what a wrong one says."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,42 @@ def test_a_name_of_the_original_that_nothing_reads_is_an_error_with_the_reason(n
     with pytest.raises(SettingError) as wrong:
         load_config(None, [f"{name}=1"], {})
 
-    assert str(wrong.value) == f"{name} has no effect here ({WITHOUT_EFFECT[name]}); remove it."
+    said = f"{name} has no effect here ({WITHOUT_EFFECT[name]}); remove it."
+    assert str(wrong.value) == f"{said} {name} comes from --set."
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "overrides", "origin"),
+    [
+        ("BATCH_SIZE = 'x'", {}, [], "BATCH_SIZE comes from the file FILE."),
+        ("batch_size = 0", {}, [], "BATCH_SIZE comes from the file FILE."),
+        ("", {"BATCH_SIZE": "x"}, [], "BATCH_SIZE comes from the environment variable BATCH_SIZE."),
+        ("", {"LEITSTAND_SEED": "-1"}, [], "SEED comes from the environment variable LEITSTAND_SEED."),
+        ("BATCH_SIZE = 3", {"BATCH_SIZE": "4"}, ["BATCH_SIZE=0"], "BATCH_SIZE comes from --set."),
+        ("", {"LEITSTAND_GRAD_CLIP": "x"}, [],
+         "INITIAL_GRAD_CLIP comes from the environment variable LEITSTAND_GRAD_CLIP."),
+        ("", {"LEITSTAND_SEEED": "1"}, [], "SEEED comes from the environment variable LEITSTAND_SEEED."),
+        ("MAX_LR = 1e-5", {"MIN_LR": "1e-4"}, [],
+         "MAX_LR comes from the file FILE, MIN_LR comes from the environment variable MIN_LR."),
+        ("L1_WEIGHT = 0\nMS_WEIGHT = 0", {}, ["GRAD_WEIGHT=0"],
+         "L1_WEIGHT, MS_WEIGHT come from the file FILE, GRAD_WEIGHT comes from --set."),
+        ("[model]\nSCALE = 2", {}, [], "model comes from the file FILE."),
+    ],
+)  # fmt: skip
+def test_an_error_ends_with_where_the_wrong_value_stands(
+    tmp_path: Path, text: str, environment: dict[str, str], overrides: list[str], origin: str
+) -> None:
+    file = file_with(tmp_path, text)
+
+    with pytest.raises(SettingError) as wrong:
+        load_config(file, overrides, environment)
+    assert re.search(rf"[.?] {re.escape(origin.replace('FILE', str(file)))}$", str(wrong.value))
+
+
+def test_a_default_that_is_wrong_for_another_setting_needs_no_origin() -> None:
+    with pytest.raises(SettingError) as wrong:
+        load_config(None, ["PLATEAU_PATIENCE=900"], {})
+    assert str(wrong.value).endswith("which is 900. PLATEAU_PATIENCE comes from --set.")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +136,7 @@ def test_an_unknown_variable_is_an_error_only_with_our_prefix() -> None:
 
 
 def test_the_clients_variables_are_no_settings() -> None:
-    environment = {"LEITSTAND_URL": "http://x", "LEITSTAND_TOKEN": "t", "LEITSTAND_CONFIG": "run.toml"}
+    environment = {"LEITSTAND_URL": "http://x", "LEITSTAND_TOKEN": "t", "LEITSTAND_INSECURE_HTTP": "1"}
 
     assert load_config(None, (), environment).config == RunConfig()
 
@@ -146,8 +183,8 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAX_LR", {"a": 1}, "a number"),
         ("PIN_MEMORY", "perhaps", "true or false"),
         ("PIN_MEMORY", 1, "true or false"),
-        ("VIDEO_ROOT", 12, "a text"),
-        ("DATA_ROOT", 12, "a text"),
+        ("VIDEO_ROOT", 12, "a text without NUL"),
+        ("DATA_ROOT", 12, "a text without NUL"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_quoted_with_what_it_must_be(name: str, raw: object, wanted: str) -> None:
@@ -177,11 +214,18 @@ def test_a_missing_file_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="cannot be read: Is a directory"):
+    with pytest.raises(SettingError, match="cannot be read: it is no ordinary file"):
         load_config(tmp_path, (), {})
 
 
-@pytest.mark.parametrize("content", [b"SCALE = \n", b"SCALE = 1\nSCALE = 2\n", b"\xff\xfe"])
+def test_a_byte_order_mark_before_the_settings_is_no_part_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_bytes(b"\xef\xbb\xbfSCALE = 2\r\n")
+
+    assert load_config(file, (), {}).config.scale == 2
+
+
+@pytest.mark.parametrize("content", [b"SCALE = \n", b"SCALE = 1\nSCALE = 2\n", b"\xef\xbb\xbf{}"])
 def test_a_file_that_is_no_toml_is_explained(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "run.toml"
     file.write_bytes(content)
@@ -190,8 +234,8 @@ def test_a_file_that_is_no_toml_is_explained(tmp_path: Path, content: bytes) -> 
         load_config(file, (), {})
 
 
-def test_a_section_in_the_file_is_an_unknown_setting(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="Unknown setting 'training'"):
+def test_a_section_in_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="training is a table"):
         load_config(file_with(tmp_path, "[training]\nSCALE = 3\n"), (), {})
 
 
@@ -202,3 +246,35 @@ def test_as_text_is_plain_and_hides_the_token() -> None:
     assert plain["API_TOKEN"] == "(set)"
     assert plain["DATA_ROOT"] == "runs/a"
     assert plain_values(RunConfig())["API_TOKEN"] == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"A = " + b"[" * 5000 + b"]" * 5000, "a number in it is too long, or it is nested too deeply"),
+        (b"SEED = " + b"9" * 5000, "a number in it is too long, or it is nested too deeply"),
+        ("MAX_STEPS = 5".encode("utf-16"), "is not text in UTF-8: save it as UTF-8"),
+        ("# größe\nMAX_STEPS = 5".encode("latin-1"), "is not text in UTF-8: save it as UTF-8"),
+        (b"MAX_STEPS = 5\nmax_steps = 6", "has MAX_STEPS and max_steps, which are one setting; remove one"),
+        (b"[train]\nMAX_STEPS = 5", "train is a table, but settings stand in none: remove [train]"),
+        (b'DATA_ROOT = "a\\u0000b"', r"DATA_ROOT is 'a\x00b', but must be a text without NUL"),
+        (b"SEED = " + b"9" * 400, "SEED is " + "9" * 200 + ", but must be a whole number"),
+    ],
+)
+def test_an_odd_settings_file_is_told_in_one_sentence(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_bytes(content)
+
+    with pytest.raises(SettingError) as error:
+        load_config(file, [], {})
+
+    assert reason in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_a_settings_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "run.toml"
+    os.mkfifo(pipe)
+
+    with pytest.raises(SettingError, match="cannot be read: it is no ordinary file"):
+        load_config(pipe, [], {})

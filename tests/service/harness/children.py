@@ -53,10 +53,10 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def pid_of(folder: Path, name: str) -> int:
+def pid_of(folder: Path, name: str, seconds: float = 20.0) -> int:
     """The process id that a stand-in reported; waits for it."""
     file = folder / f"{name}.pid"
-    until(file.exists)
+    until(file.exists, seconds)
     return int(file.read_text())
 
 

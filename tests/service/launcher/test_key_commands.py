@@ -110,11 +110,8 @@ def test_before_the_store_exists_a_key_says_so(key_commands: KeyCommands, said: 
     assert said[0].startswith("The command was not accepted: there is no store")
 
 
-def test_a_locked_store_is_said_and_asked_again(
-    store: Store, path: Path, key_commands: KeyCommands, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick = KeyCommands(path, said.append, "eva")
-    monkeypatch.setattr(quick, "_store", Store(path, busy_seconds=0.05))
+def test_a_locked_store_is_said_and_asked_again(store: Store, path: Path, said: list[str]) -> None:
+    quick = KeyCommands(path, said.append, "eva", busy_seconds=0.05)
     quick.press("v")
     with locked(path):
         quick.press("c")
@@ -218,4 +215,4 @@ def test_in_a_store_of_many_runs_keys_steer_the_one_in_our_run_directory(
     run = key_commands.run_since(3.0)
     assert run is not None
     assert run.id == "ours"
-    key_commands._store.close()
+    key_commands.close()

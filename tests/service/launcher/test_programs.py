@@ -16,6 +16,8 @@ from service.launcher.programs import (
     api_program,
     count_devices,
     count_ranks,
+    inference_program,
+    packing_program,
     preparation_program,
     require_patches,
     trainer_program,
@@ -50,7 +52,12 @@ def test_the_trainer_is_torchrun_with_the_settings_and_its_threads() -> None:
     source = SettingsSource(Path("run.toml"), ("A=1", "B=x y"))
 
     program = trainer_program(
-        source, RunConfig(threads_per_rank=4), 3, {"HOME": "/h", "OMP_NUM_THREADS": "9"}, "--fresh", restarts=3
+        source,
+        RunConfig(threads_per_rank=4, data_root=Path("r")),
+        3,
+        {"HOME": "/h", "OMP_NUM_THREADS": "9"},
+        "--fresh",
+        restarts=3,
     )
 
     assert program.command == (
@@ -58,7 +65,7 @@ def test_the_trainer_is_torchrun_with_the_settings_and_its_threads() -> None:
         "-m", "ddp",
         "--config", "run.toml", "--set", "A=1", "--set", "B=x y", "--fresh",
     )  # fmt: skip
-    assert program.environment == {"HOME": "/h", "OMP_NUM_THREADS": "4"}
+    assert program.environment == {"HOME": "/h", "OMP_NUM_THREADS": "4", "TORCHRUN_RUN_DIRECTORY": "r"}
 
 
 def test_without_file_overrides_and_start_the_trainer_gets_no_arguments() -> None:
@@ -176,3 +183,22 @@ def test_building_command_lines_leaves_the_given_environment_alone() -> None:
     trainer_program(SettingsSource(), RunConfig(), 1, environment, None)
 
     assert environment == {"API_TOKEN": "x"}
+
+
+def test_a_program_of_inference_gets_what_was_wished_and_never_takes_a_file_for_an_option() -> None:
+    wishes = {"run": None, "from": "-w.pth", "tile": 0, "no_sound": True, "replace": False}
+    source = SettingsSource(Path("run.toml"), ("DEVICE=cpu",))
+
+    program = inference_program("upscale", source, (Path("-in.mp4"), Path("-out.mp4")), wishes, {"A": "1"})
+
+    options = ("--config", "run.toml", "--set", "DEVICE=cpu", "--from=-w.pth", "--tile=0", "--no-sound")
+    assert program.command == (
+        sys.executable, "-m", "ddp.inference.upscale", *options, "--", "-in.mp4", "-out.mp4",
+    )  # fmt: skip
+    assert program.environment == {"A": "1"}
+
+
+def test_the_packing_program_packs_the_patch_set_of_the_settings() -> None:
+    config = RunConfig(dataset_root=Path("data/mine"), n_frames=7, scale=2)
+    options = ("--dataset", "data/mine", "--scale", "2", "--frames", "7")
+    assert packing_program(config, {}).command == (sys.executable, "-m", "ddp.vsr.pack", *options)

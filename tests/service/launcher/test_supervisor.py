@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from service.commands import Kind
+from service.errors import LAST_STATE_UNSAVED
+from service.launcher import processes
 from service.launcher import supervisor as supervisor_module
 from service.launcher.key_commands import KeyCommands
-from service.launcher.processes import ChildProcess
-from service.launcher.supervisor import ApiRestarter, LaunchPlan, Supervisor, Timing
+from service.launcher.processes import ApiRestarter, ChildProcess, Timing
+from service.launcher.supervisor import LaunchPlan, Supervisor
 from service.run.state import RunState
 from service.store.store import Store
 from tests.service.harness.children import ENDS, LEAVES_IN_ORDER, STUBBORN_WITH_RANK, is_running, pid_of, program, until
@@ -145,17 +147,18 @@ def test_after_bad_input_the_trainers_own_sentence_is_enough(plan: LaunchPlan, l
     assert lines == ["» Dashboard: http://127.0.0.1:5050/"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 143), (signal.SIGUSR2, 143)],
+)
 def test_a_signal_ends_the_trainer_in_order_and_then_the_api(
-    plan: LaunchPlan, lines: Lines, tmp_path: Path, number: signal.Signals
+    plan: LaunchPlan, lines: Lines, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    code = supervise(plan, lines, send_when(tmp_path, "trainer", "api", number=number))
-
-    assert code == 128 + number
+    assert supervise(plan, lines, send_when(tmp_path, "trainer", "api", number=number)) == code
     assert int((tmp_path / "trainer.left").read_text()) < int((tmp_path / "api.left").read_text())
     assert lines[-2:] == [
         "» Leaving: the trainer finishes its step and saves; Ctrl-C again ends it at once.",
-        "» The trainer has left; `leitstand up` continues it.",
+        "» The trainer has left; the same command continues it.",
     ]
 
 
@@ -169,7 +172,7 @@ def test_a_second_ctrl_c_ends_a_stubborn_trainer_and_its_ranks_at_once(
 
     stubborn = replace(plan, trainer=program(STUBBORN_WITH_RANK, tmp_path, "trainer"))
 
-    assert supervise(stubborn, lines, act) == 130
+    assert supervise(stubborn, lines, act) == 137
     assert lines.has("ended before it had saved")
 
 
@@ -184,9 +187,12 @@ def test_one_ctrl_c_that_is_delivered_twice_counts_once(plan: LaunchPlan, lines:
     assert lines.has("has left")
 
 
-def test_a_second_sigterm_does_not_hurry(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_second_signal_of_a_scheduler_does_not_hurry(
+    plan: LaunchPlan, lines: Lines, tmp_path: Path, number: signal.Signals
+) -> None:
     def act() -> None:
-        send_when(tmp_path, "trainer", "api", number=signal.SIGTERM)()
+        send_when(tmp_path, "trainer", "api", number=number)()
         until(lambda: lines.has("Leaving"))
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -201,7 +207,16 @@ def test_a_stubborn_trainer_is_ended_when_its_time_is_over(plan: LaunchPlan, lin
         stubborn, lines, send_when(tmp_path, "trainer", "trainer-rank"), replace(QUICK, trainer_grace_seconds=0.2)
     )
 
-    assert code == 130
+    assert code == 137
+    assert lines.has("ended before it had saved")
+
+
+def test_a_trainer_whose_ranks_were_killed_before_they_had_saved_has_not_left_in_order(
+    plan: LaunchPlan, lines: Lines, tmp_path: Path
+) -> None:
+    killed = replace(plan, trainer=program(LEAVES_IN_ORDER, tmp_path, "trainer", 137))
+
+    assert supervise(killed, lines, send_when(tmp_path, "trainer", number=signal.SIGTERM)) == 137
     assert lines.has("ended before it had saved")
 
 
@@ -213,7 +228,7 @@ def test_ranks_that_a_killed_launcher_left_behind_are_ended(plan: LaunchPlan, li
     stubborn = replace(plan, trainer=program(STUBBORN_WITH_RANK, tmp_path, "trainer"))
 
     assert supervise(stubborn, lines, act, replace(QUICK, trainer_grace_seconds=0.2)) == 1
-    assert lines.has("exit code -9")
+    assert lines.has("its launcher was ended by SIGKILL): the reason is above; the same command continues it.")
 
 
 def test_a_trainer_that_fails_while_leaving_is_a_failure(plan: LaunchPlan, lines: Lines, tmp_path: Path) -> None:
@@ -262,7 +277,7 @@ def test_an_api_that_dies_is_started_again_and_the_trainer_goes_on(
 
     assert supervise(plan, lines, act) == 143
     assert survived == [True]
-    assert lines.has("The API ended (exit code -9); the training goes on. Starting it again in 0.05 s.")
+    assert lines.has("The API was ended by SIGKILL; the training goes on. Starting it again in 0.05 s.")
 
 
 def test_an_unexpected_error_leaves_nothing_behind(
@@ -341,16 +356,20 @@ def test_the_api_is_started_at_growing_intervals_until_it_has_been_well(
     lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = _Clock()
-    monkeypatch.setattr(supervisor_module, "time", clock)
+    monkeypatch.setattr(processes, "time", clock)
+
+    may_start = False
 
     def start() -> ChildProcess:
+        if may_start:
+            return ChildProcess(program(ENDS, tmp_path, "api", 3))
         raise OSError(11, "Resource temporarily unavailable")
 
     restarter = ApiRestarter(start, lines.append, Timing(max_pause_seconds=4))
     for _ in range(5):
         restarter.check()
         clock.now += 30
-    monkeypatch.setattr(restarter, "_start", lambda: ChildProcess(program(ENDS, tmp_path, "api", 3)))
+    may_start = True
     restarter.check()
     assert restarter.child is not None
     assert restarter.child.wait(20)
@@ -359,4 +378,14 @@ def test_the_api_is_started_at_growing_intervals_until_it_has_been_well(
 
     assert [line.rpartition("again in ")[2] for line in lines] == ["1 s.", "2 s.", "4 s.", "4 s.", "4 s.", "1 s."]
     assert "(Resource temporarily unavailable)" in lines[0]
-    assert "(exit code 3)" in lines[-1]
+    assert "ended with exit code 3;" in lines[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_trainer_that_leaves_without_its_last_state_is_not_ready_to_be_continued(
+    plan: LaunchPlan, lines: Lines, tmp_path: Path, number: signal.Signals
+) -> None:
+    unsaved = replace(plan, trainer=program(LEAVES_IN_ORDER, tmp_path, "trainer", LAST_STATE_UNSAVED))
+
+    assert supervise(unsaved, lines, send_when(tmp_path, "trainer", "api", number=number)) == LAST_STATE_UNSAVED
+    assert lines.has("its last state is not on disk")

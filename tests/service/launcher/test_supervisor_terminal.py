@@ -1,14 +1,12 @@
 """The supervisor as a process of its own: at a real terminal, and ended by SIGKILL."""
 
-import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import termios
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,47 +15,7 @@ from service.commands import CommandState, Kind
 from service.run.state import RunState
 from service.store.store import Store
 from tests.service.harness.children import is_running, pid_of, until
-
-COMMAND = [sys.executable, "-m", "tests.service.harness.up_stand_in"]
-ROOT = Path(__file__).parents[3]
-
-
-class Terminal:
-    """A process at a terminal of its own, whose keys the test presses."""
-
-    def __init__(self, folder: Path) -> None:
-        self.keys, side = os.openpty()
-        self.screen = ""
-        self.side = os.dup(side)
-        self.modes = termios.tcgetattr(side)
-        self.process = subprocess.Popen(
-            [*COMMAND, str(folder)], cwd=ROOT, stdin=side, stdout=side, stderr=side, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
-        os.close(side)
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with suppress(OSError):
-            while data := os.read(self.keys, 4096):
-                self.screen += data.decode(errors="replace")
-
-    def shows(self, text: str) -> None:
-        """Wait until the screen shows this."""
-        until(lambda: text in self.screen)
-
-    def press(self, keys: str) -> None:
-        os.write(self.keys, keys.encode())
-
-    def close(self) -> None:
-        """End the process, if the test has not."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait(30)
-        os.close(self.side)  # the reader's terminal ends with its last user
-        self._reader.join(30)
-        os.close(self.keys)
+from tests.service.harness.terminal import COMMAND, ROOT, Terminal
 
 
 @pytest.fixture
@@ -112,6 +70,27 @@ def test_q_and_ctrl_c_leave_in_order_and_give_the_terminal_back(
     assert (tmp_path / "trainer.left").exists()
     assert termios.tcgetattr(terminal.side) == terminal.modes
     assert "^C" not in terminal.screen
+
+
+def test_the_keys_of_a_job_that_began_in_the_background_work_at_the_front(tmp_path: Path, store: Store) -> None:
+    shell = Terminal(tmp_path, command=["bash", "--norc", "--noprofile", "-i"])
+    try:
+        shell.press(f"{shlex.join([*COMMAND, str(tmp_path)])} &\r")
+        pid_of(tmp_path, "trainer")
+        shell.shows("Dashboard")
+
+        shell.press("fg\r")
+
+        until(lambda: not termios.tcgetattr(shell.side)[3] & termios.ICANON)
+        shell.press("v")
+        until(lambda: store.commands.find("run-1"))
+        shell.press("q")
+        until(lambda: (tmp_path / "trainer.left").exists())
+    finally:
+        shell.process.kill()  # a hang-up for what it has started
+        shell.close()
+        pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
+        until(lambda: not any(is_running(pid) for pid in pids))
 
 
 def test_ctrl_z_gives_the_terminal_back_until_the_process_goes_on(terminal: Terminal, store: Store) -> None:

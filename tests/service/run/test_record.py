@@ -26,6 +26,8 @@ FIXED_KEYS = [
     "validation_duration", "layer_activity_raw_map", "layer_activity_peak_value", "grad_norm", "data_wait_ratio",
     "per_rank", "validation_images", "slow_rank", "branch_id", "skipped_steps", "quality_ema_value", "psnr_ema_db",
     "ssim_ema", "psnr_y_ema_db", "validation_loss_ema_value",
+    "init_from", "parent_run", "parent_step",
+    "training_data", "validation_data", "provenance",
 ]  # fmt: skip
 """Released names in their released order: people's scripts depend on both."""
 

@@ -37,7 +37,7 @@ def test_after_a_change_looks_come_at_once_and_then_ever_more_rarely_but_for_eve
 
     store.events.add("run-1", 1, "something", {})
 
-    assert looks(watch, 1000, 1500) == [1000, 1002, 1006, 1014, 1030, 1062, 1126, 1226, 1326, 1426]
+    assert looks(watch, 1000, 1500) == [1000, 1002, 1008, 1026, 1080, 1180, 1280, 1380, 1480]
 
 
 def test_a_later_change_is_looked_at_without_a_pause(store: Store) -> None:
@@ -66,4 +66,4 @@ def test_a_store_that_tells_of_what_can_be_read_is_looked_into_once_and_then_rar
 def test_a_store_that_is_absent_is_looked_for_as_rarely(tmp_path: Path) -> None:
     watch = ChangePoller(Store(tmp_path / "absent.db"), "run-1")
 
-    assert looks(watch, 0, 40) == [0, 2, 6, 14, 30]
+    assert looks(watch, 0, 40) == [0, 2, 8, 26]

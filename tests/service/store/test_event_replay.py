@@ -90,7 +90,7 @@ def test_after_a_rollback_the_steps_are_read_again(store: Store) -> None:
 def test_after_a_resume_the_steps_are_read_again(store: Store) -> None:
     log(store, 100, 200, 300)
     before = store.replay.latest_cursor(RUN)
-    store.delete_after(RUN, 100)
+    store.move_to_branch(RUN, 100, f"{RUN}-after-100")
     tell(store, 100, "started")
     log(store, 200)
 

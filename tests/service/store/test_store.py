@@ -170,17 +170,19 @@ def test_a_later_record_of_a_step_replaces_the_earlier_one(store: Store) -> None
     assert rows == [(50, "bb", {"step_current": 50}), (500, "cc", {"step_current": 500, "x": 1})]
 
 
-def test_a_resume_forgets_what_it_will_walk_again(store: Store) -> None:
+def test_a_resume_sets_aside_what_it_will_walk_again(store: Store) -> None:
     for step in (100, 200):
         store.series.add("run-1", [SeriesRow(step, 1.0, {})])
         store.records.add("run-1", step, {}, "aa")
     store.series.add("run-2", [SeriesRow(200, 1.0, {})])
 
-    store.delete_after("run-1", 100)
+    assert store.move_to_branch("run-1", 100, "run-2") == "run-2-2"
 
     assert [row.step for row in store.series.find("run-1")] == [100]
     assert [row.step for row in store.records.find("run-1", limit=10)] == [100]
     assert [row.step for row in store.series.find("run-2")] == [200]
+    assert [row.step for row in store.series.find("run-2-2")] == [200]
+    assert [row.step for row in store.records.find("run-2-2", limit=10)] == [200]
 
 
 @pytest.mark.parametrize("keep_open", [False, True])

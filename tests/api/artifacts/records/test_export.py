@@ -18,7 +18,8 @@ from flask.testing import FlaskClient
 
 from api.artifacts.records.entries import MAX_RECORD_BYTES
 from api.artifacts.records.export import MAX_EXPORTS
-from service.run.record import KEYS, encode_record, record_name
+from service.atomic_files import write_atomically
+from service.run.record import KEYS, UNKNOWN_DURATION, encode_record, record_name
 from service.store.store import Store
 from tests.api.harness.example_run import RECORD_STEPS, example_record
 from tests.api.harness.many_records import write_many_records
@@ -220,6 +221,7 @@ def test_clients_that_hang_up_leave_nothing_behind(long_server: Server, eventual
 
         assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-requests")
         assert int(refused.headers["Retry-After"]) > 0
+        assert refused.headers["RateLimit-Policy"] == f'"downloads";q={MAX_EXPORTS};qu="concurrent-requests"'
     eventually(lambda: not [file for file in worker.open_files() if "Statistik_" in file.path], what="closed files")
 
 
@@ -229,3 +231,10 @@ def _take(server: Server, tables: ExitStack, taken: Counter[bytes]) -> bool:
     connection.sendall(b"GET /statistics?format=csv HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     taken[connection.recv(12)] += 1
     return taken[b"HTTP/1.1 200"] == MAX_EXPORTS
+
+
+def test_a_duration_that_is_not_known_yet_is_no_formula(client: FlaskClient, store: Store, root: Path) -> None:
+    record = example_record(9000, 1.0, eta_total_formatted=UNKNOWN_DURATION)
+    write_atomically(root / record_name(9000), encode_record(record))
+
+    assert rows_of(client)[-1]["eta_total_formatted"] == "--:--:--"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
@@ -20,15 +21,18 @@ from service.run.record import encode_record, record_name
 from service.store.queries.records import RecordQueries
 from service.store.store import Store
 from service.store.tables import records
+from tests.api.conftest import on_both_databases
 from tests.api.harness.example_run import RECORD_STEPS, RUN_ID, example_record, save_record
 
 
 @pytest.fixture
-def unmounted(root: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+def unmounted(
+    make_app: Callable[..., Flask], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FlaskClient:
     """Asks an API that reaches the run's store and not its directory."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    app = create_app(RunConfig(data_root=elsewhere))
+    app = make_app(data_root=elsewhere)
     monkeypatch.setattr(app.extensions["leitstand"], "context", lambda _run_id=None: RunContext(store, RUN_ID, None))
     return app.test_client()
 
@@ -45,6 +49,7 @@ def without_place(answer: dict[str, object]) -> list[dict[str, object]]:
     return [{key: value for key, value in entry.items() if key != "modified_at"} for entry in entries]
 
 
+@on_both_databases
 @pytest.mark.parametrize("query", ["", "?order=desc", "?limit=4", "?limit=4&order=desc"])
 def test_the_copies_are_listed_as_the_files_are(unmounted: FlaskClient, client: FlaskClient, query: str) -> None:
     copies, files = unmounted.get(f"/statistics{query}").get_json(), client.get(f"/statistics{query}").get_json()
@@ -54,6 +59,7 @@ def test_the_copies_are_listed_as_the_files_are(unmounted: FlaskClient, client: 
     assert (copies["count"], copies["next_cursor"]) == (files["count"], files["next_cursor"])
 
 
+@on_both_databases
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_pages_of_copies_follow_each_other(unmounted: FlaskClient, order: str) -> None:
     first = unmounted.get(f"/statistics?limit=4&order={order}").get_json()
@@ -64,6 +70,7 @@ def test_pages_of_copies_follow_each_other(unmounted: FlaskClient, order: str) -
     assert second["next_cursor"] is None
 
 
+@on_both_databases
 @pytest.mark.parametrize("name", ["Statistik_700.json", "latest"])
 def test_a_copy_has_the_bytes_of_the_file(unmounted: FlaskClient, client: FlaskClient, root: Path, name: str) -> None:
     copy, file = unmounted.get(f"/statistics/{name}"), client.get(f"/statistics/{name}")
@@ -82,6 +89,7 @@ def test_the_files_need_not_be_there(unmounted: FlaskClient, root: Path) -> None
     assert unmounted.get("/statistics/latest").status_code == 200
 
 
+@on_both_databases
 def test_a_copy_that_is_not_what_the_file_was_is_named_and_never_sent(unmounted: FlaskClient, store: Store) -> None:
     change_copy(store, 4200, record=example_record(4200, 1.0, quality_ki_value=1.0))
 
@@ -95,6 +103,7 @@ def test_a_copy_that_is_not_what_the_file_was_is_named_and_never_sent(unmounted:
     assert b'"step_current":4200' not in unmounted.get("/statistics?format=jsonl").data
 
 
+@on_both_databases
 @pytest.mark.parametrize("content", [[], {}, "text", 7, {"step_current": 700}])
 def test_a_copy_that_is_no_record_breaks_nothing(unmounted: FlaskClient, store: Store, content: object) -> None:
     change_copy(store, 700, record=content)
@@ -105,6 +114,7 @@ def test_a_copy_that_is_no_record_breaks_nothing(unmounted: FlaskClient, store: 
     assert [file["name"] for file in answer["unreadable"]] == ["Statistik_700.json"]
 
 
+@on_both_databases
 def test_a_copy_put_anew_is_listed_anew(unmounted: FlaskClient, store: Store, root: Path) -> None:
     unmounted.get("/statistics")
 
@@ -114,6 +124,7 @@ def test_a_copy_put_anew_is_listed_anew(unmounted: FlaskClient, store: Store, ro
     assert (entry["sha256"], entry["quality_ki_value"]) == (sha256, 0.9)
 
 
+@on_both_databases
 def test_known_copies_are_not_read_again(unmounted: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first = unmounted.get("/statistics").get_json()
     monkeypatch.setattr(RecordQueries, "find", None)
@@ -121,6 +132,7 @@ def test_known_copies_are_not_read_again(unmounted: FlaskClient, store: Store, m
     assert unmounted.get("/statistics").get_json() == first
 
 
+@on_both_databases
 @pytest.mark.parametrize(
     "name", ["Statistik_701.json", "Statistik_0700.json", "run.json", "Statistik_999999999999999999.json"]
 )
@@ -128,6 +140,7 @@ def test_any_other_name_is_not_found(unmounted: FlaskClient, name: str) -> None:
     assert unmounted.get(f"/statistics/{name}").status_code == 404
 
 
+@on_both_databases
 def test_all_copies_are_read_in_batches_in_both_directions(
     store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +157,7 @@ def test_all_copies_are_read_in_batches_in_both_directions(
     assert down == list(range(6, 0, -1))
 
 
+@on_both_databases
 def test_the_tables_are_the_same_as_of_the_files(unmounted: FlaskClient, client: FlaskClient) -> None:
     for table in ("csv", "jsonl"):
         assert unmounted.get(f"/statistics?format={table}").data == client.get(f"/statistics?format={table}").data

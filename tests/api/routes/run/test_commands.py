@@ -1,6 +1,5 @@
 """POST /validate … and GET /commands."""
 
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +7,16 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from api.http.problem_types import PROBLEMS
 from service.commands import CommandState, Kind
 from service.run.state import RunState
+from service.store.backends.base import Backend
+from service.store.backends.postgres import PostgresServer
 from service.store.backends.sqlite import SqliteFile
 from service.store.store import Store
+from tests.api.conftest import on_both_databases
 from tests.api.harness.checkpoints import write_checkpoint
-from tests.api.harness.example_run import RUN_ID, write_run
+from tests.api.harness.example_run import LAST_STEP, RUN_ID, write_run
 
 MakeClient = Callable[..., FlaskClient]
 
@@ -33,23 +36,26 @@ def test_a_command_is_queued_and_the_answer_says_where_to_look(
     assert [queued.id for queued in store.commands.find(RUN_ID, CommandState.QUEUED)] == [command["id"]]
 
 
+@on_both_databases
 def test_a_command_that_waits_for_its_turn_while_the_run_ends_is_refused_not_left_queued(
-    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, store: Store, store_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock_run = SqliteFile.lock_run
+    database = PostgresServer if store_address else SqliteFile
+    lock_run = database.lock_run
 
-    def lock_run_after_the_end(file: SqliteFile, connection: sa.Connection, run_id: str) -> None:
-        monkeypatch.setattr(SqliteFile, "lock_run", lock_run)
+    def lock_run_after_the_end(own: Backend, connection: sa.Connection, run_id: str) -> None:
+        monkeypatch.setattr(database, "lock_run", lock_run)
         store.runs.update(RUN_ID, state=RunState.STOPPED)
         store.commands.reject_queued(RUN_ID, "the run ended (stopped)")
-        lock_run(file, connection, run_id)
+        lock_run(own, connection, run_id)
 
-    monkeypatch.setattr(SqliteFile, "lock_run", lock_run_after_the_end)
+    monkeypatch.setattr(database, "lock_run", lock_run_after_the_end)
 
     assert client.post("/pause").get_json()["type"] == "/problems/run-ended"
     assert store.commands.find(RUN_ID, CommandState.QUEUED) == []
 
 
+@on_both_databases
 def test_the_commands_state_can_be_followed_to_its_end(client: FlaskClient, store: Store) -> None:
     location = client.post("/validate").headers["Location"]
     command_id = location.rpartition("/")[2]
@@ -63,6 +69,57 @@ def test_the_commands_state_can_be_followed_to_its_end(client: FlaskClient, stor
     assert (done["state"], done["step"], done["result"]) == ("done", 4212, {"record": "Statistik_4212.json"})
 
 
+@pytest.mark.parametrize(
+    ("state", "slug"), [("failed", "command-failed"), ("rejected", "command-rejected"), ("expired", "command-expired")]
+)
+def test_a_command_that_did_not_do_what_was_asked_holds_a_problem(
+    client: FlaskClient, store: Store, state: str, slug: str
+) -> None:
+    location = client.post("/validate").headers["Location"]
+    assert client.get(location).get_json()["problem"] is None
+    store.commands.finish(location.rpartition("/")[2], CommandState(state), step=4212, reason="the disk is full")
+
+    for command in (client.get(location).get_json(), client.get("/commands").get_json()["commands"][0]):
+        assert command["reason"] == "the disk is full"
+        assert command["problem"] == {
+            "type": f"/problems/{slug}",
+            "title": PROBLEMS[slug].title,
+            "status": PROBLEMS[slug].status,
+            "detail": f"validate {state} at step 4212: the disk is full",
+        }
+
+
+@pytest.mark.parametrize("state", ["done", "cancelled"])
+def test_a_command_that_is_done_or_was_taken_back_has_no_problem(client: FlaskClient, store: Store, state: str) -> None:
+    location = client.post("/validate").headers["Location"]
+    store.commands.finish(location.rpartition("/")[2], CommandState(state), reason="eva")
+
+    assert client.get(location).get_json()["problem"] is None
+
+
+def test_wrong_arguments_have_their_places(client: FlaskClient, store: Store) -> None:
+    rollback = client.post("/rollback", json={"checkpoint": "newest"}).get_json()
+    others = client.post("/validate", json={"b": 1, "a": 2}).get_json()
+
+    assert rollback["errors"] == [{"pointer": "#/checkpoint", "detail": rollback["detail"]}]
+    assert [error["pointer"] for error in others["errors"]] == ["#/a", "#/b"]
+
+
+def test_all_wrong_parameters_and_headers_are_told_at_once(client: FlaskClient, store: Store) -> None:
+    path = "/validate?wait=long&aply_at_step=5&dry_run&dry_run"
+    problem = client.post(path, headers={"Idempotency-Key": "a b"}).get_json()
+
+    named = [{**error, "detail": error["detail"].partition(";")[0][:30]} for error in problem["errors"]]
+    assert named == [
+        {"parameter": "aply_at_step", "detail": "/validate takes no 'aply_at_st"},
+        {"parameter": "dry_run", "detail": "dry_run is given twice"},
+        {"parameter": "wait", "detail": "wait is 'long', but must be se"},
+        {"header": "Idempotency-Key", "detail": "Idempotency-Key is 'a b', but "},
+    ]
+    assert store.commands.find(RUN_ID) == []
+
+
+@on_both_databases
 def test_commands_are_listed_newest_first_up_to_a_limit(client: FlaskClient, store: Store) -> None:
     for kind in ("pause", "resume", "validate"):
         client.post(f"/{kind}")
@@ -71,6 +128,7 @@ def test_commands_are_listed_newest_first_up_to_a_limit(client: FlaskClient, sto
     assert [row["kind"] for row in client.get("/commands?limit=1").get_json()["commands"]] == ["validate"]
 
 
+@on_both_databases
 def test_pages_lead_through_all_commands_while_new_ones_arrive(client: FlaskClient, store: Store) -> None:
     ids = [client.post("/validate").get_json()["id"] for _ in range(7)]
 
@@ -87,6 +145,7 @@ def test_pages_lead_through_all_commands_while_new_ones_arrive(client: FlaskClie
     assert seen == ids[::-1]
 
 
+@on_both_databases
 @pytest.mark.parametrize(
     ("query", "kinds"),
     [
@@ -121,6 +180,7 @@ def test_a_limit_that_is_no_number_in_range_is_refused(client: FlaskClient, stor
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
 
 
+@on_both_databases
 def test_an_unknown_command_id_is_not_found(client: FlaskClient, store: Store) -> None:
     answer = client.get("/commands/nonsense")
 
@@ -206,30 +266,26 @@ def test_without_a_run_no_command_is_taken(client: FlaskClient) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_a_locked_store_refuses_the_command_and_says_when_to_try_again(
-    client: FlaskClient, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with sqlite3.connect(root / "leitstand.db", isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
+@on_both_databases
+def test_a_locked_store_refuses_the_command_and_says_when_to_try_again(client: FlaskClient, store: Store) -> None:
+    with store.run_transaction(RUN_ID):
         answer = client.post("/validate")
-        other.execute("ROLLBACK")
-    other.close()
 
     assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/storage-unavailable")
     assert int(answer.headers["Retry-After"]) > 0
     assert store.commands.find(RUN_ID) == []
 
 
-def test_reading_goes_on_while_somebody_writes(client: FlaskClient, store: Store, root: Path) -> None:
-    with sqlite3.connect(root / "leitstand.db", isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
-        status = client.get("/state").status_code
-        other.execute("ROLLBACK")
-    other.close()
+@on_both_databases
+def test_reading_goes_on_while_somebody_writes(client: FlaskClient, store: Store) -> None:
+    with store.transaction_scope(), store.run_transaction(RUN_ID):
+        store.runs.update(RUN_ID, step=LAST_STEP + 1)
+        answer = client.get("/state")
 
-    assert status == 200
+    assert (answer.status_code, answer.get_json()["step_live"]) == (200, LAST_STEP)
 
 
+@on_both_databases
 def test_the_audit_says_who_asked_from_where_and_by_what(client: FlaskClient, store: Store) -> None:
     nameless = client.post("/validate").get_json()
     headers = {"X-Leitstand-Actor": "Jürgen".encode().decode("latin-1"), "X-Leitstand-Source": "cli"}
@@ -269,3 +325,55 @@ def test_a_name_or_source_that_cannot_stand_in_the_audit_is_refused(
 
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
     assert store.commands.find(RUN_ID) == []
+
+
+@on_both_databases
+@pytest.mark.parametrize(
+    ("method", "path", "arguments"),
+    [("POST", "/pause", {}), ("PATCH", "/settings", {"LR_SCALE": 0.5}), ("POST", "/rollback", {"checkpoint": "4000"})],
+)
+def test_a_persons_reason_is_kept_with_the_command_and_is_none_of_its_arguments(
+    client: FlaskClient, store: Store, root: Path, method: str, path: str, arguments: dict[str, object]
+) -> None:
+    write_checkpoint(root, 4000)
+    why = "the machine is needed until noon"
+
+    answer = client.open(path, method=method, json={**arguments, "why": f" {why} "}).get_json()
+
+    assert (answer["why"], answer["arguments"]) == (why, arguments)
+    assert client.get("/commands").get_json()["commands"][0]["why"] == why
+    assert client.get("/event-log?kinds=command").get_json()["events"][0]["details"]["why"] == why
+    store.commands.finish(answer["id"], CommandState.DONE, step=4212)
+    assert client.get("/event-log?kinds=command").get_json()["events"][0]["details"]["why"] == why
+    assert client.post("/pause").get_json()["why"] is None
+
+
+@pytest.mark.parametrize(
+    ("why", "sentence"),
+    [
+        (5, "why is 5, but must be a text, or null for none."),
+        ("w" * 501, "why has 501 characters, but may have at most 500; shorten it."),
+        ("a\nb", "why has the character \\n, which cannot be printed; leave it out."),
+    ],
+)
+def test_a_reason_that_is_no_line_of_text_is_refused(
+    client: FlaskClient, store: Store, why: object, sentence: str
+) -> None:
+    answer = client.post("/pause", json={"why": why})
+
+    assert answer.status_code == 422
+    assert answer.get_json()["errors"] == [{"pointer": "#/why", "detail": sentence}]
+    assert store.commands.find(RUN_ID) == []
+
+
+def test_a_repeated_request_has_the_same_reason(client: FlaskClient, store: Store) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = client.post("/pause", json={"why": "lunch"}, headers=key).get_json()
+
+    assert client.post("/pause", json={"why": "lunch"}, headers=key).get_json() == first
+    other = client.post("/pause", json={"why": "dinner"}, headers=key)
+    assert (other.status_code, other.get_json()["type"]) == (422, "/problems/key-reused")
+
+
+def test_a_dry_run_shows_the_reason(client: FlaskClient, store: Store) -> None:
+    assert client.post("/pause?dry_run=true", json={"why": "lunch"}).get_json()["why"] == "lunch"

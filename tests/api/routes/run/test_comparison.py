@@ -7,6 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.artifacts.records import columns
 from api.routes.run.comparison import MAX_RUNS
 from service.atomic_files import write_atomically
 from service.config.settings import RunConfig
@@ -75,6 +76,24 @@ def test_a_limit_keeps_the_latest_of_each_run(both: FlaskClient) -> None:
     answer = both.get(f"/statistics/compare?runs={RUN_ID},{OTHER}&limit=2").get_json()
 
     assert [row["step"] for row in answer["records"]] == [3500, 4200, 2800, 4200]
+
+
+def test_a_record_that_was_changed_in_place_is_compared_anew_and_the_others_from_memory(
+    both: FlaskClient, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/statistics/compare?runs={RUN_ID}&names=quality_ki_value"
+    monkeypatch.setattr("api.artifacts.file_cache.TIMESTAMP_GRANULARITY_SECONDS", 0.0)
+    before = both.get(path).get_json()["records"]
+    read = []
+    real = columns.read_record_content
+    monkeypatch.setattr(columns, "read_record_content", lambda file: read.append(Path(file).name) or real(file))
+
+    changed = root / record_name(RECORD_STEPS[0])
+    changed.write_bytes(encode_record(example_record(RECORD_STEPS[0], 1.0, quality_ki_value=0.125)))
+    after = both.get(path).get_json()["records"]
+
+    assert read == [changed.name]
+    assert after == [{**before[0], "values": {"quality_ki_value": 0.125}}, *before[1:]]
 
 
 def test_the_latest_record_of_each_run_can_be_compared(both: FlaskClient, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
-from api.app import create_app
 from api.events import stream
 from api.events.broadcaster import READABLE, UNREADABLE, broadcasters_of
 from api.events.messages import PAGE_SIZE
@@ -20,10 +20,11 @@ from service.commands import CommandState, Kind
 from service.config.settings import RunConfig
 from service.run.directory import RunDirectory
 from service.run.state import RunState
-from service.store.store import SeriesRow, Store
-from tests.api.conftest import keep_alive
+from service.store.store import SeriesRow, Store, open_store
+from tests.api.conftest import keep_alive, on_both_databases
 from tests.api.harness.example_run import RECORD_STEPS, RUN_ID, example_record, save_record
 from tests.api.harness.following import following_app
+from tests.postgres import PostgresService
 from tests.service.harness.locked import locked
 
 Eventually = Callable[..., None]
@@ -39,15 +40,16 @@ def store(store: Store) -> Store:
 
 
 @pytest.fixture
-def follow(root: Path, eventually: Eventually) -> Follow:
+def follow(make_app: Callable[..., Flask], eventually: Eventually) -> Follow:
     """Each with an application of its own."""
-    return lambda query="", **more: following_app(create_app(RunConfig(data_root=root)), eventually, query, **more)
+    return lambda query="", **more: following_app(make_app(), eventually, query, **more)
 
 
 def log(store: Store, *steps: int, **values: float) -> None:
     store.series.add(RUN_ID, [SeriesRow(step, time.time(), values or {"total_loss_value": 0.5}) for step in steps])
 
 
+@on_both_databases
 def test_the_present_state_comes_at_once(follow: Follow, client: FlaskClient, store: Store) -> None:
     with follow() as follower:
         state = follower.await_kind("state")
@@ -64,6 +66,7 @@ def test_the_present_state_comes_at_once(follow: Follow, client: FlaskClient, st
     }
 
 
+@on_both_databases
 def test_everything_that_happens_comes_as_it_happens(follow: Follow, store: Store, root: Path) -> None:
     with follow() as follower:
         follower.await_kind("state")
@@ -102,6 +105,7 @@ def test_a_state_that_only_time_changes_is_sent_too(follow: Follow, store: Store
         assert follower.await_kind("state", 2)["run_state"] == "lost"
 
 
+@on_both_databases
 def test_only_the_kinds_that_were_asked_for_come(follow: Follow, store: Store) -> None:
     with follow("kinds=log,event") as follower, follow("kinds=record,,") as other, follow("kinds=") as all_kinds:
         store.records.add(RUN_ID, 4300, {}, "0" * 64)
@@ -116,6 +120,7 @@ def test_only_the_kinds_that_were_asked_for_come(follow: Follow, store: Store) -
     assert set(all_kinds.kinds()) == {"state", "record", "log", "event"}
 
 
+@on_both_databases
 def test_a_stream_is_taken_up_where_it_broke_off(follow: Follow, store: Store) -> None:
     with follow() as follower:
         follower.await_kind("state")
@@ -155,6 +160,7 @@ def test_an_id_comes_before_any_event(follow: Follow, store: Store, eventually: 
         again.await_kind("alert")
 
 
+@on_both_databases
 @pytest.mark.parametrize("unknown", [f"99999-0-{RUN_ID}", "1-0-another", "0-1000000000000000000-x%2Fy"])
 def test_an_id_that_is_not_known_begins_with_the_present(
     follow: Follow, store: Store, unknown: str, eventually: Eventually
@@ -182,15 +188,19 @@ def test_a_wrong_parameter_is_refused(client: FlaskClient, store: Store, query: 
     assert client.get(f"/events?{query}").status_code == 422
 
 
-def test_more_log_points_than_can_be_replayed_are_named_instead(follow: Follow, store: Store) -> None:
-    log(store, *range(5000, 5000 + stream.MAX_REPLAYED_POINTS))
+@on_both_databases
+def test_more_log_points_than_can_be_replayed_are_named_instead(
+    follow: Follow, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "MAX_REPLAYED_POINTS", 100)
+    log(store, *range(5000, 5100))
     with follow(f"last_event_id=0-0-{RUN_ID}") as follower:
         gap = follower.await_kind("gap")
         follower.await_kind("state")
         log(store, 9000)
         follower.await_kind("log", 7)
 
-    assert gap == {"first_step": 0, "last_step": 6999}
+    assert gap == {"first_step": 0, "last_step": 5099}
     steps = [point["step"] for point in follower.of("log")]
     assert steps == [*RECORD_STEPS, 9000], "those of the gap only where a record completed one"
     assert len(follower.of("record")) == 6, "the journal is replayed as a whole"
@@ -205,6 +215,7 @@ def test_a_gap_is_nothing_to_who_wants_no_log_points(follow: Follow, store: Stor
     assert follower.kinds() == ["record"] * 6 + ["state"]
 
 
+@on_both_databases
 def test_a_rollback_brings_the_log_points_of_the_new_branch(follow: Follow, store: Store) -> None:
     with follow() as follower:
         follower.await_kind("state")
@@ -230,21 +241,24 @@ def is_archived(root: Path) -> bool:
     return not (root / "leitstand.db-wal").exists() and not (root / "leitstand.db").exists()
 
 
+@on_both_databases
 def test_a_run_that_is_begun_anew_in_the_same_directory_is_followed(
-    follow: Follow, store: Store, root: Path, eventually: Eventually
+    follow: Follow, store: Store, root: Path, config: RunConfig, eventually: Eventually
 ) -> None:
     with follow() as follower, follow(prefix=f"/runs/{RUN_ID}") as of_run:
         follower.await_kind("state")
         of_run.await_kind("state")
         store.close()
         eventually(lambda: is_archived(root), what="the old run is out of the way")
-        fresh = Store(root / "leitstand.db", create=True)
+        (root / "run.json").write_text('{"run_id": "fresh"}')
+        fresh = open_store(config, create=True)
         fresh.open_run("fresh", {})
         fresh.events.add("fresh", 0, "started", {})
         fresh.series.add("fresh", [SeriesRow(1, time.time(), {})])
         change = follower.await_kind("run")
         follower.await_kind("log")
         state = follower.await_kind("state", 2)
+        fresh.close()
 
     assert (change["run_id"], change["previous_run_id"], set(change)) == (
         "fresh", RUN_ID, {"run_id", "previous_run_id", "started_at"},
@@ -275,14 +289,33 @@ def test_a_store_that_is_locked_or_away_ends_no_stream(
     assert not follower.of("run")
 
 
+@pytest.mark.parametrize("store_address", ["postgresql"], indirect=True)
+def test_a_server_that_is_away_ends_no_stream(
+    follow: Follow, store: Store, postgres: PostgresService, eventually: Eventually
+) -> None:
+    with follow() as follower:
+        follower.await_kind("state")
+        with store.run_transaction(RUN_ID), follow() as other:
+            other.await_kind("state")
+        postgres.stop()
+        eventually(lambda: UNREADABLE in follower.comments, what="a note")
+        postgres.start()
+        eventually(lambda: READABLE in follower.comments, what="another note")
+        store.events.add(RUN_ID, 1, "paused", {})
+        follower.await_kind("event")
+
+    assert not follower.of("run")
+
+
+@on_both_databases
 def test_a_stream_goes_on_while_another_process_writes_all_the_time(
-    follow: Follow, store: Store, root: Path, eventually: Eventually
+    follow: Follow, store: Store, config: RunConfig, eventually: Eventually
 ) -> None:
     """Nothing is lost or doubled between what is read from the store at first and what is handed out later."""
     has_ended = threading.Event()
 
     def write() -> None:
-        own = Store(root / "leitstand.db", keep_open=True)
+        own = open_store(config, keep_open=True)
         for number in range(300):
             own.events.add(RUN_ID, number, "set", {"number": number})
             own.series.add(RUN_ID, [SeriesRow(10_000 + number, time.time(), {"total_loss_value": 1.0})])
@@ -295,7 +328,7 @@ def test_a_stream_goes_on_while_another_process_writes_all_the_time(
         followers = [streams.enter_context(follow(f"last_event_id=0-4201-{RUN_ID}")) for _ in range(4)]
         for follower in followers:
             follower.await_kind("event", 300)
-            follower.await_kind("log", 300)
+            follower.await_kind("log", len(RECORD_STEPS) + 300)  # those of records come with the event of each
         writer.join()
 
     assert has_ended.is_set()

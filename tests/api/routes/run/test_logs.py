@@ -128,6 +128,72 @@ def test_a_log_that_cannot_be_read_is_a_problem_not_a_crash(
     def refuse(*_arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("api.routes.run.logs.last_lines", refuse)
+    monkeypatch.setattr("api.routes.run.logs.log_part", refuse)
 
     assert client.get("/logs").get_json()["type"] == "/problems/storage-unavailable"
+
+
+# What is new
+
+
+def fetched(client: FlaskClient, cursor: str | None, tail: int = 200) -> tuple[str, str, bool]:
+    """What an answer has: its text, the cursor for the next one, and whether it continues the one before."""
+    answer = client.get("/logs", query_string={"tail": tail, **({} if cursor is None else {"after": cursor})})
+    assert answer.status_code == 200, answer.get_json()
+    return answer.get_data(as_text=True), answer.headers["Log-Cursor"], answer.headers.get("Log-Continued") == "true"
+
+
+def test_after_a_cursor_only_what_was_written_since_comes(client: FlaskClient, log: Path) -> None:
+    text, cursor, is_continued = fetched(client, None, tail=1)
+    assert (text, is_continued) == ("line 999\n", False)
+
+    text, cursor, is_continued = fetched(client, cursor)
+    assert (text, is_continued) == ("", True)
+    with log.open("a") as file:
+        file.write("one\nhal")
+    text, cursor, is_continued = fetched(client, cursor)
+    assert (text, is_continued) == ("one\nhal", True)
+    with log.open("a") as file:
+        file.write("f\n")
+    assert fetched(client, cursor)[0] == "f\n"
+
+
+def test_a_character_that_is_half_written_comes_whole_with_the_next_part(client: FlaskClient, log: Path) -> None:
+    sign = "📊".encode()
+    for end in range(1, len(sign)):
+        log.write_bytes(b"saved " + sign[:end])
+        text, cursor, _ = fetched(client, None)
+        assert text == "saved "
+        with log.open("ab") as file:
+            file.write(sign[end:] + b"\n")
+        assert fetched(client, cursor) == ("📊\n", fetched(client, None)[1], True)
+
+
+def test_another_log_comes_as_its_last_lines(client: FlaskClient, log: Path) -> None:
+    _, cursor, _ = fetched(client, None)
+    log.rename(log.with_name("training.log.1"))
+    log.write_text("anew\n")
+    text, cursor, is_continued = fetched(client, cursor)
+    assert (text, is_continued) == ("anew\n", False)
+
+    log.write_text("")  # a rotation that empties the file
+    assert fetched(client, cursor)[0::2] == ("", False)
+
+
+def test_after_very_much_that_is_new_the_last_lines_come(
+    client: FlaskClient, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, cursor, _ = fetched(client, None)
+    monkeypatch.setattr(log_tail, "MAX_BYTES", 100)
+    with log.open("a") as file:
+        file.write("x\n" * 51)
+
+    assert fetched(client, cursor, tail=2)[0::2] == ("x\nx\n", False)
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "", "LTUvMQ"])
+def test_a_wrong_cursor_is_refused(client: FlaskClient, log: Path, cursor: str) -> None:
+    answer = client.get(f"/logs?after={cursor}")
+
+    assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
+    assert "Log-Cursor" in answer.get_json()["detail"]

@@ -13,6 +13,7 @@ from service.cli import exit_code
 from service.client.client import ApiError, Client
 from service.store.queries.ranks import RankRow
 from service.store.store import Store
+from tests.api.conftest import on_both_databases
 from tests.api.harness.example_run import RUN_ID
 from tests.api.harness.serving import Server
 
@@ -31,6 +32,7 @@ def _ranks(store: Store) -> None:
     store.ranks.replace(RUN_ID, example_ranks(time.time()))
 
 
+@on_both_databases
 @pytest.mark.usefixtures("_ranks")
 def test_every_rank_is_listed_with_what_it_does(client: FlaskClient) -> None:
     answer = client.get("/ranks").get_json()
@@ -58,6 +60,7 @@ def test_a_clock_set_back_gives_no_negative_age(client: FlaskClient, store: Stor
     assert [entry["age_seconds"] for entry in client.get("/ranks").get_json()["ranks"]] == [0.0, 0.0, 0.0]
 
 
+@on_both_databases
 @pytest.mark.usefixtures("_ranks")
 def test_a_stack_is_plain_text_below_a_line_that_dates_it(client: FlaskClient) -> None:
     answer = client.get("/ranks/1/stack")

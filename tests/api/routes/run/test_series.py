@@ -4,9 +4,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.store.store import SeriesRow, Store
+from tests.api.conftest import on_both_databases
 from tests.api.harness.example_run import LAST_STEP, LOG_EVERY, RECORD_STEPS, RUN_ID, example_record
 
 
+@on_both_databases
 def test_without_names_every_series_that_exists_comes_in_step_order(client: FlaskClient, store: Store) -> None:
     answer = client.get("/series").get_json()
 
@@ -17,6 +19,7 @@ def test_without_names_every_series_that_exists_comes_in_step_order(client: Flas
     assert all(len(column) == len(answer["steps"]) for column in [answer["times"], *answer["values"].values()])
 
 
+@on_both_databases
 def test_a_value_that_a_step_lacks_is_null(client: FlaskClient, store: Store) -> None:
     answer = client.get("/series?names=quality_ki_value").get_json()
 
@@ -34,6 +37,7 @@ def test_names_are_answered_in_the_order_asked_each_once(client: FlaskClient, st
     assert answer["names"] == ["grad_norm", "total_loss_value"]
 
 
+@on_both_databases
 def test_both_ends_of_the_range_are_included(client: FlaskClient, store: Store) -> None:
     assert client.get("/series?from=500&to=800").get_json()["steps"] == [500, 600, 700, 800]
     assert client.get("/series?from=4100").get_json()["steps"] == [4100, 4200]
@@ -41,6 +45,7 @@ def test_both_ends_of_the_range_are_included(client: FlaskClient, store: Store) 
     assert client.get("/series?from=800&to=500").get_json()["steps"] == []
 
 
+@on_both_databases
 def test_a_known_name_without_values_is_all_null(client: FlaskClient, store: Store) -> None:
     store.series.add(RUN_ID, [SeriesRow(5000, 1.0, {"total_loss_value": 0.1})])
 
@@ -60,7 +65,7 @@ def test_a_bound_that_is_no_whole_number_is_refused(client: FlaskClient, store: 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("qualty_ki", "quality_ki_value"), ("zzz", "docs/api.md"), ("lr_phase_name", ""), ("per_rank", "")],
+    [("qualty_ki", "quality_ki_value"), ("zzz", "docs/records.md"), ("lr_phase_name", ""), ("per_rank", "")],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_right_one(
     client: FlaskClient, store: Store, name: str, hint: str
@@ -85,6 +90,7 @@ def loss_at(step: int) -> float:
     return {10_007: -5.0, 11_003: 9e9}.get(step, step / 10)
 
 
+@on_both_databases
 def test_a_long_history_is_refused_with_a_way_out(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +106,7 @@ def test_a_long_history_is_refused_with_a_way_out(
     assert client.get("/series?from=4100").get_json()["steps"] == [4100, 4200]
 
 
+@on_both_databases
 @pytest.mark.parametrize("batch", [1, 2, 41, 42, 43])
 def test_however_the_store_is_asked_the_history_is_the_same(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch, batch: int
@@ -139,6 +146,7 @@ def test_stretches_lie_side_by_side_and_say_the_mean(client: FlaskClient, store:
         assert mean == pytest.approx(sum(values) / len(values))
 
 
+@on_both_databases
 def test_with_enough_points_each_stretch_is_one_log_point(client: FlaskClient, store: Store) -> None:
     logged = client.get("/series?names=total_loss_value,quality_ki_value").get_json()
 
@@ -155,6 +163,7 @@ def test_without_names_all_values_are_reduced_in_the_records_order(client: Flask
     assert client.get("/series?points=10").get_json()["names"] == client.get("/series").get_json()["names"]
 
 
+@on_both_databases
 def test_a_stretch_of_steps_without_points_is_empty(client: FlaskClient, store: Store) -> None:
     answer = client.get("/series?names=grad_norm&from=9000&points=10").get_json()
 
@@ -174,3 +183,20 @@ def test_a_misspelt_parameter_is_refused(client: FlaskClient, store: Store) -> N
     answer = client.get("/series?form=10")
 
     assert "did you mean from?" in answer.get_json()["detail"]
+
+
+def test_steps_that_were_set_aside_are_read_by_the_name_of_their_branch(client: FlaskClient, store: Store) -> None:
+    before = client.get("/series?names=total_loss_value&from=4100").get_json()
+    store.move_to_branch(RUN_ID, 4000, f"{RUN_ID}-after-4000")
+    store.series.add(f"{RUN_ID}-after-all", [SeriesRow(1, 1.0, {})])  # another run, which is no branch
+
+    branch = client.get(f"/series?names=total_loss_value&branch={RUN_ID}-after-4000").get_json()
+    assert branch == {**before, "run_id": f"{RUN_ID}-after-4000"}
+    assert client.get("/series").get_json()["steps"][-1] == 4000
+    reduced = client.get(f"/series?names=total_loss_value&points=10&branch={RUN_ID}-after-4000").get_json()
+    assert (reduced["first_step"], reduced["last_step"]) == (4100, 4200)
+
+    for unknown in (f"{RUN_ID}-branch-7", f"{RUN_ID}-after-all"):
+        missing = client.get(f"/series?branch={unknown}")
+        assert (missing.status_code, missing.get_json()["type"]) == (404, "/problems/not-found")
+        assert f"choose one of: {RUN_ID}-after-4000." in missing.get_json()["detail"]

@@ -9,12 +9,13 @@ import jsonschema
 import pytest
 from flask.testing import FlaskClient
 
-from api.commands.body_schemas import body_of
-from service.commands import CommandState, Kind
+from api.commands.body_schemas import body_schemas
+from service.commands import CommandState
 from service.config.live_settings import CHANGEABLE, PINNABLE, LiveSettings
 from service.config.loader import plain_values
 from service.config.settings import RunConfig
 from service.store.store import Store
+from tests.api.conftest import on_both_databases
 from tests.api.harness.example_run import LAST_STEP, RUN_ID
 
 
@@ -28,7 +29,7 @@ def start(store: Store) -> RunConfig:
 
 def set_live(store: Store, start: RunConfig, **changes: Any) -> None:
     """What a trainer writes that carried out these changes."""
-    live = LiveSettings(start).changed(changes, step=0, has_perceptual=True)
+    live = LiveSettings(start).with_changes(changes, step=0, has_perceptual=True)
     store.runs.update(RUN_ID, live=live.state())
 
 
@@ -43,6 +44,7 @@ def test_settings_are_those_of_the_start_until_something_changes(
     assert [row["name"] for row in answer["changeable"]] == [*CHANGEABLE, *PINNABLE]
 
 
+@on_both_databases
 def test_settings_show_what_changed_and_what_is_held(client: FlaskClient, store: Store, start: RunConfig) -> None:
     set_live(store, start, MAX_LR=1e-3, L1_WEIGHT=0.5, SAVE_BEST=False)
 
@@ -57,6 +59,7 @@ def test_settings_show_what_changed_and_what_is_held(client: FlaskClient, store:
     }  # fmt: skip
 
 
+@on_both_databases
 def test_a_change_under_way_is_shown_until_it_is_in_force(client: FlaskClient, store: Store, start: RunConfig) -> None:
     later = client.patch("/settings?apply_at_step=5000", json={"LOG_EVERY": 7}).get_json()["id"]
     soon = client.patch("/settings", json={"LR_SCALE": 0.5}).get_json()["id"]
@@ -74,6 +77,7 @@ def test_a_change_under_way_is_shown_until_it_is_in_force(client: FlaskClient, s
     assert [row["command_id"] for row in client.get("/settings").get_json()["pending"]] == [later]
 
 
+@on_both_databases
 def test_the_tag_is_that_of_all_that_is_shown(client: FlaskClient, store: Store, start: RunConfig) -> None:
     first = client.get("/settings")
     tag = first.headers["ETag"]
@@ -118,6 +122,7 @@ def test_a_weak_tag_never_matches(client: FlaskClient, store: Store, start: RunC
     assert client.patch("/settings", json={"LR_SCALE": 0.5}, headers={"If-Match": weak}).status_code == 412
 
 
+@on_both_databases
 @pytest.mark.parametrize("is_begun", [False, True])
 def test_a_change_that_is_not_in_force_yet_counts_as_one(
     client: FlaskClient, store: Store, start: RunConfig, is_begun: bool
@@ -155,9 +160,9 @@ def test_another_kind_of_patch_is_refused_with_those_that_are_taken(client: Flas
 
 
 def test_the_published_body_holds_every_setting_that_can_change_with_its_range() -> None:
-    schema = body_of(Kind.SET).schema
+    schema = body_schemas()["SettingsChange"]
 
-    assert tuple(schema["properties"]) == (*CHANGEABLE, *PINNABLE)
+    assert tuple(schema["properties"]) == (*CHANGEABLE, *PINNABLE, "why")
     jsonschema.Draft202012Validator.check_schema(schema)
     for good in (
         {"LR_SCALE": 0.5},
@@ -166,7 +171,15 @@ def test_the_published_body_holds_every_setting_that_can_change_with_its_range()
         {"L1_WEIGHT": None, "LOG_EVERY": 3},
     ):
         jsonschema.validate(good, schema)
-    for bad in ({}, {"N_FEATS": 8}, {"LR_SCALE": 101}, {"SAVE_BEST": 1}, {"LOG_EVERY": 0.5}, {"LR_SCALE": "adaptive"}):
+    for bad in (
+        {},
+        {"why": "alone"},
+        {"N_FEATS": 8},
+        {"LR_SCALE": 101},
+        {"SAVE_BEST": 1},
+        {"LOG_EVERY": 0.5},
+        {"LR_SCALE": "adaptive"},
+    ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, schema)
 
@@ -184,6 +197,7 @@ def test_without_a_run_there_are_no_settings(client: FlaskClient) -> None:
     assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/no-run")
 
 
+@on_both_databases
 def test_a_change_is_a_command_like_the_others(client: FlaskClient, store: Store, start: RunConfig) -> None:
     answer = client.patch("/settings", json={"lr_scale": "0.5", "GRAD_CLIP": None, "VAL_STEP_EVERY": 250})
 
@@ -218,6 +232,41 @@ def test_a_change_that_cannot_be_is_refused_with_the_reason(
     assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
     assert words in answer.get_json()["detail"]
     assert store.commands.find(RUN_ID) == []
+
+
+def test_all_wrong_values_are_told_at_once_each_with_its_place(
+    client: FlaskClient, store: Store, start: RunConfig
+) -> None:
+    body = {"LR_SCALE": 200, "val_step_every": "often", "LOG_EVERY": 100, "A/~ b": 1, "SEED": 7}
+
+    problem = client.patch("/settings", json=body).get_json()
+
+    told = {error["pointer"]: error["detail"] for error in problem["errors"]}
+    assert list(told) == ["#/LR_SCALE", "#/val_step_every", "#/A~1~0%20b", "#/SEED"]
+    assert told["#/LR_SCALE"].startswith("LR_SCALE is 200.0, but must be")
+    assert problem["detail"] == " ".join([*list(told.values())[:3], "1 more is wrong."])
+    assert store.commands.find(RUN_ID) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({"MAX_STEPS": LAST_STEP}, ["#/MAX_STEPS"]),
+        ({"log_every": 5, "max_steps": LAST_STEP}, ["#/max_steps"]),
+        ({"log_every": 5, "LOG_EVERY": 6}, ["#/LOG_EVERY"]),
+        ({"MIN_LR": 1e-3, "LOG_EVERY": 5}, ["#/MIN_LR"]),
+        ({"min_lr": 1e-3, "MAX_LR": 5e-4}, ["#/min_lr", "#/MAX_LR"]),
+        ({"PLATEAU_PATIENCE": 10**6}, ["#/PLATEAU_PATIENCE"]),
+        ({"L1_WEIGHT": 0.9, "MS_WEIGHT": 0.9, "SAVE_BEST": True}, ["#/L1_WEIGHT", "#/MS_WEIGHT"]),
+    ],
+)
+def test_every_wrong_value_has_its_place_one_of_a_contradiction_too(
+    client: FlaskClient, store: Store, start: RunConfig, body: dict[str, Any], pointers: list[str]
+) -> None:
+    problem = client.patch("/settings", json=body).get_json()
+
+    assert [error["pointer"] for error in problem["errors"]] == pointers
+    assert {error["detail"] for error in problem["errors"]} == {problem["detail"]}
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400])

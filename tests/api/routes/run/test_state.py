@@ -1,5 +1,6 @@
 """GET /state."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from api.runs.state_answer import state_answer
 from service.run.record import KEYS
 from service.run.state import RunState
 from service.store.store import RunRow, Store
+from tests.api.conftest import on_both_databases
 from tests.api.harness.example_run import LAST_STEP, RUN_ID, example_record, write_run
 
 
@@ -19,6 +21,7 @@ def run_row(written: RunState, *, age_seconds: float = 0.0, step: int = 4200, **
     return RunRow("r", {}, 900.0, at, at, step, written, None, values)
 
 
+@on_both_databases
 def test_the_state_holds_every_key_of_a_record_in_its_order(client: FlaskClient, store: Store) -> None:
     answer = client.get("/state")
 
@@ -26,6 +29,7 @@ def test_the_state_holds_every_key_of_a_record_in_its_order(client: FlaskClient,
     assert tuple(answer.get_json())[: len(KEYS)] == KEYS
 
 
+@on_both_databases
 def test_the_state_adds_what_the_run_is_doing_now(client: FlaskClient, store: Store) -> None:
     store.runs.update(RUN_ID, step=4237)
 
@@ -47,6 +51,25 @@ def test_before_the_first_log_point_the_records_keys_are_null(client: FlaskClien
     assert all(state[key] is None for key in KEYS if key not in flags)
     assert state["run_state"] == "starting"
     assert (state["training_active"], state["training_paused"], state["validation_running"]) == (False, False, False)
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_jump_of_the_clock_makes_no_run_lost_or_stalled(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    client.get("/state")
+    present = time.time
+
+    monkeypatch.setattr(time, "time", lambda: present() + jump)
+
+    state = client.get("/state").get_json()
+    assert state["run_state"] == "running"
+    assert 0 <= state["age_seconds"] < 10
+    assert 0 <= state["progress_age_seconds"] < 10
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/alerts").get_json()["alerts"] == []
+    assert client.get("/runs").get_json()["runs"][0]["run_state"] == "running"
+    assert client.post("/validate").status_code == 202
 
 
 def test_a_trainer_without_a_heartbeat_is_reported_lost(client: FlaskClient, root: Path) -> None:
@@ -129,6 +152,45 @@ def test_a_fresh_start_is_seen_without_a_restart_of_the_api(client: FlaskClient,
     for path in root.glob("leitstand.db*"):
         path.rename(root / f"old-{path.name}")
 
-    assert client.get("/state").get_json()["type"] == "/problems/no-run"
+    assert "is gone" in client.get("/state").get_json()["run_reason"]
     write_run(root, last_step=100).close()
     assert client.get("/state").get_json()["step_live"] == 100
+
+
+@pytest.mark.parametrize("way", ["moved", "deleted", "emptied"])
+def test_a_run_that_was_seen_is_lost_when_its_directory_is_gone(client: FlaskClient, root: Path, way: str) -> None:
+    write_run(root, age_seconds=60.0).close()
+    assert client.get("/state").get_json()["run_state"] == "lost"
+    if way == "moved":
+        root.rename(root.with_name("elsewhere"))
+    elif way == "deleted":
+        shutil.rmtree(root)
+    else:
+        for path in root.iterdir():
+            path.unlink()
+
+    state = client.get("/state")
+    assert state.status_code == 200
+    answer = state.get_json()
+    assert (answer["run_id"], answer["run_state"], answer["step_live"]) == (RUN_ID, "lost", LAST_STEP)
+    assert answer["run_reason"] == f"{root / 'leitstand.db'} is gone: its folder was moved, deleted or unmounted."
+    assert [alert["name"] for alert in client.get("/alerts").get_json()["alerts"]] == ["lost"]
+    assert [run["run_state"] for run in client.get("/runs").get_json()["runs"]] == ["lost"]
+    assert client.get(f"/runs/{RUN_ID}/state").get_json()["run_state"] == "lost"
+    assert 'leitstand_run_state{state="lost"} 1.0' in client.get("/metrics").get_data(as_text=True)
+    refused = client.post("/validate", json={})
+    assert (refused.status_code, refused.get_json()["type"]) == (503, "/problems/no-trainer")
+    assert (client.get("/series").status_code, client.get("/readyz").status_code) == (503, 503)
+
+    shutil.rmtree(root, ignore_errors=True)
+    write_run(root).close()
+    assert client.get("/state").get_json()["run_state"] == "running"
+
+
+def test_a_run_that_had_ended_is_not_missed_when_its_directory_is_gone(client: FlaskClient, root: Path) -> None:
+    write_run(root, state=RunState.FINISHED).close()
+    assert client.get("/state").status_code == 200
+    shutil.rmtree(root)
+
+    assert (client.get("/state").status_code, client.get("/state").get_json()["type"]) == (503, "/problems/no-run")
+    assert client.get("/runs").get_json()["runs"] == []

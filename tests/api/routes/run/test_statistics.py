@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from service.atomic_files import write_atomically
 from service.run.record import encode_record
+from service.run.records.keeping.packing import pack
 from service.store.store import Store
 from tests.api.harness.example_run import RECORD_STEPS, example_record, save_record
 
@@ -268,3 +269,33 @@ def test_a_file_that_is_archived_while_the_list_is_made_is_left_out(
 
     assert [row["step"] for row in answer["records"]] == [700, 2100, 2800, 3500, 4200]
     assert answer["unreadable"] == []
+
+
+def test_a_packed_record_is_listed_and_served_as_before(client: FlaskClient, root: Path) -> None:
+    for step in (5, 10):
+        write(root, f"Statistik_{step}.json", encode_record(example_record(step, 1.0)))
+    urls = (
+        "/statistics", "/statistics/Statistik_5.json", "/statistics?format=jsonl", "/statistics?format=csv",
+        "/statistics/compare?names=psnr_ki_db",
+    )  # fmt: skip
+    before = [client.get(url) for url in urls]
+    assert pack(root / "Statistik_5.json") is not None
+    after = [client.get(url) for url in urls]
+
+    assert not (root / "Statistik_5.json").exists()
+    for first, second in zip(before, after, strict=True):
+        assert second.data == first.data
+        assert second.headers.get("ETag") == first.headers.get("ETag")
+        assert second.headers.get("Repr-Digest") == first.headers.get("Repr-Digest")
+    ranged = client.get("/statistics/Statistik_5.json", headers={"Range": "bytes=10-19"})
+    assert (ranged.status_code, ranged.data) == (206, before[1].data[10:20])
+
+
+def test_a_packed_record_that_is_damaged_is_named_with_the_reason(client: FlaskClient, root: Path) -> None:
+    write(root, "Statistik_5.json.gz", b"no gzip")
+    answer = client.get("/statistics").get_json()
+
+    assert answer["unreadable"] == [
+        {"name": "Statistik_5.json", "reason": "it is not a record (it is no gzip file, or a damaged one)"}
+    ]
+    assert client.get("/statistics/Statistik_5.json").status_code == 404

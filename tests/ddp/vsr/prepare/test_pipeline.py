@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ddp.vsr.prepare.__main__ import main
 from ddp.vsr.prepare.manifest import PatchSettings
 from ddp.vsr.prepare.pipeline import prepare_videos
 from service.errors import UserError
+from tests.ddp.vsr.conftest import ODD_KINDS
 from tests.harness.forked import StartPython
 
 Textured = Callable[..., list[NDArray[np.uint8]]]
@@ -124,6 +126,22 @@ def test_the_same_request_again_does_nothing_and_says_so(videos: Path, tmp_path:
     assert digest(tmp_path / "set") == before
 
 
+def test_the_manifest_says_how_colours_were_made_and_a_set_without_it_stays_usable(
+    videos: Path, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "set"
+    prepare(videos, dataset)
+    content = manifest(dataset)
+    assert content.pop("conversion") == "bicubic chroma, accurate rounding, box mean"
+    assert [source.pop("colours") for source in content["sources"]] == ["RGB", "RGB"]
+
+    (dataset / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    before = digest(dataset)
+    (line,) = prepare(videos, dataset)
+    assert "nothing to do (an earlier version made it: pictures from video are 1 to 2 levels darker" in line
+    assert digest(dataset) == before
+
+
 def test_a_prepared_set_of_clips_needs_neither_clips_nor_network_any_more(
     clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +165,59 @@ def test_other_settings_or_videos_are_refused_and_nothing_is_touched(
     assert digest(tmp_path / "set") == before
 
 
+def keep(videos: Path, dataset: Path, settings: PatchSettings = TINY) -> str:
+    """The only line of a preparation that lets an existing set stay."""
+    lines: list[str] = []
+    before = digest(dataset)
+    prepare_videos(videos, dataset, settings, lines.append, keep=True)
+    assert digest(dataset) == before
+    (line,) = lines
+    return line
+
+
+def test_a_set_stays_although_videos_came_changed_went_or_are_away(
+    videos: Path, tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    prepare(videos, tmp_path / "set")
+    assert "nothing to do" in keep(videos, tmp_path / "set")
+
+    write_video(videos / "new.mkv", textured(8, 9))
+    (videos / "three.mkv").unlink()
+    with (videos / "one.mkv").open("ab") as file:
+        file.write(b"more")
+    assert "stays as it is, although the videos differ (new: new.mkv; gone: three.mkv; changed: one.mkv)" in keep(
+        videos, tmp_path / "set"
+    )
+    videos.rename(tmp_path / "unmounted")
+    assert f"its videos are not there: the folder of videos {videos} does not exist" in keep(videos, tmp_path / "set")
+    videos.mkdir()
+    assert f"its videos are not there: {videos} holds no video" in keep(videos, tmp_path / "set")
+
+
+def test_a_set_that_is_to_stay_is_refused_for_other_settings_clips_or_all_other_videos(
+    videos: Path, tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    prepare(videos, tmp_path / "set")
+    with pytest.raises(UserError, match=r"seed 0 there, 1 asked for"):
+        keep(videos, tmp_path / "set", PatchSettings(**{**vars(TINY), "seed": 1}))
+    (tmp_path / "others").mkdir()
+    write_video(tmp_path / "others" / "new.mkv", textured(8, 9))
+    with pytest.raises(UserError, match=r"made from the 2 videos .*asked for the 1 videos new\.mkv"):
+        keep(tmp_path / "others", tmp_path / "set")
+
+    path = tmp_path / "set" / "dataset.json"
+    path.write_text(json.dumps({**manifest(tmp_path / "set"), "request": {"clips": "small"}}))
+    with pytest.raises(UserError, match=r"made from the clips 'small'"):
+        keep(videos, tmp_path / "set")
+
+
+def test_without_a_set_the_wish_to_keep_one_makes_it(videos: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    prepare_videos(videos, tmp_path / "set", TINY, lines.append, keep=True)
+
+    assert lines[-1] == f"{tmp_path / 'set'} is ready"
+
+
 def test_a_folder_of_someone_elses_files_is_never_written_into(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "thesis.txt").write_text("precious")
@@ -166,8 +237,9 @@ def test_an_interruption_leaves_nothing_behind(videos: Path, tmp_path: Path) -> 
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_terminated_command_leaves_nothing_behind(
-    clips_folder: Path, tmp_path: Path, start_python: StartPython
+    clips_folder: Path, tmp_path: Path, start_python: StartPython, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "ddp.vsr.prepare", "--dataset", str(tmp_path / "set"), "--videos"]
     command += [str(clips_folder)]
@@ -175,9 +247,24 @@ def test_a_terminated_command_leaves_nothing_behind(
         assert process.stdout is not None
         assert any("for validation" in line for line in process.stdout)  # stops reading there
         assert len(list(tmp_path.iterdir())) == 1
-        process.terminate()
+        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)  # schedulers repeat themselves
         assert process.wait(30) == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_the_console_cannot_show_does_not_end_the_command(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "größe→.mp4").write_bytes(b"nothing" * 100)
+    command = [sys.executable, "-m", "ddp.vsr.prepare", "--dataset", str(tmp_path / "set")]
+
+    run = subprocess.run(
+        [*command, "--videos", str(tmp_path / "videos")],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, encoding="latin-1", check=False,
+    )  # fmt: skip
+
+    assert run.returncode == 2, run.stderr
+    assert r"größe\u2192.mp4 is skipped" in run.stdout
 
 
 def test_unreadable_small_and_repeated_videos_are_named_and_skipped(
@@ -193,6 +280,40 @@ def test_unreadable_small_and_repeated_videos_are_named_and_skipped(
     assert skipped["one.mkv"] == "it has the same content as copy.mkv"
     assert "40x40" in skipped["stamp.mkv"]
     assert any(line.startswith("broken.mp4 is skipped: ") for line in lines)
+
+
+def test_odd_entries_cost_themselves_and_are_named(
+    tmp_path: Path, textured: Textured, put_odd_entries: Callable[[Path, str], None]
+) -> None:
+    for name, seed in (("day", 0), ("night", 3)):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for number, frame in enumerate(textured(seed, 12)):
+            Image.fromarray(frame).save(tmp_path / "videos" / name / f"{number}.png")
+    put_odd_entries(tmp_path / "videos" / "day", ".png")
+    put_odd_entries(tmp_path / "videos", ".mp4")
+    (tmp_path / "videos" / "folder.mp4" / "thumb.jpg").unlink()
+    (tmp_path / "videos" / "day" / "9.png").write_bytes(b"")
+    lines = prepare(tmp_path / "videos", tmp_path / "set")
+
+    skipped = {entry["name"]: entry["reason"] for entry in manifest(tmp_path / "set")["skipped"]}
+    expected = {f"{folder}{kind}{suffix}": reason for folder, suffix in (("day/", ".png"), ("", ".mp4"))
+                for kind, reason in ODD_KINDS.items()}  # fmt: skip
+    del expected["huge.mp4"]
+    assert {name: reason for name, reason in skipped.items() if name != "huge.mp4"} == {
+        **expected,
+        "day/9.png": "it is empty",
+    }
+    assert "huge.mp4" in skipped
+    assert {f"{name} is skipped: {reason}" for name, reason in skipped.items()} <= set(lines)
+    assert manifest(tmp_path / "set")["counts"]["Patches"] > 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_video_without_permission_is_skipped(videos: Path, tmp_path: Path) -> None:
+    (videos / "secret.mp4").write_bytes(b"secret")
+    (videos / "secret.mp4").chmod(0)
+
+    assert "secret.mp4 is skipped: Permission denied" in prepare(videos, tmp_path / "set")
 
 
 def test_a_damaged_video_is_used_up_to_the_damage_and_named(clips_folder: Path, tmp_path: Path) -> None:
@@ -228,12 +349,33 @@ def test_an_image_sequence_is_as_good_as_a_video(tmp_path: Path, textured: Textu
     assert {len(manifest(tmp_path / "set")["sources"]), manifest(tmp_path / "set")["counts"]["Val"]} == {2, 3}
 
 
+def test_deep_pictures_are_scaled_and_those_of_numbers_without_a_white_are_named(
+    videos: Path, tmp_path: Path, textured: Textured
+) -> None:
+    for number, frame in enumerate(textured(7, 20)):
+        for name, image in (
+            ("deep", Image.fromarray(frame[..., 0].astype(np.uint16) * 257)),
+            ("float", Image.fromarray(frame[..., 0].astype(np.float32) / 255)),
+        ):
+            (videos / name).mkdir(exist_ok=True)
+            image.save(videos / name / f"{number:03d}.tif")
+    lines = prepare(videos, tmp_path / "set")
+
+    assert any(
+        "float is skipped: none of its images can be read" in line and "floating-point" in line for line in lines
+    )
+    patch = sorted((tmp_path / "set/Patches/GT").glob("deep_*"))[0]
+    frame, top, left = (int(part[1:]) for part in patch.stem.split("_")[2:])
+    expected = textured(7, 20)[frame][top : top + 48, left : left + 48, 0]
+    np.testing.assert_array_equal(np.asarray(Image.open(patch))[..., 1], expected)
+
+
 def test_nothing_but_flat_pictures_is_an_error_and_leaves_nothing(tmp_path: Path, write_video: VideoMaker) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
     for name, grey in (("a.mkv", 20), ("b.mkv", 90)):
         write_video(folder / name, [np.full((96, 120, 3), grey, np.uint8)] * 20)
-    with pytest.raises(UserError, match=r"not one sample for Patches .*'flat': 27"):
+    with pytest.raises(UserError, match=r"not one sample for Patches .*rejected: 27 flat; videos skipped: "):
         prepare(folder, tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir()] == ["videos"]
 
@@ -242,6 +384,11 @@ def test_nothing_but_flat_pictures_is_an_error_and_leaves_nothing(tmp_path: Path
     ("arguments", "message"),
     [
         (["--videos", "nowhere"], "the folder of videos nowhere does not exist"),
+        (["--videos", "/dev/null"], "the folder of videos /dev/null is no folder"),
+        (
+            ["--clips", "small", "--clips-folder", "/dev/null/clips"],
+            "the folder /dev/null/clips for the patch set cannot be",
+        ),
         (["--videos", ".", "--scale", "5"], "the scale is 5, but must be 2, 3 or 4"),
         (["--videos", ".", "--frames", "4"], "the number of frames is 4, but must be odd"),
         (["--videos", ".", "--patch-size", "100"], "the patch size is 100, but must be a multiple of the scale 3"),

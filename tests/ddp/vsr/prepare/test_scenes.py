@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from ddp.vsr.prepare.scenes import Scene, find_cuts, survey
-from ddp.vsr.prepare.video import DamagedVideoError, Source
+from ddp.vsr.prepare.sources import Source
+from ddp.vsr.prepare.video import DamagedVideoError
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,30 @@ def test_a_damaged_clip_is_surveyed_up_to_the_damage_and_an_unreadable_one_is_re
     part.write_bytes(content[:500])
     with pytest.raises(DamagedVideoError):
         survey(Source("part.mpg", part))
+
+
+def test_an_odd_image_of_a_sequence_parts_it_and_is_named(
+    tmp_path: Path, textured: Callable[..., list[NDArray[np.uint8]]]
+) -> None:
+    for number, frame in enumerate(textured(0, 12)):
+        Image.fromarray(frame).save(tmp_path / f"f_{number:02d}.png")
+    (tmp_path / "f_03.png").write_bytes(b"")
+    (tmp_path / "f_08.png").write_bytes((tmp_path / "f_08.png").read_bytes()[:200])
+    Image.new("RGB", (30, 20)).save(tmp_path / "cover.png")
+    source = Source("shot", tmp_path)
+    found = survey(source)
+
+    assert found.scenes == (Scene(source, 0, 1, 3), Scene(source, 1, 5, 4), Scene(source, 2, 10, 3))
+    assert (found.height, found.width, found.damage) == (96, 120, "")
+    assert {item.name: item.reason for item in found.skipped if item.name != "f_08.png"} == {
+        "cover.png": "it is 30x20, but most images there are 120x96",
+        "f_03.png": "it is empty",
+    }
+    assert len(found.skipped) == 3
+
+
+def test_a_sequence_without_a_readable_image_is_refused_with_an_example(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(DamagedVideoError, match=r"none of its images can be read, such as a\.png: it is not a known"):
+        survey(Source("shot", tmp_path))

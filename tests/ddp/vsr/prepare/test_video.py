@@ -6,18 +6,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddp.vsr.prepare.video import (
-    DamagedVideoError,
-    Source,
-    find_sources,
-    frames_per_second,
-    read_frames,
-    read_thumbnails,
-)
-from service.errors import UserError
+from ddp.vsr.prepare.scenes import survey
+from ddp.vsr.prepare.sources import Source
+from ddp.vsr.prepare.video import DamagedVideoError, frames_per_second, read_frames, read_thumbnails
+from ddp.vsr.unreadable import Skipped
 
 Textured = Callable[..., list[NDArray[np.uint8]]]
 VideoMaker = Callable[[Path, list[NDArray[np.uint8]]], Path]
@@ -96,7 +92,8 @@ def test_a_thumbnail_is_the_grey_mean_of_its_area(tmp_path: Path) -> None:
     columns = np.repeat(np.arange(64, dtype=np.uint8) * 4, 2)
     frame = np.broadcast_to(columns[None, :, None], (72, 128, 3)).copy()
     (thumbnail,) = read_thumbnails(source_of(write_images(tmp_path / "shot", [frame])))
-    np.testing.assert_array_equal(thumbnail, np.broadcast_to(np.arange(64) * 4, (36, 64)))
+    assert not isinstance(thumbnail, Skipped)
+    np.testing.assert_array_equal(thumbnail.grey, np.broadcast_to(np.arange(64) * 4, (36, 64)))
 
 
 @pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "cityCC0.mpg"])
@@ -137,7 +134,67 @@ def test_a_file_with_sound_only_says_that_it_has_no_video(tmp_path: Path) -> Non
         next(read_frames(source_of(path)))
 
 
-def test_an_image_of_another_size_or_cut_off_ends_a_sequence_and_is_named(tmp_path: Path, textured: Textured) -> None:
+def test_a_video_that_changes_its_size_is_used_up_to_the_change(tmp_path: Path, textured: Textured) -> None:
+    content = b""
+    for number, height in enumerate((96, 64)):
+        part = tmp_path / f"{number}.ts"
+        with av.open(str(part), "w") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            stream.height, stream.width, stream.pix_fmt = height, 120, "yuv420p"
+            for frame in textured(number, 6, height=height):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+        content += part.read_bytes()
+    (tmp_path / "both.ts").write_bytes(content)
+
+    found = survey(source_of(tmp_path / "both.ts"))
+    assert (found.width, found.height) == (120, 96)
+    assert 4 <= found.frame_count <= 6
+    assert found.damage == "the frame size changes from 120x96 to 120x64"
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path, textured: Textured) -> None:
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=8000, layout="mono")
+        cover = container.add_stream("png", rate=25)
+        cover.height, cover.width, cover.pix_fmt = 96, 120, "rgb24"
+        cover.disposition = Disposition.attached_pic
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 8000
+        container.mux(sound.encode(samples))
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(textured(0, 1)[0], format="rgb24")))
+        container.mux(sound.encode())
+        container.mux(cover.encode())
+    with pytest.raises(DamagedVideoError, match="only a cover picture"):
+        next(read_frames(source_of(path)))
+
+
+def test_metadata_in_another_encoding_does_no_harm(tmp_path: Path, textured: Textured) -> None:
+    path = tmp_path / "old.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "a title of 8 bits"
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 96, 120, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(textured(0, 1)[0], format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"a title", b"\xe4 title"))
+
+    assert len(list(read_frames(source_of(path)))) == 1
+
+
+def test_a_video_of_an_unknown_codec_is_a_damage_and_not_a_crash(
+    tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    path = write_video(tmp_path / "new.mkv", textured(0, 2))
+    path.write_bytes(path.read_bytes().replace(b"V_FFV1", b"V_LATE"))
+
+    for read in (read_frames, read_thumbnails):
+        with pytest.raises(DamagedVideoError):
+            list(read(source_of(path)))
+
+
+def test_an_image_of_another_size_or_cut_off_is_named_where_it_is_wanted(tmp_path: Path, textured: Textured) -> None:
     folder = write_images(tmp_path / "sizes", [*textured(0, 3), *textured(0, 1, height=48)])
     with pytest.raises(DamagedVideoError, match=r"frame_3\.png is 120x48, those before 120x96"):
         list(read_frames(source_of(folder)))
@@ -145,34 +202,19 @@ def test_an_image_of_another_size_or_cut_off_ends_a_sequence_and_is_named(tmp_pa
     folder = write_images(tmp_path / "cut", textured(0, 3))
     (folder / "frame_1.png").write_bytes((folder / "frame_1.png").read_bytes()[:300])
     with pytest.raises(DamagedVideoError, match=r"frame_1\.png"):
-        list(read_thumbnails(source_of(folder)))
+        list(read_frames(source_of(folder)))
+    assert [number for number, _ in read_frames(source_of(folder), {0, 2})] == [0, 2]
 
 
-def test_videos_and_sequences_are_found_below_a_folder_and_the_rest_is_left(tmp_path: Path, textured: Textured) -> None:
-    root = tmp_path / "mine"
-    for name in (
-        "b.MP4",
-        "a/c.mkv",
-        "a/cover.jpg",
-        "a/poster.jpg",
-        ".trash/d.mp4",
-        "set/e.mp4",
-        "notes.txt",
-        "._b.mp4",
-    ):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    write_images(root / "shot", textured(0, 2))
-    write_images(root / "single", textured(0, 1))
+def test_an_image_that_cannot_be_read_is_a_named_gap_between_thumbnails(tmp_path: Path, textured: Textured) -> None:
+    folder = write_images(tmp_path / "cut", textured(0, 4))
+    (folder / "frame_1.png").write_bytes((folder / "frame_1.png").read_bytes()[:300])
+    (folder / "frame_2.png").write_bytes(b"")
+    first, cut, empty, last = read_thumbnails(source_of(folder))
 
-    found = find_sources(root, exclude=root / "set")
-    assert [source.name for source in found] == ["b.MP4", "a/c.mkv", "shot"]
-    assert [source.is_sequence for source in found] == [False, False, True]
-    assert [source.name for source in find_sources(root / "shot")] == ["shot"]
-
-
-def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{tmp_path} holds no video"):
-        find_sources(tmp_path)
-    with pytest.raises(UserError, match="nowhere does not exist"):
-        find_sources(tmp_path / "nowhere")
+    assert not isinstance(first, Skipped)
+    assert not isinstance(last, Skipped)
+    assert isinstance(cut, Skipped)
+    assert cut.name == "frame_1.png"
+    assert "truncated" in cut.reason
+    assert empty == Skipped("frame_2.png", "it is empty")

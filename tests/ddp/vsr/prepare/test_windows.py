@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddp.vsr.prepare.scenes import Scene, Survey
-from ddp.vsr.prepare.video import Source
+from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.windows import PATCHES_PER_WINDOW, CutOut, training_windows, validation_windows
 
 SOURCE = Source("a", Path("a"))

@@ -72,7 +72,7 @@ stretch_of_points = st.tuples(
     st.sampled_from([1, 40, 1000]),  # log points written together
 )
 late_point = st.tuples(st.just("late"), st.floats(0, 1), point)
-going_back = st.tuples(st.sampled_from(["forget", "branch"]), st.floats(0, 1))
+going_back = st.tuples(st.just("branch"), st.floats(0, 1))
 question = st.tuples(st.floats(0, 1), st.floats(0, 1), st.sampled_from([10, 12, 50]))
 
 
@@ -81,7 +81,7 @@ question = st.tuples(st.floats(0, 1), st.floats(0, 1), st.sampled_from([10, 12, 
     st.lists(st.one_of(stretch_of_points, stretch_of_points, late_point, going_back), min_size=1, max_size=8),
     st.lists(question, min_size=1, max_size=4),
 )
-def test_whatever_was_written_late_forgotten_or_branched_off_the_history_is_that_of_the_log_points(
+def test_whatever_was_written_late_or_branched_off_the_history_is_that_of_the_log_points(
     acts: list[tuple[object, ...]], questions: list[tuple[float, float, int]]
 ) -> None:
     with new_store() as store:
@@ -108,10 +108,6 @@ def carry_out(store: Store, models: dict[str, Model], act: tuple[object, ...]) -
                 write(store, "run", model, dict(list(new.items())[start : start + together]))
         case ("late", float(where), dict(values)):
             write(store, "run", model, {round(where * last): values})
-        case ("forget", float(where)):
-            step = round(where * last)
-            store.delete_after("run", step)
-            models["run"] = {at: values for at, values in model.items() if at <= step}
         case ("branch", float(where)):
             step, name = round(where * last), f"branch-{len(models)}"
             store.move_to_branch("run", step, name)
@@ -187,18 +183,13 @@ def test_names_are_known_whether_summarised_or_not() -> None:
         assert store.series.span("other") is None
 
 
-@pytest.mark.parametrize("how", ["forget", "branch"])
-def test_a_name_that_only_later_steps_had_is_gone_with_them(how: str) -> None:
+def test_a_name_that_only_later_steps_had_is_gone_with_them() -> None:
     with new_store() as store:
         store.series.add("run", [SeriesRow(step, 1.0, {"loss": 1.0}) for step in range(300)])
         store.series.add("run", [SeriesRow(step, 1.0, {"loss": 1.0, "new": 1.0}) for step in range(300, 600)])
 
-        if how == "forget":
-            store.delete_after("run", 299)
-        else:
-            store.move_to_branch("run", 299, "old")
-            assert store.series.names("old") == ["loss", "new"]
-
+        store.move_to_branch("run", 299, "old")
+        assert store.series.names("old") == ["loss", "new"]
         assert store.series.names("run") == ["loss"]
         store.series.add("run", [SeriesRow(step, 1.0, {"newer": 1.0}) for step in range(300, 600)])
         assert store.series.names("run") == ["loss", "newer"]

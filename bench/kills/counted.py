@@ -1,0 +1,55 @@
+"""The default workload with dropout, which notes on a page of memory which step each rank has begun.
+
+Named by WORKLOAD in `bench/kills/campaign.py`. The page is the file that BENCH_STEPS names, eight bytes for each rank:
+what is written there outlives a `kill -9`.
+"""
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from ddp.vsr.patch_set import PatchSet
+from ddp.workload import Batch, Share
+from service.config.settings import RunConfig
+from tests.ddp.harness.gated_workload import GatedWorkload
+
+MAX_RANKS = 64
+_NUMBER = struct.Struct("<q")
+
+
+class StepsBegun:
+    """The step that each rank has begun, shared by all processes that open the same file."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(bytes(MAX_RANKS * _NUMBER.size))
+        with path.open("r+b") as file:
+            self._page = mmap.mmap(file.fileno(), MAX_RANKS * _NUMBER.size)
+
+    def note(self, rank: int, step: int) -> None:
+        """This rank begins this step."""
+        _NUMBER.pack_into(self._page, rank * _NUMBER.size, step)
+
+    def of(self, rank: int) -> int:
+        """The step that this rank began last, 0 before its first."""
+        step: int = _NUMBER.unpack_from(self._page, rank * _NUMBER.size)[0]
+        return step
+
+
+class CountedWorkload(GatedWorkload):
+    """One micro-batch is one step here: ACCUMULATION_STEPS must be 1."""
+
+    def batches(self, share: Share) -> Iterator[Batch]:  # type: ignore[override]  # any batch will do
+        begun = StepsBegun(Path(os.environ["BENCH_STEPS"]))
+        done = share.samples_seen // (self._config.batch_size * share.world_size)
+        for step, batch in enumerate(super().batches(share), start=done + 1):
+            begun.note(share.rank, step)
+            yield batch
+
+
+def build(config: RunConfig) -> CountedWorkload:
+    """Open the patch set."""
+    halves = (PatchSet.open(config.dataset_root, half, config.n_frames, config.scale) for half in ("Patches", "Val"))
+    return CountedWorkload(config, *halves)

@@ -1,0 +1,79 @@
+"""The loops that are compared: the step by hand, and Leitstand's with everything on that is on by default."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from bench.steps.synthetic import Pixels, Synthetic
+from ddp.adaptive.controller import Controller
+from ddp.control.shutdown import ShutdownRequest
+from ddp.distributed.world import World
+from ddp.training.builder import build_components
+from ddp.training.components import TrainerComponents, build_trainer, watchdog_running
+from ddp.training.trainer import Trainer
+from ddp.workload import Share
+from service.config.loader import LoadedConfig
+from service.config.settings import RunConfig
+from service.run.identity import RunIdentity
+from service.run.state import RunState
+
+NEVER = 10**9
+
+
+class Bare:
+    """The same step by hand: forward, backward, clip, AdamW, and nothing else."""
+
+    def __init__(self, world: World, config: RunConfig, workload: Synthetic) -> None:
+        self._device = world.device
+        model = workload.build_model().to(world.device)
+        self.model = world.wrap(model, static_graph=False, share_buckets=config.gradient_as_bucket_view)
+        self.loss = workload.build_loss()
+        controller = Controller.of(config, has_perceptual=False)
+        self.grad_clip = controller.grad_clip
+        self.weights = torch.tensor(controller.weights, device=world.device)
+        self.optimizer = make_optimizer(config, workload, model)
+        self.batches = workload.batches(Share(world.rank, world.size, 0))
+
+    def terms(self, batch: Pixels) -> Tensor:
+        """The four unweighted terms (4,)."""
+        terms: Tensor = self.loss(self.model(to_float(batch.lr, self._device)), to_float(batch.gt, self._device))
+        return terms
+
+    def advance(self) -> None:
+        """One step."""
+        total = (self.terms(next(self.batches)) * self.weights).sum()
+        total.backward()  # type: ignore[no-untyped-call]  # as ever in torch
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def to_float(pixels: Tensor, device: torch.device) -> Tensor:
+    """8-bit pixels as numbers from 0 to 1 on the device."""
+    return pixels.to(device, non_blocking=True).float() / 255
+
+
+def make_optimizer(config: RunConfig, workload: Synthetic, model: nn.Module) -> torch.optim.AdamW:
+    """AdamW over the workload's groups, as Leitstand's own."""
+    groups = workload.parameter_groups(model)
+    return torch.optim.AdamW(groups, lr=config.max_lr, weight_decay=config.weight_decay, fused=config.fused_adamw)
+
+
+@contextmanager
+def components_at_work(world: World, config: RunConfig, workload: Synthetic) -> Iterator[TrainerComponents]:
+    """The components of a whole trainer, its recorder writing a real store and its watchdog watching."""
+    components = build_components(world, LoadedConfig(config, {}), RunIdentity("bench"), ShutdownRequest(), workload)
+    with watchdog_running(components):
+        components.window.timer.restart()
+        yield components
+    components.checkpointer.close()
+    components.recorder.close(RunState.STOPPED)
+
+
+@contextmanager
+def trainer_at_work(world: World, config: RunConfig, workload: Synthetic) -> Iterator[Trainer]:
+    """A whole trainer."""
+    with components_at_work(world, config, workload) as components:
+        yield build_trainer(components)

@@ -1,0 +1,195 @@
+"""A video file as a clip: looked through once before the work begins, so that bad input is found before hours of it.
+
+Frames are upright, deinterlaced 8-bit RGB; each has the time at which it is shown.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ddp.inference.upscale.input.clip import InputFrame
+from ddp.vsr.prepare.colours import ColourTags, RgbConverter, is_transposed, tags_of
+from ddp.vsr.prepare.deinterlace import progressive
+from ddp.vsr.prepare.scenes import survey
+from ddp.vsr.prepare.sources import Source
+from ddp.vsr.prepare.video import DamagedVideoError, checked_frames, opened_video, shown_stream
+from ddp.vsr.unreadable import Skipped
+from service.errors import UserError
+
+COLOUR_COMPONENTS = 3
+ASSUMED_RATE = Fraction(25)
+FINEST_TIME_BASE = Fraction(1, 1_000_000)
+MISSING_SECONDS = 0.5
+"""How much sooner than it says a file may end: containers round, and streams end at different times."""
+MISSING_SHARE = 0.05
+"""The share of frames that may be missing where the container counts frames without pictures too."""
+
+
+@dataclass(frozen=True)
+class VideoProperties:
+    """How a video is to be shown, beside its pixels.
+
+    `subsampling` is the chroma's share in width and height, such as (2, 2); `pixel_aspect` the width of a pixel as a
+    multiple of its height, None if it is not said.
+    """
+
+    tags: ColourTags
+    is_rgb: bool
+    depth_bits: int
+    subsampling: tuple[int, int]
+    pixel_aspect: Fraction | None
+    time_base: Fraction
+    rate: Fraction
+
+
+class VideoClip:
+    """A video's frames and properties; `missing` says why the file is not whole, empty if it is."""
+
+    def __init__(self, path: Path, *, until_damage: bool = False) -> None:
+        """Look through the video. Raises `UserError` if it cannot be used, or is damaged without `until_damage`."""
+        self.name = str(path)
+        self.path = path
+        self.skipped: Sequence[Skipped] = ()
+        source = Source(path.name, path)
+        try:
+            found = survey(source)
+            missing = found.damage or missing_part(path)
+            self.properties = properties_of(path)
+        except DamagedVideoError as error:
+            raise UserError(f"{path} cannot be upscaled: {error}") from error
+        if missing and not until_damage:
+            raise UserError(
+                f"{path} is damaged after frame {found.frame_count - 1} ({missing}), so nothing was written: get a "
+                "whole file, or give --until-damage to upscale what there is"
+            )
+        self.notices: Sequence[str] = [
+            *([f"{path} is damaged ({missing}): upscaled up to frame {found.frame_count - 1}"] if missing else []),
+            *([f"{path} is interlaced: the output is not, and has one frame for each"] if found.deinterlaced else []),
+        ]
+        self.frame_count = found.frame_count
+        self.scenes: Sequence[range] = [
+            range(scene.first_frame, scene.first_frame + scene.frame_count) for scene in found.scenes
+        ]
+
+    def frames(self, first: int) -> Iterator[InputFrame]:
+        """Yield the frames from number `first` on, at most `frame_count`. Raises `UserError`."""
+        try:
+            yield from self._frames(first)
+        except DamagedVideoError as error:
+            raise UserError(f"{self.name} could be read before, but not now: {error}") from error
+
+    def _frames(self, first: int) -> Iterator[InputFrame]:
+        converter, clock = RgbConverter(), _Clock(self.properties.rate)
+        with opened_video(self.path) as container:
+            stream = shown_stream(container)
+            start = _start_of(container, stream)
+            frames = progressive(checked_frames(container.decode(stream)))
+            for number, (frame, _) in enumerate(frames):
+                time = clock.time_of(frame, start)
+                if number >= first:
+                    yield InputFrame(number, converter.convert(frame), time)
+                if number == self.frame_count - 1:
+                    return
+        raise DamagedVideoError("it holds fewer frames now")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the file's name, size in bytes and time of change."""
+        status = self.path.stat()
+        return {"video": [str(self.path.resolve()), status.st_size, status.st_mtime_ns], "frames": self.frame_count}
+
+
+class _Clock:
+    """Frame times that always increase: frames without a time, or with one that goes back, follow at the usual rate."""
+
+    def __init__(self, rate: Fraction) -> None:
+        self._step = 1 / rate
+        self._last: Fraction | None = None
+
+    def time_of(self, frame: Any, start: Fraction) -> Fraction:
+        own = None if frame.pts is None or not frame.time_base else frame.pts * frame.time_base - start
+        last = self._last
+        if own is None or (last is not None and own <= last):
+            own = Fraction(0) if last is None else last + self._step
+        self._last = own
+        return own
+
+
+def start_of(path: Path) -> Fraction:
+    """Return the time at which the file begins, in seconds, which the output takes as 0. Raises DamagedVideoError."""
+    with opened_video(path) as container:
+        return _start_of(container, shown_stream(container))
+
+
+def _start_of(container: Any, stream: Any) -> Fraction:
+    """Return the start in whole ticks of the video stream; files that begin before 0 are left as they are."""
+    if not container.start_time or container.start_time < 0:
+        return Fraction(0)
+    seconds = Fraction(container.start_time, 1_000_000)
+    return round(seconds / stream.time_base) * stream.time_base
+
+
+def properties_of(path: Path) -> VideoProperties:
+    """Return the properties by the first frame. Raises DamagedVideoError."""
+    with opened_video(path) as container:
+        stream = shown_stream(container)
+        frame = next(checked_frames(container.decode(stream)), None)
+        if frame is None:
+            raise DamagedVideoError("it holds no frame")
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+        if aspect and is_transposed(frame):
+            aspect = 1 / aspect
+        pixels = frame.format
+        return VideoProperties(
+            tags=tags_of(frame),
+            is_rgb=bool(pixels.is_rgb or pixels.name == "pal8"),
+            depth_bits=max(part.bits for part in pixels.components),
+            subsampling=_subsampling_of(pixels),
+            pixel_aspect=aspect or None,
+            time_base=max(stream.time_base or 1 / ASSUMED_RATE, FINEST_TIME_BASE),
+            rate=stream.average_rate or stream.guessed_rate or ASSUMED_RATE,
+        )
+
+
+def _subsampling_of(pixels: Any) -> tuple[int, int]:
+    if pixels.is_rgb:
+        return 1, 1
+    if len(pixels.components) < COLOUR_COMPONENTS:
+        return 2, 2  # grey has no chroma: any will do
+    return 16 // pixels.chroma_width(16), 16 // pixels.chroma_height(16)
+
+
+def missing_part(path: Path) -> str:
+    """Return why a file ends too early, by what its container promises; empty if it is whole, or promises nothing.
+
+    A decoder does not say it of every file that is cut off. Raises DamagedVideoError.
+    """
+    with opened_video(path) as container:
+        stream = shown_stream(container)
+        if "mp4" in container.format.name:
+            # Not by the number of frames: an edit list may leave frames out.
+            end_bytes = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+            size_bytes = path.stat().st_size
+            return f"it is cut off at {size_bytes:,} of {end_bytes:,} bytes" if end_bytes > size_bytes else ""
+        return _missing_packets(container, stream)
+
+
+def _missing_packets(container: Any, stream: Any) -> str:
+    promised, count, end = stream.frames, 0, 0.0
+    for packet in container.demux():
+        if packet.size:
+            count += packet.stream.index == stream.index
+            end = max(end, _end_of(packet))
+    if promised and count < promised * (1 - MISSING_SHARE):
+        return f"it is cut off: {count} of {promised} frames are there"
+    duration = (container.duration or 0) / 1_000_000
+    length = end - max(0, container.start_time or 0) / 1_000_000
+    if "matroska" in container.format.name and length < duration - MISSING_SECONDS:
+        return f"it is cut off: it ends at {length:.1f} s of {duration:.1f} s"
+    return ""
+
+
+def _end_of(packet: Any) -> float:
+    time = packet.pts if packet.pts is not None else packet.dts
+    return 0.0 if time is None else float((time + (packet.duration or 0)) * packet.time_base)

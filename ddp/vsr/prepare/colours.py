@@ -1,0 +1,210 @@
+"""Colours: the one place where a decoded frame becomes upright 8-bit RGB, as players show it. Never opens a file.
+
+swscale is right only with both flags of `EXACT`: without them its pictures are 1 to 2 levels too dark, and chroma is
+repeated instead of interpolated. It scales the chroma of an odd width or height by a wrong factor, so such frames are
+completed to even sizes first. Shrinking is the box mean of the RGB pixels, whatever the divisor.
+
+Legend: H, W = a frame's height and width.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+CONVERSION = "bicubic chroma, accurate rounding, box mean"
+"""What a manifest says of how its pictures were made. Sets made before it was noted lack it."""
+
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+HD_HEIGHT, HD_WIDTH = 720, 1280  # untagged video of this height or width or more is BT.709 to players
+
+NEARLY_STRAIGHT = 50  # a display matrix that deviates from a quarter turn by more than 1 / 50 is another turn
+UNTAGGED = 2
+OPAQUE = 255
+MATRICES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020"}
+"""The matrices that swscale knows, by their number in H.273."""
+SWSCALE_NUMBERS = {6: 5}  # where swscale has another number than H.273
+
+NOT_SDR = {
+    8: "linear light",
+    9: "a logarithmic transfer function",
+    10: "a logarithmic transfer function",
+    16: "HDR with the transfer function PQ",
+    17: "the transfer function of SMPTE ST 428",
+    18: "HDR with the transfer function HLG",
+}
+"""Transfer functions, by their number in H.273, whose pictures would be wrong if shown as they are."""
+
+BT_709, SRGB = 1, 13  # a matrix or primaries, and a transfer function
+
+Frame = NDArray[np.uint8]  # (H, W, 3)
+
+
+@dataclass(frozen=True)
+class ColourTags:
+    """How the colours of video are to be shown: numbers of H.273, of which 2 says nothing, and the range."""
+
+    matrix: int
+    primaries: int
+    transfer: int
+    is_full_range: bool
+
+
+class UnknownColoursError(Exception):
+    """A frame's colours cannot be converted, or it cannot be turned upright.
+
+    The message is the reason, without the file's name.
+    """
+
+
+class RgbConverter:
+    """Converts the frames of one video; keeps what swscale computes once for a size and a format."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def convert(self, frame: Any, divisor: int = 1) -> Frame:
+        """Return the frame as RGB, (H // divisor, W // divisor, 3), turned upright. Raises UnknownColoursError."""
+        even = frame if _is_even(frame) else _completed(frame)
+        has_alpha = any(part.is_alpha for part in frame.format.components)
+        made = self._reformatter.reformat(
+            even,
+            format="rgba" if has_alpha else "rgb24",
+            src_colorspace=_swscale_matrix(frame),
+            interpolation=EXACT,
+            threads=1,
+        )
+        picture = made.to_ndarray().astype(np.uint8, copy=False)[: frame.height, : frame.width]
+        if has_alpha and picture[..., 3].min() < OPAQUE:
+            raise UnknownColoursError("it has transparent pixels, and nothing says what is behind them")
+        return _upright(box_mean(picture[..., :3], divisor), frame)
+
+
+def box_mean(picture: Frame, divisor: int) -> Frame:
+    """Return the mean of every `divisor` x `divisor` pixels, rounded half up; rows and columns left over are cut off.
+
+    A view of the picture for divisor 1.
+    """
+    height, width = picture.shape[0] // divisor * divisor, picture.shape[1] // divisor * divisor
+    whole = picture[:height, :width]
+    if divisor == 1:
+        return whole
+    area = divisor**2
+    rows = _sum_of_every(whole.astype(np.uint16 if area * 256 <= 2**16 else np.uint32), divisor)
+    total = _sum_of_every(rows.swapaxes(0, 1), divisor).swapaxes(0, 1)
+    return ((total + total.dtype.type(area // 2)) // total.dtype.type(area)).astype(np.uint8)
+
+
+def _sum_of_every(picture: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return the sums of every `count` rows; a loop over slices is ten times as fast as a sum over an axis."""
+    total = picture[::count].copy()
+    for offset in range(1, count):
+        total += picture[offset::count]
+    return total
+
+
+def colours_of(frame: Any) -> str:
+    """Return how a frame is taken, such as `BT.709 (assumed), limited range`. Raises UnknownColoursError."""
+    if int(frame.color_trc) in NOT_SDR:
+        raise UnknownColoursError(f"it is {NOT_SDR[int(frame.color_trc)]}: convert it to SDR first")
+    _turns_of(frame)
+    if _is_rgb(frame):
+        return "RGB"
+    matrix, is_assumed = _matrix_of(frame)
+    return f"{MATRICES[matrix]}{' (assumed)' if is_assumed else ''}, {_range_name(frame)} range"
+
+
+def tags_of(frame: Any) -> ColourTags:
+    """Return the tags with which a video of the same colours is shown alike, whatever its size; RGB gets BT.709."""
+    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
+    if _is_rgb(frame):
+        known = (BT_709 if primaries == UNTAGGED else primaries, SRGB if transfer == UNTAGGED else transfer)
+        return ColourTags(BT_709, *known, is_full_range=False)
+    return ColourTags(_matrix_of(frame)[0], primaries, transfer, _is_full_range(frame))
+
+
+def is_transposed(frame: Any) -> bool:
+    """Return whether the upright frame is as wide as this one is high. Raises UnknownColoursError."""
+    return _turns_of(frame)[0]
+
+
+def _range_name(frame: Any) -> str:
+    return "full" if _is_full_range(frame) else "limited"
+
+
+def _is_full_range(frame: Any) -> bool:
+    return bool(frame.color_range == ColorRange.JPEG or frame.format.name.startswith(("yuvj", "gray")))
+
+
+def _turns_of(frame: Any) -> tuple[bool, bool, bool]:
+    """Return whether to transpose a frame, then to mirror it left-right, then up-down. Raises UnknownColoursError."""
+    found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    if found is None:
+        return False, False, False
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(found), np.int32)[:5])  # x' = ax + cy, y' = bx + dy
+    if max(abs(b), abs(c)) * NEARLY_STRAIGHT <= min(abs(a), abs(d)):
+        return False, a < 0, d < 0
+    if max(abs(a), abs(d)) * NEARLY_STRAIGHT <= min(abs(b), abs(c)):
+        return True, c < 0, b < 0
+    raise UnknownColoursError(f"it is turned by {frame.rotation} degrees, which is no quarter turn")
+
+
+def _upright(picture: Frame, frame: Any) -> Frame:
+    transposed, mirrored, upside_down = _turns_of(frame)
+    turned = picture.swapaxes(0, 1) if transposed else picture
+    return np.ascontiguousarray(turned[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+
+def _matrix_of(frame: Any) -> tuple[int, bool]:
+    """Return the number of the frame's matrix, and whether it is assumed. Raises UnknownColoursError."""
+    number = int(frame.colorspace)
+    if number in MATRICES:
+        return number, False
+    if number == UNTAGGED or frame.format.name.startswith("gray"):
+        is_hd = frame.height >= HD_HEIGHT or frame.width >= HD_WIDTH
+        return (1 if is_hd else 6), True
+    raise UnknownColoursError(f"its colours are in the matrix {number} of H.273, which cannot be converted")
+
+
+def _swscale_matrix(frame: Any) -> int | None:
+    if _is_rgb(frame):
+        return None
+    number, _ = _matrix_of(frame)
+    return SWSCALE_NUMBERS.get(number, number)
+
+
+def _is_rgb(frame: Any) -> bool:
+    return bool(frame.format.is_rgb or frame.format.name == "pal8")
+
+
+def _is_even(frame: Any) -> bool:
+    return frame.width % 2 == 0 and frame.height % 2 == 0
+
+
+def _completed(frame: Any) -> Any:
+    """Return the frame with even sides: the last chroma sample then stands for two pixels, as the encoder meant it."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
+    )
+    size = f"{frame.width + frame.width % 2}:{frame.height + frame.height % 2}"
+    graph.link_nodes(source, graph.add("pad", size), graph.add("buffersink")).configure()
+    graph.vpush(frame)
+    even = graph.vpull()
+    # The filter paints over the last samples of an odd frame.
+    for plane, original in zip(even.planes, frame.planes, strict=True):
+        to, given = _rows_of(plane), _rows_of(original)
+        rows, columns = min(len(to), len(given)), min(to.shape[1], given.shape[1])
+        to[:rows, :columns] = given[:rows, :columns]
+    return even
+
+
+def _rows_of(plane: Any) -> NDArray[np.uint8]:
+    """Return the bytes of a plane, one row a row, as a view."""
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)

@@ -1,0 +1,210 @@
+"""`leitstand stats`: lists, prints, downloads, exports and compares the saved records.
+
+Where a directory is given, service/cli/stats/directories.py reads it; otherwise a server is asked.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from service.api_types import Comparison, RecordList
+from service.cli.lazy_commands import LazyCommands
+from service.cli.options import as_json_text, json_option
+from service.cli.server_options import connected, connection_options, server_options
+from service.cli.stats import directories
+from service.cli.stats.comparison import show_summary
+from service.cli.stats.options import archived_option, directories_argument, table_options
+from service.cli.stats.tables import HEADINGS, entry_row, explained_write_errors, plain, show_unreadable
+from service.cli.text_table import TextTable, pairs, show_line, side_by_side
+from service.client.artifacts import Format
+from service.client.client import Client
+from service.errors import UserError, printable
+
+Connect = Callable[[], Client]
+
+
+_COMMANDS = {
+    **{name: f"service.cli.stats.{name}:{name}" for name in ("plot", "report", "check")},
+    **{name: f"service.cli.stats.keeping.{name}:{name}" for name in ("verify", "prune", "compress", "rebuild")},
+}
+"""Commands on directories alone: `module:attribute`."""
+
+
+@click.group(commands=LazyCommands(_COMMANDS))
+def stats() -> None:
+    """Look at the saved records."""
+
+
+@stats.command("list")
+@directories_argument
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the N newest.")
+@archived_option
+@json_option
+@connection_options
+def list_records(
+    connect: Connect, folders: tuple[Path, ...], limit: int | None, archived: bool, as_json: bool
+) -> int | None:
+    """List the saved records in the order of their steps.
+
+    Of a server, or of the run directories DIR.
+    """
+    if folders:
+        return directories.show_list(directories.opened(folders, archived), limit, as_json)
+    with connected(connect) as client:
+        if as_json:
+            click.echo(as_json_text(client.statistics(limit)))
+            return None
+        text_table = TextTable(HEADINGS, left=frozenset({0, 6, 7}), wrapped=frozenset({0}))
+        for page in client.record_pages() if limit is None else [client.statistics(limit)]:
+            _show_page(text_table, page)
+    return None
+
+
+@stats.command
+@click.argument("where", nargs=-1, metavar="[DIR] [NAME]")
+@archived_option
+@json_option
+@connection_options
+def show(connect: Connect, where: tuple[str, ...], archived: bool, as_json: bool) -> int | None:
+    """Show one record, of a server or of the run directory DIR.
+
+    NAME is its file, its step or `latest`, which it is without NAME.
+    """
+    folder, name = directories.split_place(where)
+    if folder is not None:
+        return directories.show_record(directories.opened([folder], archived), name, as_json)
+    with connected(connect) as client:
+        record = client.record(name)
+    click.echo(as_json_text(record) if as_json else pairs([(key, plain(value)) for key, value in record.items()]))
+    return None
+
+
+@stats.command
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@json_option
+@server_options
+def get(client: Client, name: str, folder: Path, as_json: bool) -> None:
+    """Save one record in FOLDER, byte for byte.
+
+    NAME is its file, its step or `latest`.
+    """
+    with explained_write_errors(folder):
+        path = client.download(name, folder)
+    if as_json:
+        click.echo(as_json_text({"path": str(path)}))
+    else:
+        show_line(str(path))
+
+
+@stats.command
+@table_options
+@click.option("--layers", is_flag=True, help="With DIR: the activity of each layer as a column.")
+@json_option
+@connection_options
+def csv(
+    connect: Connect, where: tuple[Path, ...], out: Path | None, archived: bool, layers: bool, as_json: bool
+) -> int | None:
+    """Write all records as one table.
+
+    Those of a server to FILE or the output, or those of the run directories DIR to the file of --out or the output.
+    """
+    folders, file = directories.split_export(where, out)
+    if folders:
+        return directories.export_csv(directories.opened(folders, archived), file, layers=layers)
+    with connected(connect) as client:
+        _export(client, "csv", file, as_json)
+    return None
+
+
+@stats.command
+@table_options
+@json_option
+@connection_options
+def jsonl(connect: Connect, where: tuple[Path, ...], out: Path | None, archived: bool, as_json: bool) -> int | None:
+    """Write all records as JSON, one a line.
+
+    Those of a server to FILE or the output, or those of the run directories DIR to the file of --out or the output.
+    """
+    folders, file = directories.split_export(where, out)
+    if folders:
+        return directories.export_jsonl(directories.opened(folders, archived), file)
+    with connected(connect) as client:
+        _export(client, "jsonl", file, as_json)
+    return None
+
+
+@stats.command
+@click.argument("runs", nargs=-1, metavar="[RUN|DIR]...")
+@click.option("--step", metavar="STEP", help="Compare the records of this step, or of `latest`.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Without --step: the N newest of each run.")
+@click.option("--names", default="", metavar="A,B", help="The values to compare; without it those of `stats list`.")
+@json_option
+@connection_options
+def compare(
+    connect: Connect, runs: tuple[str, ...], step: str | None, limit: int | None, names: str, as_json: bool
+) -> int | None:
+    """Show the records of several runs side by side.
+
+    Runs of a server, all that there are without RUN; or run directories. Of these, without --step, --limit and --names:
+    the best of each, their values at an equal step, equal samples and equal time, what differs, and a verdict.
+    """
+    chosen, at = [name for name in names.split(",") if name], _step(step)
+    code = 0
+    if folders := directories.all_folders(runs):
+        records = directories.opened(folders)
+        if not (step or limit or chosen):
+            return show_summary(records, as_json=as_json)
+        answer = directories.comparison(records, chosen, at, limit)
+        code = directories.show_problems(records)
+    else:
+        with connected(connect) as client:
+            answer = client.compare(runs, chosen, at, limit)
+    if as_json:
+        click.echo(as_json_text(answer))
+    elif answer["records"]:
+        click.echo("\n\n".join(_compared(answer, name) for name in answer["names"]))
+    else:
+        show_line(f"None of these runs has a record{'' if step is None else f' of step {step}'}.")
+    return code
+
+
+def _step(text: str | None) -> int | Literal["latest"] | None:
+    """Parse the value of --step; raises `UserError`."""
+    if text is None:
+        return None
+    if text == "latest":
+        return "latest"
+    if not (text.isascii() and text.isdigit()):
+        raise UserError(f"--step is {text!r}, but must be a step, a whole number, or latest.")
+    return int(text)
+
+
+def _export(client: Client, file_format: Format, file: Path | None, as_json: bool) -> None:
+    if file is None or str(file) == "-":
+        for chunk in client.export(file_format):
+            click.echo(chunk, nl=False)
+        return
+    with explained_write_errors(file):
+        client.save_export(file_format, file)
+    if as_json:
+        click.echo(as_json_text({"path": str(file)}))
+
+
+def _show_page(text_table: TextTable, page: RecordList) -> None:
+    if page["records"]:
+        click.echo(text_table.render([entry_row(entry) for entry in page["records"]]))
+    elif not page["count"]:
+        click.echo("No record yet: one is saved after every validation.")
+    show_unreadable(page["unreadable"])
+
+
+def _compared(answer: Comparison, name: str) -> str:
+    """Return a value of all runs: its name, and below it a table with a row for each step and a column for each run."""
+    found = {(entry["step"], entry["run_id"]): entry["values"].get(name) for entry in answer["records"]}
+    steps = sorted({step for step, _ in found})
+    runs = [run for run in answer["runs"] if any((step, run) in found for step in steps)]
+    columns = {run: [plain(found.get((step, run))) for step in steps] for run in runs}
+    return f"{printable(name)}\n{side_by_side({'step': list(map(str, steps))}, columns, left=frozenset())}"

@@ -1,0 +1,108 @@
+"""What `leitstand stats compare` says of run directories beside the values of each step."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.cli.options import as_json_text
+from service.cli.stats.directories import labels_of, show_problems
+from service.cli.stats.tables import plain
+from service.cli.text_table import number, show_line, side_by_side
+from service.run.records.comparison import Difference, Place, differences, other_versions, places, scatter, verdict
+from service.run.records.curves.columns import RunColumns, columns_of, plain_values
+from service.run.records.history import Records
+from service.run.records.provenance.provenance import versions
+from service.run.records.report.gathering import read_settings
+
+_PLACES = {"step": "step {at:.0f}", "samples": "{at:.0f} samples", "time": "{hours:.2f} h of training"}
+
+
+def show_summary(records: Records, *, as_json: bool) -> int:
+    """Print how several runs compare; returns the exit code."""
+    summary = Summary(records)
+    if as_json:
+        click.echo(as_json_text(summary.as_json()))
+    else:
+        summary.show()
+    return show_problems(records)
+
+
+class Summary:
+    """Runs of several directories against each other."""
+
+    def __init__(self, records: Records) -> None:
+        """Read all records of all directories."""
+        labels = labels_of(records.folders)
+        self.runs: Sequence[RunColumns] = [
+            columns_of(label, records.summaries(folder)) for folder, label in labels.items()
+        ]
+        with_records = [run for run in self.runs if run.steps]
+        self.places: Sequence[Place] = places(with_records)
+        known = zip(self.runs, records.folders, strict=True)
+        self.differences: Sequence[Difference] = [
+            *differences(with_records, {label: _settings(folder) for folder, label in labels.items()}),
+            *other_versions({run.label: _versions(run, folder) for run, folder in known if run.steps}),
+        ]
+        self.verdict = verdict(with_records)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it for programs."""
+        return {
+            "runs": [_run_as_json(run) for run in self.runs],
+            "places": [
+                {"axis": place.axis, "at": place.at, "quality_ki_value": _values(place)} for place in self.places
+            ],
+            "differences": {one.name: dict(one.values) for one in self.differences},
+            "verdict": self.verdict,
+        }
+
+    def show(self) -> None:
+        """Print all of it."""
+        rows = {
+            "records": [str(len(run.steps)) for run in self.runs],
+            "last step": [str(run.steps[-1]) if run.steps else "–" for run in self.runs],
+            "best quality KI": [number(best[1]) if (best := run.best()) else "–" for run in self.runs],
+            "  at step": [str(best[0]) if (best := run.best()) else "–" for run in self.runs],
+            "scatter of one": [number(scatter(run)) for run in self.runs],
+        }
+        for place in self.places:
+            found = [place.found.get(run.label) for run in self.runs]
+            rows[f"at {_place_text(place)}"] = ["–" if one is None else number(one[1]) for one in found]
+        columns = {run.label: [cells[index] for cells in rows.values()] for index, run in enumerate(self.runs)}
+        click.echo(side_by_side({"": list(rows)}, columns, left=frozenset({0})))
+        for one in self.differences:
+            values = ", ".join(f"{label} {plain(value)}" for label, value in one.values.items())
+            show_line(f"differs: {one.name}: {values}")
+        show_line(self.verdict)
+
+
+def _settings(folder: Path) -> Mapping[str, Any]:
+    return {name: value for name, value, _ in read_settings(folder)}
+
+
+def _versions(run: RunColumns, folder: Path) -> Mapping[str, str]:
+    """Return the code and the machine of the start that made a run's last record."""
+    found = versions(folder, plain_values(run).get("provenance"))
+    return {name: value[:12] if name in ("commit", "uncommitted") else value for name, value in found.items()}
+
+
+def _place_text(place: Place) -> str:
+    return _PLACES[place.axis].format(at=place.at, hours=place.at)
+
+
+def _values(place: Place) -> dict[str, Any]:
+    return {label: {"step": step, "value": value} for label, (step, value) in place.found.items()}
+
+
+def _run_as_json(run: RunColumns) -> dict[str, Any]:
+    best = run.best()
+    return {
+        "run": run.label,
+        "records": len(run.steps),
+        "last_step": run.steps[-1] if run.steps else None,
+        "best_quality_ki_value": None if best is None else best[1],
+        "best_step": None if best is None else best[0],
+        "scatter": scatter(run),
+    }

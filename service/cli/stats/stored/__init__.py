@@ -1,0 +1,4 @@
+"""What a store knows of a run whose records lie in a directory: digests, state, events.
+
+Never changes a store.
+"""

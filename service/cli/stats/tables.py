@@ -1,0 +1,52 @@
+"""What the commands of `leitstand stats` print of records, wherever these come from."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from service.api_types import RecordEntry, UnreadableFile
+from service.cli.text_table import MISSING, number, short_moment, show_line
+from service.errors import UserError
+
+HEADINGS = ("record", "KI", "LR", "gain", "PSNR KI", "loss", "trigger", "saved at")
+
+
+@contextmanager
+def explained_write_errors(path: Path) -> Iterator[None]:
+    """Convert `OSError` to a `UserError` that says why the path cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
+
+
+def show_unreadable(files: Iterable[UnreadableFile]) -> None:
+    """Print the names of unreadable files and the reasons on stderr."""
+    for file in files:
+        show_line(f"unreadable: {file['name']} ({file['reason']})", err=True)
+
+
+def entry_row(entry: RecordEntry) -> tuple[str, ...]:
+    """Return the row of one record in the list."""
+    return (entry["name"], *value_cells(entry), entry["trigger"], short_moment(entry["modified_at"]))
+
+
+def value_cells(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a record's main values."""
+    return (
+        number(values["quality_ki_value"]),
+        number(values["quality_lr_value"]),
+        number(values["quality_improvement_value"], "+.4f"),
+        number(values["psnr_ki_db"], ".2f"),
+        number(values["validation_loss_value"], ".5f"),
+    )
+
+
+def plain(value: Any) -> str:
+    """Return a value as text; of a nested value only the number of entries."""
+    if isinstance(value, list | Mapping):
+        return f"{len(value)} entries"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return MISSING if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
