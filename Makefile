@@ -36,8 +36,12 @@ check: lint
 	$(BIN)/pytest -n 2 -m "not slow" -q $(ARGS)
 
 # Everything, with the thirty slowest tests at the end. Three workers on two cores: tests often wait for processes.
+# What failed beside the others runs once more, alone: a test that fails twice is broken; one that passes alone has
+# lost a race for the machine, and the first report has its name and its output.
 test: lint
-	$(BIN)/pytest -n 3 --durations=30 $(ARGS)
+	$(BIN)/pytest -n 3 --durations=30 $(ARGS) || { [ $$? -eq 1 ] && \
+	  echo "Once more, alone: what failed beside the others." && \
+	  $(BIN)/pytest --last-failed --last-failed-no-failures=none --maxfail=5 $(ARGS); }
 
 lint: setup
 	$(BIN)/ruff check .
