@@ -68,4 +68,6 @@ def test_whoever_follows_the_recipes_forgets_nothing(repository: Path, tmp_path:
     if (known := repository / ".mypy_cache").is_dir():  # of `make lint`: saves the analysis of all packages
         shutil.copytree(known, copy / known.name)
     run(copy, "mypy", *(path for path in python if not path.startswith("tests/")))
-    run(copy, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *TESTS)
+    # A folder of its own: pytest would else remove there what earlier suites left, which can take minutes.
+    base = f"--basetemp={tmp_path / 'pytest'}"
+    run(copy, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", base, *TESTS)
