@@ -24,6 +24,8 @@ from service.launcher.tasks import require_single_task
 from service.launcher.termination import announcements_held_back, terminate_on_announcements
 from service.run.directory import RunDirectory
 from service.run.discovery import RunFolders, overrides_for
+from service.run.records.provenance.given_settings import given_settings, option
+from service.run.records.provenance.provenance import read
 
 
 @click.command
@@ -166,4 +168,14 @@ def fork(source: SettingsSource, run: Path, folder: Path, checkpoint: str) -> No
         f"Run {identity.run_id} in {folder} is forked from run {identity.parent_run} at step {identity.parent_step}, "
         f"with {made.records} records and {made.log_points} log points."
     )
-    click.echo(f"Continue it with the settings of its network: leitstand train --resume --set DATA_ROOT={folder}")
+    options = " ".join([*_given_settings(RunDirectory(run)), option("DATA_ROOT", folder)])
+    click.echo(f"Continue it with: leitstand train --resume {options}")
+
+
+def _given_settings(directory: RunDirectory) -> list[str]:
+    """Return the options that set what the run's last start was given; none if it is not known."""
+    identity = directory.read_identity()
+    try:
+        return given_settings(read(directory, identity.provenance))[0] if identity and identity.provenance else []
+    except (OSError, ValueError, RecursionError):
+        return []

@@ -226,6 +226,11 @@ def require_writable(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
+    except (FileExistsError, NotADirectoryError):
+        in_place = next(path for path in (root, *root.parents) if path.exists())
+        raise RunDirectoryError(
+            f"DATA_ROOT {root} cannot be made: {in_place} is a file; choose another folder, or move the file away."
+        ) from None
     except OSError as error:
         raise RunDirectoryError(
             f"DATA_ROOT {root} cannot be written ({error.strerror}); choose another or mend its permissions."

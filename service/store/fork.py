@@ -129,7 +129,9 @@ def _step(name: str) -> int:
 
 
 def _known(source: Path) -> str:
-    return ", ".join(str(_step(name)) for name in _names(source)) or "none is there"
+    """Return the steps whose checkpoints can be used, the newest first."""
+    whole = (name for name in _names(source) if _verified_manifest(source / name) is not None)
+    return ", ".join(str(_step(name)) for name in whole) or "none is there that is whole"
 
 
 def _verified_manifest(folder: Path) -> dict[str, Any] | None:

@@ -104,13 +104,28 @@ def opened_video(path: Path) -> Iterator[InputContainer]:
     """Open a video; every error of reading it within the block becomes DamagedVideoError."""
     try:
         require_content(path)
-        # Metadata may be in any encoding, and none of it is used.
-        with av.open(str(path), metadata_errors="replace") as container:
+        with _container(path) as container:
             yield container
     except (UnreadableFileError, UnknownColoursError, CannotDeinterlaceError) as error:
         raise DamagedVideoError(str(error)) from error
     except UNDECODABLE as error:
-        raise DamagedVideoError(reason_of(error)) from error
+        raise DamagedVideoError(_reason_of(error)) from error
+
+
+def _container(path: Path) -> InputContainer:
+    """Open a file. Raises DamagedVideoError if its beginning is no video's, or other errors of PyAV."""
+    try:
+        # Metadata may be in any encoding, and none of it is used.
+        return av.open(str(path), metadata_errors="replace")
+    except av.InvalidDataError:
+        raise DamagedVideoError("it is no video, or so much of it is missing that it cannot be opened") from None
+
+
+def _reason_of(error: Exception) -> str:
+    """Return the cause of an error of `UNDECODABLE`, without number and path."""
+    if isinstance(error, av.InvalidDataError):
+        return "its data is damaged"
+    return error.strerror if isinstance(error, av.FFmpegError) and error.strerror else reason_of(error)
 
 
 def _decode(

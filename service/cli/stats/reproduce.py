@@ -9,14 +9,10 @@ import click
 
 from service.cli.options import as_json_text, json_option
 from service.cli.text_table import show_line
-from service.config.loader import SECRET
 from service.errors import RunDirectoryError, UserError, plain_reason
 from service.run.directory import RunDirectory
+from service.run.records.provenance.given_settings import given_settings, option
 from service.run.records.provenance.provenance import Provenance, differences, read
-
-OF_THE_PLACE = frozenset({"DATA_ROOT", "STORE_URL"})
-"""Settings that say where a run is, not what it is."""
-DEFAULT = "default"
 
 
 @click.command
@@ -65,21 +61,13 @@ def _provenance(directory: RunDirectory) -> Provenance:
 
 def _commands(directory: RunDirectory, found: Provenance, target: str) -> Iterator[str]:
     yield from _code_commands(directory, found.get("code", {}))
-    settings, origins = found.get("settings", {}), found.get("origins", {})
-    chosen = [name for name in settings if origins.get(name, DEFAULT) != DEFAULT and name not in OF_THE_PLACE]
-    for name in chosen:
-        if name.lower() in SECRET:
-            yield f"# {name} was set, and is a secret: set it in the environment"
+    shown, secrets = given_settings(found)
+    for name in secrets:
+        yield f"# {name} was set, and is a secret: set it in the environment"
     if found.get("parent_run"):
         yield f"# it began with the weights of run {found['parent_run']} at step {found.get('parent_step')}"
-    shown = [_setting(name, settings[name]) for name in chosen if name.lower() not in SECRET]
     ranks = f"--ranks {found.get('world_size', 1)}"
-    yield " ".join(["leitstand train", ranks, *shown, _setting("DATA_ROOT", target)])
-
-
-def _setting(name: str, value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"--set {shlex.quote(f'{name}={text}')}"
+    yield " ".join(["leitstand train", ranks, *shown, option("DATA_ROOT", target)])
 
 
 def _code_commands(directory: RunDirectory, code: Mapping[str, Any]) -> Iterator[str]:

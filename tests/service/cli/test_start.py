@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,9 +14,12 @@ import pytest
 
 from service.cli import exit_code
 from service.cli import up as up_module
+from service.config.loader import LoadedConfig
+from service.config.settings import RunConfig
 from service.launcher.supervisor import LaunchPlan
 from service.run.directory import RunDirectory
 from service.run.identity import RunIdentity
+from service.run.records.provenance import provenance
 from service.store.store import Store
 from tests.service.harness.checkpoints import save_checkpoint
 
@@ -242,7 +246,7 @@ def test_up_in_a_folder_that_cannot_be_written_is_one_sentence(
     (tmp_path / "file").touch()
 
     assert exit_code(["up", *settings(DATA_ROOT=tmp_path / "file" / "run", API_PORT=port)]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "is a file; choose another folder" in capsys.readouterr().err
     assert not planned
 
 
@@ -409,6 +413,21 @@ def test_doctor_names_a_folder_in_which_the_run_cannot_be_made(
 
     assert exit_code(["doctor", *places]) == 1
     assert f"cannot be made in {tmp_path};" in capsys.readouterr().out
+
+
+def test_fork_prints_the_settings_that_its_parent_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parent = RunDirectory(tmp_path / "parent")
+    save_checkpoint(parent, 20)
+    config = RunConfig(n_feats=96, dataset_root=tmp_path / "my data", api_token="hidden-one")
+    origins = dict.fromkeys(("N_FEATS", "DATASET_ROOT", "API_TOKEN"), "--set")
+    sha256 = provenance.write(parent, LoadedConfig(config, origins), {})
+    parent.write_identity(RunIdentity("5f0c1e77ab42", provenance=sha256))
+
+    assert exit_code(["fork", str(parent.root), str(tmp_path / "fork")]) == 0
+
+    words = shlex.split(capsys.readouterr().out.splitlines()[1].partition(": ")[2])
+    given = {word for word in words if "=" in word}
+    assert given == {"N_FEATS=96", f"DATASET_ROOT={tmp_path / 'my data'}", f"DATA_ROOT={tmp_path / 'fork'}"}
 
 
 def test_fork_makes_a_run_of_its_own_and_says_how_to_continue_it(

@@ -292,8 +292,9 @@ def test_what_is_no_run_yet_has_no_identity_to_miss(directory: RunDirectory) -> 
 def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(RunDirectoryError, match=r"DATA_ROOT .*file/run cannot be written \(Not a directory\)"):
-        require_writable(tmp_path / "file" / "run")
+    for root in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RunDirectoryError, match=rf"DATA_ROOT {root} cannot be made: {tmp_path}/file is a file;"):
+            require_writable(root)
 
 
 def test_asking_whether_a_place_can_be_written_leaves_nothing_in_it(tmp_path: Path) -> None:

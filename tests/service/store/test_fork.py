@@ -150,7 +150,7 @@ def test_the_newest_whole_checkpoint_is_taken_and_a_damaged_one_that_is_named_is
     (parent.checkpoints / "step_0000020" / "state.pt").write_bytes(b"damaged")
 
     assert fork_run(parent, tmp_path / "fork").identity.parent_step == 10
-    with pytest.raises(RunDirectoryError, match="step_0000020 is not what its manifest says; choose one of: 20, 10"):
+    with pytest.raises(RunDirectoryError, match=r"step_0000020 is not what its manifest says; choose one of: 10\.$"):
         fork_run(parent, tmp_path / "other", "20")
     assert not (tmp_path / "other").exists()
 

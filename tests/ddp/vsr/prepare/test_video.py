@@ -117,10 +117,9 @@ def test_a_clip_damaged_in_the_middle_gives_good_frames_up_to_the_damage(
 def test_what_is_no_video_is_a_damage_and_not_a_crash(tmp_path: Path) -> None:
     text = tmp_path / "notes.mp4"
     text.write_text("no video at all")
-    with pytest.raises(DamagedVideoError):
-        next(read_frames(source_of(text)))
-    with pytest.raises(DamagedVideoError):
-        frames_per_second(source_of(text))
+    for read in (lambda source: next(read_frames(source)), frames_per_second):
+        with pytest.raises(DamagedVideoError, match=r"^it is no video, or so much of it is missing"):
+            read(source_of(text))
 
 
 def test_a_file_with_sound_only_says_that_it_has_no_video(tmp_path: Path) -> None:
