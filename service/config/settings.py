@@ -82,6 +82,13 @@ class RunConfig:
     dataset_root: Path = setting(_DEFAULT_DATA, "patch set: `{Patches,Val}/{GT,LR}/*.png`; only ever read")
     video_root: str = setting("", "folder of your own videos, from which `leitstand up` makes the patch set once")
     clips: str = setting("small", "real clips fetched where VIDEO_ROOT is empty", choices=("small", "film"))
+    patch_count: int = setting(0, "training patches that are cut; 0: 480 of the small clips, else 2000", 0, 10_000_000)
+    val_count: int = setting(0, "validation images that are cut; 0: 8 of the small clips, else 24", 0, 100_000)
+    degradation: str = setting(
+        "bicubic",
+        "how low resolution is made: like MATLAB's imresize, or a blur of sigma 1.6 and every SCALE-th pixel",
+        choices=("bicubic", "blur-down"),
+    )
     init_from: str = setting("", "checkpoint, run folder or file of weights with which a new run begins")
     store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
 

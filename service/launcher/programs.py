@@ -74,8 +74,10 @@ def preparation_program(config: RunConfig, environment: Mapping[str, str], *, ke
 
     With `keep`, an existing set stays as it is if the videos have changed.
     """
-    format_options = ["--scale", str(config.scale), "--frames", str(config.n_frames)]
-    options = ["--dataset", str(config.dataset_root), *format_options]
+    chosen = {"scale": config.scale, "frames": config.n_frames, "degradation": config.degradation}
+    counts = {"patch-count": config.patch_count, "val-count": config.val_count}
+    chosen.update({name: count for name, count in counts.items() if count})  # 0 leaves it to the material
+    options = ["--dataset", str(config.dataset_root), *(f"--{name}={value}" for name, value in chosen.items())]
     videos = ["--videos", config.video_root] if config.video_root else ["--clips", config.clips]
     kept = ["--keep"] if keep and config.video_root else []
     return Program((sys.executable, "-m", "ddp.vsr.prepare", *options, *kept, *videos), environment)

@@ -46,8 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings_of(parsed: Mapping[str, Any]) -> PatchSettings:
     counts = SMALL_COUNTS if parsed["clips"] == "small" else LARGE_COUNTS
-    given = {item.name: parsed[item.name] for item in fields(PatchSettings)}
-    return PatchSettings(**{name: counts[name] if value is None else value for name, value in given.items()})
+    given: dict[str, Any] = {item.name: parsed[item.name] for item in fields(PatchSettings)}
+    given.update({name: count for name, count in counts.items() if given[name] is None})
+    return PatchSettings(**given)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

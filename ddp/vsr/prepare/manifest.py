@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddp.vsr.prepare.colours import CONVERSION
+from ddp.vsr.prepare.resize import DEGRADATIONS
 from ddp.vsr.prepare.scenes import Scene, Survey
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.split import Split
@@ -39,6 +40,8 @@ class PatchSettings:
     halve_from: int = 720
     """Frames whose shorter side has at least this many pixels are halved; 0 disables it."""
     seed: int = 0
+    degradation: str = "bicubic"
+    """How LR is made of GT, a name in `resize.DEGRADATIONS`; sets of earlier versions, which lack it, are bicubic."""
 
     def __post_init__(self) -> None:
         if self.scale not in (2, 3, 4):
@@ -49,6 +52,8 @@ class PatchSettings:
             raise UserError(f"the patch size is {self.patch_size}, but must be a multiple of the scale {self.scale}")
         if min(self.patch_count, self.val_count) < 1 or min(self.val_width, self.val_height) < self.scale:
             raise UserError("the numbers and sizes of patches and validation images must all be positive")
+        if self.degradation not in DEGRADATIONS:
+            raise UserError(f"the degradation is {self.degradation!r}, but must be one of {', '.join(DEGRADATIONS)}")
         if not 0 <= self.val_share < 1:
             raise UserError(f"the validation share is {self.val_share}, but must be at least 0 and below 1")
 
@@ -212,6 +217,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _setting_differences(found: Mapping[str, Any], settings: PatchSettings) -> list[str]:
     wanted = asdict(settings)
+    found = {"degradation": PatchSettings.degradation, **found}
     return [
         f"{key} {found.get(key)} there, {wanted.get(key)} asked for"
         for key in sorted(found.keys() | wanted.keys())

@@ -1,9 +1,9 @@
 """Cuts windows out of decoded frames and writes them as pairs of PNG files.
 
     SET/<side>/GT/<name>.png   the middle frame, H x W
-    SET/<side>/LR/<name>.png   all T frames, imresized to H/s x W/s and stacked from top to bottom
+    SET/<side>/LR/<name>.png   all T frames, degraded to H/s x W/s and stacked from top to bottom
 
-The LR images equal crops of the resized whole frame: each is resized from a crop with a margin, so that patches have no
+The LR images equal crops of the degraded whole frame: each is made from a crop with a margin, so that patches have no
 border effects. Never keeps more than the frames of the open windows.
 
 Legend: H, W = GT size; s = scale; T = frames of a window.
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddp.vsr.prepare.colours import Frame
-from ddp.vsr.prepare.resize import imresize
+from ddp.vsr.prepare.resize import DEGRADATIONS
 from ddp.vsr.prepare.scenes import Survey
 from ddp.vsr.prepare.video import DamagedVideoError, read_frames
 from ddp.vsr.prepare.windows import Window
 
 FLAT_BELOW = 2.0  # mean absolute difference of neighbouring pixels, 0…255; sky and black bars are below
 PNG_COMPRESS_LEVEL = 1  # three times as fast as the default, with 10 % larger files
-MARGIN_LR_PIXELS = 3  # the bicubic kernel reaches two LR pixels to each side
+MARGIN_LR_PIXELS = 3  # the bicubic kernel reaches two LR pixels to each side, the blur six GT pixels
 
 
 @dataclass
@@ -38,6 +38,7 @@ class PatchWriter:
     scale: int
     n_frames: int
     halve_from: int = 0
+    degradation: str = "bicubic"
     written: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     _names: set[str] = field(default_factory=set)
@@ -96,12 +97,12 @@ class PatchWriter:
         self.rejected[reason] += 1
 
     def _resized_crop(self, frame: Frame, window: Window, top: int, left: int) -> NDArray[np.uint8]:
-        """Return the crop resized to 1/s, (H/s, W/s, 3)."""
+        """Return the crop degraded to 1/s, (H/s, W/s, 3)."""
         s, margin = self.scale, MARGIN_LR_PIXELS * self.scale
         height, width = (length // s * s for length in frame.shape[:2])
         y0, x0 = max(0, top - margin), max(0, left - margin)
         y1, x1 = min(height, top + window.height + margin), min(width, left + window.width + margin)
-        small: NDArray[np.uint8] = imresize(frame[y0:y1, x0:x1], (y1 - y0) // s, (x1 - x0) // s)
+        small: NDArray[np.uint8] = DEGRADATIONS[self.degradation](frame[y0:y1, x0:x1], s)
         y, x = (top - y0) // s, (left - x0) // s
         return small[y : y + window.height // s, x : x + window.width // s]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ddp.vsr.contact_sheet import SHEET_FILE, save_contact_sheet
 from ddp.vsr.prepare.clips import CLIP_SETS, Progress, fetch_set
 from ddp.vsr.prepare.manifest import (
     MANIFEST_FILE,
@@ -116,7 +117,7 @@ def _build_atomically(material: Material, dataset: Path, settings: PatchSettings
             f"the patch set {dataset} could not be written ({reason_and_remedy(error)}); or take another one"
         ) from error
     sync_folder(dataset.parent)
-    progress(f"{dataset} is ready")
+    progress(f"{dataset} is ready; to look at: {dataset / SHEET_FILE}")
 
 
 def _build(material: Material, folder: Path, settings: PatchSettings, progress: Progress) -> None:
@@ -130,13 +131,14 @@ def _build(material: Material, folder: Path, settings: PatchSettings, progress: 
     surveys = _without_small(surveys, material.held_out, settings, findings, progress)
     split = split_scenes(surveys, material.held_out, settings.val_share, settings.frames, settings.seed)
     _report_split(split, surveys, settings, findings, progress)
-    writer = PatchWriter(folder, settings.scale, settings.frames, settings.halve_from)
+    writer = PatchWriter(folder, settings.scale, settings.frames, settings.halve_from, settings.degradation)
     writer.make_folders()
     _write_all(writer, surveys, _windows_of(split, surveys, settings), progress)
     findings.rejected = dict(writer.rejected)
     _check_written(writer, findings)
     provenance = {name: {"sha256": sha256, **_rights_of(material, name)} for name, sha256 in hashes.items()}
     content = manifest_of(material.request, settings, surveys, split, provenance, writer.written, findings)
+    save_contact_sheet(folder, settings.frames)
     write_atomically(folder / MANIFEST_FILE, content)
     rejected = _rejected_text(writer.rejected)
     progress(f"{writer.written['Patches']} patches, {writer.written['Val']} validation images; rejected: {rejected}")

@@ -84,6 +84,15 @@ def test_the_preparation_reads_own_videos_before_clips(config: RunConfig, films:
     assert preparation_program(config, {}).command[-2:] == films
 
 
+def test_the_preparation_gets_counts_only_if_they_were_chosen() -> None:
+    def counts(config: RunConfig) -> list[str]:
+        return [word for word in preparation_program(config, {}).command if "-count" in word]
+
+    assert counts(RunConfig()) == []
+    assert counts(RunConfig(patch_count=900, val_count=3)) == ["--patch-count=900", "--val-count=3"]
+    assert "--degradation=blur-down" in preparation_program(RunConfig(degradation="blur-down"), {}).command
+
+
 def test_a_folder_without_patches_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"holds no patch set: run `leitstand prepare`"):
         require_patches(tmp_path)

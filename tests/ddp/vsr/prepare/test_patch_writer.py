@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddp.vsr.prepare.patch_writer import PatchWriter, detail_of, labels_of
-from ddp.vsr.prepare.resize import imresize
+from ddp.vsr.prepare.resize import DEGRADATIONS
 from ddp.vsr.prepare.scenes import Survey, survey
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.windows import Window
@@ -24,24 +24,33 @@ def window_at(found: Survey, first_frame: int, *corners: tuple[int, int], size: 
     )
 
 
-def write(tmp_path: Path, path: Path, scale: int, n_frames: int, *windows: tuple[int, int, int]) -> PatchWriter:
-    writer = PatchWriter(tmp_path / "set", scale, n_frames)
+def write(
+    tmp_path: Path,
+    path: Path,
+    scale: int,
+    n_frames: int,
+    *windows: tuple[int, int, int],
+    degradation: str = "bicubic",
+) -> PatchWriter:
+    writer = PatchWriter(tmp_path / "set", scale, n_frames, degradation=degradation)
     writer.make_folders()
     found = survey(Source("a.mkv", path))
     writer.write(found, "a", [window_at(found, first, (top, left)) for first, top, left in windows])
     return writer
 
 
+@pytest.mark.parametrize("degradation", ["bicubic", "blur-down"])
 @pytest.mark.parametrize(("scale", "n_frames"), [(2, 5), (3, 5), (4, 7)])
-def test_lr_frames_equal_those_cut_out_of_whole_shrunken_frames(
-    tmp_path: Path, textured: Textured, write_video: VideoMaker, scale: int, n_frames: int
+def test_lr_frames_equal_those_cut_out_of_whole_degraded_frames(
+    tmp_path: Path, textured: Textured, write_video: VideoMaker, scale: int, n_frames: int, degradation: str
 ) -> None:
     """Corners at the border, inside, and at the far end of a frame that the scale does not divide."""
     frames = textured(0, 16, height=97, width=122)
     height, width = 97 // scale * scale, 122 // scale * scale
-    whole = [imresize(frame[:height, :width], height // scale, width // scale) for frame in frames]
+    whole = [DEGRADATIONS[degradation](frame[:height, :width], scale) for frame in frames]
     corners = [(3, 0, 0), (3, 2 * scale, 3 * scale), (9, height - 48, width - 48)]
-    write(tmp_path, write_video(tmp_path / "a.mkv", frames), scale, n_frames, *corners)
+    path = write_video(tmp_path / "a.mkv", frames)
+    write(tmp_path, path, scale, n_frames, *corners, degradation=degradation)
 
     for first, top, left in corners:
         middle = first + n_frames // 2

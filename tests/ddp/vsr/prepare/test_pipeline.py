@@ -142,6 +142,37 @@ def test_the_manifest_says_how_colours_were_made_and_a_set_without_it_stays_usab
     assert digest(dataset) == before
 
 
+def test_a_set_that_does_not_name_its_degradation_is_bicubic(videos: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "set"
+    prepare(videos, dataset)
+    content = manifest(dataset)
+    assert content["settings"].pop("degradation") == "bicubic"
+    (dataset / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+
+    assert "nothing to do" in prepare(videos, dataset)[0]
+    with pytest.raises(UserError, match=r"degradation bicubic there, blur-down asked for"):
+        prepare(videos, dataset, PatchSettings(**{**vars(TINY), "degradation": "blur-down"}))
+    with pytest.raises(UserError, match=r"the degradation is 'box', but must be one of bicubic, blur-down"):
+        PatchSettings(degradation="box")
+
+
+def test_a_set_has_a_contact_sheet_of_lr_beside_gt(videos: Path, tmp_path: Path) -> None:
+    lines = prepare(videos, tmp_path / "set")
+
+    assert lines[-1].endswith(f"to look at: {tmp_path / 'set' / 'contact_sheet.jpg'}")
+    cell_width, cell_height, gap = 2 * 180 + 8, 120 + 16, 8
+    with Image.open(tmp_path / "set" / "contact_sheet.jpg") as sheet:
+        pixels = np.asarray(sheet).astype(float)
+    count = sum(manifest(tmp_path / "set")["counts"].values())
+    assert pixels.shape == (-(-count // 4) * (cell_height + gap) + gap, 4 * (cell_width + gap) + gap, 3)
+    first = sorted((tmp_path / "set" / "Val" / "GT").iterdir())[0]
+    with Image.open(first) as gt:
+        expected = np.asarray(gt.resize((150, 120), Image.Resampling.LANCZOS)).astype(float)  # GT is 60 x 48
+    lr, shown = pixels[gap : gap + 120, gap : gap + 150], pixels[gap : gap + 120, gap + 158 : gap + 308]
+    assert np.abs(shown - expected).mean() < 8  # JPEG
+    assert np.abs(lr.mean(axis=(0, 1)) - expected.mean(axis=(0, 1))).max() < 8
+
+
 def test_a_prepared_set_of_clips_needs_neither_clips_nor_network_any_more(
     clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,7 +246,7 @@ def test_without_a_set_the_wish_to_keep_one_makes_it(videos: Path, tmp_path: Pat
     lines: list[str] = []
     prepare_videos(videos, tmp_path / "set", TINY, lines.append, keep=True)
 
-    assert lines[-1] == f"{tmp_path / 'set'} is ready"
+    assert lines[-1].startswith(f"{tmp_path / 'set'} is ready")
 
 
 def test_a_folder_of_someone_elses_files_is_never_written_into(videos: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bicubic resizing against a published LR image, Pillow's independent kernel, and what must hold exactly."""
+"""Making LR images: against a published one, Pillow's and SciPy's independent kernels, and what must hold exactly."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter1d
 
-from ddp.vsr.prepare.resize import imresize
+from ddp.vsr.prepare.resize import blur_down, imresize
 from service.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -74,3 +75,22 @@ def test_an_image_that_cannot_be_resized_is_named() -> None:
         imresize(np.zeros(4), 2, 2)
     with pytest.raises(UserError, match="0x2"):
         imresize(np.zeros((4, 4)), 0, 2)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_blur_down_is_every_scaleth_pixel_of_scipys_gaussian_also_at_the_border(scale: int) -> None:
+    image = np.random.default_rng(3).random((37, 50, 3))
+    blurred = image
+    for axis in (0, 1):
+        blurred = gaussian_filter1d(blurred, 1.6, axis=axis, mode="mirror", radius=6)
+    expected = blurred[::scale, ::scale][: 37 // scale, : 50 // scale]
+
+    np.testing.assert_allclose(blur_down(image, scale), expected, atol=1e-12)
+    as_bytes = (image * 255).astype(np.uint8)
+    assert blur_down(as_bytes, scale).dtype == np.uint8
+    np.testing.assert_allclose(blur_down(as_bytes, scale), blur_down(as_bytes.astype(float), scale), atol=0.5)
+
+
+def test_blur_down_takes_images_smaller_than_its_kernel() -> None:
+    for height, width in ((2, 2), (2, 9), (5, 4)):
+        assert np.all(blur_down(np.full((height, width), 77, dtype=np.uint8), 2) == 77)
