@@ -77,6 +77,8 @@ def main() -> None:
     parser.add_argument("--log-every", type=int, default=100)
     parser.add_argument("--ema", action="store_true", help="keep averaged weights, too")
     given = parser.parse_args()
+    if given.pairs < 2:
+        parser.error(f"--pairs {given.pairs}: a spread needs at least two")
     logging.getLogger().setLevel(logging.ERROR)
     world = World.join(rank_environment(), "auto", threads=1)
     with tempfile.TemporaryDirectory() as folder:
