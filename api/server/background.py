@@ -10,7 +10,7 @@ from flask import Flask
 from api.alerts.current import alert_logs_of
 from api.alerts.monitor import AlertMonitor
 from api.alerts.webhook import WebhookTarget
-from api.alerts.webhook_sender import WebhookSender
+from api.alerts.alert_sender import AlertSender
 from api.events.broadcaster import broadcasters_of
 from api.runs.registry import KnownRun, RunRegistry
 from service.config.settings import RunConfig
@@ -22,7 +22,7 @@ def start(app: Flask, config: RunConfig, is_ending: Callable[[], bool]) -> None:
     active_time.start(is_ending)
     broadcasters_of(app).end_when(is_ending)
     receiver = WebhookTarget.of(config)
-    sender = None if receiver is None else WebhookSender(receiver, is_ending)
+    sender = None if receiver is None else AlertSender(receiver, is_ending)
 
     def notify(known: KnownRun, event_id: int) -> None:
         if sender is not None:
