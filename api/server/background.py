@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from flask import Flask
 
+from api.alerts.alert_sender import AlertSender
 from api.alerts.current import alert_logs_of
 from api.alerts.monitor import AlertMonitor
 from api.alerts.webhook import WebhookTarget
-from api.alerts.alert_sender import AlertSender
 from api.events.broadcaster import broadcasters_of
 from api.runs.registry import KnownRun, RunRegistry
 from service.config.settings import RunConfig

@@ -156,7 +156,7 @@ def test_dependencies_can_be_installed_before_the_code_is_copied(repository: Pat
 
 def test_the_health_check_of_the_api_image_is_a_program_that_asks_for_life(repository: Path) -> None:
     (check,) = [item.rest for item in instructions(repository, "api") if item.word == "HEALTHCHECK"]
-    command = json.loads(check[check.index("["):])
+    command = json.loads(check[check.index("[") :])
 
     compile(command[-1], "healthcheck", "exec")
     assert "/livez" in command[-1]

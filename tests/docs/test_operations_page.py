@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from api.alerts import webhook, alert_sender
+from api.alerts import alert_sender, webhook
 from api.app import create_app
 from api.http.problem_types import PROBLEMS
 from api.http.rate_limit import WRONG_TOKENS_PER_MINUTE

@@ -162,6 +162,8 @@ def reason_of(error: Exception) -> str:
         return f"Trainer answers {response.status_code}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    return f"Trainer cannot be reached, {type(error).__name__}" if isinstance(error, requests.RequestException) else (
-        f"its token or certificate cannot be read: {plain_reason(error)}"
+    return (
+        f"Trainer cannot be reached, {type(error).__name__}"
+        if isinstance(error, requests.RequestException)
+        else (f"its token or certificate cannot be read: {plain_reason(error)}")
     )

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from api.alerts import alert_sender
-from api.alerts.webhook import WebhookTarget
 from api.alerts.alert_sender import AlertSender, backoff_seconds
+from api.alerts.webhook import WebhookTarget
 from service.alerts.webhook_outbox import LEASE_SECONDS, WebhookOutbox
 from service.store.store import Store, StoreUnavailableError
 from tests.api.conftest import on_both_databases

@@ -47,7 +47,9 @@ def folder(repository: Path) -> Path:
 
 def manifests(folder: Path) -> list[Manifest]:
     """Of all folders, each once."""
-    return [item for path in sorted(folder.glob("*/*.yaml")) if path.stem != "kustomization" for item in documents(path)]
+    return [
+        item for path in sorted(folder.glob("*/*.yaml")) if path.stem != "kustomization" for item in documents(path)
+    ]
 
 
 def pods(folder: Path) -> Iterator[Pod]:

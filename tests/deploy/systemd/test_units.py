@@ -20,7 +20,7 @@ ANALYZE = shutil.which("systemd-analyze")
 SYSUSERS = shutil.which("systemd-sysusers")
 UNITS = ("leitstand-api.service", "leitstand-train@.service")
 INSTALLED = "/opt/leitstand/bin/leitstand"
-MOST_EXPOSED = {"leitstand-api.service": 2.0, "leitstand-train@.service": 3.5}
+MOST_EXPOSED = {"leitstand-api.service": 1.5, "leitstand-train@.service": 2.5}
 """The highest exposure that `systemd-analyze security` may find, of 10: GPUs and compiled kernels cost the second."""
 
 analyzed = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
