@@ -101,7 +101,7 @@ def take_lock(path: Path, timeout_seconds: float) -> RunLock | None:
 def holder_of(path: Path) -> str | None:
     """Return for people who holds the lock at a path, empty if that is unknown; None if nobody does."""
     try:
-        with path.open(encoding="utf-8", opener=opened_without_waiting) as file:
+        with open(path, encoding="utf-8", opener=opened_without_waiting) as file:
             return None if _try_lock(file) else _holder_at(path)
     except OSError:
         return None

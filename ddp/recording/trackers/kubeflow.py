@@ -1,8 +1,8 @@
 """Progress, remaining time and losses in the status of a TrainJob of Kubeflow Trainer, 2.2 and later.
 
-Trainer starts the ranks with the address of its status server, the file of its certificate authority and that of a token
-which it renews. A separate thread posts the newest log point there, so that a server that is slow or away blocks
-nothing; a failure is logged once, and the next log point is tried again.
+Trainer starts the ranks with the address of its status server, the file of its certificate authority and that of a
+token which it renews. A separate thread posts the newest log point there, so that a server that is slow or away blocks
+nothing; a failure is logged once, and it is tried again.
 """
 
 import logging
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from typing_extensions import override
 
 from ddp.recording.trackers.base import Tracker
 from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem
@@ -82,6 +83,7 @@ class TrainJobProgress(Tracker):
             at_end=self._post_waiting,
         )
 
+    @override
     def start(self, step: int) -> None:
         """Start the thread."""
         self._thread.start()
@@ -90,11 +92,13 @@ class TrainJobProgress(Tracker):
         """Post what waits, and end the thread."""
         self._thread.close(2 * ANSWER_SECONDS)
 
+    @override
     def log_point(self, step: int, at: float, snapshot: Mapping[str, Any]) -> None:
         """Post the state of a log point, at once unless another was posted less than INTERVAL_SECONDS ago."""
         self._waiting = trainer_status(snapshot, at)
         self._thread.wake()
 
+    @override
     def validation(self, step: int, at: float, record: Mapping[str, Any], previews: Any) -> None:
         """Post the state after a validation in the same way."""
         self.log_point(step, at, record)
@@ -124,7 +128,7 @@ class TrainJobProgress(Tracker):
 
 
 def trainer_status(snapshot: Mapping[str, Any], at: float) -> dict[str, Any]:
-    """Return the body of a post: `UpdateTrainJobStatusRequest` of trainer.kubeflow.org/v1alpha1; `at` is Unix seconds."""
+    """Return the body of a post, `UpdateTrainJobStatusRequest` of trainer.kubeflow.org/v1alpha1; `at` is Unix seconds."""
     status: dict[str, Any] = {
         "progressPercentage": min(100, 100 * int(snapshot["step_current"]) // int(snapshot["step_max"])),
         "metrics": [
