@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from api.alerts.webhook import WebhookTarget
 from api.app import settings_from_environment
 from api.commands.wait import MAX_WAITING
 from api.server import background
@@ -41,7 +40,7 @@ def safe_settings() -> RunConfig:
     with exiting_on_user_error():
         config = settings_from_environment()
         require_safe_address(config)
-        WebhookTarget.of(config)
+        background.receivers_of(config)
     return config
 
 

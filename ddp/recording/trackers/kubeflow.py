@@ -128,7 +128,7 @@ class TrainJobProgress(Tracker):
 
 
 def trainer_status(snapshot: Mapping[str, Any], at: float) -> dict[str, Any]:
-    """Return the body of a post, `UpdateTrainJobStatusRequest` of trainer.kubeflow.org/v1alpha1; `at` is Unix seconds."""
+    """Return the body of a post: `UpdateTrainJobStatusRequest` of v1alpha1; `at` is Unix seconds."""
     status: dict[str, Any] = {
         "progressPercentage": min(100, 100 * int(snapshot["step_current"]) // int(snapshot["step_max"])),
         "metrics": [

@@ -58,7 +58,7 @@ def delivering(url: str, clock_ahead_seconds: float = 0.0) -> Iterator[AlertSend
         at_work = AlertSender(WebhookTarget(url, "geheim"), ending.is_set)
     before = set(threading.enumerate())
     at_work.start()
-    (thread,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "webhook-sender")
+    (thread,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "alert-sender")
     try:
         yield at_work
     finally:

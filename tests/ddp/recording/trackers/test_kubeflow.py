@@ -1,4 +1,4 @@
-"""Progress of a TrainJob: what is posted to Kubeflow Trainer's status server, when, and what a server that is away does."""
+"""Progress of a TrainJob: what is posted to Kubeflow Trainer's status server, when, and what if it is away."""
 
 import json
 import logging
