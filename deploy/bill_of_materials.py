@@ -2,8 +2,8 @@
 
     .venv/bin/python deploy/bill_of_materials.py          (or: make sbom)
 
-The bill is `dist/leitstand-<version>.cdx.json` (CycloneDX 1.6), the page `docs/third-party.md`. Both hold what the extras
-of pyproject.toml need, in the versions of this environment; tools for tests and linting are left out.
+The bill is `dist/leitstand-<version>.cdx.json` (CycloneDX 1.6), the page `docs/third-party.md`. Both hold what the
+extras of pyproject.toml need, in the versions of this environment; tools for tests and linting are left out.
 """
 
 import json

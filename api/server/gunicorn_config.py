@@ -15,6 +15,7 @@ from typing import Any
 from api.app import settings_from_environment
 from api.commands.wait import MAX_WAITING
 from api.server import background
+from api.server.gunicorn_parts import require_private_parts
 from api.server.request_buffer import MAX_FIELD_BYTES, MAX_FIELDS, MAX_REQUEST_LINE_BYTES
 from service.auth.hosts import require_safe_address
 from service.config.settings import RunConfig
@@ -36,8 +37,9 @@ def exiting_on_user_error() -> Iterator[None]:
 
 
 def safe_settings() -> RunConfig:
-    """Return the settings of this process; exits if they are invalid."""
+    """Return the settings of this process; exits if they are invalid, or if gunicorn is not as the worker needs it."""
     with exiting_on_user_error():
+        require_private_parts()
         config = settings_from_environment()
         require_safe_address(config)
         background.receivers_of(config)
