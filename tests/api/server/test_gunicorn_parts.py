@@ -1,4 +1,4 @@
-"""A gunicorn in which a part that the worker builds on is gone or another: the start says so, instead of serving badly."""
+"""A gunicorn in which a part that the worker builds on is gone or another: the start says so, and serves nobody."""
 
 from typing import Any
 
