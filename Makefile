@@ -1,4 +1,4 @@
-# make setup · make run · make check · make test · make lint · make bench · make lock · make clean
+# make setup · make run · make check · make test · make lint · make bench · make lock · make sbom · make clean
 #
 # Settings can be given to `make run` on its command line or in the environment:
 #   make run VIDEO_ROOT=/my/videos DATASET_ROOT=data/mine      make run ARGS=--fresh
@@ -13,7 +13,7 @@ READY := .venv/.ready
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 SETTINGS := $(foreach name,$(filter-out PYTHON ARGS,$(GIVEN)),--set "$(name)=$$$(name)")
 
-.PHONY: setup run check test lint bench lock clean
+.PHONY: setup run check test lint bench lock sbom clean
 
 setup: $(READY)
 
@@ -51,10 +51,18 @@ lint: setup
 bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node=2 -m bench.steps.overhead $(ARGS)
 
-# Pins what is installed now; see the head of requirements.lock.
+# Pins what is installed now; see the head of requirements.lock. The second file has the same pins, with the hashes of all
+# files that the package index has of each version, for every system.
 lock: setup
 	@$(BIN)/python deploy/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile requirements.lock --generate-hashes --no-deps --no-header --no-annotate --universal \
+	  --python-version 3.11 --quiet --output-file requirements.hashed.lock > /dev/null
 	@touch $(READY)
+
+# Which packages of others a release needs: dist/leitstand-<version>.cdx.json, and docs/third-party.md.
+sbom: setup
+	@$(BIN)/python deploy/bill_of_materials.py
 
 # Only what can be made again in seconds: no environment, no data, no run.
 clean:

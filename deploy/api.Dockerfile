@@ -13,7 +13,7 @@ RUN python -m venv /opt/leitstand
 
 # Without the code this installs the dependencies alone, in a layer that a change of the code leaves as it is.
 COPY pyproject.toml requirements.lock README.md LICENSE ./
-RUN /opt/leitstand/bin/pip install --constraint requirements.lock ".[api]"
+RUN /opt/leitstand/bin/pip install --constraint requirements.lock ".[api,postgres,notify]"
 
 COPY service service
 COPY api api
@@ -33,5 +33,9 @@ ENV PATH=/opt/leitstand/bin:$PATH \
 WORKDIR /leitstand
 USER 1000:1000
 EXPOSE 5050
+
+# Other programs than Compose and Kubernetes, which have their own, learn by this whether it serves.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/livez' % os.environ.get('LEITSTAND_API_PORT', '5050'), timeout=3)"]
 
 CMD ["leitstand", "serve"]

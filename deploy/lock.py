@@ -1,6 +1,6 @@
 """Prints the lock file: what this environment has installed of what pyproject.toml asks for, pinned, by purpose.
 
-    .venv/bin/python deploy/lock.py > requirements.lock        (or: make lock)
+    .venv/bin/python deploy/lock.py > requirements.lock        (or: make lock, which adds requirements.hashed.lock)
 
 Follows the requirements of installed packages; packages that nothing asks for are left out. Installs nothing.
 """
@@ -27,6 +27,8 @@ MEANINGS = {
     "tensorboard": "scalars and pictures for TensorBoard",
     "watch": "the living view in a terminal",
     "export": "networks as ONNX files",
+    "notify": "alerts to the places that people read",
+    "plot": "pictures of records",
     "test": "tests",
     "lint": "lint and types",
 }

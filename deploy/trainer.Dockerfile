@@ -16,7 +16,7 @@ WORKDIR /opt/leitstand
 
 # Without the code this installs the dependencies alone: gigabytes, which a change of the code leaves as they are.
 COPY pyproject.toml requirements.lock README.md LICENSE ./
-RUN pip install --constraint requirements.lock ".[train,perceptual]"
+RUN pip install --constraint requirements.lock ".[train,perceptual,postgres]"
 
 COPY service service
 COPY ddp ddp

@@ -92,7 +92,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 SLOW_FOLDERS = ("tests/deploy/", "tests/e2e/", "tests/examples/", "/behaviour/")
 SLOW_FIXTURES = {"browser", "launch", "postgres", "start_python", "train"}
 SLOW_FILES = (
-    "tests/api/alerts/test_monitor.py", "tests/api/commands/test_wait.py", "tests/api/events/test_stream.py",
+    "tests/api/alerts/test_last_alert.py", "tests/api/alerts/test_monitor.py", "tests/api/commands/test_wait.py",
+    "tests/api/events/test_stream.py",
     "tests/ddp/adaptive/test_properties.py", "tests/ddp/distributed/test_eager.py",
     "tests/ddp/inference/export/test_export.py", "tests/ddp/inference/upscale/test_work.py",
     "tests/ddp/recording/test_log_files.py", "tests/ddp/step/test_out_of_memory.py",

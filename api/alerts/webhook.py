@@ -5,14 +5,12 @@ minutes old at most, excludes forged and replayed messages; libraries for this e
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -21,7 +19,9 @@ import requests
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
+from api.alerts.receiver import DeliveryAttempt, DeliveryOutcome
 from service import __version__
+from service.alerts.receivers import receiver_id
 from service.config.settings import RunConfig
 from service.errors import SettingError
 from service.store.queries.events import Event
@@ -30,6 +30,8 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
 MESSAGE_ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 KEY_PREFIX = "whsec_"
 """What a secret begins with that is the base64 of its key; any other secret is the key itself, byte for byte."""
+KEY_BYTES = 24, 64
+"""Shortest and longest key of such a secret."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,24 +58,22 @@ class WebhookTarget:
         if not is_valid:
             raise SettingError("WEBHOOK_URL is not the address of a web server; write https://host/path.")
         for name in ("webhook_secret", "webhook_old_secret"):
-            try:
-                signing_key(getattr(config, name))
-            except ValueError:
-                raise SettingError(
-                    f"{name.upper()} begins with {KEY_PREFIX}, but what follows is not base64; copy it again, or "
-                    f"choose a secret that begins otherwise."
-                ) from None
+            _check_secret(name.upper(), getattr(config, name))
         return cls(config.webhook_url, config.webhook_secret, config.webhook_old_secret)
 
     @property
     def id(self) -> str:
         """Identifier of the receiver in the store."""
-        return hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        return receiver_id(self.url)
 
     @property
-    def host(self) -> str:
-        """Host name, for log messages."""
-        return str(urlsplit(self.url).hostname)
+    def name(self) -> str:
+        """What log messages call it: its host."""
+        return f"the webhook at {urlsplit(self.url).hostname}"
+
+    def deliver(self, event: Event, sent_at: int) -> DeliveryAttempt:
+        """Send one alert at the Unix time `sent_at` and return the outcome; never raises."""
+        return post(self, event, sent_at)
 
     @property
     def keys(self) -> list[bytes]:
@@ -81,23 +81,21 @@ class WebhookTarget:
         return [signing_key(secret) for secret in (self.secret, self.old_secret) if secret]
 
 
-class DeliveryOutcome(Enum):
-    """Result of one delivery attempt."""
-
-    ACCEPTED = auto()
-    REJECTED = auto()
-    UNAVAILABLE = auto()
-    GONE = auto()
-    """The receiver wants no more."""
-
-
-@dataclass(frozen=True)
-class DeliveryAttempt:
-    """One attempt: its outcome, the reason for the log, and the delay that the receiver requested in seconds."""
-
-    outcome: DeliveryOutcome
-    reason: str
-    wait_seconds: float = 0.0
+def _check_secret(name: str, secret: str) -> None:
+    """Raise `SettingError` for a secret in the form of the standard that does not follow it."""
+    try:
+        key = signing_key(secret)
+    except ValueError:
+        raise SettingError(
+            f"{name} begins with {KEY_PREFIX}, but what follows is not base64; copy it again, or "
+            f"choose a secret that begins otherwise."
+        ) from None
+    least, most = KEY_BYTES
+    if secret.startswith(KEY_PREFIX) and not least <= len(key) <= most:
+        raise SettingError(
+            f"{name} stands for a key of {len(key)} bytes, but Standard Webhooks asks for {least} to {most}: "
+            f'make one with `echo "{KEY_PREFIX}$(openssl rand -base64 32)"`.'
+        )
 
 
 def signing_key(secret: str) -> bytes:
@@ -105,10 +103,7 @@ def signing_key(secret: str) -> bytes:
     if not secret.startswith(KEY_PREFIX):
         return secret.encode(errors="surrogateescape")  # the exact bytes of the environment, UTF-8 or not
     encoded = secret.removeprefix(KEY_PREFIX)
-    key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    if not key:
-        raise binascii.Error("the key is empty")
-    return key
+    return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
 
 
 def signatures(keys: Iterable[bytes], message_id: str, sent_at: int, body: bytes) -> str:

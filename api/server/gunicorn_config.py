@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from api.alerts.webhook import WebhookTarget
 from api.app import settings_from_environment
 from api.commands.wait import MAX_WAITING
 from api.server import background
+from api.server.gunicorn_parts import require_private_parts
 from api.server.request_buffer import MAX_FIELD_BYTES, MAX_FIELDS, MAX_REQUEST_LINE_BYTES
 from service.auth.hosts import require_safe_address
 from service.config.settings import RunConfig
@@ -37,11 +37,12 @@ def exiting_on_user_error() -> Iterator[None]:
 
 
 def safe_settings() -> RunConfig:
-    """Return the settings of this process; exits if they are invalid."""
+    """Return the settings of this process; exits if they are invalid, or if gunicorn is not as the worker needs it."""
     with exiting_on_user_error():
+        require_private_parts()
         config = settings_from_environment()
         require_safe_address(config)
-        WebhookTarget.of(config)
+        background.receivers_of(config)
     return config
 
 

@@ -1,6 +1,7 @@
 """Builds the components of one rank's trainer from settings, in the order of their dependencies."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -250,7 +251,7 @@ def _make_recorder(
     store, previous = register_run(config, registration)
     registration.archive_files(directory)
     stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, checkpointer.stats).current
-    tracker, folder = open_tracker(config, directory), RunFolder(directory, identity)
+    tracker, folder = open_tracker(config, directory, os.environ), RunFolder(directory, identity)
     poller = CommandPoller(store, run_id, command_queue, registration.owner.token)
     recorder = Recorder(store, directory, run_id, poller, other_stats=stats, tracker=tracker, registration=registration)
     recorder.watch_directory(lock, folder, checkpointer.relocate)

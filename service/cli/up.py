@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import click
 
+from service.alerts.receivers import receiver_ids
 from service.auth.hosts import require_safe_address
 from service.cli.options import login_name, ranks_options, settings_options
 from service.cli.text_table import show_line
@@ -24,6 +25,7 @@ from service.launcher.status_line import has_room
 from service.launcher.supervisor import LaunchPlan, Supervisor
 from service.launcher.tasks import require_single_task
 from service.launcher.termination import terminate_on_announcements
+from service.run.claim import require_untrained
 from service.run.directory import RunDirectory, require_writable
 from service.store.store import store_location
 
@@ -63,9 +65,10 @@ def _plan(
 ) -> LaunchPlan:
     """Check the settings and the machine before any process starts; raises `UserError`."""
     require_safe_address(config)
+    directory = RunDirectory(config.data_root)
+    require_untrained(directory)
     require_free_port(config.api_host, config.api_port)
     require_writable(config.data_root)
-    directory = RunDirectory(config.data_root)
     start = "--fresh" if fresh else "--resume"
     rank_count, prints_steps = count_ranks(ranks, config), not at_terminal.has_status_line
     return LaunchPlan(
@@ -79,6 +82,7 @@ def _plan(
         serve_on=at_terminal.serve_on,
         has_status_line=at_terminal.has_status_line,
         run_id=directory.run_id if config.store_url else None,
+        receivers=receiver_ids(config),
     )
 
 

@@ -135,6 +135,7 @@ class Timing:
     healthy_seconds: float = 60.0
     tick_seconds: float = 0.25
     duplicate_signal_seconds: float = 0.3
+    delivery_seconds: float = 15.0
 
 
 class ApiRestarter:

@@ -11,10 +11,11 @@ One thread with one loop. It does not read the output of its children, and contr
 import signal
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.alerts.failure_notice import FailureNotice
 from service.errors import LAST_STATE_UNSAVED
 from service.launcher.key_commands import LEGEND, KeyCommands
 from service.launcher.keyboard import Keyboard
@@ -41,7 +42,7 @@ class LaunchPlan:
 
     With `serve_on`, the API continues after a successful training until the user ends it. With `has_status_line`, the
     last row of the terminal shows the state of the run. `store` is the path of the run's store, or the URL of a server
-    with many runs, of which `run_id` returns the one to use.
+    with many runs, of which `run_id` returns the one to use. `receivers` are the ids of those that get alerts.
     """
 
     trainer: Program
@@ -54,6 +55,7 @@ class LaunchPlan:
     serve_on: bool
     has_status_line: bool = False
     run_id: Callable[[], str | None] | None = None
+    receivers: tuple[str, ...] = ()
 
 
 class Supervisor:
@@ -131,6 +133,8 @@ class Supervisor:
         trainer = self._start(self._plan.trainer)
         self._loop_until(lambda: trainer.exit_code() is not None)
         code = self._report_exit(trainer) if self._requested_code is None else self._end_trainer(trainer)
+        if self._requested_code is None and code not in {0, TERMINATED}:
+            self._deliver_failure(trainer)
         if code == 0 and self._requested_code is None and self._plan.serve_on:
             self._print(f"Still serving {self._plan.url}; q or Ctrl-C ends it.")
             self._loop_until(lambda: False)
@@ -185,6 +189,17 @@ class Supervisor:
         elif code != BAD_INPUT:  # rank 0 has already printed the reason
             self._print(self._failure_sentence(int(code or 1)))
         return code if code in {0, BAD_INPUT, LAST_STATE_UNSAVED, TERMINATED} else 1
+
+    def _deliver_failure(self, trainer: ChildProcess) -> None:
+        """Let the API, which ends next, tell the receivers of alerts that the training has failed; waits for that."""
+        run, receivers = self._run(), self._plan.receivers
+        if run is None or not receivers:
+            return
+        self._end(trainer, self._timing.trainer_grace_seconds)  # its ranks, which may write how the run has ended
+        deadline = time.monotonic() + self._timing.delivery_seconds
+        with closing(FailureNotice(self._plan.store, run, receivers)) as notice:
+            if notice.mark_failed(f"the trainer {how_it_ended(trainer.exit_code() or 1)}"):
+                self._loop_until(lambda: notice.is_delivered() or time.monotonic() > deadline)
 
     def _failure_sentence(self, code: int) -> str:
         """Return what to say of a trainer that failed; where a signal killed a rank, no log says why."""

@@ -16,11 +16,12 @@ from service.atomic_files import TEMPORARY_PREFIX, read_small_file
 from service.errors import RunDirectoryError
 from service.run.directory import IDENTITY_IN_CONFIG, RunDirectory, require_writable
 from service.run.identity import RunIdentity, new_run_id
-from service.run.lock import RunLock, take_lock
+from service.run.lock import RunLock, holder_of, take_lock
 from service.run.record import list_records, saved_step
 
 _TEMPORARY = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}(?P<name>.+)\.(?P<pid>[0-9]{{1,10}})(?:\.[0-9a-f]{{8}})?")
 """The temporary names of `service/atomic_files.py`."""
+LOCK_FILE = ".lock"
 _NAMES = frozenset({"config.json", "run.json", "probe"})
 
 
@@ -104,9 +105,21 @@ def _note_of_missing(directory: RunDirectory, identity: RunIdentity, *, is_kept:
     )
 
 
+def require_untrained(directory: RunDirectory) -> None:
+    """Raise `RunDirectoryError` if a trainer works in the directory now: it names the run and the trainer's process."""
+    holder = holder_of(directory.root / LOCK_FILE)
+    if holder is not None:
+        run_id = directory.run_id()
+        raise RunDirectoryError(
+            f"{directory.root} is being trained already{f' ({holder})' if holder else ''}"
+            f"{f': run {run_id} goes on there' if run_id else ''}. `leitstand watch` shows it, `leitstand stop --wait` "
+            "ends it; to train another run beside it, choose another DATA_ROOT and API_PORT."
+        )
+
+
 def _lock(root: Path, timeout_seconds: float) -> RunLock:
     """Take the exclusive lock on a run directory."""
-    lock = take_lock(root / ".lock", timeout_seconds)
+    lock = take_lock(root / LOCK_FILE, timeout_seconds)
     if lock is None:
         raise RunDirectoryError(
             f"Another trainer is working in {root}; stop it (`leitstand stop`) or choose another DATA_ROOT."

@@ -61,11 +61,7 @@ class RunLock:
 
     def holder(self) -> str:
         """Return for people who holds the lock at the path, for example `gpu-07, process 4711`; empty if unknown."""
-        try:
-            host, pid, _ = self._path.read_text().split()
-        except (OSError, ValueError):
-            return ""
-        return f"{host}, process {pid}"
+        return _holder_at(self._path)
 
     def _is_at_path(self) -> bool:
         try:
@@ -100,6 +96,23 @@ def take_lock(path: Path, timeout_seconds: float) -> RunLock | None:
             return None
         time.sleep(POLL_SECONDS)
     return RunLock(path, file)
+
+
+def holder_of(path: Path) -> str | None:
+    """Return for people who holds the lock at a path, empty if that is unknown; None if nobody does."""
+    try:
+        with open(path, encoding="utf-8", opener=opened_without_waiting) as file:
+            return None if _try_lock(file) else _holder_at(path)
+    except OSError:
+        return None
+
+
+def _holder_at(path: Path) -> str:
+    try:
+        host, pid, _ = path.read_text().split()
+    except (OSError, ValueError):
+        return ""
+    return f"{host}, process {pid}"
 
 
 def _open(path: Path) -> IO[str]:

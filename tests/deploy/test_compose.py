@@ -16,7 +16,7 @@ from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from tests.deploy.conftest import MissingVariableError, read_compose
 
-OURS = ("prepare", "trainer", "api")
+OURS = ("prepare", "trainer", "trainer-gpu", "api")
 CONTAINER_PATHS = ("/leitstand/run", "/leitstand/data")
 
 
@@ -31,9 +31,8 @@ def check(file: Path) -> Result:
     return CliRunner().invoke(check_jsonschema.main, ["--builtin-schema", "vendor.compose-spec", str(file)])
 
 
-@pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.override.yml"])
-def test_compose_file_follows_the_compose_specification(repository: Path, name: str) -> None:
-    result = check(repository / name)
+def test_compose_file_follows_the_compose_specification(repository: Path) -> None:
+    result = check(repository / "docker-compose.yml")
 
     assert result.exit_code == 0, result.output
 
@@ -157,23 +156,41 @@ def test_api_demands_the_token_that_prometheus_sends(repository: Path, compose: 
     assert prometheus["static_configs"] == [{"targets": [f"api:{config.api_port}"]}]
 
 
-def test_override_adds_gpus_to_the_trainer_and_nothing_else(repository: Path) -> None:
-    override = yaml.safe_load((repository / "docker-compose.override.yml").read_text())
-    (device,) = override["services"]["trainer"]["deploy"]["resources"]["reservations"]["devices"]
+def test_the_profile_gpu_adds_gpus_to_the_trainer_and_nothing_else(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    (device,) = services["trainer-gpu"]["deploy"]["resources"]["reservations"]["devices"]
 
-    assert override.keys() == {"services"}
-    assert override["services"].keys() == {"trainer"}
-    assert override["services"]["trainer"].keys() == {"deploy"}
+    assert {**services["trainer-gpu"], "profiles": ["cpu"]} == {
+        **services["trainer"],
+        "deploy": services["trainer-gpu"]["deploy"],
+    }
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert [name for name, service in services.items() if "deploy" in service] == ["trainer-gpu"]
 
 
-def test_base_file_needs_no_gpu(compose: dict[str, Any]) -> None:
-    assert not any("deploy" in service for service in compose["services"].values())
+def test_profiles_choose_one_trainer_and_leave_the_api_to_all(compose: dict[str, Any]) -> None:
+    profiles = {name: set(service.get("profiles", ())) for name, service in compose["services"].items()}
+
+    assert profiles == {
+        "api": set(),
+        "prepare": {"gpu", "cpu"},
+        "trainer": {"cpu"},
+        "trainer-gpu": {"gpu"},
+        "prometheus": {"monitoring"},
+        "grafana": {"monitoring"},
+    }
+
+
+def test_whatever_a_service_waits_for_is_started_with_it(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for service in services.values():
+        for other in service.get("depends_on", ()):
+            assert set(service["profiles"]) <= set(services[other]["profiles"])
 
 
 def test_example_env_explains_every_variable_and_no_other(repository: Path) -> None:
     text = (repository / "docker-compose.yml").read_text()
-    used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) | {"COMPOSE_FILE"}
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) | {"COMPOSE_PROFILES"}
 
     named = re.findall(r"^(?:# )?([A-Z_]+)=", (repository / "deploy/example.env").read_text(), re.MULTILINE)
 

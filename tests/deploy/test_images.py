@@ -1,5 +1,6 @@
 """The Dockerfiles: whatever they copy exists, is sent to the builder, and is all that the image needs."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -86,7 +87,7 @@ def test_the_image_runs_as_an_ordinary_user(repository: Path, name: str) -> None
 
     assert users == ["1000:1000"]
     assert final[-1].word == "CMD"
-    assert final[-2].word in {"USER", "EXPOSE"}
+    assert final[-2].word in {"USER", "EXPOSE", "HEALTHCHECK"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,13 +98,16 @@ def test_base_images_are_pinned_and_have_the_python_that_is_required(repository:
     assert re.fullmatch(r"python:3\.(1[1-9])\.[0-9]+-slim-[a-z]+", base)
 
 
-@pytest.mark.parametrize(("name", "extras"), [("trainer", {"train", "perceptual"}), ("api", {"api"})])
+@pytest.mark.parametrize(
+    ("name", "extras"), [("trainer", {"train", "perceptual", "postgres"}), ("api", {"api", "postgres", "notify"})]
+)
 def test_extras_are_those_of_the_process_and_versions_those_of_the_lock(
     repository: Path, name: str, extras: set[str]
 ) -> None:
     runs = " ".join(item.rest for item in instructions(repository, name) if item.word == "RUN")
 
-    assert set(re.findall(r'"\.\[([a-z,]+)\]"', runs)) == {",".join(sorted(extras, reverse=True))}
+    (installed,) = set(re.findall(r'"\.\[([a-z,]+)\]"', runs))
+    assert set(installed.split(",")) == extras
     assert "--constraint requirements.lock" in runs
 
 
@@ -148,3 +152,11 @@ def test_dependencies_can_be_installed_before_the_code_is_copied(repository: Pat
     built = build_wheel(tmp_path, tmp_path / "wheels")
 
     assert built.returncode == 0, built.stderr
+
+
+def test_the_health_check_of_the_api_image_is_a_program_that_asks_for_life(repository: Path) -> None:
+    (check,) = [item.rest for item in instructions(repository, "api") if item.word == "HEALTHCHECK"]
+    command = json.loads(check[check.index("[") :])
+
+    compile(command[-1], "healthcheck", "exec")
+    assert "/livez" in command[-1]

@@ -100,8 +100,8 @@ def test_every_way_has_a_picture_of_parts_that_exist(page: str, repository: Path
 def test_the_reasons_that_a_newcomer_asks_for_are_given(page: str) -> None:
     questions = re.findall(r"^\*\*(Why .+?\?)\*\*", section(page, "## Why it is so"), re.MULTILINE)
 
-    asked = ("gloo group", "bits", "no ORM", "one API process", "recorder thread", "files")
-    assert [word in question for word, question in zip(asked, questions, strict=True)] == [True] * 6
+    asked = ("gloo group", "bits", "no ORM", "one API process", "gunicorn", "recorder thread", "files")
+    assert [word in question for word, question in zip(asked, questions, strict=True)] == [True] * 7
 
 
 def test_every_table_of_the_store_has_one_row(page: str) -> None:

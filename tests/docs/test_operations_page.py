@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from api.alerts import webhook, webhook_sender
+from api.alerts import alert_sender, webhook
 from api.app import create_app
 from api.http.problem_types import PROBLEMS
 from api.http.rate_limit import WRONG_TOKENS_PER_MINUTE
@@ -134,10 +134,10 @@ def test_webhooks_are_as_they_are_described(page: str) -> None:
     assert f"`{webhook.MESSAGE_ID}`" in text
     assert f"`<{webhook.MESSAGE_ID}>.<{webhook.TIMESTAMP}>.<body>`" in text
     assert f"`{webhook.SIGNATURE}: v1,<base64>`" in text
-    assert f"after {webhook_sender.INITIAL_BACKOFF_SECONDS:.0f} s at first" in text
-    assert f"up to {webhook_sender.MAX_BACKOFF_SECONDS / 60:.0f} minutes" in text
-    assert f"for {webhook_sender.GIVE_UP_SECONDS / 3600:.0f} hours" in text
-    assert f"older than {webhook_sender.NEWS_SECONDS / 3600:.0f} hours" in text
+    assert f"after {alert_sender.INITIAL_BACKOFF_SECONDS:.0f} s at first" in text
+    assert f"up to {alert_sender.MAX_BACKOFF_SECONDS / 60:.0f} minutes" in text
+    assert f"for {alert_sender.GIVE_UP_SECONDS / 3600:.0f} hours" in text
+    assert f"older than {alert_sender.NEWS_SECONDS / 3600:.0f} hours" in text
 
 
 def test_the_receiver_of_webhooks_that_is_shown_knows_genuine_ones(page: str) -> None:

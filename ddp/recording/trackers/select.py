@@ -1,9 +1,12 @@
 """Selection of the tracker by settings, and the check for the packages that it needs."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from ddp.distributed.world import World
 from ddp.recording.trackers.base import Tracker
+from ddp.recording.trackers.combined import CombinedTracker
+from ddp.recording.trackers.kubeflow import StatusServer, TrainJobProgress
 from service.config.settings import RunConfig
 from service.errors import UserError
 from service.run.directory import RunDirectory
@@ -23,11 +26,14 @@ def require_extras(world: World, config: RunConfig) -> None:
     world.raise_together(problem)
 
 
-def open_tracker(config: RunConfig, directory: RunDirectory) -> Tracker:
-    """Return the tracker that the settings select; a no-op tracker if they select none."""
-    if not (config.tensorboard or config.tensorboard_images):
-        return Tracker()
-    from ddp.recording.trackers.tensorboard import TensorBoard  # an optional dependency
+def open_tracker(config: RunConfig, directory: RunDirectory, environment: Mapping[str, str]) -> Tracker:
+    """Return the trackers that settings and scheduler select, as one; a no-op tracker if they select none."""
+    trackers: list[Tracker] = []
+    if (server := StatusServer.of(environment)) is not None:
+        trackers.append(TrainJobProgress(server))
+    if config.tensorboard or config.tensorboard_images:
+        from ddp.recording.trackers.tensorboard import TensorBoard  # an optional dependency
 
-    folder = directory.root / TENSORBOARD_FOLDER
-    return TensorBoard(folder, has_scalars=config.tensorboard, has_images=config.tensorboard_images)
+        folder = directory.root / TENSORBOARD_FOLDER
+        trackers.append(TensorBoard(folder, has_scalars=config.tensorboard, has_images=config.tensorboard_images))
+    return trackers[0] if len(trackers) == 1 else CombinedTracker(trackers)

@@ -346,6 +346,26 @@ def test_two_servers_on_one_run_write_and_deliver_a_change_once(
     assert len(hook.requests) == 1
 
 
+def test_a_server_notifies_people_while_another_receiver_is_away_and_shows_no_secret(
+    serving: Serving, root: Path, store: Store, eventually: Eventually
+) -> None:
+    keep_alive(store)
+    phone = StandIn()
+    phone.on("POST", "/", Answer({}))
+    with receiving(phone):
+        addresses = f"json://127.0.0.1:1/T0KEN ntfy://eva:T0KEN@{phone.url.removeprefix('http://')}/alarm"
+        with serving(root, NOTIFY_URLS=addresses) as server:
+            store.runs.update(RUN_ID, state=RunState.FAILED, reason="no space left")
+            eventually(lambda: phone.requests, what="the notification")
+            eventually(lambda: "is tried again" in server.said(), what="the warning about the other")
+            shown = requests.get(f"{server.url}/settings", timeout=20).text
+            log = server.said()
+
+    assert "no space left" in json.loads(phone.requests[0].body)["message"]
+    assert "Receiver 1 of NOTIFY_URLS (json) is tried again" in log
+    assert "T0KEN" not in log + shown
+
+
 def _delivered(store: Store) -> int | None:
     with store.transaction() as connection:
         number: int | None = connection.exec_driver_sql("SELECT event_id FROM deliveries").scalar()

@@ -111,7 +111,7 @@ def test_a_secret_is_a_key_or_its_base64(secret: str, key: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["webhook_secret", "webhook_old_secret"])
-@pytest.mark.parametrize("secret", ["whsec_", "whsec_a", "whsec_geheim!"])
+@pytest.mark.parametrize("secret", ["whsec_a", "whsec_geheim!"])
 def test_a_damaged_secret_is_refused_without_showing_it(name: str, secret: str) -> None:
     with pytest.raises(
         SettingError, match=f"^{name.upper()} begins with whsec_, but what follows is not base64"
@@ -119,6 +119,22 @@ def test_a_damaged_secret_is_refused_without_showing_it(name: str, secret: str) 
         WebhookTarget.of(replace(RunConfig(webhook_url="https://a/b"), **{name: secret}))
 
     assert "geheim" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["webhook_secret", "webhook_old_secret"])
+@pytest.mark.parametrize(
+    ("count", "is_good"), [(0, False), (2, False), (23, False), (24, True), (64, True), (65, False)]
+)
+def test_a_key_of_the_standard_has_24_to_64_bytes(name: str, count: int, is_good: bool) -> None:
+    secret = f"whsec_{b64encode(b'g' * count).decode()}"
+    config = replace(RunConfig(webhook_url="https://a/b"), **{name: secret})
+
+    if is_good:
+        assert WebhookTarget.of(config) is not None
+        return
+    with pytest.raises(SettingError, match=f"^{name.upper()} stands for a key of {count} bytes.* 24 to 64") as told:
+        WebhookTarget.of(config)
+    assert "Z2" not in str(told.value)
 
 
 def test_credentials_are_those_in_the_address_whatever_netrc_says(
@@ -207,7 +223,7 @@ def test_an_answer_without_end_is_not_read() -> None:
 
 def test_what_is_said_of_a_failure_holds_neither_address_nor_secret(caplog: pytest.LogCaptureFixture) -> None:
     receiver = WebhookTarget(f"http://user:password@127.0.0.1:{free_port()}/T0KEN", "geheim")
-    said = f"{post(receiver, EVENT, SENT_AT)} {receiver.host} {receiver.id} {receiver}"
+    said = f"{post(receiver, EVENT, SENT_AT)} {receiver.name} {receiver.id} {receiver}"
     damaged = b"HTTP/1.1 200 OK\r\nno header\r\nX: y\r\n\r\n"
     with slamming_server(lambda peer: peer.sendall(damaged)) as (url, _):
         post(WebhookTarget(f"{url}/T0KEN", "geheim"), EVENT, SENT_AT)

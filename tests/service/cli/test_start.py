@@ -17,6 +17,7 @@ from service.cli import up as up_module
 from service.config.loader import LoadedConfig
 from service.config.settings import RunConfig
 from service.launcher.supervisor import LaunchPlan
+from service.run.claim import claim
 from service.run.directory import RunDirectory
 from service.run.identity import RunIdentity
 from service.run.records.provenance import provenance
@@ -158,6 +159,23 @@ def test_a_port_in_use_is_one_sentence(
     assert f"Port {port} on 127.0.0.1 is in use" in error
     assert "--set API_PORT=" in error
     assert not started
+    assert not planned
+
+
+def test_a_second_start_in_the_same_folder_names_the_run_that_is_going(
+    started: STARTED, planned: list[LaunchPlan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        claimed = claim(RunDirectory(tmp_path), resume=True, fresh=False)
+        given = settings(API_PORT=taken.getsockname()[1], DATA_ROOT=tmp_path)
+        assert exit_code(["up", *given]) == 2
+        claimed.lock.close()
+        error = capsys.readouterr().err
+        assert exit_code(["up", *given]) == 2
+
+    assert f"{tmp_path} is being trained already ({socket.gethostname()}, process {os.getpid()})" in error
+    assert f"run {claimed.identity.run_id} goes on there" in error
+    assert "is in use" in capsys.readouterr().err, "once nobody trains there, it is the port"
     assert not planned
 
 

@@ -1,9 +1,7 @@
 """TLS, proxies and the environment: whom the client trusts, and by which way it asks."""
 
 import json
-import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,26 +11,14 @@ import pytest
 from service.cli import exit_code
 from service.client.client import Client, ServerUnreachableError, UntrustedServerError
 from service.errors import UserError
+from tests.service.harness.certificate import make_certificate, needs_openssl
 from tests.service.harness.stand_in import Answer, StandIn, free_port, serving
-
-needs_openssl = pytest.mark.skipif(
-    not shutil.which("openssl"), reason="openssl, which makes the certificate, is missing"
-)
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A self-signed certificate of this machine, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "2", "-subj", "/CN=box", "-addext", "subjectAltName=IP:127.0.0.1",
-            "-keyout", "key.pem", "-out", "box.pem",
-        ],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    return folder / "box.pem", folder / "key.pem"
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

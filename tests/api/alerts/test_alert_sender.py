@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from api.alerts import webhook_sender
+from api.alerts import alert_sender
+from api.alerts.alert_sender import AlertSender, backoff_seconds
 from api.alerts.webhook import WebhookTarget
-from api.alerts.webhook_sender import WebhookSender, backoff_seconds
 from service.alerts.webhook_outbox import LEASE_SECONDS, WebhookOutbox
 from service.store.store import Store, StoreUnavailableError
 from tests.api.conftest import on_both_databases
@@ -28,7 +28,7 @@ OK, BUSY, WRONG, GONE = Answer({}), Answer(b"", 503), Answer(b"", 400), Answer(b
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("INITIAL_BACKOFF_SECONDS", "MAX_BACKOFF_SECONDS", "RETRY_SECONDS", "TICK_SECONDS"):
-        monkeypatch.setattr(webhook_sender, name, 0.02)
+        monkeypatch.setattr(alert_sender, name, 0.02)
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ def received(hook: StandIn) -> list[str]:
 
 
 @contextmanager
-def delivering(url: str, clock_ahead_seconds: float = 0.0) -> Iterator[WebhookSender]:
+def delivering(url: str, clock_ahead_seconds: float = 0.0) -> Iterator[AlertSender]:
     """A courier at work for the time of the context; the clock may be ahead when it is made."""
     ending, began = threading.Event(), time.time() + clock_ahead_seconds
     with pytest.MonkeyPatch.context() as ahead:
         ahead.setattr(time, "time", lambda: began)
-        at_work = WebhookSender(WebhookTarget(url, "geheim"), ending.is_set)
+        at_work = AlertSender(WebhookTarget(url, "geheim"), ending.is_set)
     before = set(threading.enumerate())
     at_work.start()
-    (thread,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "webhook-sender")
+    (thread,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "alert-sender")
     try:
         yield at_work
     finally:
@@ -134,7 +134,7 @@ def test_what_could_not_be_delivered_for_hours_is_dropped(
 
     def react(request: Request) -> Answer:
         if first.is_set():
-            monkeypatch.setattr(webhook_sender, "GIVE_UP_SECONDS", 0.0)
+            monkeypatch.setattr(alert_sender, "GIVE_UP_SECONDS", 0.0)
         first.set()
         return BUSY if b'"name": "a"' in request.body else OK
 
@@ -154,7 +154,7 @@ def test_alerts_of_several_runs_are_dropped_too_once_the_receiver_was_away_for_l
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(webhook_sender, "GIVE_UP_SECONDS", 0.2)
+    monkeypatch.setattr(alert_sender, "GIVE_UP_SECONDS", 0.2)
     hook.on("POST", "/hook", BUSY)
     with delivering(f"{hook.url}/hook") as at_work:
         for run_id in ("one", "two"):
@@ -313,8 +313,8 @@ def test_a_run_that_cannot_be_asked_delays_no_other(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(webhook_sender, "RETRY_SECONDS", 600.0)
-    caplog.set_level(logging.DEBUG, webhook_sender.__name__)
+    monkeypatch.setattr(alert_sender, "RETRY_SECONDS", 600.0)
+    caplog.set_level(logging.DEBUG, alert_sender.__name__)
     with delivering(f"{hook.url}/hook") as at_work:
         at_work.notify(Store(tmp_path / "nowhere.db"), "gone", 1)
         eventually(lambda: "of run gone cannot be delivered now" in caplog.text, what="the vain attempt")
@@ -364,8 +364,8 @@ def test_telling_never_waits_for_a_receiver(store: Store, hook: StandIn, eventua
 
 
 def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_sender, "INITIAL_BACKOFF_SECONDS", 1.0)
-    monkeypatch.setattr(webhook_sender, "MAX_BACKOFF_SECONDS", 300.0)
+    monkeypatch.setattr(alert_sender, "INITIAL_BACKOFF_SECONDS", 1.0)
+    monkeypatch.setattr(alert_sender, "MAX_BACKOFF_SECONDS", 300.0)
     for failures in range(1, 40):
         longest = min(2.0 ** (failures - 1), 300.0)
         pauses = {backoff_seconds(failures, 0.0) for _ in range(5)}

@@ -1,4 +1,4 @@
-"""Delivers the alerts of all runs to the webhook receiver: in order, at least once, retrying until accepted.
+"""Delivers the alerts of all runs to one receiver: in order, at least once, retrying until accepted.
 
 The store holds which alerts are still to be delivered, so an unreachable receiver takes no memory, and a restart of
 this process loses nothing.
@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from api.alerts.webhook import DeliveryAttempt, DeliveryOutcome, WebhookTarget, post
+from api.alerts.receiver import DeliveryAttempt, DeliveryOutcome, Receiver
 from service.alerts.webhook_outbox import WebhookOutbox
 from service.background_thread import BackgroundThread, ErrorBoundary
 from service.store.queries.events import Event
@@ -31,10 +31,10 @@ TICK_SECONDS = 0.5
 logger = logging.getLogger(__name__)
 
 
-class WebhookSender:
+class AlertSender:
     """Delivers alerts on one thread; its errors are logged and affect nothing else."""
 
-    def __init__(self, receiver: WebhookTarget, is_ending: Callable[[], bool]) -> None:
+    def __init__(self, receiver: Receiver, is_ending: Callable[[], bool]) -> None:
         """Create a sender that ends once `is_ending()`."""
         self._receiver = receiver
         self._is_ending = is_ending
@@ -53,7 +53,7 @@ class WebhookSender:
         """By run, the time until which it is not retried for a reason of its own, which must not delay other runs."""
         self._boundary = ErrorBoundary(logger)
         self._thread = BackgroundThread(
-            "webhook-sender",
+            "alert-sender",
             self._deliver_due,
             interval_seconds=TICK_SECONDS,
             is_over=is_ending,
@@ -116,7 +116,7 @@ class WebhookSender:
         if not outbox.lease(time.time(), first.id):
             return RETRY_SECONDS
         while not self._is_over() and (event := outbox.next(*not_before)) is not None:
-            attempt = post(self._receiver, event, int(time.time()))
+            attempt = self._receiver.deliver(event, int(time.time()))
             if attempt.outcome is DeliveryOutcome.GONE:
                 self._switch_off(attempt)
             elif not self._is_settled(event, attempt):
@@ -135,8 +135,8 @@ class WebhookSender:
         """Send nothing more from this process; the alerts stay in the store."""
         self._is_switched_off = True
         logger.warning(
-            "The webhook at %s wants no more alerts: %s. None is sent there until the API starts again.",
-            self._receiver.host, attempt.reason,
+            "%s wants no more alerts: %s. None is sent there until the API starts again.",
+            _begin(self._receiver.name), attempt.reason,
         )  # fmt: skip
 
     def _is_settled(self, event: Event, attempt: DeliveryAttempt) -> bool:
@@ -148,12 +148,12 @@ class WebhookSender:
                 failing = self._failing[event.run_id] = (event.id, now)
             if now - failing[1] < GIVE_UP_SECONDS:
                 if self._failures == 0:
-                    logger.warning("The webhook at %s is tried again: %s.", self._receiver.host, attempt.reason)
+                    logger.warning("%s is tried again: %s.", _begin(self._receiver.name), attempt.reason)
                 self._failures += 1
                 return False
         if attempt.outcome is not DeliveryOutcome.ACCEPTED:
-            arguments = (event.details["name"], event.run_id, self._receiver.host, attempt.reason)
-            logger.warning("The alert %s of run %s is not delivered to the webhook at %s: %s.", *arguments)
+            arguments = (event.details["name"], event.run_id, self._receiver.name, attempt.reason)
+            logger.warning("The alert %s of run %s is not delivered to %s: %s.", *arguments)
         self._failures = 0
         return True
 
@@ -171,6 +171,11 @@ class WebhookSender:
             self._delivered[run_id] = event_id
             if self._pending[run_id][1] <= event_id:
                 del self._pending[run_id]
+
+
+def _begin(name: str) -> str:
+    """Return a name at the beginning of a sentence."""
+    return name[:1].upper() + name[1:]
 
 
 def backoff_seconds(failures: int, wait_seconds: float) -> float:
