@@ -52,7 +52,7 @@ class Dashboard {
     this.board.onChosen = (step) => this.lookAt(step);
     this.events = new Events();
     this.alerts = new Alerts();
-    this.details = new Details();
+    this.details = new Details((error) => this.do(() => { throw error; }));
     this.commands = new Commands(() => this.feed.hurry());
     new Settings(this.commands);
     this.checkpoints = new Checkpoints(this.commands);
@@ -68,6 +68,7 @@ class Dashboard {
     byId("language").value = language;
     byId("language").addEventListener("change", ({ target }) => chooseLanguage(target.value));
     setInterval(() => this.tick(), TICK_MS);
+    if (!document.hidden) this.board.history.askEarly();
     this.listen();
   }
 
@@ -105,7 +106,7 @@ class Dashboard {
     this.runState = state.run_state;
     this.records.setBest(state.best_quality_ever);
     this.pictures.setBest(this.records.best?.step ?? null);
-    await this.details.follow(state, isNew);
+    this.details.follow(state, isNew);
     await this.pictures.lookForExpected();
     this.showModes();
     this.status.showBanner();
