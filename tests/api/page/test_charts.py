@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from service.store.store import SeriesRow, Store
 from tests.api.harness.browsing import count_pixels, text_of
 from tests.api.harness.dashboard import click, delayed, held, is_shown, requested, set_field, showing, texts_of
-from tests.api.harness.example_run import LAST_STEP, RUN_ID
+from tests.api.harness.example_run import LAST_STEP, RECORD_STEPS, RUN_ID
 from tests.api.harness.serving import Server
 
 Eventually = Callable[..., None]
@@ -55,6 +55,32 @@ def test_a_sentence_says_whether_the_quality_still_gains_and_where_it_was_best(
 
     wanted = "+0.0517 over the last 5 validations; best at step 4,200."
     eventually(lambda: text_of(page, "#gain") == wanted, what="the sentence")
+
+
+UNANSWERED = """
+const done = arguments[0], plain = window.fetch;
+const main = document.querySelector("script[type=module]").src;
+import(new URL("charts/history.js", main)).then(async ({ History }) => {
+  const history = new History();
+  const without = async (call) => {
+    window.fetch = () => Promise.reject(new TypeError());
+    await call().catch(() => {});
+    window.fetch = plain;
+  };
+  await without(() => history.update("a"));
+  history.add(9000, { total_loss_value: 1 });
+  await history.update("a");
+  const counts = [history.stretches("total_loss_value").length];
+  history.curves.set("quality_ki_value", history.stretches("quality_ki_value").slice(0, 2));
+  await without(() => history.refresh(700));
+  await history.update("a");
+  done([...counts, history.stretches("quality_ki_value").length]);
+}).catch((error) => done(String(error)));
+"""
+
+
+def test_what_could_not_be_fetched_is_fetched_later_though_log_points_came_since(page: Chrome) -> None:
+    assert page.execute_async_script(UNANSWERED) == [LAST_STEP // 100 + 1, len(RECORD_STEPS)]
 
 
 def test_a_long_history_keeps_its_spikes_and_its_end(server: Server, living: Store, browser: Chrome) -> None:

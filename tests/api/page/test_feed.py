@@ -11,7 +11,7 @@ from selenium.webdriver import Chrome
 
 from service.store.store import SeriesRow, Store
 from tests.api.harness.browsing import complaints, text_of
-from tests.api.harness.dashboard import failed, failing, forget_requests, requested, showing, texts_of
+from tests.api.harness.dashboard import forget_requests, requested, showing, texts_of
 from tests.api.harness.example_run import LAST_STEP, RUN_ID, curves, example_record, save_record
 from tests.api.harness.serving import Serving
 
@@ -63,23 +63,6 @@ def test_the_curves_are_asked_for_before_it_is_known_which_run_it_is(page: Chrom
     assert "from=0&points=" in first
     assert others
     assert all("from=0&" not in path for path in others)  # the whole is asked for once
-
-
-def test_values_that_could_not_be_fetched_are_fetched_later_though_log_points_came_since(
-    page: Chrome, living: Store, root: Path, eventually: Eventually
-) -> None:
-    with failing(page, "/series"):
-        record = example_record(4300, time.time(), quality_ki_value=0.71)
-        living.series.add(RUN_ID, [SeriesRow(4300, time.time(), {"quality_ki_value": 0.71, "total_loss_value": 0.5})])
-        save_record(root, living, record)
-        eventually(lambda: failed(page) > 0, what="a request without an answer")
-        living.series.add(RUN_ID, [SeriesRow(4400, time.time(), {"total_loss_value": 0.25})])
-        eventually(lambda: text_of(page, "#loss-keys b") == "0.2500", what="the log point after it")
-
-    living.runs.update(RUN_ID, step=4400)
-
-    eventually(lambda: text_of(page, "#quality-keys b") == "0.7100", what="the value of the validation")
-    assert text_of(page, "#loss-keys b") == "0.2500"
 
 
 def test_after_a_break_the_stream_goes_on_where_it_was(
