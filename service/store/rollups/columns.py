@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice, pairwise
-from operator import itemgetter
+from operator import gt, itemgetter, lt, truediv
 from typing import Any, overload
 
 from service.store.rollups.buckets import BUCKET_BYTES, Bucket, Point, places
@@ -39,7 +39,9 @@ class BucketColumns(Sequence[Bucket]):
 
     def means(self) -> list[float]:
         """Return the mean of each bucket; see `Bucket.mean`."""
-        means = (total / count for total, count in zip(self.totals, self.counts, strict=True))
+        means = [*map(truediv, self.totals, self.counts)]
+        if not any(map(lt, means, self.lows)) and not any(map(gt, means, self.highs)):
+            return means
         limits = zip(means, self.lows, self.highs, strict=True)
         return [low if mean < low else high if mean > high else mean for mean, low, high in limits]
 

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from service.store.rollups.buckets import POINTS, Buckets, Point, unpack_wanted
 from service.store.rollups.columns import BATCH_ROLLUPS, BucketColumns, aggregated, joined, unpack_columns
-from service.store.tables import series, series_progress, series_summaries
+from service.store.rollups.kept import KEPT, holds
+from service.store.tables import runs, series, series_progress, series_summaries
 
 LEVEL_SIZES = tuple(16 * 2**power for power in range(56))
 """Number of steps that a rollup of level 1, 2, 3 … covers."""
@@ -51,7 +52,7 @@ class RollupReader:
         level, width = 0, 1
         if self._has_more_points(first, last, points):
             level, width = _grid(last - first + 1, points)
-        rollup_end = self._connection.execute(_PROGRESS, {"run": self._run_id}).scalar() or 0
+        rollup_end, token = self._progress()
         indices = _complete_indices(first, last, level, rollup_end) if level else range(0)
         names = self._names or []
         if not level:
@@ -62,7 +63,7 @@ class RollupReader:
             return {name: BucketColumns.of(buckets.get(name)) for name in names}
         start, end = Buckets(width), Buckets(width)
         self._read_ends(start, end, (first, last), indices, level, rollup_end)
-        rollups, gaps = self._read_columns(indices, level)
+        rollups, gaps = self._read_columns(indices, level, token)
         none = BucketColumns()
         return {
             name: joined(
@@ -101,12 +102,25 @@ class RollupReader:
         if indices.stop * size <= last:
             self.read_into(end, indices.stop * size, last, level - 1, rollup_end)
 
+    def _progress(self) -> tuple[int, str | None]:
+        """Return the step before which rollups are complete, and the token under which they may be kept."""
+        row = self._connection.execute(_PROGRESS, {"run": self._run_id}).first()
+        if row is None:
+            return 0, None
+        rollup_end, token, started_at = row
+        return rollup_end, token if holds(token, started_at) else None
+
     def _read_columns(
-        self, indices: range, level: int
+        self, indices: range, level: int, token: str | None
     ) -> tuple[Mapping[str, BucketColumns], Mapping[str, BucketColumns]]:
         """Return the rollups with these indices, and buckets as wide of the log points of ranges without a rollup."""
         size = LEVEL_SIZES[level - 1]
-        packed = ((names, content) for _, names, content in self._rollups(indices, level))
+        found = (
+            self._rollups(indices, level)
+            if token is None
+            else KEPT.get(token, level, indices, lambda missing: [*self._rollups(missing, level)])
+        )
+        packed = ((names, content) for _, names, content in found)
         rollups = defaultdict(BucketColumns, unpack_columns(packed, self._wanted()))
         counted = rollups[POINTS]
         counts = {step // size: count for step, count in zip(counted.first_steps, counted.counts, strict=True)}
@@ -169,7 +183,11 @@ _FIRST_STEP = sa.select(series.c.step).where(_between).order_by(series.c.step).l
 _LAST_STEP = sa.select(series.c.step).where(_between).order_by(series.c.step.desc()).limit(1)
 _HAS_MORE = _FIRST_STEP.offset(sa.bindparam("points"))
 _SELECT_TEXTS = sa.select(series.c.step, sa.cast(series.c["values"], sa.Text)).where(_between).order_by(series.c.step)
-_PROGRESS = sa.select(series_progress.c.summarised_to).where(series_progress.c.run_id == sa.bindparam("run"))
+_PROGRESS = (
+    sa.select(series_progress.c.summarised_to, series_progress.c.rollup_token, runs.c.started_at)
+    .select_from(series_progress.outerjoin(runs, runs.c.id == series_progress.c.run_id))
+    .where(series_progress.c.run_id == sa.bindparam("run"))
+)
 _in_range = (series_summaries.c.bucket >= sa.bindparam("start")) & (series_summaries.c.bucket < sa.bindparam("stop"))
 _of_level = (series_summaries.c.run_id == sa.bindparam("run")) & (series_summaries.c.level == sa.bindparam("of_level"))
 _SELECT_ROLLUPS = (
