@@ -121,12 +121,18 @@ class Dashboard {
       this.board.show();
     }
     // The curves are asked for first, since they take longest, and shown without waiting for anything else.
-    const curves = state && this.board.history.update(identity, () => this.board.show());
+    let isDrawn = false;
+    const draw = () => {
+      if (isDrawn) this.board.showSoon();
+      else this.board.show();
+      isDrawn = true;
+    };
+    const curves = state && this.board.history.update(identity, draw);
     await Promise.all([curves, this.records.update(), this.pictures.update(), state && this.events.update()]);
     if (!state) return;
     await this.chooser.follow();
     this.showModes();
-    this.board.show();
+    this.board.showSoon();
     await Promise.all([this.commands.update(), this.checkpoints.update(), this.alerts.update(), this.layers.update(state.run_id)]);
     if (this.isFirst) await this.askRights();
     this.isFirst = false;
