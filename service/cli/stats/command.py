@@ -177,7 +177,7 @@ def compare(
     elif answer["records"]:
         click.echo("\n\n".join(_compared(answer, name) for name in answer["names"]))
     else:
-        show_line("None of these runs has a record.")
+        show_line(f"None of these runs has a record{'' if step is None else f' of step {step}'}.")
     return code
 
 
@@ -199,8 +199,9 @@ def _export(client: Client, file_format: Format, file: Path | None, as_json: boo
         return
     with explained_write_errors(file):
         client.save_export(file_format, file)
-    rows, columns = _shape(file, file_format)
-    show_written(file, rows, columns, as_json=as_json)
+    if file.is_file():  # not a device or a pipe, of which nothing can be read
+        rows, columns = _shape(file, file_format)
+        show_written(file, rows, columns, as_json=as_json)
 
 
 def _shape(file: Path, file_format: Format) -> tuple[int, int | None]:
