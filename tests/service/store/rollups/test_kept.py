@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -10,20 +10,36 @@ import pytest
 import sqlalchemy as sa
 
 from service.store.rollups import reader
-from service.store.rollups.kept import RollupCache, holds, new_token
-from service.store.rollups.reader import LEVEL_SIZES
+from service.store.rollups.kept import Rollup, RollupCache, holds, new_token
 from service.store.store import SeriesRow, Store
 from service.store.tables import runs, series_progress
 
 RUN = "run-1"
-COUNT = 4000
+COUNT = 2000
 POINTS = 50
 
 
+class CountingCache(RollupCache):
+    """A cache that counts how often it was asked, and the rollups that it read from the store."""
+
+    asked = read = 0
+
+    def get(
+        self, token: str, level: int, indices: range, read: Callable[[range], Sequence[Rollup]]
+    ) -> Sequence[Rollup]:
+        def counted(missing: range) -> Sequence[Rollup]:
+            found = read(missing)
+            self.read += len(found)
+            return found
+
+        self.asked += 1
+        return super().get(token, level, indices, counted)
+
+
 @pytest.fixture
-def cache(monkeypatch: pytest.MonkeyPatch) -> RollupCache:
+def cache(monkeypatch: pytest.MonkeyPatch) -> CountingCache:
     """What is kept during this test, and nothing from before."""
-    monkeypatch.setattr(reader, "KEPT", cache := RollupCache(10_000_000))
+    monkeypatch.setattr(reader, "KEPT", cache := CountingCache(10_000_000))
     return cache
 
 
@@ -51,38 +67,23 @@ def check(store: Store, run: str = RUN) -> None:
             assert math.isclose(bucket.total, math.fsum(values), abs_tol=1e-6)
 
 
-def reads(store: Store, first: int = 0, last: int = 10**6) -> int:
-    """How many rollups of the level that answers are read from the database for a curve."""
-    sizes: list[int] = []
-    plain = reader.RollupReader._rollups
-
-    def counted(self: reader.RollupReader, indices: range, level: int) -> list[tuple[int, str, bytes]]:
-        found = [*plain(self, indices, level)]
-        if LEVEL_SIZES[level - 1] >= COUNT // POINTS // 2:
-            sizes.append(len(found))
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader.RollupReader, "_rollups", counted)
-        store.series.envelope(RUN, ["loss"], first, last, POINTS)
-    return sum(sizes)
-
-
-def test_what_was_read_once_is_not_read_again_and_new_rollups_alone_are(store: Store, cache: RollupCache) -> None:
-    first = reads(store)
-    assert first > POINTS // 2
-    assert reads(store) == 0
+def test_what_was_read_once_is_not_read_again_and_new_rollups_alone_are(store: Store, cache: CountingCache) -> None:
+    check(store)
+    first = cache.read
+    assert cache.asked == 2
+    assert POINTS // 2 < first < 2 * POINTS
     assert cache.byte_count > 0
 
     add(store, range(COUNT, COUNT + 500))
-
-    assert 0 < reads(store) < first
     check(store)
 
+    assert first < cache.read < first + POINTS // 2
 
-def test_a_later_part_and_then_an_earlier_one_give_the_whole(store: Store) -> None:
-    assert reads(store, first=2000) > 0
-    assert reads(store, first=1000, last=3000) >= 0
+
+def test_a_later_part_and_then_an_earlier_one_give_the_whole(store: Store, cache: CountingCache) -> None:
+    for first, last in ((1000, 10**6), (500, 1500), (0, 250)):
+        store.series.envelope(RUN, ["loss"], first, last, POINTS // 4)
+
     check(store)
 
 
@@ -96,12 +97,12 @@ def test_a_late_log_point_is_in_the_curve(store: Store) -> None:
 
 def test_after_a_rollback_the_curve_and_its_branch_are_what_each_has_logged(store: Store) -> None:
     check(store)
-    branch = store.move_to_branch(RUN, 1500, f"{RUN}-branch-0")
+    branch = store.move_to_branch(RUN, 700, f"{RUN}-branch-0")
     assert branch is not None
     check(store)
     check(store, branch)
 
-    add(store, range(1501, COUNT + 700), factor=-3.0)
+    add(store, range(701, COUNT + 700), factor=-3.0)
 
     check(store)
     check(store, branch)
@@ -148,22 +149,24 @@ def test_another_store_at_the_same_path_with_the_same_run_is_the_one_that_is_sho
 def test_a_store_that_was_copied_and_gone_on_with_twice_is_no_other(tmp_path: Path, cache: RollupCache) -> None:
     with closing(Store(tmp_path / "one.db", create=True)) as one:
         one.open_run(RUN, {}, now=1000.0)
-        add(one, range(2000))
+        add(one, range(1000))
     shutil.copyfile(tmp_path / "one.db", tmp_path / "two.db")
     for number, name in enumerate(("one.db", "two.db")):
         with closing(Store(tmp_path / name)) as store:
             store.open_run(RUN, {}, now=2000.0)  # at the same time, even
-            add(store, range(2000, COUNT), factor=2.0 + number)
+            add(store, range(1000, COUNT), factor=2.0 + number)
             check(store)
 
 
-def test_after_a_trainer_of_an_earlier_version_has_started_nothing_is_kept(store: Store, cache: RollupCache) -> None:
+def test_after_a_trainer_of_an_earlier_version_has_started_nothing_is_kept(store: Store, cache: CountingCache) -> None:
     check(store)
+    asked = cache.asked
     with store.transaction() as connection:  # which knows no token, and so leaves it as it is
         connection.execute(sa.update(runs).values(started_at=3000.0))
 
-    assert reads(store) == reads(store) > 0
     check(store)
+
+    assert cache.asked == asked
 
 
 def test_a_token_holds_for_one_start_of_the_run() -> None:
