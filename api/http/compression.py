@@ -17,6 +17,8 @@ MIN_BYTES = 1400
 """What fits into one packet is sent no faster if it is smaller, and costs time to compress."""
 LEVEL = 4
 """Higher levels take twice the time of this one, for a few percent."""
+FAST_LEVEL = 1
+"""Takes half the time of `LEVEL`; of columns of numbers, which hardly become smaller, it leaves 3 % more."""
 SUFFIX = "-gzip"
 _GZIP_WINDOW = 31
 _STREAM_WINDOW, _STREAM_MEMORY = 16 + 14, 6
@@ -43,6 +45,11 @@ def accepts_gzip() -> bool:
     accepted = request.accept_encodings
     wanted = accepted.quality("gzip") if accepted else 0
     return wanted > 0 and wanted >= max((quality for name, quality in accepted if name == "identity"), default=0)
+
+
+def compress_fast() -> None:
+    """Let the answer to the current request be compressed in less time, because it is long and has mostly digits."""
+    g.gzip_level = FAST_LEVEL
 
 
 def gzipped(content: bytes, level: int = LEVEL) -> bytes:
@@ -73,7 +80,7 @@ def _compress(response: Response) -> Response:
         return response
     response.vary.add("Accept-Encoding")
     if accepts_gzip():
-        content = gzipped(response.get_data())
+        content = gzipped(response.get_data(), g.get("gzip_level", LEVEL))
         response.set_data(content)
         response.headers["Content-Encoding"] = "gzip"
         response.headers.pop("Accept-Ranges", None)

@@ -12,6 +12,7 @@ from api.http.problems import ProblemError
 from api.http.proxies import external_path
 from api.runs.cached_directory import CachedRunDirectory
 from service.run.directory import RunDirectory
+from service.run.lock import is_launching
 from service.store.store import RunRow, Store
 
 PREFIX = "run:"
@@ -36,6 +37,10 @@ class RunContext:
         """Run the queries within over one connection, and commit or roll back their changes together."""
         return self.store.transaction_scope() if self.store.exists() else nullcontext()
 
+    def snapshot_scope(self) -> AbstractContextManager[None]:
+        """Run the queries within over one connection, all on the same state of the store."""
+        return self.store.snapshot_scope() if self.store.exists() else nullcontext()
+
     def find_run(self) -> RunRow | None:
         """Return the run, or None if there is none yet; raises `StoreUnavailableError`.
 
@@ -55,6 +60,8 @@ class RunContext:
         if run is None:
             if self._run_id is not None:
                 raise ProblemError("no-run", f"Run {self._run_id} has not reported to its store yet; look at its log.")
+            if self.directory is not None and is_launching(self.directory.root):
+                raise ProblemError("no-run", "A training is being launched in DATA_ROOT; it reports within seconds.")
             raise ProblemError("no-run", "There is no run yet in DATA_ROOT: start one with `leitstand up`.")
         return run
 
@@ -66,7 +73,8 @@ class RunContext:
 def current_run_context() -> RunContext:
     """Return the context of the current request's run: the run in its path, or the default run."""
     if "context" not in g:
-        g.context = current_app.extensions["leitstand"].context(named_run())
+        for_change = request.method not in {"GET", "HEAD"}
+        g.context = current_app.extensions["leitstand"].context(named_run(), for_change=for_change)
     context = g.context
     assert isinstance(context, RunContext)
     return context

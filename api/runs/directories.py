@@ -24,6 +24,7 @@ class RunDirectories:
         self._lock = threading.Lock()
         self._cached_directories: dict[Path, CachedRunDirectory] = {}
         self._by_run: Mapping[str, CachedRunDirectory] = {}
+        self._scanned_roots: tuple[Path, ...] = ()
         self._scanned_at = float("-inf")
 
     def data_root(self) -> CachedRunDirectory:
@@ -34,12 +35,13 @@ class RunDirectories:
         """Return the directory of a run; None if it has none on this machine.
 
         An unknown run causes a new scan: at every call if it `is_expected` to have a directory, otherwise at most once
-        per ABSENT_CACHE_SECONDS.
+        per ABSENT_CACHE_SECONDS. So do root folders that are links and lead elsewhere by now.
         """
         cached_directory = self._by_run.get(run_id)
-        if cached_directory is not None and cached_directory.run_id() == run_id:
+        is_known = cached_directory is not None and cached_directory.run_id() == run_id
+        if is_known and self._folders.real_roots() == self._scanned_roots:
             return cached_directory
-        if is_expected or time.monotonic() > self._scanned_at + ABSENT_CACHE_SECONDS:
+        if is_known or is_expected or time.monotonic() > self._scanned_at + ABSENT_CACHE_SECONDS:
             self.scan()
         return self._by_run.get(run_id)
 
@@ -49,6 +51,7 @@ class RunDirectories:
         If several directories hold the same run, as copies do, the one with the latest heartbeat is used. A directory
         that is gone, though its run has not ended, is kept unless the run is found elsewhere.
         """
+        roots = self._folders.real_roots()
         paths = self._folders.all()
         vanished = self._vanished(paths)
         self._keep_only({*paths, *vanished, real_path(self._data_root)})
@@ -68,7 +71,7 @@ class RunDirectories:
             run_id = directory.run_id()
             if run_id is not None and found.setdefault(run_id, directory) is not directory:
                 directory.forget()
-        self._by_run, self._scanned_at = found, time.monotonic()
+        self._by_run, self._scanned_roots, self._scanned_at = found, roots, time.monotonic()
         return found, skipped
 
     def _vanished(self, paths: Collection[Path]) -> list[Path]:

@@ -112,10 +112,16 @@ class RunRegistry:
             ):
                 yield KnownRun(row, self._shared_store, cached_directory)
 
-    def context(self, run_id: str | None = None) -> RunContext:
-        """Return the context of a run, or of the default run without `run_id`; raises `ProblemError` (not-found)."""
+    def context(self, run_id: str | None = None, *, for_change: bool = False) -> RunContext:
+        """Return the context of a run, or of the default run without `run_id`; raises `ProblemError` (not-found).
+
+        With `for_change`, all directories are looked at again: of several with the same run, as after a move or a copy,
+        only the one that is alive may be written.
+        """
         if run_id is None:
             return self._default_context()
+        if for_change:
+            self._run_directories.scan()
         cached_directory = self._run_directories.find(run_id, is_expected=run_id not in self._seen_in_shared_store)
         if cached_directory is not None:
             return RunContext(self._store_of(cached_directory), run_id, cached_directory)

@@ -111,7 +111,7 @@ def run(place: Path, options: argparse.Namespace) -> None:
         shutil.rmtree(cache, ignore_errors=True)
         for name, (command, environment) in commands.items():
             seconds, printed = processor_seconds(command, environment)
-            found.setdefault(name, []).append(float(printed) if name == "second, work" else seconds)
+            found.setdefault(name, []).append(float(printed.splitlines()[-1]) if name == "second, work" else seconds)
             if name == "pandas":
                 found.setdefault("pandas, work", []).append(float(printed))
     show(found)

@@ -1,7 +1,8 @@
 """`leitstand events` and `leitstand log`: print what happens, as it happens, until Ctrl-C; events in sentences."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
 from service.cli.text_table import moment, number, show_line, show_text
+from service.client.artifacts import LogPart
 from service.client.client import ApiError, Client, LiveEvent, ServerUnreachableError
 from service.commands import outcome_sentence
 
@@ -17,10 +19,8 @@ MAX_NAMES = 3
 POLL_SECONDS = 1.0
 MAX_OUTAGE_SECONDS = 300.0
 """How long an API that is away is waited for."""
-FETCHED_LINES, MAX_LINES = 500, 5000
-"""Lines asked for each time, and where those do not reach back to what was printed."""
-COMPARED_LINES = 20
-"""How many of the printed lines are looked for among the new ones."""
+MAX_LINES = 5000
+"""Lines asked for of another log that has taken the place of the one that was followed."""
 
 
 @click.command
@@ -165,50 +165,36 @@ _TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 @server_options
 def log(client: Client, tail: int, follow: bool, as_json: bool) -> None:
     """Show the last lines of the training's log."""
-    text = client.log(tail)
     if not follow:
+        text = client.log(tail)
         click.echo(as_json_text({"log": text})) if as_json else show_text(text)
         return
-    for line in followed(client, text):
+    for line in followed(client, tail):
         click.echo(as_json_text({"line": line}, indent=None)) if as_json else show_line(line)
 
 
-def followed(client: Client, text: str, pause_seconds: float = POLL_SECONDS) -> Iterator[str]:
-    """Yield the lines of `text` and those that are logged afterwards, without end; raises `UserError`."""
-    printed = whole_lines(text)
-    yield from printed
+def followed(client: Client, tail: int, pause_seconds: float = POLL_SECONDS) -> Iterator[str]:
+    """Yield the last `tail` lines of the log and those that are logged afterwards, without end; raises `UserError`.
+
+    A line that is still being written is yielded once it has ended, or once another log has taken the place of its own.
+    """
+    part, unfinished = client.log_part(tail), ""
     answered_at = time.monotonic()
     while True:
+        if not part.is_continued and unfinished:
+            yield unfinished
+        *lines, unfinished = ((unfinished if part.is_continued else "") + part.text).split("\n")
+        yield from lines
         time.sleep(pause_seconds)
         try:
-            new = new_lines(client, printed)
+            part = client.log_part(MAX_LINES, part.cursor)
             answered_at = time.monotonic()
         except (ServerUnreachableError, ApiError) as error:
-            if not error.is_transient or time.monotonic() - answered_at > MAX_OUTAGE_SECONDS:
+            if not _may_come_back(error) or time.monotonic() - answered_at > MAX_OUTAGE_SECONDS:
                 raise
-            continue
-        yield from new
-        printed = [*printed, *new][-COMPARED_LINES:]
+            part = LogPart("", part.cursor, is_continued=True)
 
 
-def new_lines(client: Client, printed: Sequence[str]) -> list[str]:
-    """Return the lines after those that were printed; all that can be had if another log has begun."""
-    for count in (FETCHED_LINES, MAX_LINES):
-        lines = whole_lines(client.log(count))
-        at = end_of(printed[-COMPARED_LINES:], lines)
-        if at is not None:
-            return lines[at:]
-        if len(lines) < count:
-            break
-    return lines
-
-
-def end_of(printed: Sequence[str], lines: Sequence[str]) -> int | None:
-    """Return the place in `lines` behind the last occurrence of `printed`, or None without any."""
-    count = len(printed)
-    return next((at for at in range(len(lines), count - 1, -1) if list(lines[at - count : at]) == list(printed)), None)
-
-
-def whole_lines(text: str) -> list[str]:
-    """Return the lines that have ended; the last one may still be being written."""
-    return text.split("\n")[:-1]
+def _may_come_back(error: ServerUnreachableError | ApiError) -> bool:
+    """Return True if the log may be there again soon; a fresh start moves it away before it has one of its own."""
+    return error.is_transient or (isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND)

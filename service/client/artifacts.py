@@ -1,6 +1,7 @@
 """The part of the client that reads a run's artifacts: records, curves, preview images, checkpoints, the log."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,12 +19,22 @@ from service.api_types import (
 )
 from service.client.connection import ApiConnection, path_part
 from service.client.downloads import SendRequest, atomic_file, iter_body, save_record
+from service.client.errors import not_our_api
 from service.run.record import record_name
 
 PAGE_SIZE = 1000
 """Entries requested per page: the server's maximum."""
 
 Format = Literal["csv", "jsonl"]
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """Text of a log up to `cursor`. `is_continued` says that it begins where the part before it ended."""
+
+    text: str
+    cursor: str
+    is_continued: bool
 
 
 class ArtifactClient(ApiConnection):
@@ -146,6 +157,18 @@ class ArtifactClient(ApiConnection):
     def log(self, lines: int = 200) -> str:
         """Return the last lines of the run's log."""
         return self._get_text("/logs", {"tail": lines})
+
+    def log_part(self, lines: int = 200, after: str | None = None) -> LogPart:
+        """Return what the run's log has after the cursor of an earlier part.
+
+        Without a cursor, and where another log has taken its place, the last lines.
+        """
+        response = self._send("GET", "/logs", {"tail": lines, "after": after}, accept="text/plain")
+        cursor = response.headers.get("Log-Cursor")
+        if cursor is None:
+            raise not_our_api(self._url)
+        is_continued = after is not None and response.headers.get("Log-Continued") == "true"
+        return LogPart(response.content.decode(errors="replace"), cursor, is_continued)
 
     def _pages(self, path: str, query: Mapping[str, Any], *, server_wide: bool = False) -> Iterator[dict[str, Any]]:
         cursor: str | None = None

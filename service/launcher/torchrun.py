@@ -20,7 +20,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from subprocess import Popen
 from types import FrameType
@@ -38,6 +38,7 @@ from service.launcher.termination import (
     terminate_on_announcements,
 )
 from service.run.directory import RunDirectory
+from service.run.lock import launch_mark
 
 LAUNCHER = "torch.distributed.run"
 AGENT = "torch.distributed.elastic.agent.server.local_elastic_agent"
@@ -187,10 +188,12 @@ def main() -> int:
     # The failure is reported below instead; some of torchrun's loggers use the level, others the variable.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
-    ending, failures = EndOfRanks(), RankFailures(os.environ.get(RUN_DIRECTORY))
+    run_directory = os.environ.get(RUN_DIRECTORY)
+    ending, failures = EndOfRanks(), RankFailures(run_directory)
     try:
-        _patch_agent(ending, failures)
-        runpy.run_module(LAUNCHER, run_name="__main__", alter_sys=True)
+        with nullcontext() if run_directory is None else launch_mark(Path(run_directory)):
+            _patch_agent(ending, failures)
+            runpy.run_module(LAUNCHER, run_name="__main__", alter_sys=True)
     except Exception as error:
         if type(error).__name__ == "SignalException":
             return ending.exit_code(int(vars(error)["sigval"]))

@@ -25,9 +25,13 @@ class RunFolders:
         others = [Path(text).expanduser() for text in config.run_roots.split(SEPARATOR) if text.strip()]
         return cls((config.data_root, *others))
 
+    def real_roots(self) -> tuple[Path, ...]:
+        """Return where the root folders are now: a symbolic link may lead elsewhere than before."""
+        return tuple(map(real_path, self.roots))
+
     def all(self) -> list[Path]:
         """Return the real path of every run directory that exists now, each once; unreadable folders are skipped."""
-        paths = (path for root in self.roots for path in _run_directories_in(real_path(root)))
+        paths = (path for root in self.real_roots() for path in _run_directories_in(root))
         return list(dict.fromkeys(paths))
 
 

@@ -1,6 +1,8 @@
 """The lock on a run directory: a file that the kernel keeps locked until the trainer's process ends.
 
 The file can be removed or replaced while it is locked; then another trainer could lock the one at the path.
+
+Before there is a trainer, its launcher holds a mark of the same kind (`launch_mark`): importing torch takes seconds.
 """
 
 import fcntl
@@ -8,8 +10,8 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import IO
@@ -17,6 +19,8 @@ from typing import IO
 from service.atomic_files import opened_without_waiting
 
 POLL_SECONDS = 0.1
+LAUNCH_MARK = ".launching"
+"""File in a run directory that is locked while a launcher of trainers lives."""
 CHECK_SECONDS = 1.0
 """How often a trainer checks its lock: as often as it sends a heartbeat."""
 
@@ -126,6 +130,36 @@ def _try_lock(file: IO[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def launch_mark(root: Path) -> Iterator[None]:
+    """Mark a run directory as one in which this process launches a training; without effect if it cannot be written.
+
+    Only what people are told depends on it.
+    """
+    path = root / LAUNCH_MARK
+    try:
+        file = _open(path)
+        fcntl.flock(file, fcntl.LOCK_SH)
+    except OSError:
+        yield
+        return
+    with file:
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def is_launching(root: Path) -> bool:
+    """Return True if a launcher that has marked this run directory is alive."""
+    try:
+        with open(root / LAUNCH_MARK, encoding="utf-8", opener=opened_without_waiting) as file:
+            return not _try_lock(file)
+    except OSError:
+        return False
 
 
 class LockWatch:

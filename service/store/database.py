@@ -151,6 +151,19 @@ class Database:
             finally:
                 self._local.connection = self._local.held = None
 
+    @contextmanager
+    def snapshot_scope(self) -> Iterator[None]:
+        """Run all queries of this thread inside over one connection that sees one snapshot; for reading only."""
+        if getattr(self._local, "connection", None) is not None:
+            yield
+            return
+        with self.read_snapshot() as connection:
+            self._local.connection, self._local.held = connection, {}
+            try:
+                yield
+            finally:
+                self._local.connection = self._local.held = None
+
     def close(self) -> None:
         """Close all open connections."""
         self._backend.close()

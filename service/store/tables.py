@@ -73,6 +73,8 @@ series_progress = sa.Table(
     sa.Column("names", sa.JSON, nullable=False),
     # Which rules the rollups were written by; null: by a version that let two trainers of one run mix them up.
     sa.Column("rollup_version", sa.Integer),
+    # What is replaced whenever rollups before `summarised_to` may become others; see `rollups/kept.py`.
+    sa.Column("rollup_token", StorableText),
 )
 
 # One row per bucket of steps: the names of the values and the aggregate of each (packed by `rollups/buckets.py`).

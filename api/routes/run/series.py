@@ -1,9 +1,12 @@
 """`/series`: the history of values over steps, as it was logged or reduced to stretches of steps."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator
+from operator import sub
 
-from flask import Blueprint
+import orjson
+from flask import Blueprint, Response
 
+from api.http.compression import compress_fast
 from api.http.operation import Answer, Scope, operation
 from api.http.pagination import Count
 from api.http.parameters import LARGEST, Choices, PatternText, WholeNumber
@@ -12,7 +15,7 @@ from api.runs.context import current_run_context
 from service.api_types import Envelope, EnvelopeSeries, Series
 from service.run.record_schema import FIELDS
 from service.store.queries.series import SeriesRow
-from service.store.rollups.buckets import Bucket
+from service.store.rollups.columns import BucketColumns
 from service.store.store import Store
 
 NUMERIC_KEYS = tuple(field.name for field in FIELDS if field.kind in {"number", "integer"})
@@ -39,12 +42,15 @@ blueprint = Blueprint("series", __name__)
     answers=[Answer(Series | Envelope, "the log points, or with `points` their stretches")],
     problems=["invalid-argument", "not-found", "no-run", "storage-unavailable"],
 )  # fmt: skip
-def show() -> Series | Envelope:
+def show() -> Response:
     """Show values between two steps, both included: log by log, or the mean, lowest and highest of each stretch."""
     context = current_run_context()
-    run_id = _branch_or_run(context.store, context.run().id)
-    points = POINTS.value()
-    return _log_points(context.store, run_id) if points is None else _envelope(context.store, run_id, points)
+    with context.snapshot_scope():
+        run_id = _branch_or_run(context.store, context.run().id)
+        points = POINTS.value()
+        answer = _log_points(context.store, run_id) if points is None else _envelope(context.store, run_id, points)
+    compress_fast()  # most of it is digits, which hardly become fewer
+    return Response(orjson.dumps(answer), mimetype="application/json")
 
 
 def _branch_or_run(store: Store, run_id: str) -> str:
@@ -98,25 +104,28 @@ def _envelope(store: Store, run_id: str, points: int) -> Envelope:
     envelope = store.series.envelope(run_id, names, first_step, LAST_STEP.value(), points)
     series = {name: _columns(of_name) for name, of_name in envelope.items()}
     non_empty = [columns for columns in series.values() if columns["steps"]]
-    spans = (zip(columns["steps"], columns["last_steps"], strict=True) for columns in non_empty)
     return {
         "run_id": run_id,
         "names": list(names),
         "first_step": min((columns["steps"][0] for columns in non_empty), default=first_step),
         "last_step": max((columns["last_steps"][-1] for columns in non_empty), default=first_step),
-        "stretch_steps": max((last - first + 1 for of_name in spans for first, last in of_name), default=1),
+        "stretch_steps": 1 + max((max(_widths(columns)) for columns in non_empty), default=0),
         "series": series,
     }
 
 
-def _columns(buckets: Sequence[Bucket]) -> EnvelopeSeries:
+def _widths(columns: EnvelopeSeries) -> Iterator[int]:
+    return map(sub, columns["last_steps"], columns["steps"])
+
+
+def _columns(buckets: BucketColumns) -> EnvelopeSeries:
     return {
-        "steps": [bucket.first_step for bucket in buckets],
-        "last_steps": [bucket.last_step for bucket in buckets],
-        "means": [bucket.mean for bucket in buckets],
-        "lows": [bucket.low for bucket in buckets],
-        "low_steps": [bucket.low_step for bucket in buckets],
-        "highs": [bucket.high for bucket in buckets],
-        "high_steps": [bucket.high_step for bucket in buckets],
-        "counts": [bucket.count for bucket in buckets],
+        "steps": buckets.first_steps,
+        "last_steps": buckets.last_steps,
+        "means": buckets.means(),
+        "lows": buckets.lows,
+        "low_steps": buckets.low_steps,
+        "highs": buckets.highs,
+        "high_steps": buckets.high_steps,
+        "counts": buckets.counts,
     }

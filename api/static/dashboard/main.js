@@ -52,7 +52,7 @@ class Dashboard {
     this.board.onChosen = (step) => this.lookAt(step);
     this.events = new Events();
     this.alerts = new Alerts();
-    this.details = new Details();
+    this.details = new Details((error) => this.do(() => { throw error; }));
     this.commands = new Commands(() => this.feed.hurry());
     new Settings(this.commands);
     this.checkpoints = new Checkpoints(this.commands);
@@ -68,6 +68,7 @@ class Dashboard {
     byId("language").value = language;
     byId("language").addEventListener("change", ({ target }) => chooseLanguage(target.value));
     setInterval(() => this.tick(), TICK_MS);
+    if (!document.hidden) this.board.history.askEarly();
     this.listen();
   }
 
@@ -105,7 +106,7 @@ class Dashboard {
     this.runState = state.run_state;
     this.records.setBest(state.best_quality_ever);
     this.pictures.setBest(this.records.best?.step ?? null);
-    await this.details.follow(state, isNew);
+    this.details.follow(state, isNew);
     await this.pictures.lookForExpected();
     this.showModes();
     this.status.showBanner();
@@ -120,12 +121,18 @@ class Dashboard {
       this.board.show();
     }
     // The curves are asked for first, since they take longest, and shown without waiting for anything else.
-    const curves = state && this.board.history.update(identity, () => this.board.show());
+    let isDrawn = false;
+    const draw = () => {
+      if (isDrawn) this.board.showSoon();
+      else this.board.show();
+      isDrawn = true;
+    };
+    const curves = state && this.board.history.update(identity, draw);
     await Promise.all([curves, this.records.update(), this.pictures.update(), state && this.events.update()]);
     if (!state) return;
     await this.chooser.follow();
     this.showModes();
-    this.board.show();
+    this.board.showSoon();
     await Promise.all([this.commands.update(), this.checkpoints.update(), this.alerts.update(), this.layers.update(state.run_id)]);
     if (this.isFirst) await this.askRights();
     this.isFirst = false;

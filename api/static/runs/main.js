@@ -21,7 +21,7 @@ class RunsPage {
     this.byId = new Map();
     this.isComplete = false;
     this.loadedAt = -Infinity;
-    this.isAsking = false;
+    this.isAsking = this.isWanted = false;
     this.hasAskedForRights = false;
     this.timer = null;
     this.table = new RunTable(this.view, { onChange: (options) => this.changed(options), onEdit: (run) => this.editor.open(run) });
@@ -81,8 +81,9 @@ class RunsPage {
   }
 
   async look() {
-    if (this.isAsking) return;
+    if (this.isAsking) return void (this.isWanted = true);
     this.isAsking = true;
+    this.isWanted = false;
     try {
       if (performance.now() - this.loadedAt > RELOAD_MS) await this.load();
       else await this.refresh();
@@ -90,12 +91,12 @@ class RunsPage {
       write("trouble", "");
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      if (error.status === 401) this.askForToken();
+      if (error.status === 401 && !this.isWanted) this.askForToken(); // else there may be another token by now
       else write("trouble", error.status === 0 ? say("unreachable") : error.message);
     } finally {
       this.isAsking = false;
       byId("trouble").hidden = !byId("trouble").textContent;
-      if (!byId("token-dialog").open) this.lookAgain(REFRESH_MS);
+      if (!byId("token-dialog").open) this.lookAgain(this.isWanted ? 0 : REFRESH_MS);
     }
   }
 

@@ -4,6 +4,7 @@ Where a directory is given, service/cli/stats/directories.py reads it; otherwise
 """
 
 from collections.abc import Callable
+from csv import reader as csv_rows
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,14 @@ from service.cli.server_options import connected, connection_options, server_opt
 from service.cli.stats import directories
 from service.cli.stats.comparison import show_summary
 from service.cli.stats.options import archived_option, directories_argument, table_options
-from service.cli.stats.tables import HEADINGS, entry_row, explained_write_errors, plain, show_unreadable
+from service.cli.stats.tables import (
+    HEADINGS,
+    entry_row,
+    explained_write_errors,
+    plain,
+    show_unreadable,
+    show_written,
+)
 from service.cli.text_table import TextTable, pairs, show_line, side_by_side
 from service.client.artifacts import Format
 from service.client.client import Client
@@ -113,7 +121,7 @@ def csv(
     """
     folders, file = directories.split_export(where, out)
     if folders:
-        return directories.export_csv(directories.opened(folders, archived), file, layers=layers)
+        return directories.export_csv(directories.opened(folders, archived), file, layers=layers, as_json=as_json)
     with connected(connect) as client:
         _export(client, "csv", file, as_json)
     return None
@@ -130,7 +138,7 @@ def jsonl(connect: Connect, where: tuple[Path, ...], out: Path | None, archived:
     """
     folders, file = directories.split_export(where, out)
     if folders:
-        return directories.export_jsonl(directories.opened(folders, archived), file)
+        return directories.export_jsonl(directories.opened(folders, archived), file, as_json=as_json)
     with connected(connect) as client:
         _export(client, "jsonl", file, as_json)
     return None
@@ -162,6 +170,8 @@ def compare(
     else:
         with connected(connect) as client:
             answer = client.compare(runs, chosen, at, limit)
+    if isinstance(at, int) and not answer["records"]:
+        raise UserError(f"None of these runs has a record of step {at}; `leitstand stats list` shows which there are.")
     if as_json:
         click.echo(as_json_text(answer))
     elif answer["records"]:
@@ -189,8 +199,19 @@ def _export(client: Client, file_format: Format, file: Path | None, as_json: boo
         return
     with explained_write_errors(file):
         client.save_export(file_format, file)
-    if as_json:
-        click.echo(as_json_text({"path": str(file)}))
+    if file.is_file():  # not a device or a pipe, of which nothing can be read
+        rows, columns = _shape(file, file_format)
+        show_written(file, rows, columns, as_json=as_json)
+
+
+def _shape(file: Path, file_format: Format) -> tuple[int, int | None]:
+    """Return the numbers of rows and columns of a table that was written; a JSON line has no columns."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        if file_format == "jsonl":
+            return sum(1 for _ in lines), None
+        rows = csv_rows(lines)
+        columns = len(next(rows, []))
+        return sum(1 for _ in rows), columns
 
 
 def _show_page(text_table: TextTable, page: RecordList) -> None:

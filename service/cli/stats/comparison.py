@@ -11,12 +11,16 @@ from service.cli.stats.directories import labels_of, show_problems
 from service.cli.stats.tables import plain
 from service.cli.text_table import number, show_line, side_by_side
 from service.run.records.comparison import Difference, Place, differences, other_versions, places, scatter, verdict
+from service.run.records.curves.axis import unit_of
 from service.run.records.curves.columns import RunColumns, columns_of, plain_values
 from service.run.records.history import Records
 from service.run.records.provenance.provenance import versions
 from service.run.records.report.gathering import read_settings
 
-_PLACES = {"step": "step {at:.0f}", "samples": "{at:.0f} samples", "time": "{hours:.2f} h of training"}
+_PLACES = {
+    "step": "step {:.0f}", "samples": "{:.0f} samples",
+    "hours": "{:.2f} h of training", "minutes": "{:.1f} min of training",
+}  # fmt: skip
 
 
 def show_summary(records: Records, *, as_json: bool) -> int:
@@ -89,7 +93,10 @@ def _versions(run: RunColumns, folder: Path) -> Mapping[str, str]:
 
 
 def _place_text(place: Place) -> str:
-    return _PLACES[place.axis].format(at=place.at, hours=place.at)
+    if place.axis != "time":
+        return _PLACES[place.axis].format(place.at)
+    unit, seconds = unit_of(3600 * place.at)
+    return _PLACES[unit].format(3600 * place.at / seconds)
 
 
 def _values(place: Place) -> dict[str, Any]:

@@ -5,7 +5,7 @@ What cannot be used is named on stderr, and the exit code is BAD_FILES; the rest
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from service.api_types import ComparedRecord, Comparison
 from service.cli.options import as_json_text
 from service.cli.stats.cached_records import cached_records
-from service.cli.stats.tables import HEADINGS, explained_write_errors, plain, value_cells
+from service.cli.stats.tables import HEADINGS, explained_write_errors, plain, show_written, value_cells
 from service.cli.text_table import MISSING, TextTable, pairs, short_moment, show_line
 from service.client.downloads import atomic_file
 from service.errors import UserError
@@ -173,31 +173,40 @@ def _find(records: Records, name: str) -> SavedRecord:
     raise UserError(f"{folder} has no record {name} that can be read{f' ({reasons})' if reasons else ''}.")
 
 
-def export_csv(records: Records, file: Path | None, *, layers: bool) -> int:
-    """Write all records as CSV, a header and a row each; returns the exit code."""
+def export_csv(records: Records, file: Path | None, *, layers: bool, as_json: bool = False) -> int:
+    """Write all records as CSV, a header and a row each, and say what was written; returns the exit code."""
     table = CsvTable(layer_columns(records.rows(layers=True)) if layers else ())
     kind = "csv with layers" if layers else "csv"
-    _write(chain([table.header()], records.lines(kind, table.line)), file)
+    written = _write(chain([table.header()], records.lines(kind, table.line)), file)
+    if file is not None and written is not None:
+        show_written(file, written - 1, len(table.columns), as_json=as_json)
     if table.left_out:
         show_line(f"left out: {', '.join(sorted(table.left_out))}, which this version does not know", err=True)
     return show_problems(records)
 
 
-def export_jsonl(records: Records, file: Path | None) -> int:
-    """Write all records as JSON, one a line, with the names of a row; returns the exit code."""
-    _write(records.lines("jsonl", json_line), file)
+def export_jsonl(records: Records, file: Path | None, *, as_json: bool = False) -> int:
+    """Write all records as JSON, one a line, with the names of a row, and say so; returns the exit code."""
+    written = _write(records.lines("jsonl", json_line), file)
+    if file is not None and written is not None:
+        show_written(file, written, None, as_json=as_json)
     return show_problems(records)
 
 
-def _write(lines: Iterator[bytes], file: Path | None) -> None:
-    """Write lines to a file, whole or not at all, or to the output; raises `UserError`."""
-    chunks = _chunks(lines)
+def _write(lines: Iterator[bytes], file: Path | None) -> int | None:
+    """Write lines to a file, whole or not at all, and return their number; to the output, return None.
+
+    Raises `UserError`.
+    """
+    numbers = count()
+    chunks = _chunks(line for line, _ in zip(lines, numbers, strict=False))
     if file is None or str(file) == "-":
         for chunk in chunks:
             click.echo(chunk, nl=False)
-        return
+        return None
     with explained_write_errors(file), atomic_file(file) as target:
         target.writelines(chunks)
+    return next(numbers)
 
 
 def _chunks(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from service.cli.text_table import show_line, size
 from service.client.downloads import atomic_file
 from service.errors import RunDirectoryError, plain_reason
 from service.run.directory import RunDirectory
+from service.run.discovery import is_run_directory
 from service.run.records.findings.find import find_all
 from service.run.records.findings.texts import Language
 from service.run.records.history import Records
@@ -47,6 +48,10 @@ def report(folder: Path, out: Path, language: Language, store_url: str) -> int:
     records = cached_records(folder)
     (root,) = records.folders
     run = read_run(records, root, root.name)
+    if run.last is None:
+        show_line("No record yet: one is saved after every validation.", err=True)
+        if not is_run_directory(root):
+            return show_problems(records)
     history = _history(root, store_url, run)
     content = page(_contents(records, root, run, history), language).encode("utf-8", "backslashreplace")
     if str(out) == "-":

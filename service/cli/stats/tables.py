@@ -5,8 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
+
 from service.api_types import RecordEntry, UnreadableFile
-from service.cli.text_table import MISSING, number, short_moment, show_line
+from service.cli.options import as_json_text
+from service.cli.text_table import MISSING, number, short_moment, show_line, size
 from service.errors import UserError
 
 HEADINGS = ("record", "KI", "LR", "gain", "PSNR KI", "loss", "trigger", "saved at")
@@ -19,6 +22,21 @@ def explained_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
+
+
+def show_written(file: Path, rows: int, columns: int | None, *, as_json: bool) -> None:
+    """Print what an export has written: its rows, its columns where it has any, and its bytes."""
+    byte_count = file.stat().st_size if file.is_file() else None
+    if as_json:
+        click.echo(as_json_text({"path": str(file), "rows": rows, "columns": columns, "bytes": byte_count}))
+        return
+    parts = [counted(rows, "row"), *([counted(columns, "column")] if columns else [])]
+    show_line(f"{file}: {', '.join([*parts, *([size(byte_count)] if byte_count is not None else [])])}")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: `1 row`, `2 rows`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def show_unreadable(files: Iterable[UnreadableFile]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.store.database import Database
-from service.store.rollups.buckets import POINTS, Bucket
+from service.store.rollups.buckets import POINTS
+from service.store.rollups.columns import BucketColumns
 from service.store.rollups.reader import FETCH_SIZE, RollupReader
 from service.store.rollups.repair import repair
 from service.store.rollups.writer import RollupWriter
@@ -84,7 +85,7 @@ class SeriesQueries:
 
     def envelope(
         self, run_id: str, names: Sequence[str], first_step: int, last_step: int, points: int
-    ) -> dict[str, list[Bucket]]:
+    ) -> dict[str, BucketColumns]:
         """Return the history of each value between two steps, both included, as at most about `points` buckets.
 
         The buckets are aligned to one grid for all names and aggregate only steps in the range; empty buckets are left
@@ -93,10 +94,8 @@ class SeriesQueries:
         with self._database.read_snapshot() as connection:
             reader = RollupReader(connection, run_id, names)
             span = reader.span(first_step, last_step)
-            if span is None:
-                return {name: [] for name in names}
-            buckets = reader.read(*span, points)
-        return {name: buckets.get(name) if name != POINTS else [] for name in names}
+            found = {} if span is None else reader.read(*span, points)
+        return {name: found.get(name, BucketColumns()) if name != POINTS else BucketColumns() for name in names}
 
     def move_to_branch(self, run_id: str, step: int, branch_id: str) -> None:
         """Move the log points after `step` to the run id `branch_id`, which has none yet."""

@@ -54,6 +54,7 @@ class Bucket(NamedTuple):
 
 
 _FIELDS = struct.Struct("<qqqdqdqd")
+BUCKET_BYTES = _FIELDS.size
 
 
 def pack(buckets: Iterable[Bucket]) -> bytes:
@@ -72,18 +73,18 @@ def unpack_wanted(names: str, content: bytes, wanted: frozenset[str] | None) -> 
 
     `names` is the JSON text of the names, which is the same for nearly all rollups of a run. Raises `ValueError`.
     """
-    count, places = _places(names, wanted)
-    if len(content) != count * _FIELDS.size:
+    count, offsets = places(names, wanted)
+    if len(content) != count * BUCKET_BYTES:
         raise ValueError(f"{len(content)} bytes are not those of {count} buckets")
-    return [(name, Bucket._make(_FIELDS.unpack_from(content, offset))) for name, offset in places]
+    return [(name, Bucket._make(_FIELDS.unpack_from(content, offset))) for name, offset in offsets]
 
 
 @lru_cache(maxsize=256)
-def _places(names: str, wanted: frozenset[str] | None) -> tuple[int, tuple[tuple[str, int], ...]]:
+def places(names: str, wanted: frozenset[str] | None) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Return the number of names, and the wanted ones with the offset of their bucket in bytes."""
     decoded: list[str] = json.loads(names)
-    places = ((name, number * _FIELDS.size) for number, name in enumerate(decoded))
-    return len(decoded), tuple((name, offset) for name, offset in places if wanted is None or name in wanted)
+    offsets = ((name, number * BUCKET_BYTES) for number, name in enumerate(decoded))
+    return len(decoded), tuple((name, offset) for name, offset in offsets if wanted is None or name in wanted)
 
 
 class Buckets:

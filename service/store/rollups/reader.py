@@ -5,13 +5,17 @@ Ranges with few log points have no rollup, and the newest log points have none y
 the result always equals the one computed from all log points.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from service.store.rollups.buckets import POINTS, Buckets, Point, unpack_wanted
-from service.store.tables import series, series_progress, series_summaries
+from service.store.rollups.columns import BATCH_ROLLUPS, BucketColumns, aggregated, joined, unpack_columns
+from service.store.rollups.kept import KEPT, holds
+from service.store.tables import runs, series, series_progress, series_summaries
 
 LEVEL_SIZES = tuple(16 * 2**power for power in range(56))
 """Number of steps that a rollup of level 1, 2, 3 … covers."""
@@ -35,23 +39,43 @@ class RollupReader:
 
     def span(self, first: int, last: int) -> tuple[int, int] | None:
         """Return the first and the last step with a log point in `first` to `last`, both included, or None."""
-        within = sa.select(series.c.step).where(self._between(first, last)).limit(1)
-        low = self._connection.execute(within.order_by(series.c.step)).scalar()
-        high = self._connection.execute(within.order_by(series.c.step.desc())).scalar()
+        key = {"run": self._run_id, "first": first, "last": last}
+        low, high = (self._connection.execute(query, key).scalar() for query in (_FIRST_STEP, _LAST_STEP))
         return None if low is None or high is None else (low, high)
 
-    def read(self, first: int, last: int, points: int) -> Buckets:
+    def read(self, first: int, last: int, points: int) -> Mapping[str, BucketColumns]:
         """Return the values between two steps, both included, as one bucket per log point or about `points` buckets.
 
-        All buckets have the same width and are aligned to a grid; they aggregate only steps in the range.
+        All buckets have the same width and are aligned to a grid; they aggregate only steps in the range. The names
+        must be known.
         """
         level, width = 0, 1
         if self._has_more_points(first, last, points):
             level, width = _grid(last - first + 1, points)
-        buckets = Buckets(width)
-        progress = sa.select(series_progress.c.summarised_to).where(series_progress.c.run_id == self._run_id)
-        self.read_into(buckets, first, last, level, self._connection.execute(progress).scalar() or 0)
-        return buckets
+        rollup_end, token = self._progress()
+        indices = _complete_indices(first, last, level, rollup_end) if level else range(0)
+        names = self._names or []
+        if not level:
+            return aggregated(self._points(first, last), names, width)
+        if not indices:
+            buckets = Buckets(width)
+            self.read_into(buckets, first, last, level, rollup_end)
+            return {name: BucketColumns.of(buckets.get(name)) for name in names}
+        start, end = Buckets(width), Buckets(width)
+        self._read_ends(start, end, (first, last), indices, level, rollup_end)
+        rollups, gaps = self._read_columns(indices, level, token)
+        none = BucketColumns()
+        return {
+            name: joined(
+                [
+                    BucketColumns.of(start.get(name)),
+                    rollups.get(name, none),
+                    gaps[name],
+                    BucketColumns.of(end.get(name)),
+                ]
+            )
+            for name in names
+        }
 
     def read_into(self, buckets: Buckets, first: int, last: int, level: int, rollup_end: int) -> None:
         """Add the values between two steps to `buckets`, from rollups of this level and of finer ones at the ends.
@@ -60,53 +84,110 @@ class RollupReader:
         """
         indices = _complete_indices(first, last, level, rollup_end)
         if level == 0:
-            buckets.add_points(self._points(first, last))
+            self._add_points(buckets, self._points(first, last))
         elif not indices:
             self.read_into(buckets, first, last, level - 1, rollup_end)
         else:
-            size = LEVEL_SIZES[level - 1]
-            if first < indices.start * size:
-                self.read_into(buckets, first, indices.start * size - 1, level - 1, rollup_end)
             self._read_rollups(buckets, indices, level)
-            if indices.stop * size <= last:
-                self.read_into(buckets, indices.stop * size, last, level - 1, rollup_end)
+            self._read_ends(buckets, buckets, (first, last), indices, level, rollup_end)
+
+    def _read_ends(
+        self, start: Buckets, end: Buckets, steps: tuple[int, int], indices: range, level: int, rollup_end: int
+    ) -> None:
+        """Add the values between two steps that are before the rollups with these indices, and those after them."""
+        first, last = steps
+        size = LEVEL_SIZES[level - 1]
+        if first < indices.start * size:
+            self.read_into(start, first, indices.start * size - 1, level - 1, rollup_end)
+        if indices.stop * size <= last:
+            self.read_into(end, indices.stop * size, last, level - 1, rollup_end)
+
+    def _progress(self) -> tuple[int, str | None]:
+        """Return the step before which rollups are complete, and the token under which they may be kept."""
+        row = self._connection.execute(_PROGRESS, {"run": self._run_id}).first()
+        if row is None:
+            return 0, None
+        rollup_end, token, started_at = row
+        return rollup_end, token if holds(token, started_at) else None
+
+    def _read_columns(
+        self, indices: range, level: int, token: str | None
+    ) -> tuple[Mapping[str, BucketColumns], Mapping[str, BucketColumns]]:
+        """Return the rollups with these indices, and buckets as wide of the log points of ranges without a rollup."""
+        size = LEVEL_SIZES[level - 1]
+        found = (
+            self._rollups(indices, level)
+            if token is None
+            else KEPT.get(token, level, indices, lambda missing: [*self._rollups(missing, level)])
+        )
+        packed = ((names, content) for _, names, content in found)
+        rollups = defaultdict(BucketColumns, unpack_columns(packed, self._wanted()))
+        counted = rollups[POINTS]
+        counts = {step // size: count for step, count in zip(counted.first_steps, counted.counts, strict=True)}
+        return rollups, aggregated(self._points_in_gaps(indices, level, counts), self._names or [], size)
 
     def _read_rollups(self, buckets: Buckets, indices: range, level: int) -> None:
         """Add the rollups with these indices, and the log points of ranges without a rollup."""
-        size, counts = LEVEL_SIZES[level - 1], {}
-        wanted = None if self._names is None else frozenset({POINTS, *self._names})
-        key = {"run": self._run_id, "of_level": level, "start": indices.start, "stop": indices.stop}
-        for index, names, content in self._connection.execute(_SELECT_ROLLUPS, key):
+        counts, wanted = {}, self._wanted()
+        for index, names, content in self._rollups(indices, level):
             found = unpack_wanted(names, content, wanted)
             buckets.add_all(found)
             if (points := next((bucket for name, bucket in found if name == POINTS), None)) is not None:
                 counts[index] = points.count
+        self._add_points(buckets, self._points_in_gaps(indices, level, counts))
+
+    def _points_in_gaps(self, indices: range, level: int, counts: dict[int, int]) -> Iterator[Point]:
+        """Yield the log points of the ranges without a rollup; `counts` has those of each rollup there is."""
+        size = LEVEL_SIZES[level - 1]
         for gap in _gaps(indices, counts):
             between = self._points(gap.start * size, gap.stop * size - 1)
-            buckets.add_points(point for point in between if point[0] // size not in counts)
+            yield from (point for point in between if point[0] // size not in counts)
+
+    def _rollups(self, indices: range, level: int) -> Iterable[Any]:
+        """Return index, names and packed buckets of each rollup with one of these indices, in step order."""
+        key = {"run": self._run_id, "of_level": level, "start": indices.start, "stop": indices.stop}
+        return self._connection.execute(_SELECT_ROLLUPS, key, execution_options={"yield_per": BATCH_ROLLUPS})
+
+    def _wanted(self) -> frozenset[str] | None:
+        return None if self._names is None else frozenset({POINTS, *self._names})
 
     def _points(self, first: int, last: int) -> Iterator[Point]:
-        """Yield the log points between two steps, both included, in order."""
-        if self._names is None:
-            for step, values in self._rows(sa.select(series.c.step, series.c["values"]), first, last):
-                yield step, values
-        else:  # the database extracts few values faster
-            for step, *values in self._rows(_select_values(self._names, self._connection.dialect.name), first, last):
-                yield step, dict(zip(self._names, values, strict=True))
+        """Yield the log points between two steps, both included, in order; they may have other values too."""
+        names = self._names
+        if names is not None and self._connection.dialect.name == "postgresql":  # less is sent than whole log points
+            for step, *values in self._rows(_select_values(names), first, last):
+                yield step, dict(zip(names, values, strict=True))
+        else:
+            for step, text in self._rows(_SELECT_TEXTS, first, last):
+                yield step, orjson.loads(text)
+
+    def _add_points(self, buckets: Buckets, points: Iterable[Point]) -> None:
+        names = self._names
+        if names is not None:
+            points = ((step, {name: values.get(name) for name in names}) for step, values in points)
+        buckets.add_points(points)
 
     def _rows(self, query: sa.Select[Any], first: int, last: int) -> Iterator[Any]:
-        rows = query.where(self._between(first, last)).order_by(series.c.step)
-        return iter(self._connection.execute(rows, execution_options={"yield_per": FETCH_SIZE}))
+        key = {"run": self._run_id, "first": first, "last": last}
+        return iter(self._connection.execute(query, key, execution_options={"yield_per": FETCH_SIZE}))
 
     def _has_more_points(self, first: int, last: int, points: int) -> bool:
-        steps = sa.select(series.c.step).where(self._between(first, last)).order_by(series.c.step)
-        return self._connection.execute(steps.limit(1).offset(points)).first() is not None
-
-    def _between(self, first: int, last: int) -> sa.ColumnElement[bool]:
-        return (series.c.run_id == self._run_id) & (series.c.step >= first) & (series.c.step <= last)
+        key = {"run": self._run_id, "first": first, "last": last, "points": points}
+        return self._connection.execute(_HAS_MORE, key).first() is not None
 
 
-# Executed many times per request, so it is built only once.
+# Executed many times per request, so they are built only once.
+_is_own = series.c.run_id == sa.bindparam("run")
+_between = _is_own & (series.c.step >= sa.bindparam("first")) & (series.c.step <= sa.bindparam("last"))
+_FIRST_STEP = sa.select(series.c.step).where(_between).order_by(series.c.step).limit(1)
+_LAST_STEP = sa.select(series.c.step).where(_between).order_by(series.c.step.desc()).limit(1)
+_HAS_MORE = _FIRST_STEP.offset(sa.bindparam("points"))
+_SELECT_TEXTS = sa.select(series.c.step, sa.cast(series.c["values"], sa.Text)).where(_between).order_by(series.c.step)
+_PROGRESS = (
+    sa.select(series_progress.c.summarised_to, series_progress.c.rollup_token, runs.c.started_at)
+    .select_from(series_progress.outerjoin(runs, runs.c.id == series_progress.c.run_id))
+    .where(series_progress.c.run_id == sa.bindparam("run"))
+)
 _in_range = (series_summaries.c.bucket >= sa.bindparam("start")) & (series_summaries.c.bucket < sa.bindparam("stop"))
 _of_level = (series_summaries.c.run_id == sa.bindparam("run")) & (series_summaries.c.level == sa.bindparam("of_level"))
 _SELECT_ROLLUPS = (
@@ -123,14 +204,14 @@ def _is_selectable(name: str) -> bool:
     return not {'"', "\\"} & set(name) and 0 < len(name.encode()) <= MAX_NAME_BYTES
 
 
-def _select_values(names: Sequence[str], dialect: str) -> sa.Select[Any]:
-    """Return the query for step and these values, in which the database parses each log point only once."""
-    column = series.c["values"]
-    if dialect != "postgresql" or not names:
-        return sa.select(series.c.step, *(column[name].as_float() for name in names))
+def _select_values(names: Sequence[str]) -> sa.Select[Any]:
+    """Return the query for step and these values, in which PostgreSQL parses each log point only once."""
+    if not names:
+        return sa.select(series.c.step).where(_between).order_by(series.c.step)
     fields = (sa.column(name, sa.Double) for name in names)
-    record = sa.func.json_to_record(column).table_valued(*fields).render_derived(with_types=True)
-    return sa.select(series.c.step, *record.c).select_from(series.join(record, sa.true()))
+    record = sa.func.json_to_record(series.c["values"]).table_valued(*fields).render_derived(with_types=True)
+    joined_records = sa.select(series.c.step, *record.c).select_from(series.join(record, sa.true()))
+    return joined_records.where(_between).order_by(series.c.step)
 
 
 def _grid(steps: int, points: int) -> tuple[int, int]:

@@ -46,6 +46,7 @@ def _repair_one(connection: sa.Connection, run_id: str) -> bool:
     if is_right:
         mark = sa.update(series_progress).values(rollup_version=ROLLUP_VERSION)
         connection.execute(mark.where(series_progress.c.run_id == run_id, series_progress.c.rollup_version.is_(None)))
+        RollupWriter(connection, run_id).renew_token()
     else:
         logger.info("The rollups of %s disagree with its log points, or may; they are made anew.", run_id)
         RollupWriter(connection, run_id).rebuild(MAX_CHECKED_POINTS)

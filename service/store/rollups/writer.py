@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.store.rollups.buckets import POINTS, Buckets, Point, pack
+from service.store.rollups.kept import new_token
 from service.store.rollups.reader import LEVEL_SIZES, MIN_POINTS, RollupReader
-from service.store.tables import series, series_progress, series_summaries, upsert
+from service.store.tables import runs, series, series_progress, series_summaries, upsert
 
 BATCH_POINTS = 64
 """Number of new log points after which rollups are written."""
@@ -39,6 +40,7 @@ class RollupWriter:
         if late := [point for point in points if point[0] < rollup_end]:
             self._update_progress(late, rollup_end)
             self._rewrite([step for step, _ in late], rollup_end)
+            self.renew_token()
         if is_due:
             self._advance(rollup_end, MAX_BACKLOG_POINTS + len(points))
 
@@ -56,7 +58,16 @@ class RollupWriter:
         other._rewrite([step + 1], rollup_end)  # the rollups that also covered earlier steps
         self._rewind_progress(step)
 
+    def renew_token(self) -> None:
+        """Let no rollup that was read before count any more."""
+        renewed = sa.update(series_progress).where(self._is_own(series_progress))
+        self._connection.execute(renewed.values(rollup_token=self._new_token()))
+
     # Progress
+
+    def _new_token(self) -> str:
+        started_at = self._connection.execute(sa.select(runs.c.started_at).where(runs.c.id == self._run_id)).scalar()
+        return new_token(started_at)
 
     def _progress(self) -> tuple[int, bool]:
         """Return the step before which rollups are complete, and True if enough log points have been added since."""
@@ -68,13 +79,15 @@ class RollupWriter:
 
     def _insert_progress(self, rollup_end: int, names: Mapping[str, int]) -> None:
         row = {"run_id": self._run_id, "summarised_to": rollup_end, "names": names, "rollup_version": ROLLUP_VERSION}
+        row["rollup_token"] = self._new_token()
         self._connection.execute(upsert(series_progress, self._connection.dialect.name), row)
 
     def _rewind_progress(self, step: int) -> None:
         """Set the progress back to `step` at most, and remove the names of values that were first logged later."""
         table, end = series_progress, (step + 1) // LEVEL_SIZES[0] * LEVEL_SIZES[0]
         names = {name: first for name, first in self._names().items() if first <= step}
-        self._connection.execute(sa.update(table).where(self._is_own(table)).values(names=names))
+        changes = {"names": names, "rollup_token": self._new_token()}
+        self._connection.execute(sa.update(table).where(self._is_own(table)).values(changes))
         is_later = self._is_own(table) & (table.c.summarised_to > end)
         self._connection.execute(sa.update(table).where(is_later).values(summarised_to=end))
 

@@ -20,6 +20,22 @@ const requests = performance.getEntriesByType("resource").map(({ name }) => new 
 return requests.map((url) => url.pathname + url.search);
 """
 
+INTERCEPT = """
+const [part, way] = arguments;
+const plain = window.plainFetch = window.fetch;
+Object.assign(window, { held: [], failed: 0 });
+const ways = {
+  hold: (ask) => new Promise((answer) => held.push(() => answer(ask()))),
+  delay: async (ask) => { const answer = await ask(); return new Promise((done) => held.push(() => done(answer))); },
+  fail: () => { failed += 1; return Promise.reject(new TypeError()); },
+};
+window.fetch = (address, options) => {
+  const ask = () => plain(address, options);
+  return String(address).includes(part) ? ways[way](ask) : ask();
+};
+"""
+LET_GO = "window.fetch = window.plainFetch; for (const send of window.held) send();"
+
 
 @contextmanager
 def showing(browser: Chrome, server: Server, address: str = "/") -> Iterator[None]:
@@ -41,6 +57,46 @@ def click(browser: Chrome, element_id: str) -> None:
 def set_field(browser: Chrome, selector: str, value: str | bool) -> None:
     """Give a field a value, with the events that a person's typing has."""
     browser.execute_script(SET, selector, value)
+
+
+@contextmanager
+def holding(browser: Chrome, part: str) -> Iterator[None]:
+    """Send the page's requests whose address has this part only afterwards: an API that takes its time."""
+    browser.execute_script(INTERCEPT, part, "hold")
+    try:
+        yield
+    finally:
+        browser.execute_script(LET_GO)
+
+
+@contextmanager
+def delayed(browser: Chrome, part: str) -> Iterator[None]:
+    """Let answers to the page's requests whose address has this part arrive only afterwards."""
+    browser.execute_script(INTERCEPT, part, "delay")
+    try:
+        yield
+    finally:
+        browser.execute_script(LET_GO)
+
+
+def held(browser: Chrome) -> int:
+    """How many requests or answers wait inside `holding` or `delayed`."""
+    return int(browser.execute_script("return window.held.length"))
+
+
+@contextmanager
+def failing(browser: Chrome, part: str) -> Iterator[None]:
+    """Let the page's requests whose address has this part end without an answer."""
+    browser.execute_script(INTERCEPT, part, "fail")
+    try:
+        yield
+    finally:
+        browser.execute_script(LET_GO)
+
+
+def failed(browser: Chrome) -> int:
+    """How many requests ended inside `failing`."""
+    return int(browser.execute_script("return window.failed"))
 
 
 def texts_of(browser: Chrome, selector: str) -> list[str]:

@@ -11,8 +11,8 @@ from selenium.webdriver.common.by import By
 
 from service.store.store import SeriesRow, Store
 from tests.api.harness.browsing import count_pixels, text_of
-from tests.api.harness.dashboard import click, is_shown, requested, set_field, showing, texts_of
-from tests.api.harness.example_run import LAST_STEP, RUN_ID
+from tests.api.harness.dashboard import click, delayed, held, is_shown, requested, set_field, showing, texts_of
+from tests.api.harness.example_run import LAST_STEP, RECORD_STEPS, RUN_ID
 from tests.api.harness.serving import Server
 
 Eventually = Callable[..., None]
@@ -55,6 +55,32 @@ def test_a_sentence_says_whether_the_quality_still_gains_and_where_it_was_best(
 
     wanted = "+0.0517 over the last 5 validations; best at step 4,200."
     eventually(lambda: text_of(page, "#gain") == wanted, what="the sentence")
+
+
+UNANSWERED = """
+const done = arguments[0], plain = window.fetch;
+const main = document.querySelector("script[type=module]").src;
+import(new URL("charts/history.js", main)).then(async ({ History }) => {
+  const history = new History();
+  const without = async (call) => {
+    window.fetch = () => Promise.reject(new TypeError());
+    await call().catch(() => {});
+    window.fetch = plain;
+  };
+  await without(() => history.update("a"));
+  history.add(9000, { total_loss_value: 1 });
+  await history.update("a");
+  const counts = [history.stretches("total_loss_value").length];
+  history.curves.set("quality_ki_value", history.stretches("quality_ki_value").slice(0, 2));
+  await without(() => history.refresh(700));
+  await history.update("a");
+  done([...counts, history.stretches("quality_ki_value").length]);
+}).catch((error) => done(String(error)));
+"""
+
+
+def test_what_could_not_be_fetched_is_fetched_later_though_log_points_came_since(page: Chrome) -> None:
+    assert page.execute_async_script(UNANSWERED) == [LAST_STEP // 100 + 1, len(RECORD_STEPS)]
 
 
 def test_a_long_history_keeps_its_spikes_and_its_end(server: Server, living: Store, browser: Chrome) -> None:
@@ -220,6 +246,45 @@ def test_every_other_value_can_be_chosen(page: Chrome, living: Store, eventually
     eventually(lambda: texts_of(page, "[data-series=grad_norm] b") == ["3.250"], what="the new point")
     page.find_element(By.CSS_SELECTOR, "[data-series=grad_norm] button").click()
     assert texts_of(page, "#more-charts h2") == []
+
+
+def test_a_point_that_comes_while_a_new_chart_is_fetched_is_on_it(
+    page: Chrome, living: Store, eventually: Eventually
+) -> None:
+    page.find_element(By.CSS_SELECTOR, "#series-card summary").click()
+    eventually(lambda: "Grad norm" in texts_of(page, "#series-list span"), what="the list")
+    with delayed(page, "names=grad_norm"):
+        set_field(page, "#series-list input[value=grad_norm]", True)
+        eventually(lambda: held(page) == 1, what="the answer of the API")
+        living.series.add(
+            RUN_ID, [SeriesRow(LAST_STEP + 100, time.time(), {"grad_norm": 3.25, "total_loss_value": 0.5})]
+        )
+        eventually(lambda: text_of(page, "#loss-keys b") == "0.5000", what="the point on the charts that are there")
+
+    eventually(lambda: count_pixels(page, "[data-series=grad_norm]", "loss") > 100, what="the curve")
+    assert texts_of(page, "[data-series=grad_norm] b") == ["3.250"]
+
+
+def test_points_that_come_into_a_range_that_is_looked_at_closely_are_shown(
+    server: Server, living: Store, browser: Chrome, eventually: Eventually
+) -> None:
+    first, count = LAST_STEP + 1, 12_000
+    rows = [SeriesRow(step, time.time(), {"total_loss_value": 0.02}) for step in range(first, first + count)]
+    living.series.add(RUN_ID, rows)
+    living.runs.update(RUN_ID, step=first + count - 1)
+    with showing(browser, server, f"/#from={first + count - 500}&to={first + count + 500}"):
+        closely = f"from={first + count - 500}&to="
+        eventually(lambda: any(closely in path for path in requested(browser)), what="the closer look")
+        eventually(lambda: "polling" not in text_of(browser, "#link-text"), what="the stream")
+        page_settles(browser)
+
+        living.series.add(RUN_ID, [SeriesRow(first + count + 100, time.time(), {"total_loss_value": 0.5})])
+
+        eventually(lambda: text_of(browser, "#loss-keys b") == "0.5000", what="the new point")
+
+
+def page_settles(browser: Chrome) -> None:
+    browser.execute_async_script("setTimeout(arguments[0], 1000)")
 
 
 def test_a_logarithm_and_the_time_are_drawn(page: Chrome) -> None:

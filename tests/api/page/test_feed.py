@@ -54,6 +54,17 @@ def test_a_log_point_costs_no_request_of_its_curves_lists_or_pictures(
     assert {path.partition("?")[0] for path in requested(page)} <= {"/ranks"}
 
 
+def test_the_curves_are_asked_for_before_it_is_known_which_run_it_is(page: Chrome, eventually: Eventually) -> None:
+    eventually(lambda: any("dry_run" in path for path in requested(page)), what="the end of the first visit")
+    paths = requested(page)
+
+    first, *others = [path for path in paths if path.startswith("/series")]
+    assert paths.index(first) < paths.index("/state")
+    assert "from=0&points=" in first
+    assert others
+    assert all("from=0&" not in path for path in others)  # the whole is asked for once
+
+
 def test_after_a_break_the_stream_goes_on_where_it_was(
     serving: Serving, root: Path, living: Store, browser: Chrome, eventually: Eventually
 ) -> None:

@@ -14,7 +14,7 @@ from service.atomic_files import write_atomically
 from service.store.store import Store
 from tests.api.conftest import keep_alive
 from tests.api.harness.browsing import text_of
-from tests.api.harness.dashboard import click
+from tests.api.harness.dashboard import click, holding, requested
 from tests.api.harness.example_run import RECORD_STEPS, example_record, save_record, write_run
 from tests.api.harness.serving import Server
 
@@ -119,12 +119,12 @@ def test_the_slider_shows_an_earlier_step_and_stays_there_when_new_ones_come(
 
 
 def test_a_picture_that_is_gone_is_said_and_ends_nothing(page: Chrome, root: Path, eventually: Eventually) -> None:
-    (root / "previews" / f"step_{STEPS[1]}" / "bikes.webp").unlink()
+    (root / "previews" / f"step_{STEPS[0]}" / "bikes.webp").unlink()
 
-    page.execute_script(SET, "picture-step", "1")
+    page.execute_script(SET, "picture-step", "0")
 
     eventually(lambda: "There is no preview" in text_of(page, "#picture-note"), what="the reason")
-    page.execute_script(SET, "picture-step", "0")
+    page.execute_script(SET, "picture-step", "1")
     eventually(lambda: "pixels" in text_of(page, "#picture-note"), what="the other picture")
 
 
@@ -172,3 +172,17 @@ def test_the_arrow_keys_go_through_the_steps(page: Chrome, eventually: Eventuall
 
     eventually(lambda: text_of(page, "#picture-at") == f"Step {STEPS[-2]:,}", what="the step before")
     assert f"step={STEPS[-2]}" in page.current_url
+
+
+def test_the_picture_that_a_key_would_show_next_is_there_already(page: Chrome, eventually: Eventually) -> None:
+    def fetched() -> list[str]:
+        return [path for path in requested(page) if path.endswith(".webp")]
+
+    eventually(lambda: f"/previews/{STEPS[-2]}/bikes.webp" in fetched(), what="the picture before the newest")
+    assert f"/previews/{STEPS[0]}/bikes.webp" not in fetched()
+    with holding(page, ".webp"):
+        page.execute_script(SET, "picture-step", "1")
+
+        eventually(lambda: text_of(page, "#picture-at") == f"Step {STEPS[1]:,}", what="the earlier picture")
+    eventually(lambda: f"/previews/{STEPS[0]}/bikes.webp" in fetched(), what="the picture before that one")
+    assert len(fetched()) == len(set(fetched())) == len(STEPS)

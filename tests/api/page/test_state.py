@@ -16,7 +16,19 @@ from service.store.queries.ranks import RankRow
 from service.store.store import Store
 from tests.api.harness.browsing import complaints, count_pixels, text_of
 from tests.api.harness.checkpoints import write_checkpoint
-from tests.api.harness.dashboard import click, forget_requests, is_shown, requested, set_field, showing, texts_of
+from tests.api.harness.dashboard import (
+    click,
+    failed,
+    failing,
+    forget_requests,
+    held,
+    holding,
+    is_shown,
+    requested,
+    set_field,
+    showing,
+    texts_of,
+)
 from tests.api.harness.example_run import LAST_STEP, RUN_ID, example_record, write_run
 from tests.api.harness.serving import Serving
 
@@ -276,24 +288,56 @@ def test_the_log_is_fetched_once_it_is_opened(page: Chrome, root: Path, living: 
     eventually(lambda: text_of(page, "#log").strip().endswith("<b>a last line</b>"), what="the log")
 
 
-def test_of_an_open_log_only_new_lines_are_fetched(
+def test_of_an_open_log_only_new_lines_are_fetched_and_none_is_missed(
+    page: Chrome, root: Path, living: Store, eventually: Eventually
+) -> None:
+    log = root / "training.log"
+    log.write_text("line 0\n")
+    with holding(page, "/logs"):
+        page.find_element(By.CSS_SELECTOR, "#log-card summary").click()
+        eventually(lambda: held(page) == 1, what="the first request")
+        forget_requests(page)
+        living.runs.update(RUN_ID, step=LAST_STEP + 1)  # a state while the log is being fetched
+        eventually(lambda: "/ranks" in requested(page), what="what the page asks for at a state")
+        page.execute_async_script("setTimeout(arguments[0], 500)")
+        assert held(page) == 1
+    eventually(lambda: text_of(page, "#log").strip() == "line 0", what="the log")
+    for number in range(1, 6):
+        with log.open("a") as file:
+            file.write(f"line {number}\n")
+        living.runs.update(RUN_ID, step=LAST_STEP + 1 + number)
+
+    lines = [f"line {number}" for number in range(6)]
+    eventually(lambda: text_of(page, "#log").split("\n")[:-1] == lines, what="each line once")
+    first, *others = [path for path in requested(page) if path.startswith("/logs")]
+    assert "after=" not in first
+    assert others
+    assert all("&after=" in path for path in others)
+
+    log.unlink()
+    log.write_text("another log\n")
+    living.runs.update(RUN_ID, step=LAST_STEP + 10)
+    eventually(lambda: text_of(page, "#log").strip() == "another log", what="the other log alone")
+
+
+def test_an_open_log_stays_as_it_is_while_the_api_does_not_answer(
     page: Chrome, root: Path, living: Store, eventually: Eventually
 ) -> None:
     (root / "training.log").write_text("a first line\n")
     page.find_element(By.CSS_SELECTOR, "#log-card summary").click()
     eventually(lambda: text_of(page, "#log").strip() == "a first line", what="the log")
-    forget_requests(page)
     with (root / "training.log").open("a") as file:
         file.write("a second line\n")
+    with failing(page, "/logs"):
+        living.runs.update(RUN_ID, step=LAST_STEP + 1)
+        eventually(lambda: failed(page) > 0, what="a request without an answer")
+        assert text_of(page, "#log").strip() == "a first line"
+    forget_requests(page)
 
-    living.runs.update(RUN_ID, step=LAST_STEP + 1)
-    eventually(lambda: text_of(page, "#log").split("\n")[:2] == ["a first line", "a second line"], what="both lines")
-    assert any("&after=" in path for path in requested(page) if path.startswith("/logs"))
-
-    (root / "training.log").unlink()
-    (root / "training.log").write_text("another log\n")
     living.runs.update(RUN_ID, step=LAST_STEP + 2)
-    eventually(lambda: text_of(page, "#log").strip() == "another log", what="the other log alone")
+
+    eventually(lambda: text_of(page, "#log").split("\n")[:2] == ["a first line", "a second line"], what="both lines")
+    assert all("&after=" in path for path in requested(page) if path.startswith("/logs"))
 
 
 # What a run is called

@@ -19,6 +19,7 @@ from service.config.settings import RunConfig
 from service.run.state import RunState
 from service.store.queries.runs import RunQueries
 from service.store.store import Store
+from tests.api.harness.serving import lead_to
 
 Listed = dict[str, dict[str, Any]]
 MakeRoom = Callable[..., FlaskClient]
@@ -184,6 +185,38 @@ def test_runs_that_come_and_go_are_noticed(registry: FlaskClient, folder: Path, 
     shutil.rmtree(folder / "renamed")
     assert registry.get("/runs/aaa/state").status_code == 404
     assert runs(registry) == {}
+
+
+def test_a_change_is_made_in_the_directory_that_is_alive_though_another_one_of_the_run_was_known_first(
+    registry: FlaskClient, folder: Path, make_run: MakeRun
+) -> None:
+    old = make_run(folder / "first", "aaa")
+    assert registry.get("/runs/aaa/state").status_code == 200
+    now = time.time()
+    old.runs.update("aaa", heartbeat_at=now - 1000, progress_at=now - 1000)
+    new = make_run(folder / "second", "aaa")
+
+    assert registry.patch("/runs/aaa", json={"name": "moved"}).get_json()["directory"] == str(folder / "second")
+    assert registry.post("/runs/aaa/validate").status_code == 202
+
+    assert [row.name for store in (old, new) if (row := store.runs.get("aaa"))] == [None, "moved"]
+    assert [len(store.commands.find("aaa")) for store in (old, new)] == [0, 1]
+
+
+def test_a_link_that_leads_to_another_directory_with_the_same_run_is_followed(
+    folder: Path, make_room: MakeRoom, make_run: MakeRun
+) -> None:
+    stores = [make_run(folder / name, "aaa") for name in ("first", "second")]
+    stores[1].runs.update("aaa", step=20)
+    lead_to(folder / "link", folder / "first")
+    client = make_room(folder / "link")
+    assert client.get("/runs/aaa/state").get_json()["step_live"] == 10
+
+    lead_to(folder / "link", folder / "second")
+
+    assert client.get("/runs/aaa/state").get_json()["step_live"] == 20
+    assert client.patch("/runs/aaa", json={"name": "here"}).status_code == 200
+    assert [row.name for store in stores if (row := store.runs.get("aaa"))] == [None, "here"]
 
 
 def test_a_directory_that_a_fresh_start_gave_to_another_run_is_that_runs(

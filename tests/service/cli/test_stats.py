@@ -115,13 +115,19 @@ def test_all_records_are_one_table_on_the_output_or_in_a_file(
     assert exit_code(["stats", file_format, "--url", server.url]) == 0
     assert exit_code(["stats", file_format, "-", "--url", server.url]) == 0
     assert exit_code(["stats", file_format, str(tmp_path / "all"), "--url", server.url]) == 0
-    assert capfdbinary.readouterr().out == 2 * content
+    printed = capfdbinary.readouterr().out
+    assert printed.startswith(2 * content)
+    rows = "9999 rows, 2 columns" if file_format == "csv" else "10000 rows"
+    assert printed.removeprefix(2 * content).decode() == f"{tmp_path / 'all'}: {rows}, 156.2 KiB\n"
     assert (tmp_path / "all").read_bytes() == content
     assert exit_code(["stats", file_format, str(tmp_path / "all"), "--url", server.url]) == 2
     assert b"exists and is not replaced; to replace it, write --out" in capfdbinary.readouterr().err
     assert exit_code(["stats", file_format, "--out", str(tmp_path / "all"), "--json", "--url", server.url]) == 0
-    assert json.loads(capfdbinary.readouterr().out) == {"path": str(tmp_path / "all")}
-    assert server.targets == [f"/statistics?format={file_format}"] * 4
+    answer = json.loads(capfdbinary.readouterr().out)
+    assert (answer["path"], answer["bytes"]) == (str(tmp_path / "all"), len(content))
+    assert exit_code(["stats", file_format, "--out", "/dev/null", "--url", server.url]) == 0
+    assert capfdbinary.readouterr().out == b""
+    assert server.targets == [f"/statistics?format={file_format}"] * 5
 
 
 @pytest.mark.parametrize("line", [["stats", "csv", "{}/none/all.csv"], ["stats", "get", "500", "{}/file"]])

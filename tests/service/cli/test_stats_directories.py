@@ -187,3 +187,40 @@ def test_directories_compare_by_their_best_at_equal_places_with_a_verdict(
         "axis": "samples", "at": 32_000,
         "quality_ki_value": {"a": {"step": 4000, "value": 0.64}, "b": {"step": 2000, "value": 0.52}},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["csv", "jsonl"])
+def test_an_export_says_what_it_has_written(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    for step in (500, 1000):
+        save_record(tmp_path / "a", step)
+    file = tmp_path / "all"
+
+    code, said, _ = run(capsys, command, tmp_path / "a", "--out", file)
+    _, answer, _ = run(capsys, command, tmp_path / "a", "--out", file, "--json")
+    _, lines, _ = run(capsys, command, tmp_path / "a")
+
+    columns = f", {len(lines.splitlines()[0].split(','))} columns" if command == "csv" else ""
+    assert code == 0
+    assert said.startswith(f"{file}: 2 rows{columns}, ")
+    assert said.endswith(" KiB\n")
+    assert (json.loads(answer)["rows"], json.loads(answer)["bytes"]) == (2, file.stat().st_size)
+    assert len(lines.splitlines()) == (3 if command == "csv" else 2)
+
+
+def test_a_step_that_no_run_has_a_record_of_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_record(tmp_path / "a", 500)
+
+    code, out, err = run(capsys, "compare", tmp_path / "a", "--step", "999")
+
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: None of these runs has a record of step 999; ")
+    assert run(capsys, "compare", tmp_path / "a", "--step", "500")[0] == 0
+
+
+def test_a_short_training_is_told_in_minutes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for step in (500, 1000):
+        save_record(tmp_path / "a", step, iteration_duration=0.12)
+        save_record(tmp_path / "b", 60 * step, iteration_duration=0.12)
+
+    assert "at 2.0 min of training" in run(capsys, "compare", tmp_path / "a", tmp_path / "a" / ".." / "a")[1]
+    assert "at 2.00 h of training" in run(capsys, "compare", tmp_path / "b", tmp_path / "b" / ".." / "b")[1]

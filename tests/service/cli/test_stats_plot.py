@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from service.cli import exit_code
@@ -42,6 +43,32 @@ def test_several_runs_are_overlaid_under_their_names_by_samples(run: Path, tmp_p
     written = texts(tmp_path / "two.svg")
     assert {"a: KI", "a: LR", " _b$x$: KI", "training samples"} <= set(written)
     assert "loss" not in written
+
+
+def test_the_axis_ends_where_the_records_end_and_a_legend_lies_above_its_curves(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    plot(run, "--out", tmp_path / "all.svg")
+
+    (figure,) = figures
+    figure.draw_without_rendering()
+    panels = figure.axes[:5]
+    assert [axes.get_xlim()[1] for axes in panels] == [5000.0] * 5
+    legends = [(axes, legend) for axes in panels if (legend := axes.get_legend()) is not None]
+    assert len(legends) == 4
+    for axes, legend in legends:
+        assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
+
+
+def test_a_short_training_is_drawn_over_minutes(tmp_path: Path) -> None:
+    for step in (500, 1000):
+        save_record(tmp_path / "short", step, iteration_duration=0.1)
+        save_record(tmp_path / "long", 60 * step, iteration_duration=0.1)
+    for name, unit in (("short", "minutes of training"), ("long", "hours of training")):
+        assert plot(tmp_path / name, "--by", "time", "--panels", "quality", "--out", tmp_path / f"{name}.svg") == 0
+        assert unit in texts(tmp_path / f"{name}.svg")
 
 
 def test_the_same_records_give_the_same_picture_byte_for_byte(run: Path, tmp_path: Path) -> None:

@@ -180,3 +180,16 @@ def test_a_run_without_records_is_a_page_that_says_so(tmp_path: Path) -> None:
     assert report(tmp_path / "empty", "--out", tmp_path / "report.html") == 0
 
     assert "There is no record yet." in Page(tmp_path / "report.html").text
+
+
+def test_of_a_directory_without_a_run_and_without_records_no_page_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+
+    assert report(tmp_path / "empty", "--out", tmp_path / "report.html") == 2
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "No record yet: one is saved after every validation."
+    assert said[1].startswith(f"unreadable: {tmp_path / 'empty'} (")
+    assert not (tmp_path / "report.html").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.run import lock
-from service.run.lock import LockState, LockWatch, RunLock, take_lock
+from service.run.lock import LAUNCH_MARK, LockState, LockWatch, RunLock, is_launching, launch_mark, take_lock
 
 
 @pytest.fixture
@@ -111,3 +111,28 @@ def test_a_pipe_that_takes_the_place_of_a_held_lock_leaves_it_held(path: Path, h
     os.mkfifo(path)
 
     assert held.check() is LockState.HELD
+
+
+def test_a_launch_shows_for_as_long_as_its_process_marks_it(tmp_path: Path) -> None:
+    assert not is_launching(tmp_path)
+
+    with launch_mark(tmp_path):
+        assert is_launching(tmp_path)
+        with launch_mark(tmp_path):  # of another launcher
+            assert is_launching(tmp_path)
+
+    assert not is_launching(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mark_of_a_launcher_that_was_killed_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / LAUNCH_MARK).touch()
+
+    assert not is_launching(tmp_path)
+    with launch_mark(tmp_path):
+        assert is_launching(tmp_path)
+
+
+def test_where_no_mark_can_be_made_a_training_is_launched_all_the_same(tmp_path: Path) -> None:
+    with launch_mark(tmp_path / "missing"):
+        assert not is_launching(tmp_path / "missing")

@@ -27,8 +27,8 @@ export class Board {
       new QualityChart(this, { place: byId("quality-plot"), keys: byId("quality-keys") }),
       new Chart(this, { title: t("chart.loss"), place: byId("loss-plot"), keys: byId("loss-keys"), series: LOSS_SERIES }),
     ];
-    this.detailed = this.frame = null;
-    view.onChange(() => this.show());
+    this.detailed = this.frame = this.redrawing = null;
+    view.onChange((changes) => (isStepAlone(changes) ? this.redrawSoon() : this.show()));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.charts.forEach((chart) => chart.draw()));
   }
 
@@ -53,7 +53,20 @@ export class Board {
 
   setMarks(marks, modes) {
     Object.assign(this, { marks, modes });
+    this.redraw();
+  }
+
+  /** Draw lines and marks again, with the data that the charts have. */
+  redraw() {
     for (const { plot } of this.charts) plot?.redraw(false);
+  }
+
+  /** The chosen step is a mark on the curves; while a slider moves, the picture of the step goes first. */
+  redrawSoon() {
+    this.redrawing ??= requestAnimationFrame(() => {
+      this.redrawing = null;
+      this.redraw();
+    });
   }
 
   /** The steps that are shown; null while there are none. */
@@ -66,7 +79,7 @@ export class Board {
   /** Of a range that a person has frozen, the points are fetched more finely than those of the whole. */
   async refine() {
     const range = this.view.mode === "frozen" ? this.view.range : null;
-    const wanted = JSON.stringify([range, this.names]);
+    const wanted = JSON.stringify([range, this.names, this.history.turn]);
     if (wanted === this.detailed) return;
     this.detailed = wanted;
     await this.history.focus(range).catch(() => { this.detailed = null; });
@@ -102,3 +115,5 @@ export class Board {
     return this.history.stretches("total_loss_value").map(middle);
   }
 }
+
+const isStepAlone = (changes) => Object.keys(changes ?? {}).join() === "step";

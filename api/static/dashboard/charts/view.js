@@ -17,19 +17,20 @@ export class View {
     });
   }
 
+  /** `listener(changes)` gets what was changed, by name; without `changes` anything may have. */
   onChange(listener) {
     this.listeners.push(listener);
   }
 
-  tell() {
-    for (const listener of this.listeners) listener(this);
+  tell(changes) {
+    for (const listener of this.listeners) listener(changes);
   }
 
   /** Change some of it, and say so to whoever shows it. */
   set(changes) {
     Object.assign(this, changes);
     this.write();
-    this.tell();
+    this.tell(changes);
   }
 
   read() {

@@ -22,7 +22,8 @@ export class Pictures {
     this.names = new Map();
     this.kept = new Map();
     this.step = this.bestStep = null;
-    this.triesLeft = 0;
+    /** How often the pictures of a step are still looked for, by step. */
+    this.expected = new Map();
     this.follows = true;
     this.timer = null;
     byId("picture-step").addEventListener("input", (event) => this.choose(this.steps[Number(event.target.value)]));
@@ -39,15 +40,16 @@ export class Pictures {
 
   /** A validation was saved: its pictures are there, or come soon. */
   async expect(step) {
-    Object.assign(this, { expected: step, triesLeft: MOST_TRIES });
+    this.expected.set(step, MOST_TRIES);
     await this.lookForExpected();
   }
 
   async lookForExpected() {
-    if (!this.triesLeft) return;
-    this.triesLeft -= 1;
-    await this.take(`/previews?limit=1000&step=${this.expected}`);
-    if (this.names.has(this.expected)) this.triesLeft = 0;
+    for (const [step, tries] of [...this.expected]) {
+      await this.take(`/previews?limit=1000&step=${step}`);
+      if (tries > 1 && !this.names.has(step)) this.expected.set(step, tries - 1);
+      else this.expected.delete(step);
+    }
   }
 
   async take(path) {
@@ -136,23 +138,36 @@ export class Pictures {
       const labels = mode.isOfBest ? [t("picture.ki-best", { step: whole(other.step) }), t("picture.ki-of", { step: whole(entry.step) })] : mode.labels;
       this.canvas.show(picture, otherPicture, mode, labels);
       this.say(labels);
+      this.fetchNeighbours();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       byId("picture-note").textContent = error.message;
     }
   }
 
-  async picture(entry) {
-    if (!this.kept.has(entry.url)) await this.fetch(entry);
-    return this.kept.get(entry.url);
+  /** The pixels of a picture; those that were asked for last are kept, and none is asked for twice at a time. */
+  picture({ url, step, name }) {
+    if (!this.kept.has(url)) {
+      const picture = getBlob(`/previews/${step}/${encodeURIComponent(name)}`).then((content) => createImageBitmap(content));
+      this.kept.set(url, picture);
+      picture.catch(() => this.kept.delete(url));
+      const [oldest] = this.kept.keys();
+      if (this.kept.size > KEPT_PICTURES) this.kept.delete(oldest); // not closed: it may be the one that is shown
+    }
+    return this.kept.get(url);
   }
 
-  async fetch(entry) {
-    const picture = await createImageBitmap(await getBlob(`/previews/${entry.step}/${encodeURIComponent(entry.name)}`));
-    this.kept.set(entry.url, picture);
-    if (this.kept.size <= KEPT_PICTURES) return;
-    const [oldest] = this.kept.keys();
-    this.kept.delete(oldest); // not closed: it may be the one that is shown
+  /** Once nothing else is to be done, fetch what the next key or the next move of the slider would show. */
+  fetchNeighbours() {
+    if (navigator.connection?.saveData) return;
+    cancelIdleCallback(this.waiting);
+    this.waiting = requestIdleCallback(async () => {
+      const place = this.steps.indexOf(this.step);
+      for (const step of [this.steps[place - 1], this.steps[place + 1]]) {
+        const entry = this.entryAt(step);
+        if (entry) await this.picture(entry).catch(() => {}); // where it is to be shown, it is asked for again
+      }
+    });
   }
 
   say(labels) {

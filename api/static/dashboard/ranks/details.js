@@ -12,50 +12,83 @@ const MOST_LOG_CHARACTERS = 200_000;
 const LONG_SECONDS = 3;
 const SLOW_FACTOR = 1.5;
 
-/** Asks one thing once it is wanted, but not again before its time; without an answer, what is shown stays. */
+/**
+ * Asks one thing whenever it is wanted, one request after the other and not more often than every so many milliseconds.
+ * No wish is dropped: what is wanted meanwhile is asked for as soon as it may be, and again where there was no answer.
+ */
 class Repeated {
-  constructor(everyMs, ask) {
-    this.everyMs = everyMs;
-    this.ask = ask;
+  /** `onError` gets what is no failure of the API, and the refusal of the token. */
+  constructor(everyMs, ask, onError) {
+    Object.assign(this, { everyMs, ask, onError });
     this.askedAt = -Infinity;
-    this.isWanted = true;
+    this.isWanted = this.isAsking = false;
+    this.timer = null;
   }
 
-  async runIfDue(isWanted) {
-    this.isWanted ||= isWanted;
-    if (!this.isWanted || performance.now() < this.askedAt + this.everyMs) return;
+  want() {
+    this.isWanted = true;
+    if (this.isAsking || this.timer) return;
+    this.timer = setTimeout(() => this.run(), Math.max(0, this.askedAt + this.everyMs - performance.now()));
+  }
+
+  /** Ask without waiting for the time, as where a person asks for it. */
+  wantNow() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.askedAt = -Infinity;
+    this.want();
+  }
+
+  /** Ask what is wanted and was not answered. */
+  goOn() {
+    if (this.isWanted) this.want();
+  }
+
+  async run() {
     this.askedAt = performance.now();
+    this.timer = null;
     this.isWanted = false;
+    this.isAsking = true;
     try {
       await this.ask();
+      this.isAsking = false;
+      this.goOn();
     } catch (error) {
-      if (!(error instanceof ApiError) || error.status === 401) throw error;
+      this.isAsking = false;
+      this.isWanted = true; // the next state goes on with it: then the API answers again
+      if (!(error instanceof ApiError) || error.status === 401) this.onError(error);
     }
   }
 }
 
 export class Details {
-  constructor() {
+  /** `onError` gets why nothing more can be asked. */
+  constructor(onError) {
     this.measured = [];
     this.stages = [];
     this.logCursor = null;
-    this.ranks = new Repeated(RANKS_MS, () => this.askRanks());
-    this.log = new Repeated(LOG_MS, () => this.askLog());
-    byId("log-card").addEventListener("toggle", () => this.askLog());
+    this.logNumber = 0;
+    this.ranks = new Repeated(RANKS_MS, () => this.askRanks(), onError);
+    this.log = new Repeated(LOG_MS, () => this.askLog(), onError);
+    byId("log-card").addEventListener("toggle", () => byId("log-card").open && this.log.wantNow());
     byId("log-follow").addEventListener("change", () => this.scrollLog());
   }
 
   /** Another run, or another start of it, has another log. */
   begin() {
     this.logCursor = null;
+    this.logNumber += 1;
+    if (byId("log-card").open) this.log.want();
   }
 
   /** Ask what is due; `isNew` says whether `state` differs from the last one. */
-  async follow(state, isNew) {
+  follow(state, isNew) {
     this.measured = state.per_rank ?? [];
     if (isNew) this.showRanks();
-    await this.ranks.runIfDue(isNew || state.run_state === "stalled");
-    await this.log.runIfDue(isNew && byId("log-card").open);
+    if (isNew || state.run_state === "stalled") this.ranks.want();
+    if (isNew && byId("log-card").open) this.log.want();
+    this.ranks.goOn();
+    this.log.goOn();
   }
 
   async askRanks() {
@@ -84,18 +117,23 @@ export class Details {
 
   async askLog() {
     if (!byId("log-card").open) return;
-    const place = byId("log");
-    try {
-      const { text, cursor, isContinued } = await getLog(LOG_LINES, this.logCursor);
-      this.logCursor = cursor;
-      if (isContinued && !text) return;
-      if (isContinued) extend(place, text);
-      else place.textContent = text;
-    } catch (error) {
-      this.logCursor = null;
-      place.textContent = error.message;
-    }
+    const number = this.logNumber;
+    const part = await getLog(LOG_LINES, this.logCursor).catch((error) => this.withoutLog(error));
+    if (number !== this.logNumber) return this.log.want(); // it is that of the run before
+    this.logCursor = part.cursor;
+    if (part.isContinued && !part.text) return;
+    if (part.isContinued) extend(byId("log"), part.text);
+    else byId("log").textContent = part.text;
     this.scrollLog();
+    if (part.cursor) this.log.want(); // what grows may grow on, also after the last state of the run
+  }
+
+  /** What there is to show where there is no log yet; a log that is shown stays, whatever failed. */
+  withoutLog(error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status === 404) return { text: error.message, cursor: null, isContinued: false };
+    if (this.logCursor === null) byId("log").textContent = error.message;
+    throw error;
   }
 
   scrollLog() {

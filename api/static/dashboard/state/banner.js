@@ -96,6 +96,7 @@ export class Banner {
       byId("banner-log").scrollTop = byId("banner-log").scrollHeight; // what came last tells most
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
+      if (error.status === 0 || error.status >= 500) this.hasLog = false; // asked for again when the banner is shown next
     }
   }
 

@@ -11,6 +11,9 @@ Axis = Literal["step", "samples", "time"]
 AXES: tuple[Axis, ...] = ("step", "samples", "time")
 
 
+Unit = Literal["minutes", "hours"]
+
+
 class MissingAxisError(ValueError):
     """A run has no values for an axis; the text is the reason, as the end of a sentence."""
 
@@ -26,6 +29,11 @@ def positions(columns: RunColumns, axis: Axis) -> Sequence[float]:
         key = "samples_seen" if axis == "samples" else "iteration_duration"
         raise MissingAxisError(f"the records of {columns.label} have no {key}")
     return found
+
+
+def unit_of(seconds: float) -> tuple[Unit, float]:
+    """Return the unit in which a training time is told, and its seconds: minutes for one of less than an hour."""
+    return ("minutes", 60.0) if seconds < 3600 else ("hours", 3600.0)
 
 
 def thinned(x: Sequence[float], y: Sequence[float], most: int) -> tuple[list[float], list[float]]:

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from service.run.records.curves.axis import Axis, positions, thinned
+from service.run.records.curves.axis import Axis, positions, thinned, unit_of
 from service.run.records.curves.columns import RunColumns
 from service.run.records.curves.panels import ACTIVITY, LABELS, Panel
 
@@ -17,7 +17,7 @@ FORMATS = ("png", "svg", "pdf")
 MAX_POINTS = 4000
 """Of one curve: more are reduced to lowest and highest values, which look the same."""
 
-X_LABELS: dict[Axis, str] = {"step": "step", "samples": "training samples", "time": "hours of training"}
+X_LABELS: dict[Axis, str] = {"step": "step", "samples": "training samples", "time": "{} of training"}
 Y_LABELS = {"quality": "quality", "losses": "loss", "lr": "learning rate", "weights": "weight", ACTIVITY: "layer"}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's colours, which people who see colours otherwise can tell apart."""
@@ -39,6 +39,11 @@ _STYLES: dict[Style, dict[str, Any]] = {
 _WIDTH: dict[Style, float] = {"screen": 10.0, "paper": 3.4}
 _HEIGHT: dict[Style, float] = {"screen": 2.6, "paper": 1.8}
 """Inches of the picture's width, and of each panel's height; 3.4 is a column of a paper with two."""
+_KEY_WIDTH: dict[Style, float] = {"screen": 0.085, "paper": 0.055}
+_KEY_HEIGHT: dict[Style, float] = {"screen": 0.2, "paper": 0.14}
+"""Inches of a character in a legend, and of one of its rows."""
+_KEY_SIGN_CHARACTERS = 6
+"""How many characters the sign before a name in a legend, and the gap behind it, are wide."""
 
 
 class NoMatplotlibError(Exception):
@@ -76,19 +81,43 @@ def _figure(new_figure: Callable[..., Any], runs: Sequence[RunColumns], options:
     height = 0.4 + _HEIGHT[options.style] * len(rows)
     figure = new_figure(figsize=(_WIDTH[options.style], height), layout="constrained")
     all_axes = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0]
-    at = [positions(run, options.axis) for run in runs]
+    at, x_label = _places(runs, options.axis)
     for axes, (panel, run) in zip(all_axes, rows, strict=True):
         if run is not None:
             title = f"{Y_LABELS[ACTIVITY]}s of {_plain(run.label)}" if len(runs) > 1 else Y_LABELS[ACTIVITY]
             _draw_activity(figure, axes, run, at[runs.index(run)], title)
         else:
             _draw_panel(axes, panel, runs, at)
-    all_axes[-1].set_xlabel(X_LABELS[options.axis])
+            height += _add_legend(axes, options.style)
+        axes.margins(x=0)
+    figure.set_figheight(height)
+    all_axes[-1].set_xlabel(x_label)
     return figure
 
 
+def _places(runs: Sequence[RunColumns], axis: Axis) -> tuple[list[Sequence[float]], str]:
+    """Return where the records of each run lie on the axis, and the axis's label; raises `MissingAxisError`."""
+    at = [positions(run, axis) for run in runs]
+    if axis != "time":
+        return at, X_LABELS[axis]
+    unit, seconds = unit_of(3600 * max((hours for one in at for hours in one if hours == hours), default=0.0))
+    return [[3600 * hours / seconds for hours in one] for one in at], X_LABELS[axis].format(unit)
+
+
+def _add_legend(axes: Any, style: Style) -> float:
+    """Add a legend above the curves, of which it hides none; return by how many inches the picture grows."""
+    _, labels = axes.get_legend_handles_labels()
+    if len(labels) < 2:
+        return 0.0
+    width = _KEY_WIDTH[style] * (_KEY_SIGN_CHARACTERS + max(map(len, labels)))
+    columns = min(len(labels), max(1, int(0.85 * _WIDTH[style] / width)))
+    axes.legend(
+        fontsize="small", ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0.2
+    )
+    return _KEY_HEIGHT[style] * math.ceil(len(labels) / columns)
+
+
 def _draw_panel(axes: Any, panel: Panel, runs: Sequence[RunColumns], at: Sequence[Sequence[float]]) -> None:
-    count = 0
     for run_index, key_index, key in _curves(panel, runs):
         colour, dash = (run_index, key_index) if len(runs) > 1 else (key_index, 0)
         x, y = thinned(at[run_index], runs[run_index].numbers[key], MAX_POINTS)
@@ -97,11 +126,8 @@ def _draw_panel(axes: Any, panel: Panel, runs: Sequence[RunColumns], at: Sequenc
             x, y, label=label, color=COLOURS[colour % len(COLOURS)], linestyle=DASHES[dash % len(DASHES)],
             marker="." if len(x) == 1 else None,
         )  # fmt: skip
-        count += 1
         if panel.is_log and y and min(y) > 0:
             axes.set_yscale("log")
-    if count > 1:
-        axes.legend(fontsize="small", ncols=2 if count > 4 else 1)
     if panel.stretches and len(runs) == 1:
         _shade(axes, runs[0].stretches(panel.stretches), at[0])
     axes.set_ylabel(Y_LABELS[panel.name])
@@ -133,8 +159,6 @@ def _shade(axes: Any, stretches: Sequence[tuple[int, int, str]], at: Sequence[fl
             label = None if text in shown else text.replace("_", " ")
             axes.axvspan(at[first], at[last], facecolor=SHADES[text], alpha=0.25, linewidth=0, zorder=0, label=label)
             shown.add(text)
-    if shown:
-        axes.legend(fontsize="small", ncols=2 if len(shown) > 1 else 1)
 
 
 def _draw_activity(figure: Any, axes: Any, run: RunColumns, at: Sequence[float], title: str) -> None:
@@ -157,8 +181,13 @@ def _draw_activity(figure: Any, axes: Any, run: RunColumns, at: Sequence[float],
 
 
 def _edges(at: Sequence[float], count: int) -> list[float]:
-    """Return the positions between which each of `count` columns lies, given those of all records."""
-    places = [at[index * len(at) // count] for index in range(count)]
-    if any(map(math.isnan, places)) or places[-1] <= places[0]:
+    """Return the positions between which each of `count` columns lies, given those of all records.
+
+    Each ends where its last record lies: what a record says of the layers is measured before it.
+    """
+    ends = [at[(index + 1) * len(at) // count - 1] for index in range(count)]
+    if count == 1 and ends[0] > 0:
+        return [0.0, ends[0]]
+    if any(map(math.isnan, ends)) or ends[-1] <= ends[0]:
         return [float(index) for index in range(count + 1)]
-    return [*places, places[-1] + (places[-1] - places[0]) / max(count - 1, 1)]
+    return [max(min(0.0, ends[0]), ends[0] - (ends[-1] - ends[0]) / (count - 1)), *ends]

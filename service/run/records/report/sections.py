@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from service.run.records.curves.axis import unit_of
 from service.run.records.curves.columns import training_seconds
 from service.run.records.report.contents import Contents, LogEntry
 from service.run.records.report.texts import Texts
@@ -25,9 +26,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], classes: str =
 def figures(contents: Contents, texts: Texts) -> str:
     """Return the main figures of a run, as tiles."""
     columns, best, last = contents.columns, contents.best, contents.last
-    hours = training_seconds(columns)[-1] / 3600
+    trained_seconds = training_seconds(columns)[-1]
     tiles = [(texts("records"), f"{len(columns.steps):,}"), (texts("steps"), f"{columns.steps[-1]:,}")]
-    tiles += [(texts("hours"), texts.number(hours, ".1f"))] if hours == hours else []
+    if trained_seconds == trained_seconds:
+        unit, size = unit_of(trained_seconds)
+        tiles.append((texts(unit), texts.number(trained_seconds / size, ".1f")))
     if last is not None and last.values["samples_seen"] is not None:
         tiles.append((texts("samples"), f"{last.values['samples_seen']:,}"))
     if best is not None:

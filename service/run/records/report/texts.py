@@ -18,6 +18,7 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "steps": ("steps", "Schritte"),
     "step": ("step", "Schritt"),
     "hours": ("hours of training", "Stunden Training"),
+    "minutes": ("minutes of training", "Minuten Training"),
     "best": ("best quality KI", "beste Qualität KI"),
     "gain": ("gain over LR", "Gewinn gegenüber LR"),
     "psnr": ("PSNR there", "PSNR dort"),

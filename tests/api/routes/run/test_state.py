@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.runs.state_answer import state_answer
+from service.run.lock import launch_mark
 from service.run.record import KEYS
 from service.run.state import RunState
 from service.store.store import RunRow, Store
@@ -134,6 +135,17 @@ def test_without_a_run_the_answer_is_a_problem_that_says_what_to_do(client: Flas
     assert answer.get_json()["type"] == "/problems/no-run"
     assert "leitstand up" in answer.get_json()["detail"]
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_while_a_training_is_launched_nobody_is_told_to_start_one(client: FlaskClient, root: Path) -> None:
+    root.mkdir()
+
+    with launch_mark(root):
+        answer = client.get("/state").get_json()
+
+    assert (answer["status"], answer["type"]) == (503, "/problems/no-run")
+    assert answer["detail"] == "A training is being launched in DATA_ROOT; it reports within seconds."
+    assert "leitstand up" in client.get("/state").get_json()["detail"]
 
 
 def test_a_damaged_store_is_a_problem_not_a_crash(client: FlaskClient, root: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def check(store: Store, run: str, model: Model, first: int, last: int, points: i
             assert all(bucket.count == 1 for bucket in found[name])
 
 
-def check_stretches(buckets: list[Bucket], values: dict[int, float]) -> None:
+def check_stretches(buckets: Sequence[Bucket], values: dict[int, float]) -> None:
     steps, place = sorted(values), 0
     for bucket in buckets:
         covered = {step: values[step] for step in steps[place : place + bucket.count]}
