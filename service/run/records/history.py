@@ -12,7 +12,7 @@ from typing import Any
 
 from service.run.record import Record
 from service.run.records.cache.encoded_summary import decode, encode
-from service.run.records.cache.line_cache import PAGE_FILES, CachedFile, open_cache
+from service.run.records.cache.line_cache import PAGE_FILES, open_cache
 from service.run.records.files import (
     BadRecordError,
     RecordFile,
@@ -108,8 +108,12 @@ class Records:
         """
         self._problems = {}
         for folder in self._folders:
-            for _, chunks in self._pages(kind, make, folder):
-                yield from chunks
+            yield from self.lines_of(folder, kind, make)
+
+    def lines_of(self, folder: Path, kind: str, make: MakeLine) -> Iterator[bytes]:
+        """Yield the lines of one folder, which is one of `folders`."""
+        for _, chunks in self._pages(kind, make, folder):
+            yield from chunks
 
     def _pages(self, kind: str, make: MakeLine, folder: Path) -> Iterator[tuple[Sequence[RecordFile], list[bytes]]]:
         """Yield the files of a folder, PAGE_FILES at a time, with their lines; bad ones go to `problems`."""
@@ -117,8 +121,7 @@ class Records:
         with open_cache(self._cache, folder) as cache:
             for start in range(0, len(files), PAGE_FILES):
                 page = files[start : start + PAGE_FILES]
-                named = [CachedFile(f"{file.folder}/{file.name}", f"{file.branch}/{file.name}") for file in page]
-                yield page, cache.page(kind, named, partial(self._make, make, page, folder))
+                yield page, cache.page(kind, page, partial(self._make, make, page, folder))
 
     def _make(self, make: MakeLine, page: Sequence[RecordFile], folder: Path, index: int) -> tuple[bytes, bool] | None:
         record = self.load(page[index], folder)
@@ -147,7 +150,11 @@ class Records:
 
 def load_record(file: RecordFile, folder_name: str) -> SavedRecord:
     """Read the record in a file; raises `BadRecordError`."""
-    content = read_content(file.path)
+    return decode_record(file, folder_name, read_content(file.path))
+
+
+def decode_record(file: RecordFile, folder_name: str, content: bytes) -> SavedRecord:
+    """Return the record in the content of a file, wherever that was read; raises `BadRecordError`."""
     raw = parse_strictly(content)
     if raw is not None and is_exact(raw) and raw[STEP] == file.step:
         run = raw["run_id"] or folder_name

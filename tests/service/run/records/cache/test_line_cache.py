@@ -11,7 +11,7 @@ from service.run.record import encode_record
 from service.run.records import history
 from service.run.records.cache import line_cache
 from service.run.records.history import Records
-from service.run.records.table import CsvTable
+from service.run.records.tables.lines import CsvTable
 from tests.service.harness.saved_records import a_record, save_record
 
 COUNT = 2 * line_cache.PAGE_FILES + 10

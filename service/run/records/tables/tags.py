@@ -1,4 +1,4 @@
-"""TensorBoard tags of the record's keys: the group before the slash, the unit in the name."""
+"""Names of the record's numbers in TensorBoard and other trackers: the group before the slash, the unit in the name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
