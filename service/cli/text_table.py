@@ -24,7 +24,7 @@ MIN_WRAPPED_WIDTH = 12
 SHOWN_ID_LENGTH = 8
 """How many characters of a command's id a table shows; `leitstand cancel` takes them for the whole."""
 WEEK_SECONDS = 6 * 24 * 3600.0
-QUARTER_SECONDS = 900
+DAY_SECONDS = 86_400
 
 
 class TextTable:
@@ -171,15 +171,29 @@ def short_moment(unix_seconds: float | None) -> str:
     if unix_seconds is None:
         return MISSING
     if abs(time.time() - unix_seconds) >= WEEK_SECONDS:
-        return _date(int(unix_seconds // QUARTER_SECONDS), time.tzname)
+        return _date(unix_seconds)
     at, now = time.localtime(unix_seconds), time.localtime()
     return time.strftime("%H:%M:%S" if at[:3] == now[:3] else "%a %H:%M:%S", at)
 
 
+def _date(unix_seconds: float) -> str:
+    """Return the date in this machine's time zone; most of thousands lie on few days, whose dates are kept."""
+    offset = _utc_offset(int(unix_seconds // DAY_SECONDS), time.tzname)
+    if offset is None:
+        return time.strftime("%Y-%m-%d", time.localtime(unix_seconds))
+    return _date_of_day(int((unix_seconds + offset) // DAY_SECONDS))
+
+
 @lru_cache(maxsize=4096)
-def _date(quarter: int, _zone: tuple[str, str]) -> str:
-    """Return the date of a quarter of an hour since 1970; midnight is at the beginning of one in all time zones."""
-    return time.strftime("%Y-%m-%d", time.localtime(quarter * QUARTER_SECONDS))
+def _utc_offset(utc_day: int, _zone: tuple[str, str]) -> int | None:
+    """Return the seconds that clocks here are ahead of UTC all through a day since 1970; None if they are changed."""
+    first, last = (time.localtime(day * DAY_SECONDS).tm_gmtoff for day in (utc_day, utc_day + 1))
+    return first if first == last else None
+
+
+@lru_cache(maxsize=4096)
+def _date_of_day(day: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(day * DAY_SECONDS))
 
 
 def duration(seconds: float | None) -> str:

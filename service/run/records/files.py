@@ -4,7 +4,6 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +19,8 @@ MAX_BYTES = 64 * 1024 * 1024
 """Upper limit for the size of one record, unpacked."""
 
 CHUNK_BYTES = 64 * 1024
-PREFIX, ENDING = "Statistik_", ".json"
-MAX_DIGITS = 18
+_NAMES = re.compile(r"/Statistik_(0|[1-9][0-9]{0,17})\.json(?=/)")
+"""A name holds no slash, so in names between slashes this finds whole ones."""
 _PACKED_NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json\.gz")
 _OWN_JSON = frozenset({"run.json", "config.json"})
 
@@ -89,22 +88,15 @@ def _folders_in(archive: Path) -> list[Path]:
 
 def _files_in(folder: Path, branch: str) -> tuple[list[RecordFile], list[RecordProblem]]:
     """Return the records in one folder by step; a packed one beside an unpacked one of its step is a problem."""
-    by_step: dict[int, str] = {}
-    others: list[str] = []
-    for name in _names(folder):  # a hundred thousand, perhaps: a regular expression for each would take as long as all
-        digits = name[len(PREFIX) : -len(ENDING)]
-        if name.endswith(ENDING) and digits.isdecimal() and digits.isascii() and _has_step(digits):
-            by_step[int(digits)] = name
-        else:
-            others.append(name)
-    problems = [
-        RecordProblem(folder / name, reason) for name in sorted(others) if (reason := _take_packed(name, by_step))
-    ]
+    names = f"/{'/'.join(os.listdir(folder))}/"  # one search through all: a hundred thousand take seconds one by one
+    steps = sorted(map(int, _NAMES.findall(names)))
+    if names.count("/Statistik_") == len(steps):
+        return [RecordFile(folder, f"Statistik_{step}.json", step, branch) for step in steps], []
+    by_step: dict[int, str] = {step: f"Statistik_{step}.json" for step in steps}
+    similar = {name for name in names.split("/") if name.startswith("Statistik_") and ".json" in name}
+    reasons = ((name, _take_packed(name, by_step)) for name in sorted(similar.difference(by_step.values())))
+    problems = [RecordProblem(folder / name, reason) for name, reason in reasons if reason is not None]
     return [RecordFile(folder, by_step[step], step, branch) for step in sorted(by_step)], problems
-
-
-def _has_step(digits: str) -> bool:
-    return (digits[0] != "0" or digits == "0") and len(digits) <= MAX_DIGITS
 
 
 def _take_packed(name: str, by_step: dict[int, str]) -> str | None:
@@ -114,10 +106,6 @@ def _take_packed(name: str, by_step: dict[int, str]) -> str | None:
         return "its name is none of Statistik_<step>.json"
     first = by_step.setdefault(int(match[1]), name)
     return None if first == name else f"it is of the same step as {first}, which is used"
-
-
-def _names(folder: Path) -> Iterator[str]:
-    return (name for name in os.listdir(folder) if name.startswith(PREFIX) and ENDING in name)
 
 
 def _foreign(folder: Path) -> str | None:

@@ -136,13 +136,12 @@ def test_runs_of_a_server_compare_by_their_best_with_a_verdict(
 
 def test_a_report_of_a_server_has_pictures_settings_events_and_findings(server: StandIn, tmp_path: Path) -> None:
     serve_records(server, records_of())
-    pictures = [
-        {"step": step, "name": name, "size_bytes": 1, "url": ""} for step in (6000, 500) for name in ("a.webp",)
-    ]
-    server.on(
-        "GET", "/previews",
-        lambda request: page("previews", [one for one in pictures if f"step={one['step']}&" in request.target] or pictures),
-    )  # fmt: skip
+    pictures = [{"step": step, "name": "a.webp", "size_bytes": 1, "url": ""} for step in (6000, 500)]
+
+    def previews(request: Request) -> Answer:
+        return page("previews", [one for one in pictures if f"step={one['step']}&" in request.target] or pictures)
+
+    server.on("GET", "/previews", previews)
     for step in (500, 6000):
         server.on("GET", f"/previews/{step}/a.webp", Answer(PICTURE, headers={"Content-Type": "image/webp"}))
     server.on("GET", "/checkpoints", Answer({"checkpoints": [{"name": "step_0000500"}], "unreadable": []}))
@@ -154,10 +153,9 @@ def test_a_report_of_a_server_has_pictures_settings_events_and_findings(server: 
     ]
     server.on("GET", "/event-log", page("events", events))
 
-    assert exit_code(["stats", "report", "--url", server.url, "--out", str(tmp_path / "r.html")]) == 0
-    assert (
-        exit_code(["stats", "report", "--url", server.url, "--language", "de", "--out", str(tmp_path / "b.html")]) == 0
-    )
+    for language, name in (("en", "r.html"), ("de", "b.html")):
+        line = ["stats", "report", "--url", server.url, "--language", language, "--out", str(tmp_path / name)]
+        assert exit_code(line) == 0
     english, german = ((tmp_path / name).read_text() for name in ("r.html", "b.html"))
     assert re.findall(r"<h3>step (\d+)</h3>", english) == ["500", "6000"]
     assert english.count("<img ") == 2
