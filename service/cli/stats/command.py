@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     **{name: f"service.cli.stats.analysis.{name}:{name}" for name in ("plot", "report", "check")},
+    "push": "service.cli.stats.exchange.push:push",
+    "import-tensorboard": "service.cli.stats.exchange.import_tensorboard:import_tensorboard",
     **{name: f"service.cli.stats.keeping.{name}:{name}" for name in ("verify", "prune", "compress", "rebuild")},
 }
 """Commands with a module of their own: `module:attribute`."""

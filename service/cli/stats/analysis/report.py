@@ -87,7 +87,7 @@ def _contents(source: RunSource, language: Language) -> Contents:
 def _history(source: RunSource, run: ReadRun, language: Language) -> StoredHistory:
     """Return what the store knows; if it is damaged, say so and go on without it. Raises `UserError`."""
     try:
-        return source.history(run, language)
+        return source.history(None if run.last is None else run.last.run, language)
     except (RunDirectoryError, ApiError, sqlite3.Error, ValueError) as error:
         show_line(f"without events: {plain_reason(error)}", err=True)
         return StoredHistory()

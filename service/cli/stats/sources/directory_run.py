@@ -15,7 +15,7 @@ from service.run.records.report.gathering import (
     ReadRun,
     checkpoint_names,
     environment_of,
-    ranks_of,
+    newest_of,
     read_previews,
     read_settings,
 )
@@ -51,6 +51,10 @@ class DirectoryRun:
         """Yield what most questions need of each of `records`, from the cache where it has it."""
         return self._records.summaries(self._folder)
 
+    def newest(self) -> SavedRecord | None:
+        """Return the newest record that can be read; None if there is none."""
+        return newest_of(self._records, self._folder)
+
     def settings(self) -> Sequence[Setting]:
         """Return the settings in `config.json`."""
         return read_settings(self._folder)
@@ -67,16 +71,15 @@ class DirectoryRun:
         """Return names and values of where the run ran."""
         return environment_of(
             run,
-            ranks_of(self._records, self._folder),
+            newest.values if (newest := self.newest()) else {},
             directory=str(self._folder),
             checkpoints=checkpoint_names(self._folder),
             versions=self.versions(run.last.values.get("provenance")) if run.last is not None else {},
         )
 
-    def history(self, run: ReadRun, language: Language) -> StoredHistory:
+    def history(self, run_id: str | None, language: Language) -> StoredHistory:
         """Return what the store knows; raises `UserError`, `RunDirectoryError`, `sqlite3.Error` or `ValueError`."""
-        run_id = RunDirectory(self._folder).run_id()
-        run_id = run_id or (None if run.last is None else run.last.run)
+        run_id = RunDirectory(self._folder).run_id() or run_id
         if run_id is None:
             return StoredHistory()
         if self._store_url:

@@ -37,6 +37,9 @@ class RunSource(Protocol):
     def summaries(self) -> Iterator[RecordSummary]:
         """Yield what most questions need of each of `records`."""
 
+    def newest(self) -> SavedRecord | None:
+        """Return the newest record that can be read; None if there is none."""
+
     def settings(self) -> Sequence[Setting]:
         """Return the effective settings, without secrets; nothing if they are not known."""
 
@@ -49,8 +52,11 @@ class RunSource(Protocol):
     def environment(self, run: ReadRun) -> Sequence[tuple[str, str]]:
         """Return names and values of where the run ran."""
 
-    def history(self, run: ReadRun, language: Language) -> StoredHistory:
-        """Return state, name, note and events; raises `UserError`, `sqlite3.Error` or `ValueError`."""
+    def history(self, run_id: str | None, language: Language) -> StoredHistory:
+        """Return state, name, note and events; raises `UserError`, `sqlite3.Error` or `ValueError`.
+
+        `run_id` is what the newest record says, None without one.
+        """
 
 
 @dataclass(frozen=True)

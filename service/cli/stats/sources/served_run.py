@@ -1,7 +1,9 @@
 """A run of a server, read through the public API: nothing here knows where its files are."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from service.run.records.files import MAX_BYTES, BadRecordError, RecordFile, Rec
 from service.run.records.findings.texts import Language
 from service.run.records.history import STEP, decode_record
 from service.run.records.report.contents import Preview
-from service.run.records.report.gathering import DEFAULT, ReadRun, environment_of, fitting_previews, ranks_in
+from service.run.records.report.gathering import DEFAULT, ReadRun, environment_of, fitting_previews
 from service.run.records.saved_record import SavedRecord
 from service.run.records.summary import RecordSummary, summary_of
 
@@ -58,6 +60,18 @@ class ServedRun:
                 self.problems.append(RecordProblem(Path(self.label, f"record {received}"), str(error)))
         if received < expected:  # the export leaves out what is no record: the list says which, and why
             self.problems += self._unreadable()
+
+    def newest(self) -> SavedRecord | None:
+        """Return the newest record; None if there is none."""
+        try:
+            content = json.dumps(self._client.record("latest")).encode()
+            return decode_record(self._file(content), self.label, content)
+        except BadRecordError:
+            return None
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
 
     def _file(self, line: bytes) -> RecordFile:
         """Return the name that the record in a line has on the server; raises `BadRecordError`."""
@@ -105,14 +119,15 @@ class ServedRun:
 
     def environment(self, run: ReadRun) -> Sequence[tuple[str, str]]:
         """Return names and values of where the run ran."""
-        newest: Mapping[str, object] = {}
+        newest = self.newest()
         checkpoints: list[str] = []
         with suppress(ApiError):
-            newest = self._client.record("latest") if run.last is not None else {}
             checkpoints = [checkpoint["name"] for checkpoint in self._client.checkpoints()["checkpoints"]]
-        return environment_of(run, ranks_in(newest), directory=self._client.url, checkpoints=checkpoints, versions={})
+        return environment_of(
+            run, newest.values if newest else {}, directory=self._client.url, checkpoints=checkpoints, versions={}
+        )
 
-    def history(self, run: ReadRun, language: Language) -> StoredHistory:  # noqa: ARG002 - a `RunSource` has it
+    def history(self, run_id: str | None, language: Language) -> StoredHistory:  # noqa: ARG002 - a `RunSource` has it
         """Return the run's state, name, note and events."""
         state = self._client.state()
         newest_first = [

@@ -15,6 +15,7 @@ from service.run.records.findings.finding import Point, point_of
 from service.run.records.history import Records
 from service.run.records.keeping.checkpoint_check import checkpoint_folders
 from service.run.records.report.contents import Preview
+from service.run.records.saved_record import SavedRecord
 from service.run.records.summary import RecordSummary
 
 MAX_PREVIEW_BYTES = 1_900_000
@@ -56,17 +57,10 @@ def read_run(label: str, summaries: Iterable[RecordSummary], count: int) -> Read
     return run
 
 
-def ranks_of(records: Records, folder: Path) -> list[Mapping[str, Any]]:
-    """Return what the newest record that can be read says of each rank."""
-    for file in reversed(records.files(folder)):
-        if record := records.load(file, folder):
-            return ranks_in(record.values)
-    return []
-
-
-def ranks_in(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return what the values of a record say of each rank."""
-    return [rank for rank in values.get("per_rank") or [] if isinstance(rank, dict)]
+def newest_of(records: Records, folder: Path) -> SavedRecord | None:
+    """Return the newest record of a folder that can be read; None if there is none."""
+    found = (records.load(file, folder) for file in reversed(records.files(folder)))
+    return next((record for record in found if record), None)
 
 
 def read_settings(root: Path) -> list[tuple[str, Any, str]]:
@@ -132,13 +126,14 @@ def _content(path: Path) -> bytes:
 
 def environment_of(
     run: ReadRun,
-    ranks: Sequence[Mapping[str, Any]],
+    newest: Mapping[str, Any],
     *,
     directory: str,
     checkpoints: Sequence[str],
     versions: Mapping[str, str],
 ) -> list[tuple[str, str]]:
-    """Return names and values of where a run ran, and on which data."""
+    """Return names and values of where a run ran, and on which data; `newest` are all values of the last record."""
+    ranks = [rank for rank in newest.get("per_rank") or [] if isinstance(rank, dict)]
     last = {} if run.last is None else run.last.values
     rows = {
         "run_id": last.get("run_id"),

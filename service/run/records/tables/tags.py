@@ -78,5 +78,14 @@ def validation_scalars(record: Mapping[str, Any]) -> Iterator[Scalar]:
     yield from _numbers((f"activity/{layer}", mean) for layer, mean in record["layer_activity_raw_map"].items())
 
 
+def record_scalars(values: Mapping[str, Any]) -> Iterator[Scalar]:
+    """Yield all scalars of a saved record, whoever wrote it: what is nested in it may have any shape."""
+    ranks = [rank for rank in values["per_rank"] or () if isinstance(rank, dict) and type(rank.get("rank")) is int]
+    activity = values["layer_activity_raw_map"] or {}
+    known = {**values, "per_rank": ranks, "layer_activity_raw_map": activity}
+    yield from training_scalars(known)
+    yield from validation_scalars(known)
+
+
 def _numbers(pairs: Iterator[tuple[str, Any]]) -> Iterator[Scalar]:
-    return ((tag, float(value)) for tag, value in pairs if value is not None)
+    return ((tag, float(value)) for tag, value in pairs if isinstance(value, int | float))
