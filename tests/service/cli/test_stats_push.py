@@ -1,6 +1,7 @@
 """`leitstand stats push` and `import-tensorboard`: what others get by their own libraries, and what comes back."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,18 @@ def test_a_second_push_adds_later_records_only_and_a_new_branch_is_a_run_of_its_
     first, second = runs_in(mlflow)
     assert first.data.tags["leitstand.continued_by"] == second.info.run_id
     assert len(mlflow.get_metric_history(second.info.run_id, "quality/ki")) == 4
+
+
+def test_a_store_that_the_installed_mlflow_cannot_open_is_one_sentence(
+    run: Path, tmp_path: Path, mlflow: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mlflow is not None
+    for missing in ("alembic", "alembic.migration"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    assert push(run, "mlflow", f"sqlite:///{tmp_path}/mlflow.db") == 2
+    assert "install all of it with `pip install mlflow`" in capsys.readouterr().err
+    assert push(run, "mlflow", "nonsense://place") == 2
+    assert "MLflow refuses" in capsys.readouterr().err
 
 
 def test_event_files_get_every_number_as_float32(run: Path, tmp_path: Path) -> None:
@@ -224,7 +237,7 @@ def test_without_its_library_a_tracker_is_one_sentence(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tracker: str,
     package: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
 
     assert push(run, tracker, tmp_path) == 2
     assert f"install it with `pip install {package}`" in capsys.readouterr().err

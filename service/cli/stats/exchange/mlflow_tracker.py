@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any
 
 from service.cli.stats.exchange.pushed import PushedPoint, PushedRun, library
-from service.errors import UserError
+from service.errors import UserError, plain_reason
 
 MAX_METRICS, MAX_PARAMS = 1000, 100
 """Of one request: MLflow refuses more."""
@@ -32,6 +32,11 @@ class MlflowTracker:
             self._client = self._mlflow.MlflowClient(tracking_uri=where)
             found = self._client.get_experiment_by_name(experiment)
             self._experiment = self._client.create_experiment(experiment) if found is None else found.experiment_id
+        except ImportError as error:  # mlflow-skinny has no database
+            raise UserError(
+                f"MLflow cannot open {where or 'its default store'} ({plain_reason(error)}); install all of it with "
+                "`pip install mlflow`, or name a server with --where."
+            ) from None
         except self._mlflow.MlflowException as error:
             raise _refused(error) from None
 
