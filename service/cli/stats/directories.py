@@ -29,7 +29,7 @@ from service.run.records.tables.lines import CsvTable, encoded, json_line, json_
 Item = TypeVar("Item")
 
 PAGE = 200
-CHUNK_BYTES = 512 * 1024
+CHUNK_BYTES, LARGE_BYTES = 512 * 1024, 64 * 1024
 LATEST = "latest"
 COMPARED = ("quality_ki_value", "quality_lr_value", "quality_improvement_value", "validation_loss_value", "psnr_ki_db")
 
@@ -215,11 +215,11 @@ def _write(lines: Iterator[bytes], file: Path | None) -> None:
 
 
 def _chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Join lines into chunks of about CHUNK_BYTES."""
+    """Join lines into chunks of about CHUNK_BYTES; what is large already, as the lines of many records, stays."""
     pending: list[bytes] = []
     size = 0
     for line in lines:
-        if not pending and len(line) >= CHUNK_BYTES:
+        if not pending and len(line) >= LARGE_BYTES:
             yield line
             continue
         pending.append(line)
