@@ -79,8 +79,5 @@ def _cell(value: Any, kind: str) -> Any:
     if value is None or kind in ("integer", "boolean"):
         return value
     if kind == "number":
-        try:
-            return float(value)
-        except OverflowError:  # a whole number of more than 308 digits
-            return None
+        return float(value)
     return encoded(value if isinstance(value, str) else json_text(value)).decode()
