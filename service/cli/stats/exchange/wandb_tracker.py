@@ -42,7 +42,7 @@ class WandbTracker:
     def end(self) -> str:
         """Finish the directory."""
         folder = Path(self._run.dir).parent
-        self._run.finish(quiet=True)
+        self._run.finish()
         return f"{folder}; `wandb sync {folder}` uploads it"
 
 
