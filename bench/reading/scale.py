@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.reading.tables import CHECKOUT, write_records
+from bench.reading.tables import CHECKOUT, compiled_once, write_records
 
 LEITSTAND = [sys.executable, "-c", "from service.cli import main; main()", "stats"]
 COMMANDS = ("list", "csv", "check", "compare", "plot", "jsonl")
@@ -78,7 +78,9 @@ def command_line(command: str, records: Path, other: Path, place: Path) -> list[
 
 
 def run(command: Sequence[str], cache: Path) -> Cost:
-    environment: Mapping[str, str] = {**os.environ, "PYTHONPATH": str(CHECKOUT), "LEITSTAND_CACHE": str(cache)}
+    environment: Mapping[str, str] = {
+        **compiled_once(cache.parent), "PYTHONPATH": str(CHECKOUT), "LEITSTAND_CACHE": str(cache),
+    }  # fmt: skip
     began = time.monotonic()
     with open(os.devnull, "wb") as nowhere:
         process = os.posix_spawn(

@@ -9,47 +9,15 @@ import pytest
 
 from service.cli import exit_code
 from service.cli.stats.exchange.event_scalars import read_scalars
-from service.run.record import Record
 from service.run.records.history import Records
 from service.run.records.tables.tags import TRAINING_TAGS, VALIDATION_TAGS
-from service.store.store import Store
-from tests.service.harness.saved_records import a_record, save_record
-
-ACTIVITY = {"Backward 1": 0.4, "Forward 1": 1.6}
-"""Mean outputs of two layers."""
-
-
-def a_full_record(step: int, **values: Any) -> Record:
-    """A record in which every number is another, and none is missing."""
-    numbers = {
-        key: round(0.001 * index + step / 1e6, 6)
-        for index, key in enumerate({**TRAINING_TAGS, **VALIDATION_TAGS})
-        if isinstance(a_record(1)[key], float) or a_record(1)[key] is None
-    }
-    ranks = [
-        {"rank": rank, "host": "a", "device": f"cuda:{rank}", "step_duration": 0.5, "data_wait": 0.01, "memory": 11.0,
-         "own_duration": 0.4 + rank} for rank in range(2)
-    ]  # fmt: skip
-    plain = {"samples_seen": 8 * step, "layer_activity_raw_map": ACTIVITY, "per_rank": ranks, "run_id": "r1"}
-    return a_record(step, **{**numbers, **plain, **values})
+from tests.service.harness.pushed_records import ACTIVITY, a_full_record, save_full_run
+from tests.service.harness.saved_records import save_record
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    root = tmp_path / "demo"
-    for step in (500, 1000, 1500):
-        save_record(root, step, **a_full_record(step))
-    (root / "config.json").write_text(json.dumps({"settings": {"N_FEATS": 96}, "origins": {"N_FEATS": "file"}}))
-    return root
-
-
-def tell_a_rollback(root: Path) -> None:
-    store = Store(root / "leitstand.db", create=True, keep_open=True)
-    store.open_run("r1", {})
-    store.runs.describe("r1", {"name": "city", "note": "first try"}, actor="anna", source="cli")
-    details = {"from_step": 1200, "checkpoint": "step_0001000", "reason": "command of anna"}
-    store.events.add("r1", 1000, "rollback", details)
-    store.close()
+    return save_full_run(tmp_path / "demo", (500, 1000, 1500))
 
 
 def push(run: Path, tracker: str, where: Path | str) -> int:
@@ -70,7 +38,6 @@ def runs_in(mlflow: Any) -> list[Any]:
 
 
 def test_mlflow_gets_every_number_at_its_step_and_time_and_the_settings(run: Path, tmp_path: Path, mlflow: Any) -> None:
-    tell_a_rollback(run)
     assert push(run, "mlflow", (tmp_path / "mlruns").as_uri()) == 0
     (found,) = runs_in(mlflow)
 
