@@ -32,6 +32,7 @@ def a_full_record(step: int, **values: Any) -> Record:
 
 def save_full_run(root: Path, steps: Iterable[int]) -> Path:
     """Write a run directory with a record for each step, settings, and a store that knows of a rollback."""
+    root.mkdir(parents=True, exist_ok=True)
     for step in steps:
         save_record(root, step, **a_full_record(step))
     (root / "config.json").write_text(json.dumps({"settings": {"N_FEATS": 96}, "origins": {"N_FEATS": "file"}}))
