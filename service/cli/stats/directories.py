@@ -139,10 +139,16 @@ def _list_entries(records: Records, limit: int | None) -> Iterator[list[Any]]:
 
 def _entries_of(records: Records, folder: Path, limit: int | None) -> Iterator[list[Any]]:
     if limit is not None:
-        yield from (orjson.loads(_list_line(record)[0].rstrip(b",\n")) for record in records.of(folder, limit))
-        return
-    for lines in records.lines_of(folder, "list", _list_line):
-        yield from orjson.loads(b"[%b]" % lines.rstrip(b",\n"))
+        return (_parsed_entry(_list_line(record)[0]) for record in records.of(folder, limit))
+    return records.parsed(folder, "list", _list_line, _parsed_entry)
+
+
+def _parsed_entry(line: bytes) -> list[Any]:
+    """Return what a line holds; raises `ValueError` for one that is none of `_list_line`."""
+    entry = orjson.loads(line)
+    if type(entry) is not list or len(entry) != len(HEADINGS) + 1:
+        raise ValueError(line)
+    return entry
 
 
 def _list_line(record: SavedRecord) -> tuple[bytes, bool]:
@@ -151,7 +157,7 @@ def _list_line(record: SavedRecord) -> tuple[bytes, bool]:
     trigger = record.values["trigger"] or (str(record.origin) if record.origin is Origin.ORIGINAL else MISSING)
     at = record.values["last_update_time"]
     cells = [printable(name), *value_cells(record.values), printable(trigger), at, bool(record.remarks)]
-    return encoded(json_text(cells)) + b",\n", True
+    return encoded(f"{json_text(cells)}\n"), True
 
 
 def show_record(records: Records, name: str, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from service.run.record import Record
 from service.run.records.cache.encoded_summary import decode, encode
@@ -33,6 +33,8 @@ from service.run.records.saved_record import (
     typed_values,
 )
 from service.run.records.summary import RecordSummary, summary_of
+
+Item = TypeVar("Item")
 
 STEP = "step_current"
 
@@ -92,13 +94,22 @@ class Records:
         if newest is not None or self._cache is None:
             yield from map(summary_of, self.of(folder, newest))
             return
-        for page, chunks in self._pages("summary", lambda record: encode(summary_of(record), folder), folder):
+        yield from self.parsed(
+            folder, "summary", lambda record: encode(summary_of(record), folder), lambda line: decode(line, folder)
+        )
+
+    def parsed(self, folder: Path, kind: str, make: MakeLine, parse: Callable[[bytes], Item]) -> Iterator[Item]:
+        """Yield what `parse` makes of each record's line; of `kind` and `make` as for `lines`.
+
+        `parse` raises `ValueError` for a line that another program changed in the cache: it is made again.
+        """
+        for page, chunks in self._pages(kind, make, folder):
             try:
-                lines = [line for chunk in chunks for line in chunk.split(b"\n") if line]
-                yield from [decode(line, folder) for line in lines]
-            except ValueError:  # changed by another program
-                loaded = (self.load(file, folder) for file in page)
-                yield from (summary_of(record) for record in loaded if record)
+                found = [parse(line) for chunk in chunks for line in chunk.splitlines()]
+            except ValueError:
+                records = (self.load(file, folder) for file in page)
+                found = [parse(make(record)[0].rstrip(b"\n")) for record in records if record]
+            yield from found
 
     def lines(self, kind: str, make: MakeLine) -> Iterator[bytes]:
         """Yield what `make` returns of every record that can be read, several lines at once.
@@ -108,12 +119,8 @@ class Records:
         """
         self._problems = {}
         for folder in self._folders:
-            yield from self.lines_of(folder, kind, make)
-
-    def lines_of(self, folder: Path, kind: str, make: MakeLine) -> Iterator[bytes]:
-        """Yield the lines of one folder, which is one of `folders`."""
-        for _, chunks in self._pages(kind, make, folder):
-            yield from chunks
+            for _, chunks in self._pages(kind, make, folder):
+                yield from chunks
 
     def _pages(self, kind: str, make: MakeLine, folder: Path) -> Iterator[tuple[Sequence[RecordFile], list[bytes]]]:
         """Yield the files of a folder, PAGE_FILES at a time, with their lines; bad ones go to `problems`."""
