@@ -81,11 +81,15 @@ def validation_scalars(record: Mapping[str, Any]) -> Iterator[Scalar]:
 def record_scalars(values: Mapping[str, Any]) -> Iterator[Scalar]:
     """Yield all scalars of a saved record, whoever wrote it: what is nested in it may have any shape."""
     ranks = [rank for rank in values["per_rank"] or () if isinstance(rank, dict) and type(rank.get("rank")) is int]
-    activity = values["layer_activity_raw_map"] or {}
-    known = {**values, "per_rank": ranks, "layer_activity_raw_map": activity}
+    numbers = [{key: value for key, value in rank.items() if isinstance(value, int | float)} for rank in ranks]
+    known = {**values, "per_rank": numbers, "layer_activity_raw_map": _known(values["layer_activity_raw_map"] or {})}
     yield from training_scalars(known)
     yield from validation_scalars(known)
 
 
+def _known(means: Mapping[str, float | None]) -> Mapping[str, float]:
+    return {layer: mean for layer, mean in means.items() if mean is not None}
+
+
 def _numbers(pairs: Iterator[tuple[str, Any]]) -> Iterator[Scalar]:
-    return ((tag, float(value)) for tag, value in pairs if isinstance(value, int | float))
+    return ((tag, float(value)) for tag, value in pairs if value is not None)
