@@ -68,7 +68,9 @@ def list_records(
 @json_option
 @connection_options
 def show(connect: Connect, where: tuple[str, ...], archived: bool, as_json: bool) -> int | None:
-    """Show one record, of a server or of the run directory DIR.
+    """Show one record.
+
+    Of a server, or of the run directory DIR.
 
     NAME is its file, its step or `latest`, which it is without NAME.
     """

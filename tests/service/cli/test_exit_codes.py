@@ -31,6 +31,7 @@ ASKING: dict[str, tuple[str, str]] = {
     "stats compare a b --summary": ("GET", "/runs/a/statistics"),
     "stats check a": ("GET", "/runs/a/statistics"),
     "stats plot a": ("GET", "/runs/a/statistics"),
+    "stats push a --to tensorboard": ("GET", "/runs/a/statistics"),
     "stats report a": ("GET", "/runs/a/statistics"),
     "validate": ("POST", "/validate"),
     "validate --wait": ("POST", "/validate"),

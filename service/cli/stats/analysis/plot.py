@@ -51,7 +51,7 @@ def plot(
     archived: bool,
     as_json: bool,
 ) -> int:
-    """Draw quality, losses, learning rate, weights and activity.
+    """Draw quality, losses, weights and layer activity.
 
     Of the run directories DIR, or of the runs of a server; overlaid where there are several.
     """

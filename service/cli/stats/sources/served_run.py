@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 
@@ -63,14 +62,12 @@ class ServedRun:
 
     def newest(self) -> SavedRecord | None:
         """Return the newest record; None if there is none."""
+        if not self.count():
+            return None
+        content = json.dumps(self._client.record("latest")).encode()
         try:
-            content = json.dumps(self._client.record("latest")).encode()
             return decode_record(self._file(content), self.label, content)
         except BadRecordError:
-            return None
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
             return None
 
     def _file(self, line: bytes) -> RecordFile:
