@@ -12,7 +12,7 @@ from service.cli.stats.exchange.event_scalars import read_scalars
 from service.run.records.history import Records
 from service.run.records.tables.tags import TRAINING_TAGS, VALIDATION_TAGS
 from tests.service.harness.pushed_records import ACTIVITY, a_full_record, save_full_run
-from tests.service.harness.saved_records import save_record
+from tests.service.harness.saved_records import save_original, save_record
 
 
 @pytest.fixture
@@ -98,6 +98,18 @@ def test_event_files_get_every_number_as_float32(run: Path, tmp_path: Path) -> N
         assert found.values[tag][1000] == pytest.approx(record[key], rel=1e-6), key
     assert found.times[1000] == 1_000_001_000
     assert found.problems == []
+
+
+def test_records_of_any_origin_are_pushed_with_the_numbers_that_they_have(tmp_path: Path) -> None:
+    save_original(tmp_path / "old", 500, layer_activity_map={"Forward 1": 0.4, "Final": None})
+    path = save_record(tmp_path / "old", 1000, per_rank=[{"rank": "first"}, 7, {"rank": 1, "memory": "much"}])
+    assert "much" in path.read_text()
+
+    assert push(tmp_path / "old", "tensorboard", tmp_path / "logs") == 0
+    found = read_scalars(tmp_path / "logs" / "r1")
+    assert found.values["activity/Forward 1"][500] == pytest.approx(0.4)
+    assert sorted(found.values["quality/ki"]) == [500, 1000]
+    assert "rank/1/memory_gib" not in found.values
 
 
 def test_a_second_push_to_event_files_adds_later_records_and_refuses_another_branch(
