@@ -101,7 +101,7 @@ def test_event_files_get_every_number_as_float32(run: Path, tmp_path: Path) -> N
 
 
 def test_records_of_any_origin_are_pushed_with_the_numbers_that_they_have(tmp_path: Path) -> None:
-    save_original(tmp_path / "old", 500, layer_activity_map={"Forward 1": 0.4, "Final": None})
+    save_original(tmp_path / "old", 500, layer_activity_map={"Forward 1": 0.4, "Final": 1.6, "Other": None})
     path = save_record(tmp_path / "old", 1000, per_rank=[{"rank": "first"}, 7, {"rank": 1, "memory": "much"}])
     assert "much" in path.read_text()
 
