@@ -88,7 +88,7 @@ def show_list(records: Records, limit: int | None, as_json: bool) -> int:
     text_table = TextTable(HEADINGS, left=frozenset({0, 6, 7}), wrapped=frozenset({0}))
     count = remarked = 0
     for page in _pages(_list_entries(records, limit)):
-        click.echo(text_table.render([(*cells, short_moment(at)) for *cells, at, _ in page]))
+        click.echo(text_table.render([(*entry[:-2], short_moment(entry[-2])) for entry in page]))
         count += len(page)
         remarked += sum(entry[-1] for entry in page)
     if remarked:
@@ -131,24 +131,22 @@ def _remarks(record: SavedRecord | RecordSummary) -> list[dict[str, str]]:
 def _list_entries(records: Records, limit: int | None) -> Iterator[list[Any]]:
     """Yield of each record the cells of its row, the time at which it was made, and whether it has remarks."""
     for folder in records.folders:
-        prefix = "" if len(records.folders) == 1 else f"{folder.name}/"
-        for entry in _entries_of(records, folder, limit):
-            entry[0] = prefix + entry[0]
-            yield entry
+        if limit is not None:
+            entries = iter(_parsed_entries([_list_line(record)[0] for record in records.of(folder, limit)]))
+        else:
+            entries = records.parsed(folder, "list", _list_line, _parsed_entries)
+        if len(records.folders) == 1:
+            yield from entries
+        else:
+            yield from ([f"{folder.name}/{name}", *others] for name, *others in entries)
 
 
-def _entries_of(records: Records, folder: Path, limit: int | None) -> Iterator[list[Any]]:
-    if limit is not None:
-        return (_parsed_entry(_list_line(record)[0]) for record in records.of(folder, limit))
-    return records.parsed(folder, "list", _list_line, _parsed_entry)
-
-
-def _parsed_entry(line: bytes) -> list[Any]:
-    """Return what a line holds; raises `ValueError` for one that is none of `_list_line`."""
-    entry = orjson.loads(line)
-    if type(entry) is not list or len(entry) != len(HEADINGS) + 1:
-        raise ValueError(line)
-    return entry
+def _parsed_entries(lines: Sequence[bytes]) -> list[list[Any]]:
+    """Return what lines hold; raises `ValueError` if one is none of `_list_line`."""
+    entries: list[list[Any]] = orjson.loads(b"[%b]" % b",".join(lines))
+    if any(type(entry) is not list or len(entry) != len(HEADINGS) + 1 for entry in entries):
+        raise ValueError(lines)
+    return entries
 
 
 def _list_line(record: SavedRecord) -> tuple[bytes, bool]:

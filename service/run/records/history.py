@@ -95,20 +95,23 @@ class Records:
             yield from map(summary_of, self.of(folder, newest))
             return
         yield from self.parsed(
-            folder, "summary", lambda record: encode(summary_of(record), folder), lambda line: decode(line, folder)
-        )
+            folder, "summary", lambda record: encode(summary_of(record), folder),
+            lambda lines: [decode(line, folder) for line in lines],
+        )  # fmt: skip
 
-    def parsed(self, folder: Path, kind: str, make: MakeLine, parse: Callable[[bytes], Item]) -> Iterator[Item]:
-        """Yield what `parse` makes of each record's line; of `kind` and `make` as for `lines`.
+    def parsed(
+        self, folder: Path, kind: str, make: MakeLine, parse: Callable[[Sequence[bytes]], Sequence[Item]]
+    ) -> Iterator[Item]:
+        """Yield what `parse` makes of each record's line, some at once; of `kind` and `make` as for `lines`.
 
-        `parse` raises `ValueError` for a line that another program changed in the cache: it is made again.
+        `parse` raises `ValueError` for lines that another program changed in the cache: they are made again.
         """
         for page, chunks in self._pages(kind, make, folder):
             try:
-                found = [parse(line) for chunk in chunks for line in chunk.splitlines()]
+                found = parse(b"".join(chunks).splitlines())
             except ValueError:
                 records = (self.load(file, folder) for file in page)
-                found = [parse(make(record)[0].rstrip(b"\n")) for record in records if record]
+                found = parse([make(record)[0].rstrip(b"\n") for record in records if record])
             yield from found
 
     def lines(self, kind: str, make: MakeLine) -> Iterator[bytes]:
