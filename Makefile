@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Error: Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
 	@echo "setup 1/3  an environment in .venv with $$($(PYTHON) --version): some seconds"
 	@$(PYTHON) -m venv .venv
-	@echo "setup 2/3  $$(grep -c == requirements.lock) pinned packages: 400 MB to download (several GB where PyTorch comes with CUDA), 1.7 GB on disk, one to two minutes"
+	@echo "setup 2/3  $$(grep -c == requirements.lock) pinned packages: 480 MB to download (several GB where PyTorch comes with CUDA), 2 GB on disk, one to two minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@echo "setup 3/3  leitstand itself, in .venv/bin: some seconds"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .

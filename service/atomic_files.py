@@ -8,9 +8,12 @@ import hashlib
 import os
 import stat
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from io import FileIO
 from pathlib import Path
+from typing import IO
 
 # Each read, write and hash update releases the GIL; with a busy Python loop in another thread, taking it back costs up
 # to 5 ms. Chunks larger than this gain little and let torch hold the GIL for longer.
@@ -43,6 +46,29 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o666, replaces:
         raise
     sync_folder(path.parent)
     return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file for writing that durably replaces `path` at the end; it is deleted after an error.
+
+    If `path` is a symbolic link, its target is replaced. A device or a pipe is written directly.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as special:
+            yield special
+        return
+    path = path.resolve()
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def move_without_replacing(source: Path, target: Path) -> None:

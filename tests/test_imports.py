@@ -41,7 +41,8 @@ ORDER = {
     "ddp": (
         "ddp.workload", "ddp.vsr.unreadable", "ddp.vsr.pictures", "ddp.vsr.contact_sheet", "ddp.vsr.prepare", "ddp.vsr",
         "ddp.adaptive", "ddp.distributed", "ddp.metrics", "ddp.watchdog", "ddp.step", "ddp.validation",
-        "ddp.checkpoint", "ddp.control", "ddp.recording.trackers", "ddp.recording", "ddp.training", "ddp.inference", "ddp.__main__",
+        "ddp.checkpoint", "ddp.control", "ddp.recording.trackers", "ddp.recording", "ddp.training", "ddp.inference",
+        "ddp.__main__",
     ),
     "api": (
         "api.http", "api.artifacts", "api.artifacts.records", "api.runs", "api.alerts", "api.events", "api.commands",

@@ -43,7 +43,7 @@ def main() -> None:
 
 def _measure(server: Server, session: requests.Session, root: Path, records: int, rounds: int) -> None:
     first = f"{server.url}/statistics"
-    memory = _Memory(server)
+    memory = _Worker(server)
     _say("first page, never asked before", [_seconds(session, first)])
     memory.say("after it")
     time.sleep(TIMESTAMP_GRANULARITY_SECONDS)
@@ -61,9 +61,10 @@ def _measure(server: Server, session: requests.Session, root: Path, records: int
     memory.say("after these")
     _say("latest", [_seconds(session, f"{first}/latest") for _ in range(rounds)])
     for table in ("jsonl", "csv"):
-        started_at = time.monotonic()
+        started_at, before = time.monotonic(), memory.processor_seconds()
         size = _size(session, f"{first}?format={table}")
         _say(f"all records as {table}, {size / 1e6:.0f} MB", [time.monotonic() - started_at])
+        sys.stdout.write(f"  of these {memory.processor_seconds() - before:.1f} s on the worker's processor\n")
         memory.say("after it")
 
 
@@ -100,8 +101,8 @@ def _size(session: requests.Session, url: str) -> int:
         return sum(len(piece) for piece in answer.iter_content(1 << 16))
 
 
-class _Memory:
-    """The worker's resident set, in MiB, and how it grew."""
+class _Worker:
+    """The worker's resident set, in MiB, and how it grew; and its time on a processor."""
 
     def __init__(self, server: Server) -> None:
         (self._worker,) = psutil.Process(server.process.pid).children()
@@ -109,6 +110,11 @@ class _Memory:
 
     def say(self, when: str) -> None:
         sys.stdout.write(f"  memory {when}: {self._now():.1f} MiB, {self._now() - self._before:+.1f} MiB\n")
+
+    def processor_seconds(self) -> float:
+        """Seconds of user and system time that the worker has used."""
+        times = self._worker.cpu_times()
+        return float(times.user + times.system)
 
     def _now(self) -> float:
         mebibytes: float = self._worker.memory_info().rss / 2**20

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy
 
-from ddp.recording.trackers.tensorboard_tags import TRAINING_TAGS
+from service.run.records.tables.tags import TRAINING_TAGS
 
 COUNTS = (10, 60)
 WARM_UP_STEPS = 20

@@ -12,8 +12,6 @@ from typing import Any
 import click
 
 import service.config
-from service.config.loader import naming_origins
-from service.config.source import SettingsSource
 from service.errors import UNPRINTABLE, UserError
 
 Command = Callable[..., Any]
@@ -28,6 +26,10 @@ def settings_options(function: Command) -> Command:
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting; may be repeated.")
     @wraps(function)
     def with_source(config: Path | None, demo: bool, overrides: tuple[str, ...], **others: Any) -> Any:
+        # Not above: all commands have these options' module, few have the options.
+        from service.config.loader import naming_origins
+        from service.config.source import SettingsSource
+
         if demo and config is not None:
             raise UserError(f"--demo has settings of its own, and so has {config}: give one of the two.")
         source = SettingsSource(DEMONSTRATION if demo else config, overrides)

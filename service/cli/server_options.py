@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 from click.core import ParameterSource
 
 from service.cli.options import Command, login_name
-from service.client.client import DEFAULT_URL, Client
-from service.client.errors import ApiError
+from service.client.address import DEFAULT_URL
 from service.errors import UserError, plain_reason
+
+if TYPE_CHECKING:  # at run time only where a server is asked: `requests` takes longer to import than a list of records
+    from service.client.client import Client
 
 _SERVER_OPTIONS = (
     click.option("--url", envvar="LEITSTAND_URL", default=DEFAULT_URL, show_default=True, help="Address of the API."),
@@ -44,6 +46,13 @@ _OPTIONS = {
 _PARAMETER = re.compile(rf"^[\w-]+(?= (?:is|takes) )|\b(?:{'|'.join(_OPTIONS)})\b|\b[a-z_]+(?==)")
 
 
+class Connect(Protocol):
+    """Makes a client for the server that the options name."""
+
+    def __call__(self, kind: "type[Client] | None" = None, run: str | None = None) -> "Client":
+        """Return a client (of `kind`), not yet connected, for `run` or else the run of the options."""
+
+
 def reworded(text: str, command: click.Command) -> str:
     """Return a server's sentence with the command's options and with commands, instead of parameters and routes."""
     options = {option for parameter in command.params for option in parameter.opts}
@@ -63,7 +72,7 @@ def server_options(function: Command) -> Command:
 
     @connection_options
     @wraps(function)
-    def with_client(connect: Callable[[], Client], **others: Any) -> Any:
+    def with_client(connect: Connect, **others: Any) -> Any:
         with connected(connect) as client:
             return function(client=client, **others)
 
@@ -71,8 +80,10 @@ def server_options(function: Command) -> Command:
 
 
 @contextmanager
-def connected(connect: Callable[[], Client]) -> Iterator[Client]:
+def connected(connect: "Callable[[], Client]") -> "Iterator[Client]":
     """Open a client; the server's errors within speak of the command's options."""
+    from service.client.errors import ApiError
+
     with connect() as client:
         try:
             yield client
@@ -82,7 +93,10 @@ def connected(connect: Callable[[], Client]) -> Iterator[Client]:
 
 
 def connection_options(function: Command) -> Command:
-    """Add the same options; the command receives `connect`, which makes a client, of `kind` if that is given."""
+    """Add the same options; the command receives `connect`, which makes a client, of `kind` if that is given.
+
+    `connect(run=…)` makes one for another run than that of --run.
+    """
 
     @wraps(function)
     def with_connect(
@@ -96,8 +110,15 @@ def connection_options(function: Command) -> Command:
     ) -> Any:
         used_token = token if token_file is None else _read_token(token_file)
 
-        def connect(kind: type[Client] = Client) -> Client:
-            return kind(url, used_token, run, ca_file=ca, insecure_http=insecure_http, actor=login_name(), source="cli")
+        given_run = run
+
+        def connect(kind: "type[Client] | None" = None, run: str | None = None) -> "Client":
+            from service.client.client import Client
+
+            return (kind or Client)(
+                url, used_token, run or given_run, ca_file=ca, insecure_http=insecure_http, actor=login_name(),
+                source="cli",
+            )  # fmt: skip
 
         return function(connect=connect, **others)
 

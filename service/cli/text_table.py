@@ -9,12 +9,13 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
 import click
 
-from service.errors import printable
+from service.errors import UNPRINTABLE, printable
 
 MISSING = "–"
 GAP = "  "
@@ -23,6 +24,7 @@ MIN_WRAPPED_WIDTH = 12
 SHOWN_ID_LENGTH = 8
 """How many characters of a command's id a table shows; `leitstand cancel` takes them for the whole."""
 WEEK_SECONDS = 6 * 24 * 3600.0
+DAY_SECONDS = 86_400
 
 
 class TextTable:
@@ -47,10 +49,15 @@ class TextTable:
 
     def render(self, rows: Iterable[Sequence[str]]) -> str:
         """Return the next rows as lines, with the headings before the first row."""
-        lines = [[*map(printable, line)] for line in ([self._headings] if self._headings is not None else []) + [*rows]]
+        lines = _printable_lines(([self._headings] if self._headings is not None else []) + [*rows])
         self._headings = None
-        self._widths = [max([width, *(len(line[index]) for line in lines)]) for index, width in enumerate(self._widths)]
+        if lines:
+            columns = zip(*lines, strict=True)
+            self._widths = [max(width, *map(len, column)) for width, column in zip(self._widths, columns, strict=True)]
         widths = self._fitting_widths()
+        if widths == self._widths:
+            form = GAP.join(f"%{'-' * (index in self._left)}{width}s" for index, width in enumerate(widths))
+            return "\n".join([(form % tuple(line)).rstrip() for line in lines])
         return "\n".join(text for line in lines for text in self._lines(line, widths))
 
     def _fitting_widths(self) -> list[int]:
@@ -72,6 +79,13 @@ class TextTable:
                 text.ljust(width) if index in self._left else text.rjust(width) for index, (text, width) in columns
             )
             yield GAP.join(padded).rstrip()
+
+
+def _printable_lines(lines: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+    """Return lines with printable cells; nearly always they are, which is asked for all at once."""
+    if UNPRINTABLE.search("".join(["".join(line) for line in lines])) is None:
+        return lines
+    return [[*map(printable, line)] for line in lines]
 
 
 def table(
@@ -156,11 +170,30 @@ def short_moment(unix_seconds: float | None) -> str:
     """Format a time in at most 12 columns: the time of day, with the day where that is another, or the date."""
     if unix_seconds is None:
         return MISSING
+    if abs(time.time() - unix_seconds) >= WEEK_SECONDS:
+        return _date(unix_seconds)
     at, now = time.localtime(unix_seconds), time.localtime()
-    if at[:3] == now[:3]:
-        return time.strftime("%H:%M:%S", at)
-    is_near = abs(time.time() - unix_seconds) < WEEK_SECONDS
-    return time.strftime("%a %H:%M:%S" if is_near else "%Y-%m-%d", at)
+    return time.strftime("%H:%M:%S" if at[:3] == now[:3] else "%a %H:%M:%S", at)
+
+
+def _date(unix_seconds: float) -> str:
+    """Return the date in this machine's time zone; most of thousands lie on few days, whose dates are kept."""
+    offset = _utc_offset(int(unix_seconds // DAY_SECONDS), time.tzname)
+    if offset is None:
+        return time.strftime("%Y-%m-%d", time.localtime(unix_seconds))
+    return _date_of_day(int((unix_seconds + offset) // DAY_SECONDS))
+
+
+@lru_cache(maxsize=4096)
+def _utc_offset(utc_day: int, _zone: tuple[str, str]) -> int | None:
+    """Return the seconds that clocks here are ahead of UTC all through a day since 1970; None if they are changed."""
+    first, last = (time.localtime(day * DAY_SECONDS).tm_gmtoff for day in (utc_day, utc_day + 1))
+    return first if first == last else None
+
+
+@lru_cache(maxsize=4096)
+def _date_of_day(day: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(day * DAY_SECONDS))
 
 
 def duration(seconds: float | None) -> str:

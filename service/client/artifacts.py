@@ -17,8 +17,9 @@ from service.api_types import (
     RecordList,
     Series,
 )
+from service.atomic_files import atomic_file
 from service.client.connection import ApiConnection, path_part
-from service.client.downloads import SendRequest, atomic_file, iter_body, save_record
+from service.client.downloads import SendRequest, iter_body, save_record
 from service.client.errors import not_our_api
 from service.run.record import record_name
 
@@ -138,12 +139,13 @@ class ArtifactClient(ApiConnection):
 
     def event_log(self, kinds: Sequence[str] | None = None) -> Iterator[EventEntry]:
         """Yield the entries of the run's event log, newest first; pages are requested as needed."""
-        for page in self._pages("/event-log", {"kinds": None if kinds is None else ",".join(kinds)}):
+        query = {"kinds": None if kinds is None else ",".join(kinds), "limit": PAGE_SIZE}
+        for page in self._pages("/event-log", query):
             yield from page["events"]
 
     def previews(self, step: int | None = None) -> Iterator[PreviewEntry]:
         """Yield the preview images, newest step first, or those of one step; pages are requested as needed."""
-        for page in self._pages("/previews", {"step": step}):
+        for page in self._pages("/previews", {"step": step, "limit": PAGE_SIZE}):
             yield from page["previews"]
 
     def preview(self, step: int, name: str) -> bytes:

@@ -20,8 +20,9 @@ from service.api_types import (
     RankList,
     SettingsAnswer,
 )
+from service.client.address import DEFAULT_URL
 from service.client.artifacts import PAGE_SIZE
-from service.client.connection import DEFAULT_URL, KEY_HEADER, path_part
+from service.client.connection import KEY_HEADER, path_part
 from service.client.errors import (
     ApiError,
     BadAnswerError,

@@ -13,6 +13,7 @@ from requests.auth import AuthBase
 
 from service import __version__
 from service.auth.hosts import is_loopback
+from service.client.address import DEFAULT_URL
 from service.client.errors import (
     ApiError,
     BadAnswerError,
@@ -24,7 +25,6 @@ from service.client.errors import (
 from service.client.retry import FAILURES, RetryPolicy
 from service.errors import UserError, plain_reason
 
-DEFAULT_URL = "http://127.0.0.1:5050"
 CONNECT_SECONDS = 5.0
 TIMEOUT_SECONDS = 10.0
 KEY_HEADER = "Idempotency-Key"
@@ -59,6 +59,7 @@ class ApiConnection:
         is_on_this_machine = is_loopback(urlsplit(self._url).hostname or "")
         if token and not (insecure_http or is_on_this_machine):
             _require_encryption(self._url)
+        self._run = run or None
         self._prefix = f"/runs/{path_part(run)}" if run else ""
         self._verify = _checked_ca_file(ca_file) if ca_file else True
         self._timeout_seconds = timeout_seconds
@@ -71,6 +72,16 @@ class ApiConnection:
         )
         if actor:
             self._session.headers["X-Leitstand-Actor"] = _sendable(actor)
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._url
+
+    @property
+    def run(self) -> str | None:
+        """The id of the run to use; None for the server's default run."""
+        return self._run
 
     def __enter__(self) -> Self:
         return self

@@ -1,16 +1,14 @@
 """Downloads from the API into files: atomic, resumed after an interruption, checked by sha256."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 
 import requests
 
-from service.atomic_files import TEMPORARY_PREFIX, sync_folder
+from service.atomic_files import atomic_file
 from service.client.errors import BadAnswerError, ServerUnreachableError
 from service.client.retry import FAILURES
 from service.run.record import record_step
@@ -25,29 +23,6 @@ UNCOMPRESSED = {"Accept-Encoding": "identity"}
 
 SendRequest = Callable[[Mapping[str, str]], requests.Response]
 """Sends a request with these headers and returns the answer before its body is read."""
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file for writing that durably replaces `path` at the end; it is deleted after an error.
-
-    If `path` is a symbolic link, its target is replaced. A device or a pipe is written directly.
-    """
-    if path.exists() and not path.is_file():
-        with path.open("wb") as special:
-            yield special
-        return
-    path = path.resolve()
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def iter_body(response: requests.Response) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from flask import Response, request
 from api.artifacts.records.source import RecordPosition, RecordSource
 from api.http.problems import ProblemError, unreadable_run_directory
 from service.run.record import KEYS, Record
-from service.run.records.table import csv_cell, csv_line, json_text
+from service.run.records.tables.lines import csv_cell, csv_line, json_text
 from service.store.store import StoreUnavailableError
 
 EXPORTS = {"csv": "text/csv", "jsonl": "application/jsonl"}

@@ -22,10 +22,10 @@ from torch import Tensor
 from ddp.recording.trackers.base import Tracker
 from ddp.recording.trackers.event_file import EventFile, framed
 from ddp.recording.trackers.kept_values import kept_values
-from ddp.recording.trackers.tensorboard_tags import Scalar, training_scalars, validation_scalars
 from ddp.validation.result import Preview
 from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem, retry_while
 from service.errors import reason_and_remedy
+from service.run.records.tables.tags import Scalar, training_scalars, validation_scalars
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 2.0

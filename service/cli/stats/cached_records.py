@@ -1,6 +1,8 @@
-"""Records of directories, as every command reads them: with the cache in the user's cache directory."""
+"""Records of directories, as every command reads and names them: with the cache in the user's cache directory."""
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from service.run.records.history import Records
@@ -11,6 +13,12 @@ CACHE = Path("leitstand", "records")
 def cached_records(*folders: Path, archived: bool = False) -> Records:
     """Return the records of run directories, with the user's cache."""
     return Records(*folders, archived=archived, cache=_cache_home())
+
+
+def labels_of(folders: Sequence[Path]) -> dict[Path, str]:
+    """Return what each folder is called: its name, or its path if another one has the same name."""
+    names = Counter(folder.name for folder in folders)
+    return {folder: folder.name if names[folder.name] == 1 else str(folder) for folder in folders}
 
 
 def _cache_home() -> Path | None:

@@ -3,41 +3,42 @@
 Where a directory is given, service/cli/stats/directories.py reads it; otherwise a server is asked.
 """
 
-from collections.abc import Callable
 from csv import reader as csv_rows
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from service.api_types import Comparison, RecordList
 from service.cli.lazy_commands import LazyCommands
 from service.cli.options import as_json_text, json_option
-from service.cli.server_options import connected, connection_options, server_options
+from service.cli.server_options import Connect, connected, connection_options, server_options
 from service.cli.stats import directories
-from service.cli.stats.comparison import show_summary
 from service.cli.stats.options import archived_option, directories_argument, table_options
 from service.cli.stats.tables import (
     HEADINGS,
     entry_row,
     explained_write_errors,
     plain,
+    show_problems,
     show_unreadable,
     show_written,
 )
 from service.cli.text_table import TextTable, pairs, show_line, side_by_side
-from service.client.artifacts import Format
-from service.client.client import Client
 from service.errors import UserError, printable
 
-Connect = Callable[[], Client]
+if TYPE_CHECKING:
+    from service.client.artifacts import Format
+    from service.client.client import Client
 
 
 _COMMANDS = {
-    **{name: f"service.cli.stats.{name}:{name}" for name in ("plot", "report", "check")},
+    **{name: f"service.cli.stats.analysis.{name}:{name}" for name in ("plot", "report", "check")},
+    "push": "service.cli.stats.exchange.push:push",
+    "import-tensorboard": "service.cli.stats.exchange.import_tensorboard:import_tensorboard",
     **{name: f"service.cli.stats.keeping.{name}:{name}" for name in ("verify", "prune", "compress", "rebuild")},
 }
-"""Commands on directories alone: `module:attribute`."""
+"""Commands with a module of their own: `module:attribute`."""
 
 
 @click.group(commands=LazyCommands(_COMMANDS))
@@ -76,7 +77,9 @@ def list_records(
 @json_option
 @connection_options
 def show(connect: Connect, where: tuple[str, ...], archived: bool, as_json: bool) -> int | None:
-    """Show one record, of a server or of the run directory DIR.
+    """Show one record.
+
+    Of a server, or of the run directory DIR.
 
     NAME is its file, its step or `latest`, which it is without NAME.
     """
@@ -94,7 +97,7 @@ def show(connect: Connect, where: tuple[str, ...], archived: bool, as_json: bool
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 @json_option
 @server_options
-def get(client: Client, name: str, folder: Path, as_json: bool) -> None:
+def get(client: "Client", name: str, folder: Path, as_json: bool) -> None:
     """Save one record in FOLDER, byte for byte.
 
     NAME is its file, its step or `latest`.
@@ -110,18 +113,34 @@ def get(client: Client, name: str, folder: Path, as_json: bool) -> None:
 @stats.command
 @table_options
 @click.option("--layers", is_flag=True, help="With DIR: the activity of each layer as a column.")
+@click.option(
+    "--format", "table_format", type=click.Choice(["csv", "parquet"]),
+    help="parquet: columns of the values' types, needs pyarrow. Without it the file's name decides.",
+)  # fmt: skip
 @json_option
 @connection_options
 def csv(
-    connect: Connect, where: tuple[Path, ...], out: Path | None, archived: bool, layers: bool, as_json: bool
+    connect: Connect,
+    where: tuple[Path, ...],
+    out: Path | None,
+    archived: bool,
+    layers: bool,
+    table_format: str | None,
+    as_json: bool,
 ) -> int | None:
-    """Write all records as one table.
+    """Write all records as one table, CSV or Parquet.
 
     Those of a server to FILE or the output, or those of the run directories DIR to the file of --out or the output.
     """
     folders, file = directories.split_export(where, out)
+    is_parquet = (table_format or str(file or "").rpartition(".")[2].lower()) == "parquet"
     if folders:
-        return directories.export_csv(directories.opened(folders, archived), file, layers=layers, as_json=as_json)
+        export = directories.export_parquet if is_parquet else directories.export_csv
+        return export(directories.opened(folders, archived), file, layers=layers, as_json=as_json)
+    if is_parquet:
+        from service.cli.stats.parquet_file import write_served
+
+        return write_served(connect, file, as_json=as_json)
     with connected(connect) as client:
         _export(client, "csv", file, as_json)
     return None
@@ -149,10 +168,17 @@ def jsonl(connect: Connect, where: tuple[Path, ...], out: Path | None, archived:
 @click.option("--step", metavar="STEP", help="Compare the records of this step, or of `latest`.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Without --step: the N newest of each run.")
 @click.option("--names", default="", metavar="A,B", help="The values to compare; without it those of `stats list`.")
+@click.option("--summary", is_flag=True, help="Of a server's runs: what directories have without the others.")
 @json_option
 @connection_options
 def compare(
-    connect: Connect, runs: tuple[str, ...], step: str | None, limit: int | None, names: str, as_json: bool
+    connect: Connect,
+    runs: tuple[str, ...],
+    step: str | None,
+    limit: int | None,
+    names: str,
+    summary: bool,
+    as_json: bool,
 ) -> int | None:
     """Show the records of several runs side by side.
 
@@ -160,13 +186,18 @@ def compare(
     the best of each, their values at an equal step, equal samples and equal time, what differs, and a verdict.
     """
     chosen, at = [name for name in names.split(",") if name], _step(step)
+    if summary and (step or limit or chosen):
+        raise UserError("--summary stands alone: --step, --limit and --names ask for the values of single steps.")
     code = 0
-    if folders := directories.all_folders(runs):
+    folders = directories.all_folders(runs)
+    if summary or (folders and not (step or limit or chosen)):
+        from service.cli.stats.analysis.comparison import compare_runs
+
+        return compare_runs(connect, runs or _all_runs(connect), as_json=as_json)
+    if folders:
         records = directories.opened(folders)
-        if not (step or limit or chosen):
-            return show_summary(records, as_json=as_json)
         answer = directories.comparison(records, chosen, at, limit)
-        code = directories.show_problems(records)
+        code = show_problems(records)
     else:
         with connected(connect) as client:
             answer = client.compare(runs, chosen, at, limit)
@@ -181,6 +212,11 @@ def compare(
     return code
 
 
+def _all_runs(connect: Connect) -> list[str]:
+    with connected(connect) as client:
+        return [entry["run_id"] for entry in client.runs()["runs"]]
+
+
 def _step(text: str | None) -> int | Literal["latest"] | None:
     """Parse the value of --step; raises `UserError`."""
     if text is None:
@@ -192,7 +228,7 @@ def _step(text: str | None) -> int | Literal["latest"] | None:
     return int(text)
 
 
-def _export(client: Client, file_format: Format, file: Path | None, as_json: bool) -> None:
+def _export(client: "Client", file_format: "Format", file: Path | None, as_json: bool) -> None:
     if file is None or str(file) == "-":
         for chunk in client.export(file_format):
             click.echo(chunk, nl=False)

@@ -1,38 +1,35 @@
 """`leitstand stats` on run directories: the same commands without a server.
 
-What cannot be used is named on stderr, and the exit code is BAD_FILES; the rest is used.
+What cannot be used is named on stderr, and the exit code is 2; the rest is used.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
+import orjson
 from click.core import ParameterSource
 
 from service.api_types import ComparedRecord, Comparison
+from service.atomic_files import atomic_file
 from service.cli.options import as_json_text
-from service.cli.stats.cached_records import cached_records
-from service.cli.stats.tables import HEADINGS, explained_write_errors, plain, show_written, value_cells
+from service.cli.stats.cached_records import cached_records, labels_of
+from service.cli.stats.tables import HEADINGS, explained_write_errors, plain, show_problems, show_written, value_cells
 from service.cli.text_table import MISSING, TextTable, pairs, short_moment, show_line
-from service.client.downloads import atomic_file
-from service.errors import UserError
+from service.errors import UserError, printable
 from service.run.record import KEYS, record_step
+from service.run.records.files import ARCHIVE
 from service.run.records.history import Records
 from service.run.records.saved_record import Origin, SavedRecord
 from service.run.records.summary import RecordSummary
-from service.run.records.table import CsvTable, json_line, layer_columns
+from service.run.records.tables.lines import CsvTable, encoded, json_line, json_text, layer_columns
 
 Item = TypeVar("Item")
 
-BAD_FILES = 2
-"""Exit code if there are files that cannot be used."""
-MAX_PROBLEMS = 20
-"""How many of these are named."""
 PAGE = 200
-CHUNK_BYTES = 512 * 1024
+CHUNK_BYTES, LARGE_BYTES = 512 * 1024, 64 * 1024
 LATEST = "latest"
 COMPARED = ("quality_ki_value", "quality_lr_value", "quality_improvement_value", "validation_loss_value", "psnr_ki_db")
 
@@ -80,30 +77,20 @@ def all_folders(names: Sequence[str]) -> list[Path]:
     return folders
 
 
-def show_problems(records: Records) -> int:
-    """Name what could not be used on stderr; returns the exit code."""
-    problems = records.problems
-    for problem in problems[:MAX_PROBLEMS]:
-        show_line(f"unreadable: {problem.path} ({problem.reason})", err=True)
-    if len(problems) > MAX_PROBLEMS:
-        show_line(f"and {len(problems) - MAX_PROBLEMS} more", err=True)
-    return BAD_FILES if problems else 0
-
-
 def show_list(records: Records, limit: int | None, as_json: bool) -> int:
     """Print the records as a table or as JSON; returns the exit code."""
-    chosen = (record for folder in records.folders for record in records.summaries(folder, limit))
     if as_json:
+        chosen = (record for folder in records.folders for record in records.summaries(folder, limit))
         entries = [_entry(record) for record in chosen]
         unreadable = [{"name": str(problem.path), "reason": problem.reason} for problem in records.problems]
         click.echo(as_json_text({"records": entries, "unreadable": unreadable, "count": len(entries)}))
         return show_problems(records)
     text_table = TextTable(HEADINGS, left=frozenset({0, 6, 7}), wrapped=frozenset({0}))
     count = remarked = 0
-    for page in _pages(chosen):
-        click.echo(text_table.render(_list_row(record, records) for record in page))
+    for page in _pages(_list_entries(records, limit)):
+        click.echo(text_table.render([(*entry[:-2], short_moment(entry[-2])) for entry in page]))
         count += len(page)
-        remarked += sum(bool(record.remarks) for record in page)
+        remarked += sum(entry[-1] for entry in page)
     if remarked:
         show_line(f"{_records(remarked)} with remarks on values; `leitstand stats show DIR STEP` has them.", err=True)
     code = show_problems(records)
@@ -141,11 +128,34 @@ def _remarks(record: SavedRecord | RecordSummary) -> list[dict[str, str]]:
     return [{"key": remark.key, "kind": str(remark.kind), "text": remark.text} for remark in record.remarks]
 
 
-def _list_row(record: RecordSummary, records: Records) -> tuple[str, ...]:
-    folder = next(folder for folder in records.folders if record.path.is_relative_to(folder))
-    name = record.path.relative_to(folder if len(records.folders) == 1 else folder.parent)
+def _list_entries(records: Records, limit: int | None) -> Iterator[list[Any]]:
+    """Yield of each record the cells of its row, the time at which it was made, and whether it has remarks."""
+    for folder in records.folders:
+        if limit is not None:
+            entries = iter(_parsed_entries([_list_line(record)[0] for record in records.of(folder, limit)]))
+        else:
+            entries = records.parsed(folder, "list", _list_line, _parsed_entries)
+        if len(records.folders) == 1:
+            yield from entries
+        else:
+            yield from ([f"{folder.name}/{name}", *others] for name, *others in entries)
+
+
+def _parsed_entries(lines: Sequence[bytes]) -> list[list[Any]]:
+    """Return what lines hold; raises `ValueError` if one is none of `_list_line`."""
+    entries: list[list[Any]] = orjson.loads(b"[%b]" % b",".join(lines))
+    if any(type(entry) is not list or len(entry) != len(HEADINGS) + 1 for entry in entries):
+        raise ValueError(lines)
+    return entries
+
+
+def _list_line(record: SavedRecord) -> tuple[bytes, bool]:
+    """Return what the list shows of a record as a line of JSON; it depends on the record alone."""
+    name = f"{ARCHIVE}/{record.branch}/{record.path.name}" if record.branch else record.path.name
     trigger = record.values["trigger"] or (str(record.origin) if record.origin is Origin.ORIGINAL else MISSING)
-    return (str(name), *value_cells(record.values), trigger, short_moment(record.values["last_update_time"]))
+    at = record.values["last_update_time"]
+    cells = [printable(name), *value_cells(record.values), printable(trigger), at, bool(record.remarks)]
+    return encoded(f"{json_text(cells)}\n"), True
 
 
 def show_record(records: Records, name: str, as_json: bool) -> int:
@@ -185,6 +195,14 @@ def export_csv(records: Records, file: Path | None, *, layers: bool, as_json: bo
     return show_problems(records)
 
 
+def export_parquet(records: Records, file: Path | None, *, layers: bool, as_json: bool = False) -> int:
+    """Write all records as a Parquet file, and say what was written; returns the exit code."""
+    from service.cli.stats.parquet_file import write_parquet
+
+    write_parquet(records, file, layer_columns(records.rows(layers=True)) if layers else (), as_json=as_json)
+    return show_problems(records)
+
+
 def export_jsonl(records: Records, file: Path | None, *, as_json: bool = False) -> int:
     """Write all records as JSON, one a line, with the names of a row, and say so; returns the exit code."""
     written = _write(records.lines("jsonl", json_line), file)
@@ -210,11 +228,11 @@ def _write(lines: Iterator[bytes], file: Path | None) -> int | None:
 
 
 def _chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Join lines into chunks of about CHUNK_BYTES."""
+    """Join lines into chunks of about CHUNK_BYTES; what is large already, as the lines of many records, stays."""
     pending: list[bytes] = []
     size = 0
     for line in lines:
-        if not pending and len(line) >= CHUNK_BYTES:
+        if not pending and len(line) >= LARGE_BYTES:
             yield line
             continue
         pending.append(line)
@@ -252,9 +270,3 @@ def _compared(
         newest = (records.load(file, folder) for file in reversed(records.files(folder)))
         return islice((record for record in newest if record), 1)
     return records.of(folder, limit)
-
-
-def labels_of(folders: Sequence[Path]) -> dict[Path, str]:
-    """Return what each folder is called: its name, or its path if another one has the same name."""
-    names = Counter(folder.name for folder in folders)
-    return {folder: folder.name if names[folder.name] == 1 else str(folder) for folder in folders}

@@ -7,6 +7,7 @@ import click
 from service.cli.options import Command
 
 directories_argument = click.argument("folders", nargs=-1, type=click.Path(path_type=Path), metavar="[DIR]...")
+runs_argument = click.argument("names", nargs=-1, metavar="[DIR|RUN]...")
 archived_option = click.option("--archived", is_flag=True, help="With DIR: the records in its archive/ too.")
 
 

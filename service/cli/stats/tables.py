@@ -1,9 +1,9 @@
 """What the commands of `leitstand stats` print of records, wherever these come from."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -11,8 +11,33 @@ from service.api_types import RecordEntry, UnreadableFile
 from service.cli.options import as_json_text
 from service.cli.text_table import MISSING, number, short_moment, show_line, size
 from service.errors import UserError
+from service.run.records.files import RecordProblem
 
 HEADINGS = ("record", "KI", "LR", "gain", "PSNR KI", "loss", "trigger", "saved at")
+
+
+BAD_FILES = 2
+"""Exit code if there are files that cannot be used."""
+MAX_PROBLEMS = 20
+"""How many of these are named."""
+
+
+class WithProblems(Protocol):
+    """Something that read records, and knows which files it could not use."""
+
+    @property
+    def problems(self) -> Sequence[RecordProblem]:
+        """What could not be used."""
+
+
+def show_problems(read: WithProblems) -> int:
+    """Name what could not be used on stderr; returns the exit code."""
+    problems = read.problems
+    for problem in problems[:MAX_PROBLEMS]:
+        show_line(f"unreadable: {problem.path} ({problem.reason})", err=True)
+    if len(problems) > MAX_PROBLEMS:
+        show_line(f"and {len(problems) - MAX_PROBLEMS} more", err=True)
+    return BAD_FILES if problems else 0
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,9 @@ MAX_BYTES = 64 * 1024 * 1024
 """Upper limit for the size of one record, unpacked."""
 
 CHUNK_BYTES = 64 * 1024
-_NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json(?:\.gz)?")
+_NAMES = re.compile(r"/Statistik_(0|[1-9][0-9]{0,17})\.json(?=/)")
+"""A name holds no slash, so in names between slashes this finds whole ones."""
+_PACKED_NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json\.gz")
 _OWN_JSON = frozenset({"run.json", "config.json"})
 
 
@@ -73,7 +74,9 @@ def find_files(root: Path, *, archived: bool = False) -> tuple[list[RecordFile],
         problems += unusable
         if not branch and not found and (reason := _foreign(folder)):
             problems.append(RecordProblem(folder, reason))
-    return sorted(files, key=lambda file: (file.step, not file.branch, file.branch)), problems
+    if len(folders) > 1:
+        files.sort(key=lambda file: (file.step, not file.branch, file.branch))
+    return files, problems
 
 
 def _folders_in(archive: Path) -> list[Path]:
@@ -84,23 +87,25 @@ def _folders_in(archive: Path) -> list[Path]:
 
 
 def _files_in(folder: Path, branch: str) -> tuple[list[RecordFile], list[RecordProblem]]:
-    """Return the records in one folder; a packed one beside an unpacked one of the same step is a problem."""
-    by_step: dict[int, str] = {}
-    problems: list[RecordProblem] = []
-    for name in sorted(_names(folder)):  # Statistik_5.json comes before Statistik_5.json.gz
-        match = _NAME.fullmatch(name)
-        if match is None:
-            problems.append(RecordProblem(folder / name, "its name is none of Statistik_<step>.json"))
-        elif first := by_step.get(int(match[1])):
-            problems.append(RecordProblem(folder / name, f"it is of the same step as {first}, which is used"))
-        else:
-            by_step[int(match[1])] = name
-    return [RecordFile(folder, name, step, branch) for step, name in by_step.items()], problems
+    """Return the records in one folder by step; a packed one beside an unpacked one of its step is a problem."""
+    names = f"/{'/'.join(os.listdir(folder))}/"  # one search through all: a hundred thousand take seconds one by one
+    steps = sorted(map(int, _NAMES.findall(names)))
+    if names.count("/Statistik_") == len(steps):
+        return [RecordFile(folder, f"Statistik_{step}.json", step, branch) for step in steps], []
+    by_step: dict[int, str] = {step: f"Statistik_{step}.json" for step in steps}
+    similar = {name for name in names.split("/") if name.startswith("Statistik_") and ".json" in name}
+    reasons = ((name, _take_packed(name, by_step)) for name in sorted(similar.difference(by_step.values())))
+    problems = [RecordProblem(folder / name, reason) for name, reason in reasons if reason is not None]
+    return [RecordFile(folder, by_step[step], step, branch) for step in sorted(by_step)], problems
 
 
-def _names(folder: Path) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries if entry.name.startswith("Statistik_") and ".json" in entry.name)
+def _take_packed(name: str, by_step: dict[int, str]) -> str | None:
+    """Add a packed record to those by step; returns the reason if it is none, or one of a step that is there."""
+    match = _PACKED_NAME.fullmatch(name)
+    if match is None:
+        return "its name is none of Statistik_<step>.json"
+    first = by_step.setdefault(int(match[1]), name)
+    return None if first == name else f"it is of the same step as {first}, which is used"
 
 
 def _foreign(folder: Path) -> str | None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from service.run.record import Record
 from service.run.records.cache.encoded_summary import decode, encode
-from service.run.records.cache.line_cache import PAGE_FILES, CachedFile, open_cache
+from service.run.records.cache.line_cache import PAGE_FILES, open_cache
 from service.run.records.files import (
     BadRecordError,
     RecordFile,
@@ -33,6 +33,8 @@ from service.run.records.saved_record import (
     typed_values,
 )
 from service.run.records.summary import RecordSummary, summary_of
+
+Item = TypeVar("Item")
 
 STEP = "step_current"
 
@@ -92,13 +94,25 @@ class Records:
         if newest is not None or self._cache is None:
             yield from map(summary_of, self.of(folder, newest))
             return
-        for page, chunks in self._pages("summary", lambda record: encode(summary_of(record), folder), folder):
+        yield from self.parsed(
+            folder, "summary", lambda record: encode(summary_of(record), folder),
+            lambda lines: [decode(line, folder) for line in lines],
+        )  # fmt: skip
+
+    def parsed(
+        self, folder: Path, kind: str, make: MakeLine, parse: Callable[[Sequence[bytes]], Sequence[Item]]
+    ) -> Iterator[Item]:
+        """Yield what `parse` makes of each record's line, some at once; of `kind` and `make` as for `lines`.
+
+        `parse` raises `ValueError` for lines that another program changed in the cache: they are made again.
+        """
+        for page, chunks in self._pages(kind, make, folder):
             try:
-                lines = [line for chunk in chunks for line in chunk.split(b"\n") if line]
-                yield from [decode(line, folder) for line in lines]
-            except ValueError:  # changed by another program
-                loaded = (self.load(file, folder) for file in page)
-                yield from (summary_of(record) for record in loaded if record)
+                found = parse(b"".join(chunks).splitlines())
+            except ValueError:
+                records = (self.load(file, folder) for file in page)
+                found = parse([make(record)[0].rstrip(b"\n") for record in records if record])
+            yield from found
 
     def lines(self, kind: str, make: MakeLine) -> Iterator[bytes]:
         """Yield what `make` returns of every record that can be read, several lines at once.
@@ -117,8 +131,7 @@ class Records:
         with open_cache(self._cache, folder) as cache:
             for start in range(0, len(files), PAGE_FILES):
                 page = files[start : start + PAGE_FILES]
-                named = [CachedFile(f"{file.folder}/{file.name}", f"{file.branch}/{file.name}") for file in page]
-                yield page, cache.page(kind, named, partial(self._make, make, page, folder))
+                yield page, cache.page(kind, page, partial(self._make, make, page, folder))
 
     def _make(self, make: MakeLine, page: Sequence[RecordFile], folder: Path, index: int) -> tuple[bytes, bool] | None:
         record = self.load(page[index], folder)
@@ -147,7 +160,11 @@ class Records:
 
 def load_record(file: RecordFile, folder_name: str) -> SavedRecord:
     """Read the record in a file; raises `BadRecordError`."""
-    content = read_content(file.path)
+    return decode_record(file, folder_name, read_content(file.path))
+
+
+def decode_record(file: RecordFile, folder_name: str, content: bytes) -> SavedRecord:
+    """Return the record in the content of a file, wherever that was read; raises `BadRecordError`."""
     raw = parse_strictly(content)
     if raw is not None and is_exact(raw) and raw[STEP] == file.step:
         run = raw["run_id"] or folder_name

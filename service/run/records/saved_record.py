@@ -138,9 +138,9 @@ def _typed(field: RecordField, value: Any, remarks: list[Remark]) -> Any:
 
 def _number(key: str, value: Any, remarks: list[Remark]) -> int | float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
+        if _is_finite(value):
             return value
-        remarks.append(Remark(key, RemarkKind.NOT_FINITE, f"was {value}"))
+        remarks.append(Remark(key, RemarkKind.NOT_FINITE, f"was {_shown(value)}"))
         return None
     if isinstance(value, str):
         text = value.strip()
@@ -189,7 +189,17 @@ def _finite_parts(key: str, value: list[Any], remarks: list[Remark]) -> list[Any
     return value
 
 
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
 def _drop(key: str, value: Any, remarks: list[Remark]) -> None:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:59]}…"
-    remarks.append(Remark(key, RemarkKind.DROPPED, f"was {shown}, which is of the wrong kind"))
+    remarks.append(Remark(key, RemarkKind.DROPPED, f"was {_shown(value)}, which is of the wrong kind"))

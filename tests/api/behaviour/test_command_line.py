@@ -1,5 +1,6 @@
 """What the command line says of the refusals of a real server: its own options and commands, no routes."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import exit_code
-from tests.api.harness.example_run import LAST_STEP, MAX_STEPS
+from tests.api.harness.example_run import LAST_STEP, MAX_STEPS, write_run
 from tests.api.harness.serving import Server
 
 
@@ -93,3 +94,29 @@ def test_a_name_that_the_server_does_not_serve_is_that_of_the_address(
     said = capsys.readouterr().err
     assert said.startswith("Error: The host in the server's address is '127.0.0.1")
     assert "but API_HOSTS names others: ask box.example" in said
+
+
+def test_whole_runs_look_the_same_at_the_server_and_in_their_directory(
+    tmp_path: Path,
+    serving: Callable[..., AbstractContextManager[Server]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "run"
+    write_run(root).close()
+    findings: dict[str, list[list[str]]] = {}
+    sections: dict[str, list[str]] = {}
+    with serving(root) as server:
+        for place, where in (("directory", [str(root)]), ("server", ["--url", server.url])):
+            out = tmp_path / place
+            assert exit_code(["stats", "plot", *where, "--out", f"{out}.png"]) == 0
+            assert exit_code(["stats", "report", *where, "--out", f"{out}.html"]) == 0
+            capsys.readouterr()
+            assert exit_code(["stats", "check", *where, "--json"]) in (0, 1)
+            found = json.loads(capsys.readouterr().out)["findings"]
+            findings[place] = [[one["kind"], one["evidence"]] for one in found]
+            sections[place] = re.findall(r"<h2>(.*?)</h2>", Path(f"{out}.html").read_text())
+
+    assert findings["server"] == findings["directory"]
+    assert sections["server"] == sections["directory"]
+    assert "Interventions" in sections["server"]
+    assert (tmp_path / "server.png").read_bytes() == (tmp_path / "directory.png").read_bytes()

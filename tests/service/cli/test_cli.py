@@ -25,7 +25,7 @@ def test_the_commands_are_these() -> None:
     }  # fmt: skip
     assert set(stats.commands) == {
         "list", "show", "get", "csv", "jsonl", "compare", "plot", "report", "check", "verify", "prune", "compress",
-        "rebuild",
+        "rebuild", "push", "import-tensorboard",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -78,6 +79,35 @@ def test_columns_without_room_are_another_table_below(terminal: TerminalOutput) 
 def test_a_time_takes_twelve_columns_at_most(before: float, length: int) -> None:
     assert len(short_moment(time.time() - before)) == length
     assert short_moment(None) == "–"
+
+
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The machine's time zone for the time of a test."""
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "America/Sao_Paulo", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia"], indirect=True
+)
+def test_a_date_is_that_of_the_time_zone_also_where_clocks_are_changed_at_midnight(zone: str) -> None:
+    begin = 1_293_840_000  # 2011; that year clocks were changed in all of these, Apia left out a day
+    for at in range(begin, begin + 366 * 24 * 3600, 1777):
+        assert short_moment(at + 0.5) == time.strftime("%Y-%m-%d", time.localtime(at)), zone
+
+
+def test_cells_may_hold_what_a_format_would_read_and_what_no_terminal_may_get() -> None:
+    made = TextTable(("name", "share"), frozenset({0}))
+
+    assert made.render([("100 %s", "5 %"), ("a\x1bb", "{}")]).splitlines() == [
+        "name    share",
+        "100 %s    5 %",
+        "a\\x1bb     {}",
+    ]
 
 
 def record(step: int) -> dict[str, Any]:

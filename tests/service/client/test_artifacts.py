@@ -87,7 +87,7 @@ def test_previews_are_those_of_one_step(server: StandIn) -> None:
     with Client(server.url) as client:
         assert len(list(client.previews(500))) == 2
 
-    assert server.targets == ["/previews?step=500", "/previews?step=500&cursor=x"]
+    assert server.targets == ["/previews?step=500&limit=1000", "/previews?step=500&limit=1000&cursor=x"]
 
 
 def test_series_and_envelope_ask_for_names_steps_and_points(server: StandIn) -> None:

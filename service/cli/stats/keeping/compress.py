@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from service.cli.options import as_json_text, json_option
-from service.cli.stats.directories import show_problems
 from service.cli.stats.options import archived_option
+from service.cli.stats.tables import show_problems
 from service.cli.text_table import show_line, size
 from service.errors import plain_reason
 from service.run.record import PACKED

@@ -9,7 +9,7 @@ import click
 
 from service.cli.options import as_json_text, json_option
 from service.cli.stats.cached_records import cached_records
-from service.cli.stats.directories import show_problems
+from service.cli.stats.tables import show_problems
 from service.cli.text_table import show_line, size
 from service.errors import UserError, plain_reason
 from service.run.records.history import Records

@@ -5,7 +5,7 @@ A run directory's own store is only read, never upgraded.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,9 @@ from service.client.sse import LiveEvent
 from service.commands import CommandState
 from service.errors import UserError
 from service.run.directory import RunDirectory
+from service.run.records.findings.texts import Language
 from service.run.records.report.contents import LogEntry
+from service.run.records.report.german_events import german_sentence
 
 PAGE = 5000
 INTERVENTIONS = frozenset({"command", "rollback"})
@@ -25,6 +27,7 @@ NOT_SHOWN = frozenset({"record", "described"})
 FINAL = frozenset(str(state) for state in CommandState if state.is_final)
 
 Row = tuple[float, int, str, Mapping[str, Any]]
+"""An event: Unix time, step, kind, details."""
 
 
 @dataclass
@@ -37,7 +40,7 @@ class StoredHistory:
     log: list[LogEntry] = field(default_factory=list)
 
 
-def own_history(root: Path, run_id: str) -> StoredHistory:
+def own_history(root: Path, run_id: str, language: Language) -> StoredHistory:
     """Return the history in the store inside a run directory, empty without one; raises `sqlite3.Error`."""
     path = RunDirectory(root).store
     if not path.exists():
@@ -50,19 +53,19 @@ def own_history(root: Path, run_id: str) -> StoredHistory:
         rows = connection.execute(
             "SELECT time, step, kind, details FROM events WHERE run_id = ? ORDER BY id", (run_id,)
         )
-        log = [*_entries((at, step, kind, json.loads(details)) for at, step, kind, details in rows)]
+        log = [*log_entries(((at, step, kind, json.loads(details)) for at, step, kind, details in rows), language)]
     state, name, note = (text or "" for text in run)
     return StoredHistory(state, name, note, log)
 
 
-def shared_history(store_url: str, run_id: str) -> StoredHistory:
+def shared_history(store_url: str, run_id: str, language: Language) -> StoredHistory:
     """Return the history in a store that many runs share; raises `UserError` if it cannot be asked."""
     from service.store.store import Store, StoreUnavailableError
 
     store = Store(store_url)
     try:
         run = store.runs.get(run_id)
-        log = [*_entries(_shared_rows(store, run_id))]
+        log = [*log_entries(_shared_rows(store, run_id), language)]
     except StoreUnavailableError as error:
         raise UserError(f"The store cannot be asked ({error}); mend STORE_URL, or unset it.") from None
     finally:
@@ -79,12 +82,12 @@ def _shared_rows(store: Any, run_id: str) -> Iterator[Row]:
         yield from ((event.time, event.step, event.kind, event.details) for event in page)
 
 
-def _entries(rows: Iterator[Row]) -> Iterator[LogEntry]:
+def log_entries(rows: Iterable[Row], language: Language) -> Iterator[LogEntry]:
     """Yield the events that a person wants to see; of a command only its end."""
     for at, step, kind, details in rows:
         if kind in NOT_SHOWN or (kind == "command" and details.get("state") not in FINAL):
             continue
-        text = _text(kind, details)
+        text = german_sentence(kind, details) if language == "de" else _text(kind, details)
         yield LogEntry(at, details.get("step") or step, kind, text, kind in INTERVENTIONS)
 
 

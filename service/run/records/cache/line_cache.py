@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Protocol
 
 from service.run.record import KEYS, SCHEMA_VERSION
 
 APPLICATION_ID = 0x4C656974
 """Marks the SQLite files that are ours."""
-FORMAT = 1
+FORMAT = 2
 """Raised whenever what is computed from a record changes."""
 BUSY_SECONDS = 0.2
 SETTLED_SECONDS = 2.0
 """A file may change again within this time without another stamp, so a newer one is not kept."""
-MAX_BYTES = 1024**3
+MAX_BYTES = 2 * 1024**3
 """Of one folder's cache; what goes beyond is computed each time."""
 UNUSED_SECONDS = 90 * 24 * 3600.0
 """A cache that was not used for so long is deleted."""
@@ -35,19 +35,24 @@ _KEEP = "INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)"
 _FORGET = "DELETE FROM lines WHERE kind = ? AND name = ?"
 
 
-class CachedFile(NamedTuple):
-    """A file whose line is wanted: where it is, and its name within the folder."""
+class CachedFile(Protocol):
+    """A file whose line is wanted."""
 
-    path: str
-    name: str
+    @property
+    def folder(self) -> Path:
+        """The folder that holds it."""
+
+    @property
+    def name(self) -> str:
+        """Its name there."""
+
+    @property
+    def branch(self) -> str:
+        """What tells it from files of the same name in other folders."""
 
 
-class _Stamp(NamedTuple):
-    """What changes with a file, and whether a later change must change it."""
-
-    text: str
-    is_settled: bool
-
+Stamp = tuple[int, int, int, int]
+"""What changes with a file: inode, times of modification and change in nanoseconds, bytes."""
 
 Compute = Callable[[int], tuple[bytes, bool] | None]
 
@@ -72,9 +77,8 @@ class LineCache:
         """
         if self._connection is None:
             return [found[0] for index in range(len(files)) if (found := compute(index))]
-        stamps = [_stamp_of(file.path) for file in files]
-        known = [stamp.text for stamp in stamps if stamp is not None]
-        key = _page_key(files, known) if len(known) == len(files) == PAGE_FILES else None
+        stamps = _stamps_of(files)
+        key = _page_key(files, stamps) if len(files) == PAGE_FILES else None
         if key is not None and (known_page := self._find(f"{kind} page", *key)) is not None:
             return [known_page]
         return self._computed(kind, files, stamps, compute, key)
@@ -83,27 +87,28 @@ class LineCache:
         self,
         kind: str,
         files: Sequence[CachedFile],
-        stamps: Sequence[_Stamp | None],
+        stamps: Sequence[Stamp | None],
         compute: Compute,
         key: tuple[str, str] | None,
     ) -> list[bytes]:
         lines: list[bytes] = []
         new: list[tuple[str, str, str, bytes]] = []
         for index, (file, stamp) in enumerate(zip(files, stamps, strict=True)):
-            line = None if stamp is None else self._find(kind, file.name, stamp.text)
+            name, text = f"{file.branch}/{file.name}", ".".join(map(str, stamp or ()))
+            line = None if stamp is None else self._find(kind, name, text)
             if line is None:
                 result = compute(index)
                 if result is None:
                     continue
                 line, may_keep = result
-                if may_keep and stamp is not None and stamp.is_settled:
-                    new.append((kind, file.name, stamp.text, line))
+                if may_keep and stamp is not None and _is_settled(stamp):
+                    new.append((kind, name, text, line))
                 else:
                     key = None
             lines.append(line)
         if key is not None and len(lines) == len(files):
             new = [(f"{kind} page", *key, b"".join(lines))]
-            self._replaced += [(kind, file.name) for file in files]
+            self._replaced += [(kind, f"{file.branch}/{file.name}") for file in files]
         self._keep(new)
         return lines
 
@@ -151,19 +156,35 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
         return False
 
 
-def _stamp_of(path: str) -> _Stamp | None:
-    try:
-        status = os.stat(path)
-    except OSError:
+def _stamps_of(files: Sequence[CachedFile]) -> list[Stamp | None]:
+    """Return the stamp of each file, None for one that is gone. Thousands are asked for, so without a call for each."""
+    stamps: list[Stamp | None] = []
+    folder, prefix, stat = None, "", os.stat
+    for file in files:
+        if file.folder is not folder:
+            folder, prefix = file.folder, f"{file.folder}/"
+        try:
+            found = stat(prefix + file.name)
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size))
+    return stamps
+
+
+def _is_settled(stamp: Stamp) -> bool:
+    """Whether a later change must change the stamp."""
+    return time.time() - max(stamp[1], stamp[2]) / 1e9 > SETTLED_SECONDS
+
+
+def _page_key(files: Sequence[CachedFile], stamps: Sequence[Stamp | None]) -> tuple[str, str] | None:
+    """Return the name of a page, and its stamp; None if one of its files is gone."""
+    if None in stamps:
         return None
-    text = f"{status.st_ino}.{status.st_mtime_ns}.{status.st_ctime_ns}.{status.st_size}"
-    return _Stamp(text, time.time() - max(status.st_mtime, status.st_ctime) > SETTLED_SECONDS)
-
-
-def _page_key(files: Sequence[CachedFile], stamps: Sequence[str]) -> tuple[str, str]:
-    """Return the name of a page, and its stamp."""
-    text = "\n".join([*(file.name for file in files), *stamps])
-    return files[0].name, hashlib.sha256(os.fsencode(text)).hexdigest()
+    names = "\n".join([f"{file.branch}/{file.name}" for file in files])
+    digest = hashlib.blake2b(os.fsencode(names), digest_size=20)
+    digest.update(repr(stamps).encode())
+    return f"{files[0].branch}/{files[0].name}", digest.hexdigest()
 
 
 @contextmanager

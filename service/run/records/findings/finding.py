@@ -43,7 +43,7 @@ class Finding:
         return text.format(first=self.first_step, last=self.last_step, **self.facts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """What the checks need of one record: thousands are held at once. `watched` are its WATCHED values."""
 

@@ -42,8 +42,8 @@ def _outliers(key: str, known: Sequence[tuple[int, float]]) -> Iterator[Finding]
     values = [value for _, value in known]
     for place, (step, value) in enumerate(known):
         before, after = values[max(0, place - NEIGHBOURS) : place], values[place + 1 : place + 1 + NEIGHBOURS]
-        if min(len(before), len(after)) < MIN_NEIGHBOURS:
-            continue
+        if min(len(before), len(after)) < MIN_NEIGHBOURS or value <= OUTLIER_RATIO * min(before):
+            continue  # no median is less than the least: nearly all values end here
         usual = max(median(before), median(after))
         distance = median(abs(other - usual) for other in before + after)
         if value > OUTLIER_RATIO * usual > 0 and value - usual > OUTLIER_SPREADS * distance:

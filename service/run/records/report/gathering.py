@@ -1,9 +1,9 @@
 """What a report reads from a run directory: records, pictures, settings, where the run ran."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from service.atomic_files import read_small_file
@@ -14,8 +14,8 @@ from service.run.records.curves.columns import RunColumns
 from service.run.records.findings.finding import Point, point_of
 from service.run.records.history import Records
 from service.run.records.keeping.checkpoint_check import checkpoint_folders
-from service.run.records.provenance.provenance import versions
 from service.run.records.report.contents import Preview
+from service.run.records.saved_record import SavedRecord
 from service.run.records.summary import RecordSummary
 
 MAX_PREVIEW_BYTES = 1_900_000
@@ -49,20 +49,18 @@ def _quality(record: RecordSummary | None) -> float:
     return float("-inf") if value is None else float(value)
 
 
-def read_run(records: Records, folder: Path, label: str) -> ReadRun:
-    """Read all records of one directory of `records`."""
-    run = ReadRun(RunColumns(label, activity=ActivityMap(len(records.files(folder)))))
-    for record in records.summaries(folder):
+def read_run(label: str, summaries: Iterable[RecordSummary], count: int) -> ReadRun:
+    """Take all records of one run, which are at most `count`."""
+    run = ReadRun(RunColumns(label, activity=ActivityMap(count)))
+    for record in summaries:
         run.add(record)
     return run
 
 
-def ranks_of(records: Records, folder: Path) -> list[Mapping[str, Any]]:
-    """Return what the newest record that can be read says of each rank."""
-    for file in reversed(records.files(folder)):
-        if record := records.load(file, folder):
-            return [rank for rank in record.values["per_rank"] or [] if isinstance(rank, dict)]
-    return []
+def newest_of(records: Records, folder: Path) -> SavedRecord | None:
+    """Return the newest record of a folder that can be read; None if there is none."""
+    found = (records.load(file, folder) for file in reversed(records.files(folder)))
+    return next((record for record in found if record), None)
 
 
 def read_settings(root: Path) -> list[tuple[str, Any, str]]:
@@ -84,47 +82,70 @@ def read_previews(root: Path, run: ReadRun) -> Mapping[int, list[Preview]]:
     if not steps:
         return {}
     best = [] if run.best is None or run.best.step not in steps else [run.best.step]
-    chosen = dict.fromkeys(sorted({steps[0], *best, steps[-1]}))
-    files = {step: sorted((folder / f"step_{step}").glob("*.webp"))[:MAX_PREVIEWS] for step in chosen}
-    found: dict[int, list[Preview]] = {step: [] for step in chosen}
+    names = {
+        step: sorted(path.name for path in (folder / f"step_{step}").glob("*.webp"))
+        for step in sorted({steps[0], *best, steps[-1]})
+    }
+    return fitting_previews(names, lambda step, name: _content(folder / f"step_{step}" / name))
+
+
+def fitting_previews(
+    names: Mapping[int, Sequence[str]], load: Callable[[int, str], bytes]
+) -> Mapping[int, list[Preview]]:
+    """Return as many pictures of each step as MAX_PREVIEWS and MAX_PREVIEW_BYTES leave room for.
+
+    `names` are those of the files by step; `load` returns the content of one, empty if it cannot be had.
+    """
+    found: dict[int, list[Preview]] = {step: [] for step in names}
     room = MAX_PREVIEW_BYTES
-    for step, path in _in_turns(files):
-        content = _content(path)
-        if 0 < len(content) <= room:
+    for step, name in _in_turns(names):
+        content = load(step, name)
+        if is_webp(content) and len(content) <= room:
             room -= len(content)
-            found[step].append(Preview(path.stem, content))
+            found[step].append(Preview(PurePath(name).stem, content))
     return {step: previews for step, previews in found.items() if previews}
 
 
-def _in_turns(files: Mapping[int, list[Path]]) -> Iterator[tuple[int, Path]]:
+def is_webp(content: bytes) -> bool:
+    """Return True if these are the bytes of a WebP picture."""
+    return content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+
+
+def _in_turns(names: Mapping[int, Sequence[str]]) -> Iterator[tuple[int, str]]:
     """Yield the first picture of every step, the last step first, then the second of every step, and so on."""
     for index in range(MAX_PREVIEWS):
-        yield from ((step, paths[index]) for step, paths in reversed(list(files.items())) if index < len(paths))
+        yield from ((step, files[index]) for step, files in reversed(list(names.items())) if index < len(files))
 
 
 def _content(path: Path) -> bytes:
-    """Return a picture, or nothing if it is none or cannot be read."""
     try:
-        content = read_small_file(path)
+        return read_small_file(path)
     except OSError:
         return b""
-    return content if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else b""
 
 
-def environment_of(root: Path, run: ReadRun, ranks: list[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return names and values of where a run ran, and on which data."""
+def environment_of(
+    run: ReadRun,
+    newest: Mapping[str, Any],
+    *,
+    directory: str,
+    checkpoints: Sequence[str],
+    versions: Mapping[str, str],
+) -> list[tuple[str, str]]:
+    """Return names and values of where a run ran, and on which data; `newest` are all values of the last record."""
+    ranks = [rank for rank in newest.get("per_rank") or [] if isinstance(rank, dict)]
     last = {} if run.last is None else run.last.values
     rows = {
         "run_id": last.get("run_id"),
-        "directory": str(root),
+        "directory": directory,
         "world_size": last.get("world_size"),
         "host": ", ".join(dict.fromkeys(str(rank.get("host")) for rank in ranks)),
         "device": ", ".join(dict.fromkeys(str(rank.get("device")) for rank in ranks)),
         "training_data": last.get("training_data"),
         "validation_data": last.get("validation_data"),
         "parent": _parent(last),
-        "checkpoints": ", ".join(_checkpoints(root)),
-        **versions(root, last.get("provenance")),
+        "checkpoints": ", ".join(checkpoints),
+        **versions,
     }
     return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
 
@@ -135,7 +156,8 @@ def _parent(last: Mapping[str, Any]) -> str:
     return f"{parent}{at_step}" if parent else str(last.get("init_from") or "")
 
 
-def _checkpoints(root: Path) -> list[str]:
+def checkpoint_names(root: Path) -> list[str]:
+    """Return the names of a run directory's checkpoints; none where they cannot be read."""
     try:
         return [folder.name for folder in checkpoint_folders(root)]
     except OSError:

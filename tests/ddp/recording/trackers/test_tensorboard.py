@@ -21,10 +21,10 @@ from tensorboardX.record_writer import masked_crc32c
 from ddp.recording.trackers.event_file import EventFile, framed
 from ddp.recording.trackers.kept_values import kept_values
 from ddp.recording.trackers.tensorboard import TensorBoard
-from ddp.recording.trackers.tensorboard_tags import TRAINING_TAGS, VALIDATION_TAGS
 from ddp.validation.record_values import CURVES, NOT_YET_VALIDATED
 from service.commands import CommandState, Kind
 from service.run.record import KEYS
+from service.run.records.tables.tags import TRAINING_TAGS, VALIDATION_TAGS
 from service.run.state import RunState
 from tests.ddp.harness.training import Training
 

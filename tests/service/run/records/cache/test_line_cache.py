@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import exit_code
 from service.run.record import encode_record
 from service.run.records import history
 from service.run.records.cache import line_cache
 from service.run.records.history import Records
-from service.run.records.table import CsvTable
+from service.run.records.tables.lines import CsvTable
 from tests.service.harness.saved_records import a_record, save_record
 
 COUNT = 2 * line_cache.PAGE_FILES + 10
@@ -154,6 +155,44 @@ def test_whatever_happens_to_the_cache_records_are_read_as_without_it(
 
     assert csv_of(run, home) == expected
     assert qualities_of(run, home) == qualities
+
+
+def test_the_list_reads_only_new_files_too_and_does_without_lines_that_another_program_changed(
+    run: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed() -> str:
+        assert exit_code(["stats", "list", str(run)]) == 0
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("LEITSTAND_CACHE", "")
+    expected = listed()
+    monkeypatch.setenv("LEITSTAND_CACHE", str(tmp_path / "cache"))
+    assert listed() == expected
+    reads.clear()
+    assert listed() == expected
+    assert reads == []
+
+    for path in (tmp_path / "cache").glob("*.db"):
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE lines SET line = x'5b375d0a' WHERE kind LIKE 'list%'")  # [7]
+        connection.commit()
+        connection.close()
+    assert listed() == expected
+
+
+def test_numbers_and_texts_that_strict_json_cannot_hold_are_the_same_from_the_cache(
+    tmp_path: Path, reads: list[str]
+) -> None:
+    path = save_record(tmp_path / "run", 1, samples_seen=10**30)
+    path.write_text(path.read_text().replace('"trigger": "schedule"', r'"trigger": "\udc80"'))
+    folder = (tmp_path / "run").resolve()
+    expected = [summary.values for summary in Records(folder).summaries(folder)]
+    assert expected[0]["samples_seen"] == 10**30
+
+    for _ in range(2):
+        found = list(Records(folder, cache=tmp_path / "cache").summaries(folder))
+        assert [summary.values for summary in found] == expected
+    assert len(reads) == 2
 
 
 def test_a_cache_that_is_locked_or_cannot_be_made_is_done_without(run: Path, tmp_path: Path) -> None:

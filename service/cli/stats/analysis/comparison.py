@@ -1,21 +1,19 @@
-"""What `leitstand stats compare` says of run directories beside the values of each step."""
+"""What `leitstand stats compare` says of runs beside the values of each step."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from service.cli.options import as_json_text
-from service.cli.stats.directories import labels_of, show_problems
-from service.cli.stats.tables import plain
+from service.cli.server_options import Connect
+from service.cli.stats.sources.chosen import chosen_sources
+from service.cli.stats.sources.run_source import RunSource, RunSources
+from service.cli.stats.tables import plain, show_problems
 from service.cli.text_table import number, show_line, side_by_side
 from service.run.records.comparison import Difference, Place, differences, other_versions, places, scatter, verdict
 from service.run.records.curves.axis import unit_of
 from service.run.records.curves.columns import RunColumns, columns_of, plain_values
-from service.run.records.history import Records
-from service.run.records.provenance.provenance import versions
-from service.run.records.report.gathering import read_settings
 
 _PLACES = {
     "step": "step {:.0f}", "samples": "{:.0f} samples",
@@ -23,31 +21,29 @@ _PLACES = {
 }  # fmt: skip
 
 
-def show_summary(records: Records, *, as_json: bool) -> int:
-    """Print how several runs compare; returns the exit code."""
-    summary = Summary(records)
+def compare_runs(connect: Connect, names: Sequence[str], *, as_json: bool) -> int:
+    """Print how several runs compare, those of directories or of a server; returns the exit code."""
+    with chosen_sources(connect, names) as sources:
+        summary = Summary(sources)
     if as_json:
         click.echo(as_json_text(summary.as_json()))
     else:
         summary.show()
-    return show_problems(records)
+    return show_problems(sources)
 
 
 class Summary:
-    """Runs of several directories against each other."""
+    """Several runs against each other."""
 
-    def __init__(self, records: Records) -> None:
-        """Read all records of all directories."""
-        labels = labels_of(records.folders)
-        self.runs: Sequence[RunColumns] = [
-            columns_of(label, records.summaries(folder)) for folder, label in labels.items()
-        ]
-        with_records = [run for run in self.runs if run.steps]
+    def __init__(self, sources: RunSources) -> None:
+        """Read all records of all runs."""
+        self.runs: Sequence[RunColumns] = [columns_of(run.label, run.summaries()) for run in sources.runs]
+        known = [(run, source) for run, source in zip(self.runs, sources.runs, strict=True) if run.steps]
+        with_records = [run for run, _ in known]
         self.places: Sequence[Place] = places(with_records)
-        known = zip(self.runs, records.folders, strict=True)
         self.differences: Sequence[Difference] = [
-            *differences(with_records, {label: _settings(folder) for folder, label in labels.items()}),
-            *other_versions({run.label: _versions(run, folder) for run, folder in known if run.steps}),
+            *differences(with_records, {source.label: _settings(source) for _, source in known}),
+            *other_versions({run.label: _versions(run, source) for run, source in known}),
         ]
         self.verdict = verdict(with_records)
 
@@ -82,13 +78,13 @@ class Summary:
         show_line(self.verdict)
 
 
-def _settings(folder: Path) -> Mapping[str, Any]:
-    return {name: value for name, value, _ in read_settings(folder)}
+def _settings(source: RunSource) -> Mapping[str, Any]:
+    return {name: value for name, value, _ in source.settings()}
 
 
-def _versions(run: RunColumns, folder: Path) -> Mapping[str, str]:
+def _versions(run: RunColumns, source: RunSource) -> Mapping[str, str]:
     """Return the code and the machine of the start that made a run's last record."""
-    found = versions(folder, plain_values(run).get("provenance"))
+    found = source.versions(plain_values(run).get("provenance"))
     return {name: value[:12] if name in ("commit", "uncommitted") else value for name, value in found.items()}
 
 

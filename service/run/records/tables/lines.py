@@ -9,8 +9,8 @@ import orjson
 
 from service.run.record import KEYS
 from service.run.records.history import row_of
-from service.run.records.plain_text import cell, compact
 from service.run.records.saved_record import SavedRecord
+from service.run.records.tables.plain_text import cell, compact
 
 ROW_COLUMNS = ("run", "branch", "file", "origin", "remarks")
 """Columns before those of the keys."""

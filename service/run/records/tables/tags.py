@@ -1,4 +1,4 @@
-"""TensorBoard tags of the record's keys: the group before the slash, the unit in the name."""
+"""Names of the record's numbers in TensorBoard and other trackers: the group before the slash, the unit in the name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -76,6 +76,19 @@ def validation_scalars(record: Mapping[str, Any]) -> Iterator[Scalar]:
     """Yield the scalars of a validation; unknown values are omitted."""
     yield from _numbers((tag, record.get(key)) for key, tag in VALIDATION_TAGS.items())
     yield from _numbers((f"activity/{layer}", mean) for layer, mean in record["layer_activity_raw_map"].items())
+
+
+def record_scalars(values: Mapping[str, Any]) -> Iterator[Scalar]:
+    """Yield all scalars of a saved record, whoever wrote it: what is nested in it may have any shape."""
+    ranks = [rank for rank in values["per_rank"] or () if isinstance(rank, dict) and type(rank.get("rank")) is int]
+    numbers = [{key: value for key, value in rank.items() if isinstance(value, int | float)} for rank in ranks]
+    known = {**values, "per_rank": numbers, "layer_activity_raw_map": _known(values["layer_activity_raw_map"] or {})}
+    yield from training_scalars(known)
+    yield from validation_scalars(known)
+
+
+def _known(means: Mapping[str, float | None]) -> Mapping[str, float]:
+    return {layer: mean for layer, mean in means.items() if mean is not None}
 
 
 def _numbers(pairs: Iterator[tuple[str, Any]]) -> Iterator[Scalar]:

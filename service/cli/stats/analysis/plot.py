@@ -1,21 +1,22 @@
-"""`leitstand stats plot`: curves of run directories as a picture."""
+"""`leitstand stats plot`: curves of runs as a picture."""
 
 from pathlib import Path
 
 import click
 
-from service.cli.stats.cached_records import cached_records
-from service.cli.stats.directories import labels_of, show_problems
-from service.cli.stats.options import archived_option
-from service.cli.stats.tables import explained_write_errors
+from service.atomic_files import atomic_file
+from service.cli.options import as_json_text, json_option
+from service.cli.server_options import Connect, connection_options
+from service.cli.stats.options import archived_option, runs_argument
+from service.cli.stats.sources.chosen import chosen_sources
+from service.cli.stats.sources.run_source import RunSources
+from service.cli.stats.tables import explained_write_errors, show_problems
 from service.cli.text_table import show_line
-from service.client.downloads import atomic_file
 from service.errors import UserError
 from service.run.records.curves.axis import AXES, Axis, MissingAxisError
 from service.run.records.curves.columns import RunColumns, columns_of
 from service.run.records.curves.panels import ACTIVITY, NAMES, PANELS, Panel
 from service.run.records.curves.picture import FORMATS, NoMatplotlibError, PictureOptions, Style, draw
-from service.run.records.history import Records
 
 NO_MATPLOTLIB = 'Pictures need matplotlib; install it with `pip install "leitstand[plot]"`.'
 MAX_RUNS = 7
@@ -23,9 +24,7 @@ MAX_RUNS = 7
 
 
 @click.command
-@click.argument(
-    "folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR..."
-)
+@runs_argument
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("records.png"), show_default=True, metavar="FILE",
     help="The picture; its name ends with .png, .svg or .pdf.",
@@ -40,23 +39,34 @@ MAX_RUNS = 7
     help="paper: as wide as a column, serif, 300 dpi.",
 )  # fmt: skip
 @archived_option
-def plot(folders: tuple[Path, ...], out: Path, panels: str, axis: Axis, style: Style, archived: bool) -> int:
-    """Draw quality, losses, learning rate, weights and activity.
+@json_option
+@connection_options
+def plot(
+    connect: Connect,
+    names: tuple[str, ...],
+    out: Path,
+    panels: str,
+    axis: Axis,
+    style: Style,
+    archived: bool,
+    as_json: bool,
+) -> int:
+    """Draw quality, losses, weights and layer activity.
 
-    Of the run directories DIR, overlaid where there are several.
+    Of the run directories DIR, or of the runs of a server; overlaid where there are several.
     """
-    records = cached_records(*folders, archived=archived)
-    if len(records.folders) > MAX_RUNS:
-        raise UserError(f"{len(records.folders)} runs cannot be told apart in one picture; draw at most {MAX_RUNS}.")
     options = PictureOptions(_panels(panels), axis, style)
     file_format = _format(out)
-    runs = [run for run in _columns(records, options) if run.steps]
+    with chosen_sources(connect, names, archived=archived) as sources:
+        if len(sources.runs) > MAX_RUNS:
+            raise UserError(f"{len(sources.runs)} runs cannot be told apart in one picture; draw at most {MAX_RUNS}.")
+        runs = [run for run in _columns(sources, options) if run.steps]
     if not runs:
         show_line("No record yet: one is saved after every validation.", err=True)
-        return show_problems(records)
+        return show_problems(sources)
     _save(runs, options, out, file_format)
-    show_line(str(out))
-    return show_problems(records)
+    click.echo(as_json_text({"path": str(out)})) if as_json else show_line(str(out))
+    return show_problems(sources)
 
 
 def _panels(names: str) -> list[Panel]:
@@ -74,13 +84,10 @@ def _format(out: Path) -> str:
     return name
 
 
-def _columns(records: Records, options: PictureOptions) -> list[RunColumns]:
+def _columns(sources: RunSources, options: PictureOptions) -> list[RunColumns]:
     """Return the columns of every run; the activity of layers only if it is drawn."""
     needs_activity = any(panel.name == ACTIVITY for panel in options.panels)
-    return [
-        columns_of(label, records.summaries(folder), len(records.files(folder)) if needs_activity else 0)
-        for folder, label in labels_of(records.folders).items()
-    ]
+    return [columns_of(run.label, run.summaries(), run.count() if needs_activity else 0) for run in sources.runs]
 
 
 def _save(runs: list[RunColumns], options: PictureOptions, out: Path, file_format: str) -> None:
