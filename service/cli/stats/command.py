@@ -240,7 +240,7 @@ def _export(client: "Client", file_format: "Format", file: Path | None, as_json:
         show_written(file, rows, columns, as_json=as_json)
 
 
-def _shape(file: Path, file_format: Format) -> tuple[int, int | None]:
+def _shape(file: Path, file_format: "Format") -> tuple[int, int | None]:
     """Return the numbers of rows and columns of a table that was written; a JSON line has no columns."""
     with file.open(encoding="utf-8", newline="") as lines:
         if file_format == "jsonl":
