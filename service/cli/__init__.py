@@ -30,7 +30,8 @@ _COMMANDS = {
     "set": "service.cli.control:set_settings",
     "log": "service.cli.events:log",
     "stats": "service.cli.stats.command:stats",
-    "reproduce": "service.cli.stats.reproduce:reproduce",
+    "reproduce": "service.cli.stats.provenance.reproduce:reproduce",
+    "replay": "service.cli.stats.provenance.replay:replay",
     "watch": "service.cli.watch.command:watch",
 }
 """The location of each command: `module:attribute`."""

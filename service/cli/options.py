@@ -37,6 +37,19 @@ def settings_options(function: Command) -> Command:
     return with_source
 
 
+def replay_option(function: Command) -> Command:
+    """Add --replay, which gives the setting REPLAY_FILE; stands below `settings_options`."""
+
+    @click.option("--replay", type=click.Path(), metavar="FILE", help="Repeat what people did to another run.")
+    @wraps(function)
+    def with_replay(source: SettingsSource, replay: str | None, **others: Any) -> Any:
+        if replay is not None:
+            source = SettingsSource(source.file, (*source.overrides, f"REPLAY_FILE={replay}"))
+        return function(source=source, **others)
+
+    return with_replay
+
+
 def ranks_options(function: Command) -> Command:
     """Add --ranks and --restarts."""
     with_ranks = click.option(

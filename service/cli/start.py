@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from service.auth.hosts import require_safe_address
-from service.cli.options import ranks_options, replace_process, settings_options
+from service.cli.options import ranks_options, replace_process, replay_option, settings_options
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from service.errors import SettingError
@@ -86,6 +86,7 @@ def _runs_sentence(config: RunConfig) -> str:
 @click.option("--resume", is_flag=True, help="Continue the run in DATA_ROOT.")
 @click.option("--fresh", is_flag=True, help="Archive the run in DATA_ROOT and begin a new one.")
 @settings_options
+@replay_option
 def train(source: SettingsSource, ranks: str, restarts: int, resume: bool, fresh: bool) -> None:
     """Train without an API.
 

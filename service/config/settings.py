@@ -83,6 +83,7 @@ class RunConfig:
     video_root: str = setting("", "folder of your own videos, from which `leitstand up` makes the patch set once")
     clips: str = setting("small", "real clips fetched where VIDEO_ROOT is empty", choices=("small", "film"))
     init_from: str = setting("", "checkpoint, run folder or file of weights with which a new run begins")
+    replay_file: str = setting("", "interventions of another run that this one repeats, by `leitstand replay export`")
     store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
 
     # Network
