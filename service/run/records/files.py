@@ -21,7 +21,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 CHUNK_BYTES = 64 * 1024
 _NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json(?:\.gz)?")
-_OWN_JSON = frozenset({"run.json", "config.json"})
+_OWN_JSON = frozenset({"run.json", "config.json", "ro-crate-metadata.json"})
 
 
 class BadRecordError(Exception):

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def _own(root: Path, run_id: str) -> StoredRun | None:
             events = [StoredEvent(at, step, kind, json.loads(details)) for at, step, kind, details in rows]
     except (sqlite3.Error, ValueError) as error:
         raise UserError(f"{path} cannot be read ({plain_reason(error)}); restore it from a backup.") from None
-    return None if row is None else StoredRun(*row, events)
+    return None if row is None else replace(StoredRun(*row), events=events)
 
 
 def _shared(store_url: str, run_id: str) -> StoredRun | None:
@@ -77,7 +77,8 @@ def _shared(store_url: str, run_id: str) -> StoredRun | None:
         run = store.runs.get(run_id)
         if run is None:
             return None
-        return StoredRun(*(getattr(run, name) for name in COLUMNS), [*_shared_events(store, run_id)])
+        found = StoredRun(*(getattr(run, name) for name in COLUMNS))
+        return replace(found, events=[*_shared_events(store, run_id)])
     except StoreUnavailableError as error:
         raise UserError(f"The store cannot be asked ({error}); mend STORE_URL, or unset it.") from None
     finally:
