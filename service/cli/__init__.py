@@ -31,6 +31,7 @@ _COMMANDS = {
     "log": "service.cli.events:log",
     "stats": "service.cli.stats.command:stats",
     "reproduce": "service.cli.stats.provenance.reproduce:reproduce",
+    "signature": "service.cli.stats.provenance.signature:signature",
     "replay": "service.cli.stats.provenance.replay:replay",
     "watch": "service.cli.watch.command:watch",
 }

@@ -30,6 +30,7 @@ RUN_ENTRIES = (
     "run.json",
     "leitstand.db",
     "ro-crate-metadata.json",
+    "signatures",
 )
 IDENTITY_IN_CONFIG = "run"
 """Key in `config.json` of a copy of `run.json` as it was at the last start."""
