@@ -38,9 +38,7 @@ def test_a_replay_is_the_original_to_the_last_bit_from_the_start_and_from_a_chec
     original = steered(train, tmp_path, eventually)
     file = exported(original, tmp_path)
 
-    # What a rollback returns to stays, however few checkpoints are kept.
-    again = train(2, output="again.txt", root="again", REPLAY_FILE=file, KEEP_CHECKPOINTS=1, **SETTINGS)
-    assert again.end() == 0, again.output
+    again = left_and_resumed(train, tmp_path, eventually, file)
     check_same(again, original)
     check_commands(again)
 
@@ -93,18 +91,34 @@ def exported(original: Training, tmp_path: Path) -> Path:
     return file
 
 
+def left_and_resumed(train: Train, tmp_path: Path, eventually: Eventually, file: Path) -> Training:
+    """Repeat the file in two starts: a person stops the first one at a step at which something is to be repeated.
+
+    What the rollback returns to stays, although one checkpoint is kept.
+    """
+    gate = tmp_path / "again.gate"
+    chosen = {**SETTINGS, "REPLAY_FILE": file, "KEEP_CHECKPOINTS": 1}
+    first = train(2, output="again.txt", root="again", environment={"TEST_GATE": str(gate)}, **chosen)
+    (stop,) = submitted(first, gate, [(Kind.STOP, {}, 9)], eventually)
+    assert first.end() == 0, first.output
+    assert (stop.state, stop.step) == (CommandState.DONE, 9)
+    second = train(2, "--resume", output="resumed.txt", root="again", **chosen)
+    assert second.end() == 0, second.output
+    return second
+
+
 def check_commands(again: Training) -> None:
     """The repeated interventions are commands of the new run, with who asked for them in the original."""
     run = again.run()
     assert run is not None
-    commands = again.store.commands.find(run.id)
+    commands = [item for item in again.store.commands.find(run.id) if item.kind is not Kind.STOP]
     assert [(item.kind, item.source) for item in commands if item.kind is not Kind.CHECKPOINT] == [
         (kind, "replay") for kind, *_ in WANTED
     ]
     assert {item.state for item in commands} == {CommandState.DONE}, [item.reason for item in commands]
     assert {item.actor for item in commands if item.kind is not Kind.CHECKPOINT} == {"tester"}
-    (begun,) = again.events("replay")
-    assert (begun["details"]["remaining"], begun["details"]["differences"]) == (6, [])
+    begun = [event["details"] for event in again.events("replay")]
+    assert [(details["remaining"], details["differences"]) for details in begun] == [(6, []), (3, [])]
 
 
 def check_same(
