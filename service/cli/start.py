@@ -144,7 +144,7 @@ def upscale(source: SettingsSource, given: Path, target: Path, **wishes: str | i
 def export(
     source: SettingsSource, target: Path | None, described: Path | None, licence: str, **wishes: str | bool | None
 ) -> None:
-    """Write a trained network, or the description of a run, for other programs.
+    """Write a network or a run for other programs.
 
     OUT is a file of weights (.safetensors) or a whole network (.onnx), checked to give the same pictures. With
     --ro-crate, the run's ro-crate-metadata.json is written: its files, its starts and commands.

@@ -18,7 +18,7 @@ _SIGNATURE = click.option(
 
 @click.group
 def signature() -> None:
-    """Sign what a training made, and check that it is what was signed."""
+    """Sign what a training made, and check it."""
 
 
 @signature.command("make")
