@@ -21,8 +21,8 @@ def test_the_commands_are_these() -> None:
     assert names == {
         "up", "train", "serve", "validate", "pause", "resume", "checkpoint", "stop", "set", "rollback", "cancel",
         "settings", "commands", "state", "runs", "ranks", "alerts", "events", "log", "stats", "series", "checkpoints",
-        "prepare", "pack", "fork", "upscale", "export", "token", "doctor", "watch", "name", "note", "reproduce", "replay",
-        "signature",
+        "prepare", "pack", "fork", "upscale", "export", "token", "doctor", "watch", "name", "note", "reproduce",
+        "replay", "signature",
     }  # fmt: skip
     assert set(stats.commands) == {
         "list", "show", "get", "csv", "jsonl", "compare", "plot", "report", "check", "verify", "prune", "compress",
