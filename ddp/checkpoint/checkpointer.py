@@ -88,6 +88,10 @@ class Checkpointer:
         """Return True on every rank if a usable state of this step is on disk. One collective."""
         return self._world.from_main(self._folder.holds(step) if self._world.is_main else False)
 
+    def steps(self) -> list[int]:
+        """Return the steps of the checkpoints in the folder, newest first; looks on this rank alone."""
+        return self._folder.steps()
+
     def newest_sentence(self) -> str:
         """Return on every rank which checkpoint is the newest, or that there is none. One collective."""
         return self._world.from_main(self._folder.newest_sentence() if self._world.is_main else "")

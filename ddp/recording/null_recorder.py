@@ -51,6 +51,9 @@ class NullRecorder:
     def checkpoint_saved(self, step: int, name: str) -> None:
         """Do nothing: rank 0 saves them."""
 
+    def begin_command(self, command: Any) -> None:
+        """Do nothing: rank 0 adds commands."""
+
     def finish(self, *_: Any, **__: Any) -> None:
         """Do nothing: rank 0 finishes commands."""
 

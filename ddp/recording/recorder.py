@@ -171,6 +171,10 @@ class Recorder:
         self._watch.note_checkpoint(step)
         self.event("checkpoint", {"checkpoint": name})
 
+    def begin_command(self, command: Command) -> None:
+        """Add a command that begins now, without having been queued."""
+        self._add(lambda store: store.commands.add(command))
+
     def finish(
         self,
         command: Command,

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer, Stateful
@@ -12,6 +12,8 @@ from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.initial_weights import InitialWeights, read_initial_weights
 from ddp.control.agreement import RankAgreement
 from ddp.control.command_queue import CommandQueue
+from ddp.control.replay import Replay
+from ddp.control.replay_start import begin_replay, report_replay
 from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.rng import seed_rng
 from ddp.distributed.world import World
@@ -36,7 +38,6 @@ from service.errors import DatasetError, RunDirectoryError, UserError
 from service.run.directory import RunDirectory, unwritable, write_config
 from service.run.identity import RunIdentity
 from service.run.lock import RunLock
-from service.run.record import Record
 from service.run.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def build_components(
     workload: Workload,
     weights: InitialWeights | None = None,
     lock: RunLock | None = None,
+    replay: Replay | None = None,
 ) -> TrainerComponents:
     """Build all components; restore the newest checkpoint of the run directory, or without one begin with `weights`.
 
@@ -100,17 +102,20 @@ def build_components(
     saved = _make_saved_components(world, config, identity, workload, marker)
     run_status = saved.run_status
     checkpointer = _make_checkpointer(world, run_status, saved.by_key())
-    records = _resume(world, checkpointer, identity, run_status, saved.controller)
+    extra = _resume(world, checkpointer, identity, run_status, saved.controller)
+    run_status.replay, replayed = replay or Replay(), extra.get("replay")
+    begin_replay(world, run_status.replay, run_status.progress, replayed, checkpointer.steps)
     if weights is not None:
         saved.stepper.begin_with(weights.tensors)
     command_queue = CommandQueue()
     agreement = _make_agreement(world, command_queue, shutdown, run_status.progress)
     make = partial(_make_recorder, loaded, (identity, lock), run_status, command_queue, workload, checkpointer)
     recorder = _open_recorder(world, RunDirectory(config.data_root), make)
-    recorder.adopt_records(records)
+    recorder.adopt_records(extra.get("records", []))
     if world.is_main:
-        _log_start(recorder, world, workload, run_status.progress)
+        _log_start(recorder, world, workload, run_status, identity)
         _log_weights(recorder, config, weights)
+        report_replay(run_status.replay, replayed, recorder.event)
         saved.data.report(recorder.event)
     return TrainerComponents(
         world=world,
@@ -176,20 +181,19 @@ def _make_agreement(
 
 def _resume(
     world: World, checkpointer: Checkpointer, identity: RunIdentity, run_status: RunStatus, controller: Controller
-) -> list[Record]:
-    """Restore the newest checkpoint, if there is one; return the records that were not on disk when it was saved."""
+) -> dict[str, Any]:
+    """Restore the newest checkpoint; return what was saved beside the components, nothing if there is none."""
     found = checkpointer.newest()
     if found is None:
         _require_no_lost_checkpoints(world, run_status.config, identity)
-        return []
+        return {}
     extra = checkpointer.restore(found)
     run_status.live, sentences = LiveSettings.resumed(run_status.live.start, extra["live"])
     controller.configure(run_status.config, run_status.live.pins)
     if world.is_main:
         for sentence in sentences:
             logger.info("%s", sentence)
-    records: list[Record] = extra["records"]
-    return records
+    return extra
 
 
 def _require_no_lost_checkpoints(world: World, config: RunConfig, identity: RunIdentity) -> None:
@@ -264,7 +268,10 @@ def _make_recorder(
     return recorder
 
 
-def _log_start(recorder: RunRecorder, world: World, workload: Workload, progress: Progress) -> None:
+def _log_start(
+    recorder: RunRecorder, world: World, workload: Workload, run_status: RunStatus, identity: RunIdentity
+) -> None:
+    progress = run_status.progress
     logger.info(
         "%s at step %d: %d ranks on %s, %d training samples, %d validation images.",
         "Resuming" if progress.step else "Starting",
@@ -280,7 +287,9 @@ def _log_start(recorder: RunRecorder, world: World, workload: Workload, progress
         recorder.event("left out", {"files": list(workload.left_out)})
     for notice in workload.notices:
         logger.info("%s", notice)
-    recorder.event("started", {"step": progress.step, "world_size": world.size})
+    details = {"step": progress.step, "world_size": world.size, "branch_id": progress.branch}
+    changes = run_status.live.state()["changes"]
+    recorder.event("started", {**details, "changes": changes, "provenance": identity.provenance})
 
 
 def _log_weights(recorder: RunRecorder, config: RunConfig, weights: InitialWeights | None) -> None:

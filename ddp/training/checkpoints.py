@@ -63,9 +63,18 @@ class Checkpoints:
                 step,
                 reason,
                 is_best=self._run_status.progress.best_step == step,
-                extra={"live": self._run_status.live.state(), "records": self._recorder.unsaved_records()},
+                extra=self._extra(),
                 on_written=written,
             )
+
+    def _extra(self) -> dict[str, Any]:
+        """Return what is saved beside the components."""
+        run_status = self._run_status
+        return {
+            "live": run_status.live.state(),
+            "records": self._recorder.unsaved_records(),
+            "replay": run_status.replay.state(),
+        }
 
     def save_if_best(self) -> None:
         """Save the state, if this step's validation is the best so far and SAVE_BEST is on."""

@@ -5,6 +5,7 @@ Rank 0 broadcasts the arguments of a command only if all ranks need them (rollba
 """
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,13 +24,16 @@ from ddp.watchdog.stages import Stage, StageMarker
 from service.commands import Command, CommandBits, CommandState, Kind
 from service.errors import UserError
 from service.run.record import record_name
+from service.run.records.provenance.replay.file import Intervention
+from service.run.records.provenance.replay.lineage import REPLAY
 
 
 class CommandExchange:
     """Broadcasts command arguments from rank 0 to all ranks, and collects the outcomes of all ranks on rank 0."""
 
-    def __init__(self, world: World, run_status: RunStatus, recorder: RunRecorder) -> None:
+    def __init__(self, world: World, run_id: str, run_status: RunStatus, recorder: RunRecorder) -> None:
         self._world = world
+        self._run_id = run_id
         self._run_status = run_status
         self._recorder = recorder
         self._began_at = 0.0
@@ -37,6 +41,21 @@ class CommandExchange:
     def begin(self) -> None:
         """Store the time at which this rank begins to execute the commands of a boundary."""
         self._began_at = time.time()
+
+    def begin_replayed(self, item: Intervention) -> tuple[Command, ...]:
+        """Record that an intervention of another run begins here as a command; return it on rank 0, nothing on others.
+
+        It has the actor and the reason of the original.
+        """
+        if not self._world.is_main:
+            return ()
+        now, why = time.time(), item.why
+        command = Command(
+            uuid.uuid4().hex, self._run_id, item.kind, CommandState.RUNNING, item.actor, REPLAY, now, item.arguments,
+            started_at=now, why=why,
+        )  # fmt: skip
+        self._recorder.begin_command(command)
+        return (command,)
 
     def arguments_of(self, commands: tuple[Command, ...]) -> list[Mapping[str, Any]]:
         """Return the arguments of rank 0's commands, on every rank. One collective."""
@@ -128,6 +147,15 @@ class CommandExecutor:
         if wanted & (CommandBits.STOP | CommandBits.LEAVE) and self._run_status.ending is None:
             self._leave(agreed)
 
+    def execute_replayed(self) -> None:
+        """Execute the interventions of another run that are due here, one by one in its order."""
+        progress = self._run_status.progress
+        while self._run_status.ending is None:
+            item = self._run_status.replay.take(progress.branch, progress.step)
+            if item is None:
+                return
+            self.execute(AgreedCommands(CommandBits.of(item.kind), self._exchange.begin_replayed(item)))
+
     def _each(self, commands: tuple[Command, ...], act: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         """Execute commands one by one on every rank; reject one that raises `UserError`, on all ranks."""
         for index, arguments in enumerate(self._exchange.arguments_of(commands)):
@@ -182,9 +210,15 @@ class CommandLoop:
         self._window = window
         self._marker = marker
 
+    def run_replayed(self) -> None:
+        """Execute what a replay is to do at the position of this start, which its checkpoint may be older than."""
+        with self._window.excluded():
+            self._executor.execute_replayed()
+
     def run_agreed(self) -> None:
         """Execute the commands agreed for this boundary; return once the run is not paused, or ends."""
         self._executor.execute(self._agreement.receive())
+        self._executor.execute_replayed()
         if self._is_waiting:
             with self._window.excluded():
                 self._wait_while_paused()

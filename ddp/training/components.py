@@ -97,7 +97,7 @@ def build_trainer(c: TrainerComponents) -> Trainer:
     )
     settings = SettingsChange(c.run_status, c.controller, c.recorder, metrics, has_perceptual=c.workload.has_perceptual)
     rollback = _build_rollback(c, checkpoints, settings)
-    exchange = CommandExchange(c.world, c.run_status, c.recorder)
+    exchange = CommandExchange(c.world, c.run_id, c.run_status, c.recorder)
     executor = CommandExecutor(exchange, boundary, checkpoints, settings, rollback, c.run_status, c.marker)
     guard = NonFiniteGuard(c.world, c.nonfinite_steps, c.run_status, c.recorder, checkpoints, rollback)
     return Trainer(

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.initial_weights import InitialWeights
 from ddp.checkpoint.start_provenance import about_start, collect_provenance, write_provenance
+from ddp.control.replay_start import open_replay
 from ddp.control.shutdown import EXIT_CODE, ShutdownRequest
 from ddp.distributed.environment import RankEnvironment, rank_environment
 from ddp.distributed.world import CollectiveTimeoutError, World, is_peer_loss
+from ddp.recording.failure import record_failure, repeated_failure
 from ddp.recording.log_files import add_log_file, console_log, hide_step_lines
 from ddp.recording.trackers.select import require_extras
 from ddp.step.temporary_folder import rank_temporary_folder
@@ -40,7 +42,6 @@ from service.run.records.provenance.provenance import ProvenanceFile
 from service.run.state import LEFT_BY_SIGNAL, RunState
 
 RESTART_PATIENCE_SECONDS = 60.0
-MAX_REASON_LENGTH = 1000
 UNSAVED_NOTE = "the last state is not on disk"
 
 logger = logging.getLogger(__name__)
@@ -136,12 +137,13 @@ def run_rank(environment: RankEnvironment, start: Start, listener: QueueListener
         shutdown = ShutdownRequest()
         shutdown.install()
         about_run = about_start(world, workload)
+        replay = open_replay(world, config, about_run, is_new=not start.continues_run(world))
         with claimed_run_directory(world, start, listener, weights, about_run) as claimed:
             note = world.restart_note()
             if note in {LEFT_BY_SIGNAL, UNSAVED_NOTE}:  # the launcher took this end of all ranks for a failure
                 return EXIT_CODE if note == LEFT_BY_SIGNAL else LAST_STATE_UNSAVED
             components = build_components(
-                world, start.loaded, claimed.identity, shutdown, workload, weights, claimed.lock
+                world, start.loaded, claimed.identity, shutdown, workload, weights, claimed.lock, replay
             )
             if claimed.provenance is not None:
                 write_provenance(start.directory, claimed.identity, claimed.provenance)
@@ -236,7 +238,7 @@ def _train_and_record(components: TrainerComponents) -> int:
         components.checkpointer.close()  # the states being written are still valid
         where = f"after step {components.run_status.progress.step}"
         repeated = repeated_failure(error, components.world, where)
-        close_after(repeated or error, components)
+        record_failure(repeated or error, components.world, components.recorder)
         if repeated is not None:
             raise repeated from error
         raise
@@ -250,51 +252,3 @@ def _train_and_record(components: TrainerComponents) -> int:
     if is_unsaved:
         return LAST_STATE_UNSAVED
     return EXIT_CODE if run_status.is_leaving else 0
-
-
-def repeated_failure(error: BaseException, world: World, where: str) -> RepeatedFailureError | None:
-    """Return an error that ends the run if this rank failed at the same place in the same way before a restart."""
-    is_expected = isinstance(error, UserError | CollectiveTimeoutError) or is_peer_loss(error)
-    if is_expected or not isinstance(error, Exception):
-        return None
-    what = f"{where} ({_text_of(error)})"
-    if not world.repeats_failure(what):
-        return None
-    logger.error("Rank %d failed.", world.rank, exc_info=error)
-    return RepeatedFailureError(
-        f"Rank {world.rank} failed {what}, as it did before the restart, and would again: mend what the traceback "
-        "above names, then resume."
-    )
-
-
-def close_after(error: BaseException, components: TrainerComponents) -> None:
-    """Record why the run failed, unless the launcher will restart all ranks."""
-    world = components.world
-    if isinstance(error, UserError):
-        world.publish_failure(str(error))
-        components.recorder.close(RunState.FAILED, str(error))
-    elif is_peer_loss(error) and (reason := world.published_failure()):
-        logger.error("Another rank has failed: %s", reason)
-        components.recorder.close(RunState.FAILED, reason)
-    elif world.restarts_left > 0:
-        components.recorder.close_for_restart()
-    else:
-        reason = _reason_of(error, world.rank)
-        if not is_peer_loss(error):
-            world.publish_failure(reason)
-        components.recorder.close(RunState.FAILED, reason)
-
-
-def _reason_of(error: BaseException, rank: int) -> str:
-    """Return why this rank ends, in words that tell people more than those of gloo about a lost connection."""
-    if isinstance(error, CollectiveTimeoutError):
-        return str(error)
-    if is_peer_loss(error):
-        return "The process of another rank has ended; its own output, and that of the launcher, say why."
-    return f"Rank {rank} failed: {_text_of(error)}"
-
-
-def _text_of(error: BaseException) -> str:
-    """Return class and message of an error, of a very long message the beginning."""
-    text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= MAX_REASON_LENGTH else f"{text[:MAX_REASON_LENGTH]}…"

@@ -50,6 +50,7 @@ class Rollback:
         from_step, branch = progress.step, progress.branch
         extra = self._checkpoints.restore(found)
         progress.branch = branch + 1
+        self._run_status.replay.note_rollback(branch, from_step, progress.step)
         self._settings.restore(extra["live"], lr_factor)
         self._on_restored(progress.step)
         archive = self._archive_of(branch)

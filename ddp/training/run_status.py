@@ -1,5 +1,6 @@
 """Mutable state of the run, identical on every rank; each value has one owner."""
 
+from ddp.control.replay import Replay
 from ddp.step.progress import Progress
 from service.config.live_settings import LiveSettings
 from service.config.settings import RunConfig
@@ -10,6 +11,7 @@ class RunStatus:
     """Mutable state of the run, identical on every rank.
 
     `ending` is the final state, set once the run is to end; `unsaved` is the reason if its last state is not on disk.
+    `replay` is what the run repeats of another one.
     """
 
     def __init__(self, progress: Progress, live: LiveSettings) -> None:
@@ -19,6 +21,7 @@ class RunStatus:
         self.ending: RunState | None = None
         self.unsaved: str | None = None
         self.live = live
+        self.replay = Replay()
 
     @property
     def live(self) -> LiveSettings:

@@ -135,6 +135,8 @@ class Trainer:
         run_status = self._run_status
         with self._window.excluded():
             self._boundary.begin()
+            if run_status.ending is None:
+                self._commands.run_replayed()
             if run_status.is_paused and run_status.ending is None:
                 self._commands.run_agreed()
         while run_status.ending is None and run_status.progress.step < run_status.config.max_steps:

@@ -30,7 +30,9 @@ _COMMANDS = {
     "set": "service.cli.control:set_settings",
     "log": "service.cli.events:log",
     "stats": "service.cli.stats.command:stats",
-    "reproduce": "service.cli.stats.reproduce:reproduce",
+    "reproduce": "service.cli.stats.provenance.reproduce:reproduce",
+    "signature": "service.cli.stats.provenance.signature:signature",
+    "replay": "service.cli.stats.provenance.replay:replay",
     "watch": "service.cli.watch.command:watch",
 }
 """The location of each command: `module:attribute`."""

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import service.config
 from service.errors import UNPRINTABLE, UserError
+
+if TYPE_CHECKING:
+    from service.config.source import SettingsSource
 
 Command = Callable[..., Any]
 DEMONSTRATION = Path(service.config.__file__).with_name("demo.toml")
@@ -37,6 +40,21 @@ def settings_options(function: Command) -> Command:
             return function(source=source, **others)
 
     return with_source
+
+
+def replay_option(function: Command) -> Command:
+    """Add --replay, which gives the setting REPLAY_FILE; stands below `settings_options`."""
+
+    @click.option("--replay", type=click.Path(), metavar="FILE", help="Repeat what people did to another run.")
+    @wraps(function)
+    def with_replay(source: "SettingsSource", replay: str | None, **others: Any) -> Any:
+        if replay is not None:
+            from service.config.source import SettingsSource
+
+            source = SettingsSource(source.file, (*source.overrides, f"REPLAY_FILE={replay}"))
+        return function(source=source, **others)
+
+    return with_replay
 
 
 def ranks_options(function: Command) -> Command:

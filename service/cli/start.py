@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from service.auth.hosts import require_safe_address
-from service.cli.options import ranks_options, replace_process, settings_options
+from service.cli.options import ranks_options, replace_process, replay_option, settings_options
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from service.errors import SettingError
@@ -88,6 +88,7 @@ def _runs_sentence(config: RunConfig) -> str:
 @click.option("--resume", is_flag=True, help="Continue the run in DATA_ROOT.")
 @click.option("--fresh", is_flag=True, help="Archive the run in DATA_ROOT and begin a new one.")
 @settings_options
+@replay_option
 def train(source: SettingsSource, ranks: str, restarts: int, resume: bool, fresh: bool) -> None:
     """Train without an API.
 
@@ -132,21 +133,42 @@ def upscale(source: SettingsSource, given: Path, target: Path, **wishes: str | i
 
 
 @click.command
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path, readable=False))
+@click.argument("target", metavar="[OUT]", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option("--run", type=click.Path(), metavar="DIR", help="Export the best state of this run; default: DATA_ROOT.")
 @click.option("--from", "file", type=click.Path(), metavar="FILE", help="Export a checkpoint or a file of weights.")
 @click.option("--replace", is_flag=True, help="Replace the file OUT.")
+@click.option(
+    "--ro-crate", "described", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Describe the run directory RUN as an RO-Crate instead.",
+)  # fmt: skip
+@click.option("--licence", default="", metavar="ID", help="With --ro-crate: SPDX name or address of the run's licence.")
 @settings_options
-def export(source: SettingsSource, target: Path, **wishes: str | bool | None) -> None:
-    """Write a trained network for other programs.
+def export(
+    source: SettingsSource, target: Path | None, described: Path | None, licence: str, **wishes: str | bool | None
+) -> None:
+    """Write a network or a run for other programs.
 
-    OUT is a file of weights (.safetensors) or a whole network (.onnx), checked to give the same pictures.
+    OUT is a file of weights (.safetensors) or a whole network (.onnx), checked to give the same pictures. With
+    --ro-crate, the run's ro-crate-metadata.json is written: its files, its starts and commands.
     """
+    if described is not None:
+        _describe(source, target, described, licence)
+        return
+    if target is None:
+        raise click.UsageError("Missing argument 'OUT'.")
     terminate_on_announcements()
     wishes["from"] = wishes.pop("file")
     program = inference_program("export", source, (target,), wishes, os.environ)
     with announcements_held_back():
         replace_process(program.command, program.environment)
+
+
+def _describe(source: SettingsSource, target: Path | None, described: Path, licence: str) -> None:
+    from service.cli.stats.provenance.crate import write_crate  # reads records, which the other commands do not
+
+    if target is not None:
+        raise click.UsageError("--ro-crate writes into the run directory: leave OUT out.")
+    write_crate(described, source.load(os.environ).config.store_url, licence)
 
 
 @click.command

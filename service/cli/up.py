@@ -8,7 +8,7 @@ import click
 
 from service.alerts.receivers import receiver_ids
 from service.auth.hosts import require_safe_address
-from service.cli.options import login_name, ranks_options, settings_options
+from service.cli.options import login_name, ranks_options, replay_option, settings_options
 from service.cli.text_table import show_line
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
@@ -36,6 +36,7 @@ from service.store.store import store_location
 @click.option("--plain", is_flag=True, help="Print a line at each log point rather than one living status line.")
 @click.option("--leave", is_flag=True, help="End when the training has ended, at a terminal too.")
 @settings_options
+@replay_option
 def up(source: SettingsSource, ranks: str, restarts: int, fresh: bool, plain: bool, leave: bool) -> int:
     """Train and serve on this machine.
 

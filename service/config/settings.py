@@ -90,6 +90,7 @@ class RunConfig:
         choices=("bicubic", "blur-down"),
     )
     init_from: str = setting("", "checkpoint, run folder or file of weights with which a new run begins")
+    replay_file: str = setting("", "interventions of another run that this one repeats, by `leitstand replay export`")
     store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
 
     # Network

@@ -29,6 +29,8 @@ RUN_ENTRIES = (
     "config.json",
     "run.json",
     "leitstand.db",
+    "ro-crate-metadata.json",
+    "signatures",
 )
 IDENTITY_IN_CONFIG = "run"
 """Key in `config.json` of a copy of `run.json` as it was at the last start."""

@@ -1,7 +1,8 @@
 """Makes a run's store again from the files of its run directory, and fills one that lost rows.
 
-What is in the store stays as it is, but for copies that are not their record's file. Commands, events and log points
-between validations have no file: what is lost of them stays lost; `training.log` tells of them.
+What is in the store stays as it is, but for copies that are not their record's file. Where it has no event of the run,
+those that `training.log` and the records tell are put into it. Log points between validations have no file: what is
+lost of them stays lost.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from service.run.record import list_records
 from service.run.record_schema import FIELDS
 from service.run.records.keeping.packing import read_saved
 from service.run.state import RunState
+from service.store.rebuilt_history import restore_history
 from service.store.store import SeriesRow, Store
 
 REASON = "made again from the files of the run directory"
@@ -30,7 +32,7 @@ _CURVES = tuple(field.name for field in FIELDS if field.kind in {"number", "inte
 
 @dataclass
 class Rebuilt:
-    """What was put into the store: whether the run itself, and the numbers of records and of points of curves.
+    """What was put into the store: whether the run itself, and how many records, points of curves, events, commands.
 
     `bad` are the records that could not be read, with the reason.
     """
@@ -39,6 +41,8 @@ class Rebuilt:
     is_new: bool = False
     records: int = 0
     points: int = 0
+    events: int = 0
+    commands: int = 0
     bad: list[tuple[Path, str]] | None = None
 
 
@@ -67,6 +71,7 @@ def rebuild(directory: RunDirectory, store: Store) -> Rebuilt:
         _fill(store, branch_id, folder, done)
     if done.is_new:
         _end(store, run_id)
+    done.events, done.commands = restore_history(store, run_id, directory.log)
     return done
 
 

@@ -5,10 +5,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from service.run.directory import RunDirectory
+from service.run.identity import RunIdentity
+from service.store.store import Store
 from tests.service.harness.saved_records import save_record
 
 QUALITIES = {"demo": 0.6, "other": 0.55}
@@ -32,6 +36,11 @@ def place(tmp_path: Path) -> Path:
                 tmp_path / "runs" / name, step, run_id=name, quality_ki_value=reached, quality_lr_value=0.5,
                 samples_seen=8 * step, best_quality_ever=reached,
             )  # fmt: skip
+    RunDirectory(tmp_path / "runs" / "demo").write_identity(RunIdentity("demo"))
+    with closing(Store(tmp_path / "runs" / "demo" / "leitstand.db", create=True)) as store:
+        store.open_run("demo", {})
+        store.events.add("demo", 0, "started", {"step": 0, "world_size": 2})
+        store.events.add("demo", 4000, "set", {"LR_SCALE": 0.5})
     return tmp_path
 
 
@@ -56,12 +65,15 @@ EXPECTED = {
     "A gate in CI": "",
     "A notebook": "{'demo': 0.62, 'other': 0.57",
     "With jq": "500\t0.605\n",
+    "Repeat what was done to a run": "LR_SCALE=0.5",
+    "Describe a run for an archive": "Training from step 0 on 2 ranks\n",
     "Keep a long run small": "nothing wrong",
 }
 MADE = {
     "A table for a spreadsheet": "both.csv",
     "A figure for a paper": "figure.pdf",
     "A gate in CI": "findings.json",
+    "Repeat what was done to a run": "replay.json",
     "Keep a long run small": "runs/demo/report.html",
 }
 

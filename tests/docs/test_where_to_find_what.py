@@ -125,7 +125,7 @@ def test_metrics_tables_and_commands_are_where_the_rules_say(repository: Path) -
         assert where(repository, "api/metrics/families", mentions(metric.name))
     assert {name for name in metadata.tables if "_" not in name} - {"deliveries"} <= queries
     folders = {command.callback.__module__.rpartition(".")[0] for command in commands if command.callback}
-    assert folders == {"service.cli", "service.cli.stats", "service.cli.watch"}
+    assert folders == {"service.cli", "service.cli.stats", "service.cli.stats.provenance", "service.cli.watch"}
 
 
 def test_the_table_stands_near_the_head_and_the_readme_leads_there(repository: Path) -> None:

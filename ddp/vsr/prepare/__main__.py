@@ -1,6 +1,7 @@
 """Command that converts videos to a patch set, atomically: `python -m ddp.vsr.prepare --dataset DIR --clips small`.
 
-    find or fetch -> survey (size, scenes) -> split by scene -> choose windows -> cut, shrink, write -> dataset.json
+    find or fetch -> survey (size, scenes) -> split by scene -> choose windows -> cut, shrink, write -> dataset.json,
+    and the same for other programs in croissant.json
 
 Everything is built in a hidden folder beside DATASET, which is renamed when complete. Never changes or deletes an
 existing set: with the same settings there is nothing to do, with others it is an error.

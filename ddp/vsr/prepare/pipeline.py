@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ddp.vsr.contact_sheet import SHEET_FILE, save_contact_sheet
 from ddp.vsr.prepare.clips import CLIP_SETS, Progress, fetch_set
+from ddp.vsr.prepare.croissant import CROISSANT_FILE, croissant_of
 from ddp.vsr.prepare.manifest import (
     MANIFEST_FILE,
     Findings,
@@ -139,6 +141,7 @@ def _build(material: Material, folder: Path, settings: PatchSettings, progress: 
     provenance = {name: {"sha256": sha256, **_rights_of(material, name)} for name, sha256 in hashes.items()}
     content = manifest_of(material.request, settings, surveys, split, provenance, writer.written, findings)
     save_contact_sheet(folder, settings.frames)
+    write_atomically(folder / CROISSANT_FILE, croissant_of(content, MANIFEST_FILE, date.today()))
     write_atomically(folder / MANIFEST_FILE, content)
     rejected = _rejected_text(writer.rejected)
     progress(f"{writer.written['Patches']} patches, {writer.written['Val']} validation images; rejected: {rejected}")

@@ -22,7 +22,7 @@ CHUNK_BYTES = 64 * 1024
 _NAMES = re.compile(r"/Statistik_(0|[1-9][0-9]{0,17})\.json(?=/)")
 """A name holds no slash, so in names between slashes this finds whole ones."""
 _PACKED_NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json\.gz")
-_OWN_JSON = frozenset({"run.json", "config.json"})
+_OWN_JSON = frozenset({"run.json", "config.json", "ro-crate-metadata.json"})
 
 
 class BadRecordError(Exception):

@@ -86,10 +86,13 @@ class CommandQueries:
         with self._database.run_transaction(run_id) as connection:
             if idempotency_key is not None and (earlier := _find_by_key(connection, run_id, idempotency_key)):
                 return earlier
-            keys = {"idempotency_key": idempotency_key, "fingerprint": fingerprint}
-            connection.execute(sa.insert(commands).values({**command.as_dict(), **keys}))
-            _append_events(connection, [command])
+            _insert(connection, command)
         return command
+
+    def add(self, command: Command) -> None:
+        """Add a command as it stands, such as one that begins without waiting. Raises `StoreUnavailableError`."""
+        with self._database.run_transaction(command.run_id) as connection:
+            _insert(connection, command)
 
     def get(self, command_id: str) -> Command | None:
         """Return one command, or None."""
@@ -171,9 +174,8 @@ class CommandQueries:
         return CommandDelays(cumulative, sum(counts.values()), sum(float(total) for *_, total in rows))
 
     def begin(self, command_id: str, owner: str | None = None) -> bool:
-        """Set a queued command to `running`; returns False if it was cancelled before or has expired.
-
-        With `owner`, also returns False unless that is the token of the trainer that reports the run.
+        """Set a queued command to `running`; returns False if it was cancelled before or has expired, and, with
+        `owner`, if that is not the token of the trainer that reports the run.
         """
         now = time.time()
         started = {"state": CommandState.RUNNING.value, "started_at": now}
@@ -270,6 +272,12 @@ def _find_by_key(connection: sa.Connection, run_id: str, key: str) -> Command | 
     condition = (commands.c.run_id == run_id) & (commands.c.idempotency_key == key)
     row = connection.execute(sa.select(commands).where(condition)).first()
     return None if row is None else _as_command(row)
+
+
+def _insert(connection: sa.Connection, command: Command) -> None:
+    keys = {"idempotency_key": command.idempotency_key, "fingerprint": command.fingerprint}
+    connection.execute(sa.insert(commands).values({**command.as_dict(), **keys}))
+    _append_events(connection, [command])
 
 
 def _update(connection: sa.Connection, condition: sa.ColumnElement[bool], values: Mapping[str, Any]) -> int:

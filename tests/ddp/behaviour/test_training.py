@@ -186,6 +186,7 @@ def test_one_process_trains_without_a_launcher_and_accumulates(
         ({"BATCH_SIZE": 0}, "BATCH_SIZE is 0, but must be between 1 and 4096"),
         pytest.param({"DEVICE": "cuda"}, "set DEVICE=cpu", marks=pytest.mark.skipif(HAS_GPU, reason="has a GPU")),
         ({"SCALE": 2}, "Patches"),
+        ({"REPLAY_FILE": "/nowhere.json"}, "The replay /nowhere.json cannot be read"),
         ({"WORKLOAD": "ddp.nothing"}, "WORKLOAD is 'ddp.nothing'"),
     ],
 )

@@ -76,12 +76,13 @@ def settings(**values: object) -> list[str]:
 def test_train_becomes_torchrun(dataset: Path, started: STARTED, flags: list[str], last: str) -> None:
     chosen = settings(DATASET_ROOT=dataset, threads_per_rank=3, MAX_STEPS=5)
 
-    assert exit_code(["train", "--ranks", "3", "--restarts", "2", *flags, *chosen]) == 0
+    assert exit_code(["train", "--ranks", "3", "--restarts", "2", "--replay", "r.json", *flags, *chosen]) == 0
 
     arguments = started["arguments"]
     assert arguments[:5] == [sys.executable, "-m", "service.launcher.torchrun", "--standalone", "--nproc-per-node=3"]
     assert arguments[5:8] == ["--max-restarts=2", "-m", "ddp"]
-    assert arguments[-1] == last
+    assert arguments[-1] == ("REPLAY_FILE=r.json" if last == "MAX_STEPS=5" else last)
+    assert "REPLAY_FILE=r.json" in arguments
     assert started["environment"]["OMP_NUM_THREADS"] == "3"
 
 

@@ -69,7 +69,39 @@ def test_what_a_store_has_stays_and_what_it_lost_is_filled_in(run: Path, capsys:
     row = store.runs.get("r1")
     assert row is not None
     assert (row.state, row.reason) == (RunState.FINISHED, "done")
-    assert [event.kind for event in store.events.find("r1", 0, 10)] == ["started"]
+    assert [event.kind for event in store.events.find("r1", 0, 10)] == [*["record"] * 3, "started"]
+
+
+def test_a_store_without_events_gets_those_that_log_and_records_tell_once(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_record(run, 1200, trigger="manual", command_id="c" * 32)
+    line = "2026-11-30 13:16:0{},000 INFO {}\n"
+    texts = [
+        "Starting at step 0: 2 ranks on cpu, 11 training samples, 3 validation images.",
+        "Settings changed at step 40: LR_SCALE=0.5", "Checkpoint saved: step_0000500",
+        "Rolled back from step 600 to step_0000500 (a person asked for it); this is branch 1.",
+    ]  # fmt: skip
+    (run / "training.log").write_text("".join(line.format(number, text) for number, text in enumerate(texts)))
+    assert rebuild(run) == 0
+    assert "9 events and 1 commands, as far as log and records tell" in capsys.readouterr().out
+
+    store = Store(run / "leitstand.db")
+    kinds = [event.kind for event in store.events.find("r1", 0, 100)]
+    assert sorted(kinds) == [
+        "checkpoint", "command", "record", "record", "record", "record", "rollback", "set", "started",
+    ]  # fmt: skip
+    assert [kind for kind in kinds if kind in ("started", "set", "rollback")] == ["started", "set", "rollback"]
+    (command,) = store.commands.find("r1")
+    assert (command.id, command.kind, command.state, command.step) == ("c" * 32, "validate", "done", 1200)
+    assert command.actor == "unknown"
+    assert rebuild(run) == 0
+    assert len(store.events.find("r1", 0, 100)) == 9
+    assert exit_code(["replay", "export", str(run), "--out", str(tmp_path / "replay.json")]) == 0
+    found = json.loads((tmp_path / "replay.json").read_text())["interventions"]
+    assert [(item["kind"], item["step"]) for item in found] == [
+        ("set", 40), ("checkpoint", 500), ("rollback", 600), ("validate", 1200),
+    ]  # fmt: skip
 
 
 def test_bad_records_and_those_of_the_original_system_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,8 @@ def rebuild(folder: Path, store_url: str, as_json: bool) -> int:
     """Make the store again from a run's files.
 
     Of the run directory DIR, whose trainer has ended: the run, its records and those of its branches, and their points
-    of the curves. Commands, events and other log points cannot be made again.
+    of the curves; of a store without events also those that the log and the records tell. Other log points, who gave a
+    command, and what had no effect on the run cannot be made again.
     """
     done = _locked(RunDirectory(folder.resolve()), store_url)
     for path, reason in done.bad or []:
@@ -37,6 +38,8 @@ def rebuild(folder: Path, store_url: str, as_json: bool) -> int:
     else:
         run = "the run itself, " if done.is_new else ""
         show_line(f"{folder}: {run}{done.records} records and {done.points} points of curves were put into the store")
+        if done.events:
+            show_line(f"{folder}: {done.events} events and {done.commands} commands, as far as log and records tell")
     return BAD_FILES if done.bad else 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from service.cli.options import as_json_text, json_option
+from service.cli.stats.provenance.replay import replay_of
 from service.cli.text_table import show_line
 from service.errors import RunDirectoryError, UserError, plain_reason
 from service.run.directory import RunDirectory
@@ -23,12 +24,12 @@ def reproduce(folder: Path, target: str, as_json: bool) -> None:
     """Print the commands that make a run again.
 
     Of the last start of the run directory RUN, and what is not the same on this machine: code, packages, data. What
-    was changed while it ran (`leitstand set`, `rollback`) is not in them.
+    was changed while it ran (`leitstand set`, `rollback`) is repeated from a file of `leitstand replay export`.
     """
     directory = RunDirectory(folder.resolve())
     found = _provenance(directory)
     lines = [*_commands(directory, found, target or f"{folder}-again")]
-    differing = differences(found) + _other_starts(directory)
+    differing = differences(found) + _other_starts(directory) + _steered(directory)
     if as_json:
         click.echo(as_json_text({"commands": lines, "differences": differing, "provenance": dict(found)}))
         return
@@ -44,6 +45,16 @@ def _other_starts(directory: RunDirectory) -> list[str]:
     return (
         [f"earlier starts of this run: {others} were made otherwise; these commands are of the last."] if others else []
     )
+
+
+def _steered(directory: RunDirectory) -> list[str]:
+    """Return a sentence if the run was changed while it ran, as far as its own store tells."""
+    try:
+        count = len(replay_of(directory.root).interventions)
+    except UserError:
+        return []
+    file = f"leitstand replay export {shlex.quote(str(directory.root))}"
+    return [f"interventions: {count} while it ran; `{file}` makes the file for --replay."] if count else []
 
 
 def _provenance(directory: RunDirectory) -> Provenance:
