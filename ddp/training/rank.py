@@ -22,6 +22,8 @@ from ddp.recording.trackers.select import require_extras
 from ddp.step.temporary_folder import rank_temporary_folder
 from ddp.training.builder import build_components, open_initial_weights, open_workload
 from ddp.training.components import TrainerComponents, build_trainer, watchdog_running
+from ddp.training.recovery.failure import close_after, repeated_failure
+from ddp.training.recovery.survivor import survivor_states
 from service.config.loader import LoadedConfig, load_config, naming_origins
 from service.errors import (
     LAST_STATE_UNSAVED,
@@ -40,7 +42,6 @@ from service.run.records.provenance.provenance import ProvenanceFile
 from service.run.state import LEFT_BY_SIGNAL, RunState
 
 RESTART_PATIENCE_SECONDS = 60.0
-MAX_REASON_LENGTH = 1000
 UNSAVED_NOTE = "the last state is not on disk"
 
 logger = logging.getLogger(__name__)
@@ -140,8 +141,9 @@ def run_rank(environment: RankEnvironment, start: Start, listener: QueueListener
             note = world.restart_note()
             if note in {LEFT_BY_SIGNAL, UNSAVED_NOTE}:  # the launcher took this end of all ranks for a failure
                 return EXIT_CODE if note == LEFT_BY_SIGNAL else LAST_STATE_UNSAVED
+            states = survivor_states(environment, world, claimed.identity.run_id)
             components = build_components(
-                world, start.loaded, claimed.identity, shutdown, workload, weights, claimed.lock
+                world, start.loaded, claimed.identity, shutdown, workload, weights, claimed.lock, states
             )
             if claimed.provenance is not None:
                 write_provenance(start.directory, claimed.identity, claimed.provenance)
@@ -233,6 +235,7 @@ def _train_and_record(components: TrainerComponents) -> int:
         with watchdog_running(components):
             ending = build_trainer(components).run()
     except BaseException as error:
+        components.survivor.leave_state(error)  # first, since the launcher does not wait for long
         components.checkpointer.close()  # the states being written are still valid
         where = f"after step {components.run_status.progress.step}"
         repeated = repeated_failure(error, components.world, where)
@@ -250,51 +253,3 @@ def _train_and_record(components: TrainerComponents) -> int:
     if is_unsaved:
         return LAST_STATE_UNSAVED
     return EXIT_CODE if run_status.is_leaving else 0
-
-
-def repeated_failure(error: BaseException, world: World, where: str) -> RepeatedFailureError | None:
-    """Return an error that ends the run if this rank failed at the same place in the same way before a restart."""
-    is_expected = isinstance(error, UserError | CollectiveTimeoutError) or is_peer_loss(error)
-    if is_expected or not isinstance(error, Exception):
-        return None
-    what = f"{where} ({_text_of(error)})"
-    if not world.repeats_failure(what):
-        return None
-    logger.error("Rank %d failed.", world.rank, exc_info=error)
-    return RepeatedFailureError(
-        f"Rank {world.rank} failed {what}, as it did before the restart, and would again: mend what the traceback "
-        "above names, then resume."
-    )
-
-
-def close_after(error: BaseException, components: TrainerComponents) -> None:
-    """Record why the run failed, unless the launcher will restart all ranks."""
-    world = components.world
-    if isinstance(error, UserError):
-        world.publish_failure(str(error))
-        components.recorder.close(RunState.FAILED, str(error))
-    elif is_peer_loss(error) and (reason := world.published_failure()):
-        logger.error("Another rank has failed: %s", reason)
-        components.recorder.close(RunState.FAILED, reason)
-    elif world.restarts_left > 0:
-        components.recorder.close_for_restart()
-    else:
-        reason = _reason_of(error, world.rank)
-        if not is_peer_loss(error):
-            world.publish_failure(reason)
-        components.recorder.close(RunState.FAILED, reason)
-
-
-def _reason_of(error: BaseException, rank: int) -> str:
-    """Return why this rank ends, in words that tell people more than those of gloo about a lost connection."""
-    if isinstance(error, CollectiveTimeoutError):
-        return str(error)
-    if is_peer_loss(error):
-        return "The process of another rank has ended; its own output, and that of the launcher, say why."
-    return f"Rank {rank} failed: {_text_of(error)}"
-
-
-def _text_of(error: BaseException) -> str:
-    """Return class and message of an error, of a very long message the beginning."""
-    text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= MAX_REASON_LENGTH else f"{text[:MAX_REASON_LENGTH]}…"

@@ -13,6 +13,7 @@ name.
 """
 
 import importlib
+import json
 import logging
 import os
 import runpy
@@ -29,6 +30,7 @@ from typing import Any
 from service.errors import LAST_STATE_UNSAVED
 from service.launcher.imports import without_collection
 from service.launcher.parent_death import LAUNCHER_PID
+from service.launcher.ranks.shared_states import INCIDENT, LAUNCH, launch_id, remove_of_launch
 from service.launcher.termination import (
     ANNOUNCEMENTS,
     DUPLICATE_SECONDS,
@@ -119,19 +121,27 @@ class RankFailures:
         def monitor_and_check(self_: Any, *arguments: Any, **named: Any) -> Any:
             result = monitor_workers(self_, *arguments, **named)
             if result.failures:
-                self._allowed = self_._worker_group.spec.max_restarts
-                self_._remaining_restarts = self._check(result.failures, self_._remaining_restarts)
+                group = self_._worker_group
+                self._allowed = group.spec.max_restarts
+                has_others = len(group.workers) > len(result.failures)
+                self_._remaining_restarts = self._check(result.failures, self_._remaining_restarts, has_others)
             return result
 
         agent._monitor_workers = monitor_and_check
 
-    def _check(self, failures: dict[int, Any], remaining: int) -> int:
-        """Return how many restarts are left; says on stderr that all ranks are restarted, if they are."""
+    def _check(self, failures: dict[int, Any], remaining: int, has_others: bool) -> int:
+        """Return how many restarts are left; says on stderr that all ranks are restarted, if they are.
+
+        Other ranks than those that failed may leave their last step to the next start.
+        """
         if any(failure.exitcode in FINAL_EXIT_CODES for failure in failures.values()):
             return 0
         if remaining > 0:
+            rank, failure = _cause(failures)
+            _tell_ranks(rank, failure)
             count = f"restart {self._allowed - remaining + 1} of {self._allowed}"
-            what = f"{_failure_text(*_cause(failures))}; all ranks start again {self._origin()} ({count})"
+            origin = f"after their last step, or else {self._origin()}" if has_others else self._origin()
+            what = f"{_failure_text(rank, failure)}; all ranks start again {origin} ({count})"
             sys.stderr.write(f"{time.strftime('%H:%M:%S')} R{what[1:]}.\n")
         return remaining
 
@@ -174,6 +184,13 @@ def _cause(failures: dict[int, Any]) -> tuple[int, Any]:
     return min(failures.items(), key=key)
 
 
+def _tell_ranks(rank: int, failure: Any) -> None:
+    """Tell the ranks that are started next why they are: they have this process's environment."""
+    how = how_it_ended(int(failure.exitcode))
+    incident = {"rank": rank, "pid": failure.pid, "how": how, "detected_at": time.time()}
+    os.environ[INCIDENT] = json.dumps(incident)
+
+
 def _failure_text(rank: int, failure: Any) -> str:
     code = int(failure.exitcode)
     hint = " (by hand, or by the kernel where memory runs out: see dmesg)" if code == -signal.SIGKILL else ""
@@ -184,6 +201,7 @@ def main() -> int:
     """Run torchrun with this process's arguments; returns the exit code."""
     terminate_on_announcements()
     os.environ[LAUNCHER_PID] = str(os.getpid())
+    os.environ[LAUNCH] = launch = launch_id(os.getpid())
     # The failure is reported below instead; some of torchrun's loggers use the level, others the variable.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
@@ -197,6 +215,8 @@ def main() -> int:
         if type(error).__name__ == "ChildFailedError":
             return failures.exit_code(error)
         raise
+    finally:
+        remove_of_launch(launch)
     return 0
 
 
