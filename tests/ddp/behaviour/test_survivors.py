@@ -4,15 +4,22 @@ Real gloo ranks, dropout, batch normalization, EMA, and the adaptive controller 
 the end, unless the test says so: what is not lost, a surviving rank has kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from service.launcher.ranks.shared_states import SHARED_MEMORY
+from ddp.checkpoint.survivor_states import SurvivorStates
+from service.commands import CommandState, Kind
+from service.launcher.ranks.shared_states import SHARED_MEMORY, launch_id
+from service.store.store import Store
+from tests.ddp.harness.full_folder import full_folder
 from tests.ddp.harness.sameness import check_same, last_state
-from tests.ddp.harness.training import Training
+from tests.ddp.harness.training import Eventually, Training
 
 LAST_STEP = 48
 SETTINGS = {
@@ -25,6 +32,7 @@ ENVIRONMENT = {"TEST_BATCH_NORM": "1"}
 SCHEDULED = (16, 32, 48)
 
 Train = Callable[..., Training]
+Straight = Callable[[int], Path]
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +42,7 @@ def straight_runs() -> dict[int, Path]:
 
 
 @pytest.fixture
-def straight(
-    train: Train, straight_runs: dict[int, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[int], Path]:
+def straight(train: Train, straight_runs: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Straight:
     def of(ranks: int) -> Path:
         if ranks not in straight_runs:
             root = tmp_path_factory.mktemp("straight")
@@ -72,8 +78,6 @@ def check_recovered(run: Training, straight: Path, kills: int) -> None:
 
 def log_points(root: Path) -> dict[int, Any]:
     """The total loss of every log point in the store."""
-    from service.store.store import Store
-
     store = Store(root / "leitstand.db")
     row = store.runs.latest()
     assert row is not None
@@ -91,7 +95,7 @@ def log_points(root: Path) -> dict[int, Any]:
     ],
 )
 def test_the_step_of_a_killed_rank_is_made_by_the_next_start(
-    train: Train, straight: Callable[[int], Path], ranks: int, event: str
+    train: Train, straight: Straight, ranks: int, event: str
 ) -> None:
     run = killed(train, ranks, event)
     assert run.end() == 0, run.output
@@ -99,3 +103,141 @@ def test_the_step_of_a_killed_rank_is_made_by_the_next_start(
     step = int(event.rpartition(":")[2]) - 1
     assert [event["step"] for event in run.events("started")] == [0, step]
     check_recovered(run, straight(ranks), kills=1)
+
+
+Hang = Callable[..., Training]
+
+
+@pytest.fixture
+def hang(train: Train, tmp_path: Path, eventually: Eventually) -> Hang:
+    return partial(hanging, train, tmp_path, eventually)
+
+
+def hanging(
+    train: Train, tmp_path: Path, eventually: Eventually, ranks: int, *, gate: Path | None = None, **values: Any
+) -> Training:
+    """A training whose rank 1 hangs in step 20, while the others wait for it: 19 steps are finished."""
+    release = {"TEST_RELEASE": str(tmp_path / "never"), **({} if gate is None else {"TEST_GATE": str(gate)})}
+    patience = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}  # of torchrun, with ranks that wait for a gate
+    environment = {**ENVIRONMENT, **release, **patience, "TEST_EVENTS": "hang@1:20"}
+    run = train(ranks, launcher=["--max-restarts=3"], environment=environment, **{**SETTINGS, **values})
+    run.wait_for_step(19)
+    if values:
+        eventually(lambda: run.events("checkpoint"), what="the checkpoint of step 16")
+    return run
+
+
+def started(run: Training) -> list[int]:
+    return [event["step"] for event in run.events("started")]
+
+
+def test_kills_during_the_recovery_lose_nothing(
+    hang: Hang, straight: Straight, tmp_path: Path, eventually: Eventually
+) -> None:
+    """One falls on ranks that have just been started, one on ranks that have the state and wait for their data."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    run = hang(3, gate=gate)
+    gate.unlink()
+    first = run.ranks()
+    first[1].kill()
+
+    def successors() -> dict[int, psutil.Process]:
+        return {rank: process for rank, process in run.ranks().items() if process.pid != first[rank].pid}
+
+    eventually(lambda: 2 in successors(), seconds=60, what="a second start")
+    successors()[2].kill()
+    eventually(lambda: started(run)[-1] == 19, seconds=90, what="ranks that have the state")
+    count = len(started(run))
+    run.ranks()[0].kill()
+    eventually(lambda: len(started(run)) > count, seconds=90, what="the last start")
+    gate.touch()
+
+    assert run.end() == 0, run.output
+    assert set(started(run)) == {0, 19}
+    check_recovered(run, straight(3), kills=1)
+
+
+def test_a_kill_during_a_validation_repeats_the_validation(train: Train, straight: Straight, tmp_path: Path) -> None:
+    gate = tmp_path / "validation.gate"
+    environment = {**ENVIRONMENT, "TEST_VALIDATION_GATE": str(gate)}
+    run = train(2, launcher=["--max-restarts=1"], environment=environment, **SETTINGS)
+    run.wait_for_step(16)
+    run.ranks()[0].kill()
+    gate.touch()
+
+    assert run.end() == 0, run.output
+    assert started(run) == [0, 16]
+    check_recovered(run, straight(2), kills=1)
+
+
+def test_a_command_that_had_not_been_executed_is_executed_once(hang: Hang, eventually: Eventually) -> None:
+    run = hang(2)
+    asked = run.submit(Kind.VALIDATE)
+    eventually(lambda: run.command(asked).state is CommandState.RUNNING, what="the beginning of the command")
+    run.ranks()[1].kill()
+
+    assert run.end() == 0, run.output
+    command = run.command(asked)
+    assert (command.state, (command.step or 0) >= 20) == (CommandState.DONE, True)
+    states = [event["details"]["state"] for event in run.events("command")]
+    assert states == ["queued", "running", "queued", "running", "done"]
+
+
+def test_when_no_rank_is_left_the_newest_checkpoint_serves_and_it_is_said_how_much_is_lost(
+    hang: Hang, straight: Straight
+) -> None:
+    run = hang(2, CHECKPOINT_EVERY=16)
+    for rank in run.ranks().values():
+        rank.kill()
+
+    assert run.end() == 0, run.output
+    check_lost(run, straight(2))
+    assert "No rank has left a state after the failure that can be used: the newest checkpoint serves." in run.output
+
+
+def check_lost(run: Training, straight: Path) -> None:
+    """Three steps were lost, and made again with the same result."""
+    assert started(run) == [0, 16]
+    (recovered,) = run.events("recovered")
+    assert (recovered["details"]["source"], recovered["details"]["steps_lost"]) == ("step_0000016", 3)
+    assert "from the state of step_0000016, step 16; 3 steps were lost." in recovered["details"]["reason"]
+    check_same(run.root, straight, last_state(straight, LAST_STEP), steps=SCHEDULED)
+    assert log_points(run.root) == log_points(straight)
+
+
+@contextmanager
+def folder_of(run: Training) -> Iterator[Path]:
+    """Where the ranks of a run will leave their states."""
+    row, launcher = run.run(), run.ranks()[0].ppid()
+    assert row is not None
+    yield SHARED_MEMORY / f"leitstand-{row.id}-{launch_id(launcher)}"
+
+
+def test_full_shared_memory_costs_the_steps_since_the_checkpoint_and_no_more(hang: Hang, straight: Straight) -> None:
+    run = hang(2, CHECKPOINT_EVERY=16)
+    with folder_of(run) as folder, full_folder(folder):
+        run.ranks()[1].kill()
+        assert run.end() == 0, run.output
+    if folder.is_dir():
+        folder.rmdir()
+
+    check_lost(run, straight(2))
+    assert "Rank 0 could not leave its state of step 19: " in run.output
+
+
+def test_states_of_another_world_and_torn_ones_are_refused_by_name(hang: Hang, straight: Straight) -> None:
+    run = hang(2)
+    with folder_of(run) as folder:
+        others = SurvivorStates(folder, 0)
+        others.leave(0, 30, {"world_size": 5})
+        (folder / "0-0").rename(folder / "0-4")
+        others.leave(0, 40, {"world_size": 2})
+        (folder / "0-0").rename(folder / "0-5")
+        (folder / "0-5" / "step_0000040" / "state.pt").write_bytes(b"torn")
+        run.ranks()[1].kill()
+
+    assert run.end() == 0, run.output
+    assert "step_0000040 that rank 5 left cannot be used: state.pt is not what its manifest says." in run.output
+    assert "step_0000030 that rank 4 left cannot be used: it is of 5 ranks, this start has 2." in run.output
+    check_recovered(run, straight(2), kills=1)
