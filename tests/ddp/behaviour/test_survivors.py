@@ -118,8 +118,7 @@ def hanging(
 ) -> Training:
     """A training whose rank 1 hangs in step 20, while the others wait for it: 19 steps are finished."""
     release = {"TEST_RELEASE": str(tmp_path / "never"), **({} if gate is None else {"TEST_GATE": str(gate)})}
-    patience = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}  # of torchrun, with ranks that wait for a gate
-    environment = {**ENVIRONMENT, **release, **patience, "TEST_EVENTS": "hang@1:20"}
+    environment = {**ENVIRONMENT, **release, "TEST_EVENTS": "hang@1:20"}
     run = train(ranks, launcher=["--max-restarts=3"], environment=environment, **{**SETTINGS, **values})
     run.wait_for_step(19)
     if values:
@@ -148,9 +147,7 @@ def test_kills_during_the_recovery_lose_nothing(
     eventually(lambda: 2 in successors(), seconds=60, what="a second start")
     successors()[2].kill()
     eventually(lambda: started(run)[-1] == 19, seconds=90, what="ranks that have the state")
-    count = len(started(run))
     run.ranks()[0].kill()
-    eventually(lambda: len(started(run)) > count, seconds=90, what="the last start")
     gate.touch()
 
     assert run.end() == 0, run.output
