@@ -30,6 +30,8 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)
     lost_steps: list[int] = field(default_factory=list)
+    survived: Counter[bool] = field(default_factory=Counter)
+    """Kills of one rank during the steps, by whether no step was lost; those after which torchrun gave up left out."""
     complaints: list[str] = field(default_factory=list)
     launches: int = 0
     refused_starts: int = 0
@@ -69,6 +71,7 @@ class Training:
 
     def _launch(self) -> psutil.Popen:
         self._tally.launches += 1
+        self.restarts_left = RESTARTS
         with (self.folder / "output.txt").open("a") as output:
             return psutil.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._environment

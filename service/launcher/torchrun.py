@@ -30,6 +30,7 @@ from typing import Any
 from service.errors import LAST_STATE_UNSAVED
 from service.launcher.imports import without_collection
 from service.launcher.parent_death import LAUNCHER_PID
+from service.launcher.ranks.forked_rank import ForkServer
 from service.launcher.ranks.shared_states import INCIDENT, LAUNCH, launch_id, remove_of_launch
 from service.launcher.termination import (
     ANNOUNCEMENTS,
@@ -44,6 +45,9 @@ from service.run.directory import RunDirectory
 LAUNCHER = "torch.distributed.run"
 AGENT = "torch.distributed.elastic.agent.server.local_elastic_agent"
 PROCESSES = "torch.distributed.elastic.multiprocessing.api"
+HANDLER = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler"
+FORK_SERVER = "TORCHRUN_FORK_SERVER"
+"""Variable by which `leitstand` asks for ranks that are forks of a process which has imported all that they need."""
 RUN_DIRECTORY = "TORCHRUN_RUN_DIRECTORY"
 """Variable by which `leitstand` names DATA_ROOT, so that a failure can be told with the checkpoint to continue from."""
 LEFT, FORCED = 143, 130
@@ -206,8 +210,12 @@ def main() -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
     ending, failures = EndOfRanks(), RankFailures(os.environ.get(RUN_DIRECTORY))
+    # First, since it imports while this process does.
+    server = ForkServer() if sys.platform == "linux" and os.environ.get(FORK_SERVER) else None
     try:
         _patch_agent(ending, failures)
+        if server is not None:
+            _fork_ranks(server)
         runpy.run_module(LAUNCHER, run_name="__main__", alter_sys=True)
     except Exception as error:
         if type(error).__name__ == "SignalException":
@@ -216,6 +224,8 @@ def main() -> int:
             return failures.exit_code(error)
         raise
     finally:
+        if server is not None:
+            server.close()
         remove_of_launch(launch)
     return 0
 
@@ -238,6 +248,21 @@ def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:
         return shutdown(self, *arguments, **named)
 
     agent._shutdown = watched_shutdown
+
+
+def _fork_ranks(server: ForkServer) -> None:
+    """Patch torchrun: it lets the server fork its ranks, and starts a new process where that is not possible."""
+    handler = importlib.import_module(HANDLER).SubprocessHandler
+    start_process = handler._popen
+
+    def start(self: Any, args: tuple[str, ...], environment: dict[str, str]) -> Any:
+        out, err = (
+            number if file is None else file.fileno() for number, file in ((1, self._stdout), (2, self._stderr))
+        )
+        forked = server.start(f"rank {self.local_rank_id}", args, environment, (0, out, err))
+        return start_process(self, args, environment) if forked is None else forked
+
+    handler._popen = start
 
 
 if __name__ == "__main__":
