@@ -30,7 +30,7 @@ from typing import Any
 from service.errors import LAST_STATE_UNSAVED
 from service.launcher.imports import without_collection
 from service.launcher.parent_death import LAUNCHER_PID
-from service.launcher.ranks.forked_rank import ForkServer
+from service.launcher.ranks.forked_rank import ForkServer, can_fork
 from service.launcher.ranks.shared_states import INCIDENT, LAUNCH, launch_id, remove_of_launch
 from service.launcher.termination import (
     ANNOUNCEMENTS,
@@ -211,7 +211,7 @@ def main() -> int:
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
     ending, failures = EndOfRanks(), RankFailures(os.environ.get(RUN_DIRECTORY))
     # First, since it imports while this process does.
-    server = ForkServer() if sys.platform == "linux" and os.environ.get(FORK_SERVER) else None
+    server = ForkServer() if os.environ.get(FORK_SERVER) and can_fork() else None
     try:
         _patch_agent(ending, failures)
         if server is not None:

@@ -80,8 +80,8 @@ def reason_against_forks() -> str | None:
     if len(os.listdir("/proc/self/task")) > 1:
         return "an import has started a thread"
     torch: Any = sys.modules.get("torch")
-    if torch is not None and (torch.version.cuda or torch.version.hip):
-        return "torch is made for GPUs, which forks cannot share"
+    if torch is not None and torch.cuda.is_initialized():
+        return "an import has begun to use a GPU"
     return None
 
 

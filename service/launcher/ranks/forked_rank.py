@@ -18,6 +18,8 @@ IMPORT_SECONDS = 60.0
 """How long the server is waited for: at the first start it is still importing."""
 POLL_SECONDS = 0.01
 SERVER = "service.launcher.ranks.fork_server"
+DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Files of GPUs' drivers; forks are not tried beside them."""
 MODULES = ("ddp.training.rank", "ddp.recording.recorder")
 """What ranks import, by name."""
 
@@ -65,13 +67,18 @@ class ForkedRank:
         self.send_signal(signal.SIGKILL)
 
 
+def can_fork() -> bool:
+    """Whether ranks can be forks on this machine."""
+    return sys.platform == "linux" and not any(map(os.path.exists, DEVICES))
+
+
 class ForkServer:
     """The fork server of a launcher. Without one, or when it is gone, ranks are started as new processes."""
 
-    def __init__(self) -> None:
-        """Start the server; it imports while this process goes on. Call it on the main thread."""
+    def __init__(self, modules: Sequence[str] = MODULES) -> None:
+        """Start the server; it imports `modules` while this process goes on. Call it on the main thread."""
         self._jobs, others = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", SERVER, str(others.fileno()), *MODULES]
+        command = [sys.executable, "-m", SERVER, str(others.fileno()), *modules]
         with others:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, pass_fds=[others.fileno()], start_new_session=True
@@ -99,6 +106,11 @@ class ForkServer:
             with suppress(OSError):  # a rank that has been killed meanwhile is one that has failed
                 told.send(GO)
         return ForkedRank(args, pid)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server; None once it is closed."""
+        return None if self._process is None else self._process.pid
 
     def close(self) -> None:
         """End the server. Ranks that it has started go on."""

@@ -4,6 +4,7 @@ Real gloo ranks, dropout, batch normalization, EMA, and the adaptive controller 
 the end, unless the test says so: what is not lost, a surviving rank has kept.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from service.commands import CommandState, Kind
 from service.launcher.ranks.shared_states import SHARED_MEMORY, launch_id
 from service.store.store import Store
 from tests.ddp.harness.full_folder import full_folder
+from tests.ddp.harness.launching import Launch, settings
 from tests.ddp.harness.sameness import check_same, last_state
 from tests.ddp.harness.training import Eventually, Training
 
@@ -238,3 +240,38 @@ def test_states_of_another_world_and_torn_ones_are_refused_by_name(hang: Hang, s
     assert "step_0000040 that rank 5 left cannot be used: state.pt is not what its manifest says." in run.output
     assert "step_0000030 that rank 4 left cannot be used: it is of 5 ranks, this start has 2." in run.output
     check_recovered(run, straight(2), kills=1)
+
+
+def test_forked_ranks_recover_alike_and_when_the_fork_server_is_killed_as_new_processes(
+    launch: Launch, straight: Straight, tmp_path: Path, tiny_dataset: Path, eventually: Eventually
+) -> None:
+    """Our launcher; the first kill falls on a fork, the second on it and on the server, the last start has neither."""
+    values = settings(**{"DATASET_ROOT": tiny_dataset, "DATA_ROOT": tmp_path / "run", **SETTINGS})
+    options = ["--standalone", "--nproc-per-node=2", "--max-restarts=2", "-m", "ddp", *values]
+    gate = tmp_path / "gate"
+    environment = {**ENVIRONMENT, "TORCHRUN_FORK_SERVER": "1", "TEST_EVENTS": "kill@0:20", "TEST_GATE": str(gate)}
+    command = [sys.executable, "-m", "service.launcher.torchrun", *options]
+    process = launch(command, environment=environment, is_forked=False)
+    run = Training(process, tmp_path / "run", tmp_path / "output.txt", eventually)
+    eventually(lambda: run.is_at(0), seconds=90, what="ranks that wait for their data")
+    first = run.ranks()
+    assert [first[rank].name() for rank in (0, 1)] == ["rank 0", "rank 1"]
+    gate.touch()
+    eventually(lambda: not first[0].is_running(), seconds=60, what="the first kill")
+    gate.unlink()
+    eventually(lambda: started(run)[-1] == 19, seconds=60, what="a second start")
+    (server,) = [child for child in psutil.Process(process.pid).children() if child.pid not in pids(run)]
+    server.kill()
+    run.ranks()[1].kill()
+    gate.touch()
+
+    assert run.end() == 0, run.output
+    assert "The fork server is gone; ranks are started as new processes." in run.output
+    assert started(run) == [0, 19, 19]
+    (event,) = run.events("recovered")
+    assert event["details"]["how"] == "was ended by SIGKILL"
+    check_recovered(run, straight(2), kills=1)
+
+
+def pids(run: Training) -> set[int]:
+    return {rank.pid for rank in run.ranks().values()}
