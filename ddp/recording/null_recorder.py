@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from service.run.record import Record
+from service.run.record import LogPoint, Record
 from service.run.state import RunState
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 MAX_KEPT = 64
 """Most records, and most log points, that are kept for the case that rank 0 is killed before it has written them."""
-
-LogPoint = tuple[int, float, Mapping[str, Any]]
-"""Step, Unix time (s) and values of a log point."""
 
 
 class NullRecorder:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ddp.control.command_poller import CommandPoller
-from ddp.recording.null_recorder import LogPoint
 from ddp.recording.record_files import DirectoryWatch, RecordFiles
 from ddp.recording.record_writer import RecordWriter, UnsavedRecord, Waiting
 from ddp.recording.recorder_thread import RecorderThread
@@ -27,7 +26,7 @@ from service.commands import Command, CommandState
 from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
 from service.run.lock import RunLock
-from service.run.record import PACKED, Record, record_name
+from service.run.record import PACKED, LogPoint, Record, record_name
 from service.run.run_folder import RunFolder
 from service.run.state import RunState
 from service.run.trainer_stats import TrainerStats
