@@ -127,7 +127,7 @@ class RankFailures:
             if result.failures:
                 group = self_._worker_group
                 self._allowed = group.spec.max_restarts
-                has_others = len(group.workers) > len(result.failures)
+                has_others = len(group.workers) > 1
                 self_._remaining_restarts = self._check(result.failures, self_._remaining_restarts, has_others)
             return result
 

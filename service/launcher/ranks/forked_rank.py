@@ -20,8 +20,11 @@ POLL_SECONDS = 0.01
 SERVER = "service.launcher.ranks.fork_server"
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Files of GPUs' drivers; forks are not tried beside them."""
-MODULES = ("ddp.training.rank", "ddp.recording.recorder")
-"""What ranks import, by name."""
+MODULES = (
+    "ddp.training.rank", "ddp.recording.recorder", "ddp.recording.registration", "ddp.vsr.workload", "numpy.random",
+    "service.run.records.keeping.automatic", "sqlalchemy.dialects.sqlite",
+)  # fmt: skip
+"""What ranks import, by name: at once, and later during their start."""
 
 
 class ForkedRank:
