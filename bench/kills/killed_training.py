@@ -95,7 +95,8 @@ class Training:
         with suppress(psutil.Error):
             for child in [] if (torchrun := self.part("torchrun")) is None else torchrun.children():
                 with suppress(psutil.Error, KeyError):
-                    found[int(child.environ()["RANK"])] = child
+                    is_fork = (name := child.name()).startswith("rank ")
+                    found[int(name.removeprefix("rank ") if is_fork else child.environ()["RANK"])] = child
         return found
 
     def part(self, module: str) -> psutil.Process | None:

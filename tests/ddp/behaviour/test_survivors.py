@@ -49,7 +49,7 @@ def straight(train: Train, straight_runs: dict[int, Path], tmp_path_factory: pyt
         if ranks not in straight_runs:
             root = tmp_path_factory.mktemp("straight")
             run = train(ranks, output="straight.txt", root=str(root), environment=ENVIRONMENT, **SETTINGS)
-            assert run.end() == 0, run.output
+            assert run.end(180) == 0, run.output
             straight_runs[ranks] = root
         return straight_runs[ranks]
 
@@ -100,7 +100,7 @@ def test_the_step_of_a_killed_rank_is_made_by_the_next_start(
     train: Train, straight: Straight, ranks: int, event: str
 ) -> None:
     run = killed(train, ranks, event)
-    assert run.end() == 0, run.output
+    assert run.end(180) == 0, run.output
 
     step = int(event.rpartition(":")[2]) - 1
     assert [event["step"] for event in run.events("started")] == [0, step]
@@ -152,7 +152,7 @@ def test_kills_during_the_recovery_lose_nothing(
     run.ranks()[0].kill()
     gate.touch()
 
-    assert run.end() == 0, run.output
+    assert run.end(180) == 0, run.output
     assert set(started(run)) == {0, 19}
     check_recovered(run, straight(3), kills=1)
 
@@ -165,7 +165,7 @@ def test_a_kill_during_a_validation_repeats_the_validation(train: Train, straigh
     run.ranks()[0].kill()
     gate.touch()
 
-    assert run.end() == 0, run.output
+    assert run.end(180) == 0, run.output
     assert started(run) == [0, 16]
     check_recovered(run, straight(2), kills=1)
 
@@ -176,7 +176,7 @@ def test_a_command_that_had_not_been_executed_is_executed_once(hang: Hang, event
     eventually(lambda: run.command(asked).state is CommandState.RUNNING, what="the beginning of the command")
     run.ranks()[1].kill()
 
-    assert run.end() == 0, run.output
+    assert run.end(180) == 0, run.output
     command = run.command(asked)
     assert (command.state, (command.step or 0) >= 20) == (CommandState.DONE, True)
     states = [event["details"]["state"] for event in run.events("command")]
@@ -190,7 +190,7 @@ def test_when_no_rank_is_left_the_newest_checkpoint_serves_and_it_is_said_how_mu
     for rank in run.ranks().values():
         rank.kill()
 
-    assert run.end() == 0, run.output
+    assert run.end(180) == 0, run.output
     check_lost(run, straight(2))
     assert "No rank has left a state after the failure that can be used: the newest checkpoint serves." in run.output
 
@@ -217,7 +217,7 @@ def test_full_shared_memory_costs_the_steps_since_the_checkpoint_and_no_more(han
     run = hang(2, CHECKPOINT_EVERY=16)
     with folder_of(run) as folder, full_folder(folder):
         run.ranks()[1].kill()
-        assert run.end() == 0, run.output
+        assert run.end(180) == 0, run.output
     if folder.is_dir():
         folder.rmdir()
 
@@ -236,7 +236,7 @@ def test_states_of_another_world_and_torn_ones_are_refused_by_name(hang: Hang, s
         (folder / "0-5" / "step_0000040" / "state.pt").write_bytes(b"torn")
         run.ranks()[1].kill()
 
-    assert run.end() == 0, run.output
+    assert run.end(180) == 0, run.output
     assert "step_0000040 that rank 5 left cannot be used: state.pt is not what its manifest says." in run.output
     assert "step_0000030 that rank 4 left cannot be used: it is of 5 ranks, this start has 2." in run.output
     check_recovered(run, straight(2), kills=1)
@@ -265,7 +265,7 @@ def test_forked_ranks_recover_alike_and_when_the_fork_server_is_killed_as_new_pr
     run.ranks()[1].kill()
     gate.touch()
 
-    assert run.end() == 0, run.output
+    assert run.end(180) == 0, run.output
     assert "The fork server is gone; ranks are started as new processes." in run.output
     assert started(run) == [0, 19, 19]
     (event,) = run.events("recovered")
