@@ -146,8 +146,13 @@ class Campaign:
     def _look_at(self, training: Training, victim: str, done: int) -> None:
         """While the new ranks are still loading torch, nobody writes."""
         newest = training.inspector.newest_step() if training.root.is_dir() else 0
+        if victim not in {LAUNCHER, *PARTS}:
+            newest = max(newest, training.inspector.newest_left() if training.root.is_dir() else 0)
+            training.restarts_left -= 1
         if done >= 0:
             self.tally.lost_steps.append(max(0, done - newest))
+            if victim.startswith("rank ") and training.restarts_left >= 0:
+                self.tally.survived[done <= newest] += 1
         found = training.inspector.complaints() if training.root.is_dir() else []
         where = f"kill {self.tally.kills.total()} ({victim} at step {done})"
         self._complain(training, [f"{where}: {complaint}" for complaint in found])
@@ -205,6 +210,7 @@ def summary(tally: Tally, seconds: float) -> str:
         f"{tally.kills.total()} kills ({kinds}) in {tally.trainings} trainings of {MAX_STEPS} steps, {seconds:.0f} s; "
         f"{tally.launches} launches, {tally.refused_starts} of them refused\n"
         f"steps lost: median {statistics.median(lost)}, max {lost[-1]}, at most {CHECKPOINT_EVERY} in {within}\n"
+        f"one rank killed while torchrun goes on: no step lost in {tally.survived[True]} of {tally.survived.total()}\n"
         f"commands: {', '.join(f'{state} {count}' for state, count in sorted(tally.commands.items()))}\n"
         f"complaints: {len(tally.complaints)}"
     )

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ddp.checkpoint.folder import CheckpointFolder
-from ddp.checkpoint.format import SavedState, checkpoint_name, load, verify
+from ddp.checkpoint.format import SavedState, checkpoint_name, load, step_in, verify
+from service.launcher.ranks.shared_states import SHARED_MEMORY
 from service.run.directory import RunDirectory
 from service.run.record import list_records, record_name
 from service.run.record_schema import record_schema
@@ -62,6 +63,11 @@ class RunInspector:
         folder = self.root / "checkpoints"
         usable = (step for step in CheckpointFolder(folder).steps() if verify(folder / checkpoint_name(step)) is None)
         return next(usable, 0)
+
+    def newest_left(self) -> int:
+        """The step of the newest state that a rank has left for the next start, 0 when there is none."""
+        folders = SHARED_MEMORY.glob(f"leitstand-{RunDirectory(self.root).run_id()}-*/*/step_*")
+        return max((step for folder in folders if (step := step_in(folder.name)) and verify(folder) is None), default=0)
 
     def state(self, step: int) -> dict[str, Any]:
         """The saved state of this step."""

@@ -30,6 +30,8 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)
     lost_steps: list[int] = field(default_factory=list)
+    survived: Counter[bool] = field(default_factory=Counter)
+    """Kills of one rank during the steps, by whether no step was lost; those after which torchrun gave up left out."""
     complaints: list[str] = field(default_factory=list)
     launches: int = 0
     refused_starts: int = 0
@@ -69,6 +71,7 @@ class Training:
 
     def _launch(self) -> psutil.Popen:
         self._tally.launches += 1
+        self.restarts_left = RESTARTS
         with (self.folder / "output.txt").open("a") as output:
             return psutil.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._environment
@@ -92,7 +95,8 @@ class Training:
         with suppress(psutil.Error):
             for child in [] if (torchrun := self.part("torchrun")) is None else torchrun.children():
                 with suppress(psutil.Error, KeyError):
-                    found[int(child.environ()["RANK"])] = child
+                    is_fork = (name := child.name()).startswith("rank ")
+                    found[int(name.removeprefix("rank ") if is_fork else child.environ()["RANK"])] = child
         return found
 
     def part(self, module: str) -> psutil.Process | None:

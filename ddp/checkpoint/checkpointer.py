@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddp.checkpoint.async_writer import CheckpointWriter, PendingCheckpoint
 from ddp.checkpoint.folder import CheckpointFolder, LoadedState, Reason, SavedState, load_state
+from ddp.checkpoint.survivor_states import SurvivorStates
 from ddp.distributed.rng import restore_rng, rng_state
 from ddp.distributed.world import World
 from service.errors import RunDirectoryError, UserError
@@ -63,9 +64,14 @@ class Checkpointer:
         generators = self._world.gather(rng_state(self._world.device))
         if self._writer is None:
             return
+        copied = _start_copy(self.state(generators, extra))
+        self._writer.submit(PendingCheckpoint(step, copied, reason, is_best, on_written))
+
+    def state(self, generators: list[dict[str, Any]], extra: dict[str, Any]) -> dict[str, Any]:
+        """Return the state as it is now, not copied; the same on every rank, but for `extra`. No collective."""
         state = {name: component.state() for name, component in self._components.items()}
         common = {"shape": self._shape, "world_size": self._world.size, "generators": generators, "extra": extra}
-        self._writer.submit(PendingCheckpoint(step, _start_copy({**state, **common}), reason, is_best, on_written))
+        return {**state, **common}
 
     def archive_after(self, step: int, target: Path) -> None:
         """Move the checkpoints of steps after `step` into the folder `target`; log a failure."""
@@ -92,6 +98,10 @@ class Checkpointer:
         """Return the steps of the checkpoints in the folder, newest first; looks on this rank alone."""
         return self._folder.steps()
 
+    def oldest_step(self) -> int:
+        """Return the step of the oldest state on disk, 0 if there is none."""
+        return min(self._folder.steps(), default=0)
+
     def newest_sentence(self) -> str:
         """Return on every rank which checkpoint is the newest, or that there is none. One collective."""
         return self._world.from_main(self._folder.newest_sentence() if self._world.is_main else "")
@@ -111,6 +121,17 @@ class Checkpointer:
         Raises `RunDirectoryError` on all ranks if it belongs to another network, or if none of several is usable.
         """
         return self._load_on_all_ranks(lambda: self._folder.newest_usable(at_most))
+
+    def left_by_survivor(self, states: SurvivorStates) -> LoadedState | None:
+        """Load the newest usable state that a rank has left, unless a checkpoint is newer; None if there is none.
+
+        Restores nothing. Raises `RunDirectoryError` on all ranks if it belongs to another network.
+        """
+
+        def find() -> LoadedState | None:
+            return states.newest(self._world.size, at_least=next(iter(self._folder.steps()), 0))
+
+        return self._load_on_all_ranks(find)
 
     def named(self, wanted: str) -> LoadedState:
         """Load the checkpoint named `wanted`. Restores nothing. Raises `RunDirectoryError` on all ranks."""

@@ -87,6 +87,14 @@ class RankAgreement:
         self._next_check = step + 1
         return agreed
 
+    def put_back(self) -> None:
+        """Put back the commands that were taken for a control word that has not been received."""
+        if self._sent is not None:
+            _, commands, missed = self._sent
+            self._sent = None
+            for command in (*missed, *commands):
+                self._command_queue.put(command)
+
     def reset(self, step: int) -> None:
         """Make a check due at the next step on every rank, after a rollback to `step`."""
         self._next_check = step + 1

@@ -26,6 +26,7 @@ class Replay:
         self._rollbacks = {item.at: item for item in file.interventions if item.kind is Kind.ROLLBACK} if file else {}
         self._done = 0
         self._ended: str | None = None
+        self._is_executing = False
 
     def begin(self, at: Position, saved: Mapping[str, Any] | None, checkpoint_steps: frozenset[int]) -> None:
         """Begin at the position of a start; `saved` is what `state` returned when its checkpoint was saved.
@@ -67,12 +68,17 @@ class Replay:
                 )
 
     def take(self, branch: int, step: int) -> Intervention | None:
-        """Return the next intervention that is due at this position, or None; it counts as done."""
+        """Return the next intervention that is due at this position, or None; it counts as done.
+
+        It is being executed until the next call.
+        """
+        self._is_executing = False
         if self._ended is not None:
             return None
         while self._done < len(self._items) and (item := self._items[self._done]).at <= (branch, step):
             self._done += 1
             if item.at == (branch, step):
+                self._is_executing = True
                 return item
         return None
 
@@ -96,6 +102,13 @@ class Replay:
         if self._file is None:
             return None
         return {"sha256": self._file.sha256, "done": self._done, "ended": self._ended}
+
+    def state_before_current(self) -> dict[str, Any] | None:
+        """Return `state`, but with an intervention that is being executed still to come."""
+        state = self.state()
+        if state is not None and self._is_executing:
+            state["done"] -= 1
+        return state
 
     def begin_details(self) -> dict[str, Any] | None:
         """Return what the event log says of it; None without a file."""

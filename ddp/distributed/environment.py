@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from service.errors import SettingError
-from service.launcher.tasks import torchrun_variables
+from service.launcher.ranks.tasks import torchrun_variables
 
 
 @dataclass(frozen=True)
 class RankEnvironment:
-    """Rank environment set by torchrun. Without any launcher: a world of one rank."""
+    """Rank environment set by torchrun. Without any launcher: a world of one rank.
+
+    `local_size` is the number of ranks on this machine, 0 if the launcher does not say.
+    """
 
     rank: int = 0
     local_rank: int = 0
@@ -20,6 +23,7 @@ class RankEnvironment:
     is_launched: bool = False
     restarts: int = 0
     restarts_left: int = 0
+    local_size: int = 1
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "RankEnvironment":
@@ -33,6 +37,7 @@ class RankEnvironment:
             is_launched=True,
             restarts=(restarts := int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))),
             restarts_left=int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) - restarts,
+            local_size=int(environment.get("LOCAL_WORLD_SIZE", "0")),
         )
 
     @property

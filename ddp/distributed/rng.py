@@ -1,5 +1,6 @@
 """State of the random generators of one rank: torch's, Python's, numpy's, and its GPU's."""
 
+import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,29 @@ def seed_rng(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
+
+
+class StepGenerators:
+    """The generators of one rank, seeded anew before every step.
+
+    So what is drawn in a step follows from seed, rank and step alone: a rank that is gone takes nothing with it.
+    """
+
+    def __init__(self, seed: int, rank: int, device: torch.device) -> None:
+        self._seed = seed
+        self._rank = rank
+        self._generators = [torch.default_generator]
+        if device.type == "cuda":
+            self._generators.append(torch.cuda.default_generators[device.index])
+
+    def begin_step(self, step: int) -> None:
+        """Seed all generators for the step with this number. Waits for no device."""
+        text = f"{self._seed} {self._rank} {step}"
+        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest())
+        for generator in self._generators:
+            generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:

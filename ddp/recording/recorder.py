@@ -26,7 +26,7 @@ from service.commands import Command, CommandState
 from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
 from service.run.lock import RunLock
-from service.run.record import PACKED, Record, record_name
+from service.run.record import PACKED, LogPoint, Record, record_name
 from service.run.run_folder import RunFolder
 from service.run.state import RunState
 from service.run.trainer_stats import TrainerStats
@@ -119,9 +119,11 @@ class Recorder:
     def close_for_restart(self) -> None:
         """Write everything queued, but no final state, because the launcher restarts all ranks.
 
-        A pause stays in force, and queued commands stay queued.
+        A pause stays in force, and commands that were not executed are queued again.
         """
         self._commands.close()
+        for command in self._commands.take_unexecuted():
+            self._reports.add(lambda store, key=command.id: store.commands.put_back(key))  # type: ignore[misc]
         self._thread.close()
         self._store.close()
         self._tracker.close()
@@ -137,9 +139,8 @@ class Recorder:
 
     def log_point(self, step: int, values: Mapping[str, Any], snapshot: Record) -> None:
         """Append to the series and publish the live snapshot. The caller must not change either mapping afterwards."""
-        run_id, at = self._run_id, time.time()
-        self._reports.add(lambda store: store.series.add(run_id, [SeriesRow(step, at, values)]), is_log_point=True)
-        self._tracker.log_point(step, at, snapshot)
+        self._add_point(point := SeriesRow(step, time.time(), values))
+        self._tracker.log_point(step, point.time, snapshot)
         self._reports.publish_snapshot(snapshot)
 
     def publish_snapshot(self, snapshot: Record) -> None:
@@ -148,9 +149,8 @@ class Recorder:
 
     def record(self, record: Record, series: Mapping[str, Any], previews: Sequence[Preview], waiting: Waiting) -> None:
         """Write a record's file, previews and series values; then finish the commands in `waiting`."""
-        run_id, step, at = self._run_id, record["step_current"], time.time()
-        self._reports.add(lambda store: store.series.add(run_id, [SeriesRow(step, at, series)]), is_log_point=True)
-        self._tracker.validation(step, at, record, previews)
+        self._add_point(point := SeriesRow(record["step_current"], time.time(), series))
+        self._tracker.validation(point.step, point.time, record, previews)
         self.publish_snapshot(record)
         self._records.add(UnsavedRecord(record, previews, waiting))
         self._thread.wake()
@@ -159,12 +159,13 @@ class Recorder:
         """Return the records that are not on disk yet; a checkpoint of a later state must contain them."""
         return [unsaved.record for unsaved in self._records.unsaved()]
 
-    def adopt_records(self, records: Sequence[Record]) -> None:
-        """Write the records of a checkpoint whose files are missing."""
+    def adopt_records(self, records: Sequence[Record], points: Sequence[LogPoint] = ()) -> None:
+        """Write the records of a state whose files are missing, and what the store lacks of the last log points."""
         for record in records:
             name = record_name(record["step_current"])
             if not any((self._directory.root / saved).exists() for saved in (name, f"{name}{PACKED}")):
                 self._records.add(UnsavedRecord(record))
+        self._reports.add(lambda store: store.series.add_missing(self._run_id, [SeriesRow(*point) for point in points]))
 
     def checkpoint_saved(self, step: int, name: str) -> None:
         """Record that a checkpoint is on disk. Called on the checkpoint writer's thread."""
@@ -231,6 +232,9 @@ class Recorder:
     def _update(self, **values: Any) -> None:
         self._reports.update(**values)
         self._thread.wake()
+
+    def _add_point(self, row: SeriesRow) -> None:
+        self._reports.add(lambda store: store.series.add(self._run_id, [row]), is_log_point=True)
 
     def _add(self, write: Callable[[Store], object]) -> None:
         """Queue a write for the store, and write it now."""

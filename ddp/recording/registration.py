@@ -25,6 +25,7 @@ class RunRegistration:
     Steps after `step` are repeated: what the store holds of them is moved to the run id `archived_as`, which is None if
     there is nothing. `is_archive` tells ids that are taken by folders of the archive. `number` counts the starts of the
     run; 0 until the store has registered this one. `is_late` is True if the store was out of reach at the start.
+    `reached_step` is the last step that the start before this one reported; None if it is not known.
     """
 
     run_id: str
@@ -37,6 +38,7 @@ class RunRegistration:
     owner: RunOwner = field(default_factory=RunOwner)
     number: int = 0
     is_late: bool = False
+    reached_step: int | None = None
 
     def in_store(self, store: Store) -> TrainerStats:
         """Register the run; return the statistics of its previous start.
@@ -47,6 +49,7 @@ class RunRegistration:
             if self.is_late and (found := store.runs.ownership(self.run_id)) and found.started_at > self.time:
                 raise NotOwnerError(self.run_id)
             previous = previous_stats(store, self.run_id)
+            self.reached_step = None if (run := store.runs.get(self.run_id)) is None else run.step
             self.number = store.open_run(self.run_id, self.settings, self.time, self.owner)
             self.archived_as = store.move_to_branch(
                 self.run_id, self.step, self._archive_name, self.last_recorded_step, self.is_archive

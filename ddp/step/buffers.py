@@ -21,10 +21,12 @@ class ChangingBuffers:
         self._changing = list(model.buffers())  # all that may change, until the first step has shown which do
         self._is_known = not self._changing
         self._before: list[Tensor] = []
+        self._is_in_step = False
 
     def begin_step(self) -> None:
         """Remember the buffers before the forward passes of a step."""
         self._before = [buffer.clone() for buffer in self._changing]
+        self._is_in_step = True
 
     def end_step(self) -> None:
         """Take rank 0's buffers, after the forward passes of a step. Waits for the device at the first step only."""
@@ -33,9 +35,16 @@ class ChangingBuffers:
         self._world.take_from_main(self._changing)
 
     def undo_if(self, skipped: Tensor) -> None:
-        """Restore the buffers of before the step where `skipped`, () on the device, is 1."""
+        """Restore the buffers of before the step where `skipped`, () on the device, is 1; the step ends with this."""
         for buffer, before in zip(self._changing, self._before, strict=True):
             buffer.detach().copy_(torch.where(skipped > 0, before, buffer))
+        self._is_in_step = False
+
+    def discard_step(self) -> None:
+        """Restore the buffers of before a step that was begun and will not be finished."""
+        if self._is_in_step:
+            for buffer, before in zip(self._changing, self._before, strict=True):
+                buffer.detach().copy_(before)
 
     def _find_changing(self) -> None:
         pairs = list(zip(self._changing, self._before, strict=True))

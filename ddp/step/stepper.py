@@ -68,7 +68,8 @@ class Stepper:
     ) -> Tensor:
         """Process all micro-batches and update the weights; return the step's row (ROW,), on the device.
 
-        `before_update` is called after the last backward pass was issued. Raises `MemoryShortageError`.
+        `before_update` is called after the last backward pass was issued; until then no weight has changed. Raises
+        `MemoryShortageError`.
         """
         device_weights = self._weights_on_device(weights)
         self._buffers.begin_step()
@@ -90,8 +91,8 @@ class Stepper:
                 continue
             # Outside the except block, where the frames of the failed call have released their memory.
             raise MemoryShortageError(self._explain_shortage(batch))
-        before_update()
         self._buffers.end_step()
+        before_update()
         self._marker.enter(Stage.UPDATE)
         row = self._update(learning_rate, grad_clip)
         window.timer.step_done()
@@ -176,6 +177,10 @@ class Stepper:
             self.optimizer.step()
         elif not bool(skipped):
             self.optimizer.step()
+
+    def discard_step(self) -> None:
+        """Put back what a step that will not be finished has changed before its update."""
+        self._buffers.discard_step()
 
     def _explain_shortage(self, batch: Batch) -> str:
         """Try smaller batches on a copy without DDP hooks; return the error message for the user."""

@@ -10,7 +10,7 @@ from ddp.metrics.step_metrics import StepMetrics, StepMetricsBuffer
 from ddp.recording.null_recorder import RunRecorder
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.training.checkpoints import Checkpoints
-from ddp.training.rollback import Rollback
+from ddp.training.recovery.rollback import Rollback
 from ddp.training.run_status import RunStatus
 from ddp.validation import record_values
 from service.errors import TrainingFailedError

@@ -4,12 +4,13 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer, Stateful
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.initial_weights import InitialWeights, read_initial_weights
+from ddp.checkpoint.survivor_states import SurvivorStates
 from ddp.control.agreement import RankAgreement
 from ddp.control.command_queue import CommandQueue
 from ddp.control.replay import Replay
@@ -25,8 +26,12 @@ from ddp.step.batches import BatchStream
 from ddp.step.data_continuity import DataContinuity
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.progress import Progress
+from ddp.step.resume_point import ResumePoint
 from ddp.step.stepper import Stepper
 from ddp.training.components import SavedComponents, TrainerComponents
+from ddp.training.recovery.incident import Incident
+from ddp.training.recovery.resume import Resumption
+from ddp.training.recovery.survivor import Survivor
 from ddp.training.run_status import RunStatus
 from ddp.training.snapshot import SnapshotBuilder
 from ddp.watchdog.stages import StageMarker
@@ -34,7 +39,7 @@ from ddp.workload import Workload, data_identity, load_workload
 from service.config.live_settings import LiveSettings
 from service.config.loader import LoadedConfig
 from service.config.settings import RunConfig
-from service.errors import DatasetError, RunDirectoryError, UserError
+from service.errors import DatasetError, UserError
 from service.run.directory import RunDirectory, unwritable, write_config
 from service.run.identity import RunIdentity
 from service.run.lock import RunLock
@@ -93,8 +98,11 @@ def build_components(
     weights: InitialWeights | None = None,
     lock: RunLock | None = None,
     replay: Replay | None = None,
+    states: SurvivorStates | None = None,
 ) -> TrainerComponents:
-    """Build all components; restore the newest checkpoint of the run directory, or without one begin with `weights`.
+    """Build all components; restore the newest state, or without one begin with `weights`.
+
+    That is the newest of `states`, which ranks have left before a restart, else the newest checkpoint.
 
     Raises `RunDirectoryError` if there is none although the run has saved some.
     """
@@ -102,19 +110,25 @@ def build_components(
     saved = _make_saved_components(world, config, identity, workload, marker)
     run_status = saved.run_status
     checkpointer = _make_checkpointer(world, run_status, saved.by_key())
-    extra = _resume(world, checkpointer, identity, run_status, saved.controller)
-    run_status.replay, replayed = replay or Replay(), extra.get("replay")
+    resume_point, incident = ResumePoint(), Incident(world)
+    resumed = Resumption(world, checkpointer, identity, run_status).restore(states, saved.controller, resume_point)
+    run_status.replay, replayed = replay or Replay(), resumed and resumed.replayed
     begin_replay(world, run_status.replay, run_status.progress, replayed, checkpointer.steps)
-    if weights is not None:
+    if weights is not None and resumed is None:
         saved.stepper.begin_with(weights.tensors)
+    incident.resumed_from(run_status.progress.step, resumed and resumed.survivor)
     command_queue = CommandQueue()
     agreement = _make_agreement(world, command_queue, shutdown, run_status.progress)
-    make = partial(_make_recorder, loaded, (identity, lock), run_status, command_queue, workload, checkpointer)
+    make = partial(
+        _make_recorder, loaded, (identity, lock), run_status, command_queue, workload, checkpointer, incident
+    )
     recorder = _open_recorder(world, RunDirectory(config.data_root), make)
-    recorder.adopt_records(extra.get("records", []))
+    if resumed is not None:
+        recorder.adopt_records(resumed.records, resumed.survivor["points"] if resumed.survivor else ())
+    incident.report_to(recorder.event, on_step=states.remove_earlier if states else lambda: None)
     if world.is_main:
         _log_start(recorder, world, workload, run_status, identity)
-        _log_weights(recorder, config, weights)
+        _log_weights(recorder, config, None if resumed else weights)
         report_replay(run_status.replay, replayed, recorder.event)
         saved.data.report(recorder.event)
     return TrainerComponents(
@@ -136,6 +150,9 @@ def build_components(
         shutdown=shutdown,
         run_status=run_status,
         data=saved.data,
+        resume_point=resume_point,
+        incident=incident,
+        survivor=Survivor(world, states, checkpointer, run_status, recorder, saved.stepper, resume_point),
     )
 
 
@@ -179,43 +196,6 @@ def _make_agreement(
     return RankAgreement(world, command_queue, lambda: shutdown.is_set, first_check_step=progress.step + 1)
 
 
-def _resume(
-    world: World, checkpointer: Checkpointer, identity: RunIdentity, run_status: RunStatus, controller: Controller
-) -> dict[str, Any]:
-    """Restore the newest checkpoint; return what was saved beside the components, nothing if there is none."""
-    found = checkpointer.newest()
-    if found is None:
-        _require_no_lost_checkpoints(world, run_status.config, identity)
-        return {}
-    extra = checkpointer.restore(found)
-    run_status.live, sentences = LiveSettings.resumed(run_status.live.start, extra["live"])
-    controller.configure(run_status.config, run_status.live.pins)
-    if world.is_main:
-        for sentence in sentences:
-            logger.info("%s", sentence)
-    return extra
-
-
-def _require_no_lost_checkpoints(world: World, config: RunConfig, identity: RunIdentity) -> None:
-    """Raise `RunDirectoryError` on all ranks if the run, which has no checkpoint, has saved some.
-
-    Beginning anew would repeat all its steps, perhaps because a disk is not mounted. A run that ended before its first
-    checkpoint has none to lose, and may begin again.
-    """
-    problem: UserError | None = None
-    if world.is_main:
-        # Imported here, because it imports SQLAlchemy, which no other rank needs.
-        from ddp.recording.registration import saved_checkpoint
-
-        if (step := saved_checkpoint(config, identity)) is not None:
-            problem = RunDirectoryError(
-                f"{RunDirectory(config.data_root).checkpoints} holds no checkpoint, but run {identity.run_id} has "
-                f"saved some, the last at step {step}: mount or restore that folder, or start with --fresh to archive "
-                "this run and begin another."
-            )
-    world.raise_together(problem)
-
-
 def _open_recorder(world: World, directory: RunDirectory, make: Callable[[], "Recorder"]) -> RunRecorder:
     """Start rank 0's recorder; return a no-op recorder on other ranks. All ranks raise the same `UserError`."""
     recorder: Recorder | None = None
@@ -238,6 +218,7 @@ def _make_recorder(
     command_queue: CommandQueue,
     workload: Workload,
     checkpointer: Checkpointer,
+    incident: Incident,
 ) -> "Recorder":
     # Imported here, because they import SQLAlchemy, which no other rank needs.
     from ddp.control.command_poller import CommandPoller
@@ -254,6 +235,7 @@ def _make_recorder(
     )
     store, previous = register_run(config, registration)
     registration.archive_files(directory)
+    incident.note_reached(registration.reached_step)
     stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, checkpointer.stats).current
     tracker, folder = open_tracker(config, directory, os.environ), RunFolder(directory, identity)
     poller = CommandPoller(store, run_id, command_queue, registration.owner.token)

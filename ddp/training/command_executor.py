@@ -16,7 +16,7 @@ from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import RunRecorder
 from ddp.training.boundary import StepBoundary
 from ddp.training.checkpoints import Checkpoints
-from ddp.training.rollback import Rollback
+from ddp.training.recovery.rollback import Rollback
 from ddp.training.run_status import RunStatus
 from ddp.training.settings_change import SettingsChange
 from ddp.validation import record_values

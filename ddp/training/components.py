@@ -9,6 +9,7 @@ from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer, Stateful
 from ddp.control.agreement import RankAgreement
 from ddp.control.shutdown import ShutdownRequest
+from ddp.distributed.rng import StepGenerators
 from ddp.distributed.world import CollectiveTimeoutError, World, is_collective_timeout
 from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
@@ -17,13 +18,16 @@ from ddp.step.batches import BatchStream
 from ddp.step.data_continuity import DataContinuity
 from ddp.step.nonfinite import NonFiniteSteps
 from ddp.step.progress import samples_per_step
+from ddp.step.resume_point import ResumePoint
 from ddp.step.stepper import Stepper
 from ddp.training.block_review import BlockReview, NonFiniteGuard
 from ddp.training.boundary import StepBoundary
 from ddp.training.checkpoints import Checkpoints
 from ddp.training.command_executor import CommandExchange, CommandExecutor, CommandLoop
 from ddp.training.metrics_publisher import MetricsPublisher
-from ddp.training.rollback import Rollback
+from ddp.training.recovery.incident import Incident
+from ddp.training.recovery.rollback import Rollback
+from ddp.training.recovery.survivor import Survivor
 from ddp.training.run_status import RunStatus
 from ddp.training.settings_change import SettingsChange
 from ddp.training.snapshot import SnapshotBuilder
@@ -86,6 +90,9 @@ class TrainerComponents:
     shutdown: ShutdownRequest
     run_status: RunStatus
     data: DataContinuity
+    resume_point: ResumePoint
+    incident: Incident
+    survivor: Survivor
 
 
 def build_trainer(c: TrainerComponents) -> Trainer:
@@ -100,14 +107,27 @@ def build_trainer(c: TrainerComponents) -> Trainer:
     exchange = CommandExchange(c.world, c.run_id, c.run_status, c.recorder)
     executor = CommandExecutor(exchange, boundary, checkpoints, settings, rollback, c.run_status, c.marker)
     guard = NonFiniteGuard(c.world, c.nonfinite_steps, c.run_status, c.recorder, checkpoints, rollback)
+    generators = StepGenerators(c.run_status.config.seed, c.world.rank, c.world.device)
     return Trainer(
         c.run_status,
         c.window,
         BlockReview(c.metrics_buffer, guard, c.controller, c.run_status, c.recorder),
-        StepMaker(c.stepper, c.batch_stream, c.controller, c.agreement, c.run_status, c.window, c.marker),
+        StepMaker(
+            c.stepper,
+            c.batch_stream,
+            c.controller,
+            c.agreement,
+            c.run_status,
+            c.window,
+            c.marker,
+            generators,
+            c.resume_point,
+        ),
         _build_accounting(c),
         boundary,
         CommandLoop(c.agreement, executor, c.run_status, c.recorder, c.window, c.marker),
+        c.resume_point,
+        c.incident,
     )
 
 
@@ -158,11 +178,19 @@ def _build_rollback(c: TrainerComponents, checkpoints: Checkpoints, settings: Se
 
     archive_of = partial(c.directory.archive_of_branch, c.run_id)
     report_data = partial(c.data.report, c.recorder.event, is_main=c.world.is_main)
-    return Rollback(c.world, c.run_status, checkpoints, settings, c.recorder, archive_of, continue_at, report_data)
+    return Rollback(
+        c.world, c.run_status, checkpoints, settings, c.recorder, archive_of, continue_at, report_data, c.resume_point
+    )
 
 
 def _build_accounting(c: TrainerComponents) -> StepAccounting:
     samples = samples_per_step(c.run_status.config, c.world.size)
     return StepAccounting(
-        c.run_status, c.window, c.metrics_buffer, c.snapshot_builder, c.recorder, samples_per_step=samples
+        c.run_status,
+        c.window,
+        c.metrics_buffer,
+        c.snapshot_builder,
+        c.recorder,
+        c.resume_point,
+        samples_per_step=samples,
     )

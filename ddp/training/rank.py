@@ -18,12 +18,13 @@ from ddp.control.replay_start import open_replay
 from ddp.control.shutdown import EXIT_CODE, ShutdownRequest
 from ddp.distributed.environment import RankEnvironment, rank_environment
 from ddp.distributed.world import CollectiveTimeoutError, World, is_peer_loss
-from ddp.recording.failure import record_failure, repeated_failure
 from ddp.recording.log_files import add_log_file, console_log, hide_step_lines
 from ddp.recording.trackers.select import require_extras
 from ddp.step.temporary_folder import rank_temporary_folder
 from ddp.training.builder import build_components, open_initial_weights, open_workload
 from ddp.training.components import TrainerComponents, build_trainer, watchdog_running
+from ddp.training.recovery.failure import close_after, repeated_failure
+from ddp.training.recovery.survivor import survivor_states
 from service.config.loader import LoadedConfig, load_config, naming_origins
 from service.errors import (
     LAST_STATE_UNSAVED,
@@ -142,8 +143,9 @@ def run_rank(environment: RankEnvironment, start: Start, listener: QueueListener
             note = world.restart_note()
             if note in {LEFT_BY_SIGNAL, UNSAVED_NOTE}:  # the launcher took this end of all ranks for a failure
                 return EXIT_CODE if note == LEFT_BY_SIGNAL else LAST_STATE_UNSAVED
+            states = survivor_states(environment, world, claimed.identity.run_id)
             components = build_components(
-                world, start.loaded, claimed.identity, shutdown, workload, weights, claimed.lock, replay
+                world, start.loaded, claimed.identity, shutdown, workload, weights, claimed.lock, replay, states
             )
             if claimed.provenance is not None:
                 write_provenance(start.directory, claimed.identity, claimed.provenance)
@@ -235,10 +237,11 @@ def _train_and_record(components: TrainerComponents) -> int:
         with watchdog_running(components):
             ending = build_trainer(components).run()
     except BaseException as error:
+        components.survivor.leave_state(error)  # first, since the launcher does not wait for long
         components.checkpointer.close()  # the states being written are still valid
         where = f"after step {components.run_status.progress.step}"
         repeated = repeated_failure(error, components.world, where)
-        record_failure(repeated or error, components.world, components.recorder)
+        close_after(repeated or error, components)
         if repeated is not None:
             raise repeated from error
         raise

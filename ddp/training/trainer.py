@@ -17,14 +17,17 @@ from torch import Tensor
 
 from ddp.adaptive.controller import Controller
 from ddp.control.agreement import RankAgreement
+from ddp.distributed.rng import StepGenerators
 from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import RunRecorder
 from ddp.step.batches import BatchStream
+from ddp.step.resume_point import ResumePoint
 from ddp.step.stepper import Stepper
 from ddp.training.block_review import BlockReview
 from ddp.training.boundary import StepBoundary
 from ddp.training.command_executor import CommandLoop
+from ddp.training.recovery.incident import Incident
 from ddp.training.run_status import RunStatus
 from ddp.training.snapshot import SnapshotBuilder
 from ddp.watchdog.stages import Stage, StageMarker
@@ -53,6 +56,8 @@ class StepMaker:
         run_status: RunStatus,
         window: MetricsWindow,
         marker: StageMarker,
+        generators: StepGenerators,
+        resume_point: ResumePoint,
     ) -> None:
         self._stepper = stepper
         self._batch_stream = batch_stream
@@ -61,19 +66,27 @@ class StepMaker:
         self._run_status = run_status
         self._window = window
         self._marker = marker
+        self._generators = generators
+        self._resume_point = resume_point
 
     def make(self) -> MadeStep:
         """Make the next optimizer step; the caller counts it. Raises `MemoryShortageError`."""
         done, number = self._run_status.progress.step, self._run_status.progress.step + 1
         self._marker.enter(Stage.DATA, number)
+        self._generators.begin_step(number)
         learning_rate, phase = self._controller.learning_rate(done), self._controller.phase(done)
+
+        def before_update() -> None:
+            self._agreement.send(number)
+            self._resume_point.begin_change()
+
         row = self._stepper.make_step(
             self._batch_stream,
             self._controller.weights,
             learning_rate,
             self._controller.grad_clip,
             self._window,
-            before_update=lambda: self._agreement.send(number),
+            before_update=before_update,
         )
         return MadeStep(number, learning_rate, phase, row)
 
@@ -88,6 +101,7 @@ class StepAccounting:
         metrics_buffer: StepMetricsBuffer,
         snapshot_builder: SnapshotBuilder,
         recorder: RunRecorder,
+        resume_point: ResumePoint,
         *,
         samples_per_step: int,
     ) -> None:
@@ -96,6 +110,7 @@ class StepAccounting:
         self._metrics_buffer = metrics_buffer
         self._snapshot_builder = snapshot_builder
         self._recorder = recorder
+        self._resume_point = resume_point
         self._samples_per_step = samples_per_step
 
     def add(self, made: MadeStep) -> None:
@@ -106,6 +121,7 @@ class StepAccounting:
         progress = self._run_status.progress
         progress.step = made.number
         progress.samples_seen += self._samples_per_step
+        self._resume_point.end_step()
         self._recorder.mark_step(made.number)
 
 
@@ -121,6 +137,8 @@ class Trainer:
         accounting: StepAccounting,
         boundary: StepBoundary,
         commands: CommandLoop,
+        resume_point: ResumePoint,
+        incident: Incident,
     ) -> None:
         self._run_status = run_status
         self._window = window
@@ -129,12 +147,15 @@ class Trainer:
         self._accounting = accounting
         self._boundary = boundary
         self._commands = commands
+        self._resume_point = resume_point
+        self._incident = incident
 
     def run(self) -> RunState:
         """Train until MAX_STEPS, a stop command or a signal; return the final state of the run."""
         run_status = self._run_status
         with self._window.excluded():
             self._boundary.begin()
+            self._finish_boundary()
             if run_status.ending is None:
                 self._commands.run_replayed()
             if run_status.is_paused and run_status.ending is None:
@@ -148,8 +169,17 @@ class Trainer:
 
     def advance(self) -> None:
         """Make one step, and run everything that is due at its boundary."""
-        self._review.run_if_due()
+        if not self._resume_point.is_reviewed:
+            self._review.run_if_due()
+            self._resume_point.is_reviewed = True
         self._accounting.add(self._step_maker.make())
-        self._boundary.run_due_actions()
+        self._incident.note_step()
+        self._finish_boundary()
         if self._run_status.ending is None:
             self._commands.run_agreed()
+
+    def _finish_boundary(self) -> None:
+        """Run what is due after the last step, unless it was done before: also where a start continues within it."""
+        if self._resume_point.is_due and self._run_status.ending is None:
+            self._boundary.run_due_actions()
+            self._resume_point.is_due = False

@@ -20,7 +20,7 @@ from service.launcher.programs import (
     require_patches,
     trainer_program,
 )
-from service.launcher.tasks import require_single_task
+from service.launcher.ranks.tasks import require_single_task
 from service.launcher.termination import announcements_held_back, terminate_on_announcements
 from service.run.directory import RunDirectory
 from service.run.discovery import RunFolders, overrides_for

@@ -162,6 +162,7 @@ class RunConfig:
     # Processes
     device: str = setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
     threads_per_rank: int = setting(1, "CPU threads of one rank", 1, 256)
+    fork_server: bool = setting(True, "start CPU ranks as forks of a process that has imported what they need")
     collective_timeout_seconds: float = setting(
         1800.0, "seconds that ranks wait for each other before the training fails", 10, 10**6
     )

@@ -14,7 +14,7 @@ from service.config.settings import RENAMED, RunConfig
 from service.config.source import SettingsSource
 from service.errors import DatasetError, SettingError, UserError
 from service.launcher.parent_death import ending_with_this
-from service.launcher.torchrun import RUN_DIRECTORY
+from service.launcher.torchrun import FORK_SERVER, RUN_DIRECTORY
 
 CPU_RANKS = 2
 COUNT_DEVICES = (sys.executable, "-c", "import torch; print(torch.cuda.device_count())")
@@ -50,6 +50,7 @@ def trainer_program(
     options = [*([start] if start else []), *([] if prints_steps else ["--no-step-lines"])]
     trainer = ["-m", "ddp", *source.arguments(), *options]
     added = {"OMP_NUM_THREADS": str(config.threads_per_rank), RUN_DIRECTORY: str(config.data_root)}
+    added[FORK_SERVER] = "1" if config.fork_server else ""
     return Program((*launcher, *trainer), {**environment, **added})
 
 

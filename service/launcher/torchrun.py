@@ -13,6 +13,7 @@ name.
 """
 
 import importlib
+import json
 import logging
 import os
 import runpy
@@ -29,6 +30,8 @@ from typing import Any
 from service.errors import LAST_STATE_UNSAVED
 from service.launcher.imports import without_collection
 from service.launcher.parent_death import LAUNCHER_PID
+from service.launcher.ranks.forked_rank import ForkServer, can_fork
+from service.launcher.ranks.shared_states import INCIDENT, LAUNCH, launch_id, remove_of_launch
 from service.launcher.termination import (
     ANNOUNCEMENTS,
     DUPLICATE_SECONDS,
@@ -43,6 +46,9 @@ from service.run.lock import launch_mark
 LAUNCHER = "torch.distributed.run"
 AGENT = "torch.distributed.elastic.agent.server.local_elastic_agent"
 PROCESSES = "torch.distributed.elastic.multiprocessing.api"
+HANDLER = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler"
+FORK_SERVER = "TORCHRUN_FORK_SERVER"
+"""Variable by which `leitstand` asks for ranks that are forks of a process which has imported all that they need."""
 RUN_DIRECTORY = "TORCHRUN_RUN_DIRECTORY"
 """Variable by which `leitstand` names DATA_ROOT, so that a failure can be told with the checkpoint to continue from."""
 LEFT, FORCED = 143, 130
@@ -120,19 +126,27 @@ class RankFailures:
         def monitor_and_check(self_: Any, *arguments: Any, **named: Any) -> Any:
             result = monitor_workers(self_, *arguments, **named)
             if result.failures:
-                self._allowed = self_._worker_group.spec.max_restarts
-                self_._remaining_restarts = self._check(result.failures, self_._remaining_restarts)
+                group = self_._worker_group
+                self._allowed = group.spec.max_restarts
+                has_others = len(group.workers) > 1
+                self_._remaining_restarts = self._check(result.failures, self_._remaining_restarts, has_others)
             return result
 
         agent._monitor_workers = monitor_and_check
 
-    def _check(self, failures: dict[int, Any], remaining: int) -> int:
-        """Return how many restarts are left; says on stderr that all ranks are restarted, if they are."""
+    def _check(self, failures: dict[int, Any], remaining: int, has_others: bool) -> int:
+        """Return how many restarts are left; says on stderr that all ranks are restarted, if they are.
+
+        Other ranks than those that failed may leave their last step to the next start.
+        """
         if any(failure.exitcode in FINAL_EXIT_CODES for failure in failures.values()):
             return 0
         if remaining > 0:
+            rank, failure = _cause(failures)
+            _tell_ranks(rank, failure)
             count = f"restart {self._allowed - remaining + 1} of {self._allowed}"
-            what = f"{_failure_text(*_cause(failures))}; all ranks start again {self._origin()} ({count})"
+            origin = f"after their last step, or else {self._origin()}" if has_others else self._origin()
+            what = f"{_failure_text(rank, failure)}; all ranks start again {origin} ({count})"
             sys.stderr.write(f"{time.strftime('%H:%M:%S')} R{what[1:]}.\n")
         return remaining
 
@@ -175,6 +189,13 @@ def _cause(failures: dict[int, Any]) -> tuple[int, Any]:
     return min(failures.items(), key=key)
 
 
+def _tell_ranks(rank: int, failure: Any) -> None:
+    """Tell the ranks that are started next why they are: they have this process's environment."""
+    how = how_it_ended(int(failure.exitcode))
+    incident = {"rank": rank, "pid": failure.pid, "how": how, "detected_at": time.time()}
+    os.environ[INCIDENT] = json.dumps(incident)
+
+
 def _failure_text(rank: int, failure: Any) -> str:
     code = int(failure.exitcode)
     hint = " (by hand, or by the kernel where memory runs out: see dmesg)" if code == -signal.SIGKILL else ""
@@ -185,14 +206,19 @@ def main() -> int:
     """Run torchrun with this process's arguments; returns the exit code."""
     terminate_on_announcements()
     os.environ[LAUNCHER_PID] = str(os.getpid())
+    os.environ[LAUNCH] = launch = launch_id(os.getpid())
     # The failure is reported below instead; some of torchrun's loggers use the level, others the variable.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
     run_directory = os.environ.get(RUN_DIRECTORY)
     ending, failures = EndOfRanks(), RankFailures(run_directory)
+    # First, since it imports while this process does.
+    server = ForkServer() if os.environ.get(FORK_SERVER) and can_fork() else None
     try:
         with nullcontext() if run_directory is None else launch_mark(Path(run_directory)):
             _patch_agent(ending, failures)
+            if server is not None:
+                _fork_ranks(server)
             runpy.run_module(LAUNCHER, run_name="__main__", alter_sys=True)
     except Exception as error:
         if type(error).__name__ == "SignalException":
@@ -200,6 +226,10 @@ def main() -> int:
         if type(error).__name__ == "ChildFailedError":
             return failures.exit_code(error)
         raise
+    finally:
+        if server is not None:
+            server.close()
+        remove_of_launch(launch)
     return 0
 
 
@@ -221,6 +251,21 @@ def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:
         return shutdown(self, *arguments, **named)
 
     agent._shutdown = watched_shutdown
+
+
+def _fork_ranks(server: ForkServer) -> None:
+    """Patch torchrun: it lets the server fork its ranks, and starts a new process where that is not possible."""
+    handler = importlib.import_module(HANDLER).SubprocessHandler
+    start_process = handler._popen
+
+    def start(self: Any, args: tuple[str, ...], environment: dict[str, str]) -> Any:
+        out, err = (
+            number if file is None else file.fileno() for number, file in ((1, self._stdout), (2, self._stderr))
+        )
+        forked = server.start(f"rank {self.local_rank_id}", args, environment, (0, out, err))
+        return start_process(self, args, environment) if forked is None else forked
+
+    handler._popen = start
 
 
 if __name__ == "__main__":

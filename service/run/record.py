@@ -17,6 +17,8 @@ SCHEMA_VERSION = 3
 KEYS: tuple[str, ...] = tuple(field.name for field in FIELDS)
 
 Record = dict[str, Any]
+LogPoint = tuple[int, float, Mapping[str, Any]]
+"""Step, Unix time (s) and values of a log point."""
 
 _NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json")
 

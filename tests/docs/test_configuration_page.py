@@ -32,7 +32,9 @@ def test_every_setting_is_in_one_group_in_the_order_of_the_code() -> None:
 
 def test_groups_have_the_headings_of_the_code() -> None:
     assert list(groups())[:2] == ["Where", "Network"]
-    assert groups()["Processes"] == ["device", "threads_per_rank", "collective_timeout_seconds", "stall_seconds"]
+    assert groups()["Processes"] == [
+        "device", "threads_per_rank", "fork_server", "collective_timeout_seconds", "stall_seconds",
+    ]  # fmt: skip
 
 
 def test_every_name_has_one_row() -> None:

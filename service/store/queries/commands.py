@@ -184,6 +184,14 @@ class CommandQueries:
             may_begin &= sa.exists().where((runs.c.id == commands.c.run_id) & (runs.c.owner == owner))
         return self._change(command_id, [CommandState.QUEUED], started, may_begin)
 
+    def put_back(self, command_id: str) -> bool:
+        """Set a running command to `queued` again, because it was not executed and the trainer starts anew.
+
+        Returns False if it is not running.
+        """
+        waiting = {"state": CommandState.QUEUED.value, "started_at": None}
+        return self._change(command_id, [CommandState.RUNNING], waiting)
+
     def cancel(self, command_id: str, reason: str) -> bool:
         """Cancel a queued command; returns False if it has started or ended."""
         cancelled = {"state": CommandState.CANCELLED.value, "finished_at": time.time(), "reason": reason}

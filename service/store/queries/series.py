@@ -46,6 +46,17 @@ class SeriesQueries:
                 points.append((row.step, row.values))
             RollupWriter(connection, run_id).add(points)
 
+    def add_missing(self, run_id: str, rows: Sequence[SeriesRow]) -> None:
+        """Add what is not there of the newest log points of a run; what is there stays as it is."""
+        if not rows:
+            return
+        there = {row.step: row.values for row in self.find(run_id, rows[0].step, rows[-1].step)}
+        missing = [
+            SeriesRow(row.step, row.time, {key: row.values[key] for key in row.values.keys() - there.get(row.step, {})})
+            for row in rows
+        ]
+        self.add(run_id, [row for row in missing if row.values])
+
     def repair_rollups(self, run_id: str) -> bool:
         """Make the run's rollups anew if they miss or disagree with its log points; returns True if they did."""
         with self._database.run_transaction(run_id, announces=False) as connection:

@@ -4,35 +4,26 @@ Two real gloo ranks, dropout, augmentation, accumulation over three micro-batche
 work (tiny numbers make it act within these few steps). The loader waits for the commands, which name their steps.
 """
 
-import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
 from api.app import create_app
-from ddp.checkpoint.folder import CheckpointFolder
 from service.commands import CommandState, Kind
 from service.config.settings import RunConfig
 from service.run.record import list_records
 from service.run.state import RunState
+from tests.ddp.harness.sameness import check_same, last_state
 from tests.ddp.harness.training import Training
 
 LAST_STEP = 60
+SCHEDULED = (20, 40, 60)
 EXACT = {
     "WORKLOAD": "tests.ddp.harness.gated_workload", "MAX_STEPS": LAST_STEP, "ACCUMULATION_STEPS": 3, "EMA_DECAY": 0.9,
     "LOG_EVERY": 7, "VAL_STEP_EVERY": 20, "CHECKPOINT_EVERY": 25, "PATCH_SIZE": 8, "WARMUP_STEPS": 5, "MAX_LR": 0.02,
     "ADAPTIVE_WARMUP_STEPS": 4, "SETTLING_STEPS": 2, "PLATEAU_PATIENCE": 3, "PLATEAU_SAFETY_THRESHOLD": 9,
     "COOLDOWN_DURATION": 2, "ADAPT_EVERY": 4, "BOOST_STEPS": 10, "SAVE_BEST": "false", "KEEP_CHECKPOINTS": 0,
-}  # fmt: skip
-TIMES = {
-    "iteration_duration", "eta_total_formatted", "eta_epoch_formatted", "last_update_time", "samples_per_second",
-    "data_wait_ratio", "validation_duration", "per_rank", "slow_rank", "vram_usage_gb", "run_id",
-    "provenance",
 }  # fmt: skip
 BEST = frozenset({"best_quality", "best_quality_ever", "best_step"})
 # 11 training pairs, 12 samples a step: step 11 ends an epoch exactly, all others named here lie in the middle of one.
@@ -46,14 +37,14 @@ def test_watching_steering_leaving_and_resuming_change_nothing(
 ) -> None:
     straight = train(2, output="straight.txt", root="straight", **EXACT)
     assert straight.end() == 0, straight.output
-    expected = last_state(straight.root)
+    expected = last_state(straight.root, LAST_STEP)
     assert expected["bad_steps"]["total"] == 0
     changes = {event["kind"] for event in straight.history()}
     assert "weights" in changes or "mode" in changes, changes  # otherwise the controller would prove nothing
 
     # A manual validation may be the best so far; that is all it may leave behind.
-    check_same(watched(train, tmp_path, eventually), straight.root, expected, but=BEST)
-    check_same(left_and_resumed(train, tmp_path, eventually), straight.root, expected)
+    check_same(watched(train, tmp_path, eventually), straight.root, expected, but=BEST, steps=SCHEDULED)
+    check_same(left_and_resumed(train, tmp_path, eventually), straight.root, expected, steps=SCHEDULED)
 
 
 @pytest.mark.parametrize("ranks", [1, 3, 4])
@@ -183,61 +174,3 @@ def submit_before_the_start(
     eventually(lambda: all(run.has_begun(command_id) for command_id in asked), what="the beginning of all commands")
     gate.touch()
     return asked
-
-
-# Equality
-
-
-def last_state(root: Path, step: int = LAST_STEP) -> dict[str, Any]:
-    found = CheckpointFolder(root / "checkpoints").newest_usable()
-    assert found is not None
-    assert found.saved.step == step
-    return found.state
-
-
-def check_same(
-    root: Path,
-    straight: Path,
-    expected: dict[str, Any],
-    but: frozenset[str] = frozenset(),
-    steps: tuple[int, ...] = (20, 40, 60),
-) -> None:
-    found = last_state(root, steps[-1])
-    for state in (found, expected):
-        state["composer"]["validation"].pop("validation_duration", None)
-        state["extra"].pop("records", None)  # those that were on their way to the disk just then
-    assert [text for text in differences(found, expected) if not any(name in text for name in but)] == []
-    scheduled = [step for step, _ in list_records(straight)]
-    assert scheduled == [*steps]
-    for step in scheduled:
-        assert lasting(root, step, but) == lasting(straight, step, but)
-
-
-def lasting(root: Path, step: int, but: frozenset[str]) -> dict[str, Any]:
-    """A record without its times."""
-    record = json.loads((root / f"Statistik_{step}.json").read_text())
-    return {key: value for key, value in record.items() if key not in TIMES | but}
-
-
-def differences(found: Any, expected: Any, path: str = "state") -> list[str]:
-    """Where two states differ, to the last bit; NaN equals NaN."""
-    if isinstance(expected, Tensor):
-        same = (
-            torch.equal(found.nan_to_num(nan=-1e30), expected.nan_to_num(nan=-1e30))
-            if expected.is_floating_point()
-            else torch.equal(found, expected)
-        )
-        return [] if same else [f"{path}: {found} is not {expected}"]
-    if isinstance(expected, Mapping):
-        if found.keys() != expected.keys():
-            return [f"{path}: keys {sorted(map(str, found.keys() ^ expected.keys()))}"]
-        return [text for key in expected for text in differences(found[key], expected[key], f"{path}.{key}")]
-    if isinstance(expected, list | tuple):
-        if len(found) != len(expected):
-            return [f"{path}: {len(found)} items, not {len(expected)}"]
-        return [
-            text for place, item in enumerate(expected) for text in differences(found[place], item, f"{path}[{place}]")
-        ]
-    if isinstance(expected, float) and math.isnan(expected):
-        return [] if math.isnan(found) else [f"{path}: {found} is not NaN"]
-    return [] if found == expected else [f"{path}: {found!r} is not {expected!r}"]

@@ -212,7 +212,7 @@ def test_torchruns_restart_heals_a_killed_rank_and_loses_no_record(train: Train)
     )  # fmt: skip
     assert run.end() == 0, run.output
 
-    assert [event["step"] for event in run.events("started")] == [0, 40]
+    assert [event["step"] for event in run.events("started")] == [0, 46]
     assert "Rank 0 ends, because another rank is gone." in run.output
     assert [step for step, _ in list_records(run.root)] == [10, 20, 30, 40, 50, 60]
     assert not list(run.root.glob(".tmp-*"))
@@ -229,8 +229,7 @@ def test_a_restart_after_an_accident_keeps_a_pause_and_what_is_queued(train: Tra
 
     row = run.run()
     assert row is not None
-    assert (row.state, row.step % 5) == (RunState.PAUSED, 0)
-    assert row.step <= (paused.step or 0)
+    assert (row.state, row.step) == (RunState.PAUSED, paused.step)
     assert run.command(queued).state is CommandState.QUEUED
     (stopped,) = run.ask(Kind.STOP)
     assert (run.end(), stopped.state, stopped.step) == (0, CommandState.DONE, row.step)
@@ -348,7 +347,7 @@ def test_an_error_that_comes_again_after_a_restart_is_not_tried_a_third_time(
     assert output.count("(restart 1 of 9)") == 1
     assert "(restart 2 of 9)" not in output
     assert "Traceback" in output
-    assert output.count("Starting at step 0") == starts
+    assert len(re.findall("(?:Starting|Resuming) at step", output)) == starts
     if starts:
         row = Store(tmp_path / "run" / "leitstand.db").runs.latest()
         assert row is not None

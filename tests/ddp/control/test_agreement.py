@@ -157,3 +157,16 @@ def test_a_paused_rank_gets_a_command_at_once() -> None:
     control = RankAgreement(world_of_one(), inbox_with(Kind.RESUME), lambda: False, first_check_step=100)
 
     assert control.wait(5).operations == CommandBits.RESUME
+
+
+def test_commands_of_a_word_that_never_came_back_wait_again_in_their_order() -> None:
+    command_queue = inbox_with(Kind.VALIDATE, Kind.PAUSE)
+    agreement = RankAgreement(world_of_one(), command_queue, lambda: False, first_check_step=1)
+    agreement.send(1)
+    assert command_queue.take(1) == []
+
+    agreement.put_back()
+
+    assert kinds(command_queue.take(1)) == [Kind.VALIDATE, Kind.PAUSE]
+    agreement.put_back()
+    assert command_queue.take(1) == []

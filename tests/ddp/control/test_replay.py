@@ -115,3 +115,18 @@ def test_without_a_file_nothing_is_due_and_nothing_saved() -> None:
     replay.note_rollback(0, 12, 5)
 
     assert (replay.take(0, 4), replay.state(), replay.begin_details()) == (None, None, None)
+
+
+def test_a_rank_that_survives_another_leaves_what_it_was_executing_to_the_next_start() -> None:
+    replay = Replay(a_file())
+    replay.begin(START, None, frozenset())
+    assert replay.take(0, 4) is not None
+    during = replay.state_before_current()
+    assert replay.take(0, 4) is None
+    afterwards = replay.state_before_current()
+
+    assert afterwards == replay.state()
+    for left, expected in ((during, [(4, Kind.SET)]), (afterwards, [])):
+        after = Replay(a_file())
+        after.begin(Position(0, 4), left, frozenset())
+        assert due(after, 0, [4]) == expected

@@ -25,7 +25,7 @@ def _rank(process: psutil.Process) -> int | None:
             return None
         name = process.name()
         return int(name.removeprefix("rank ") if name.startswith("rank ") else process.environ()["RANK"])
-    except (ProcessLookupError, psutil.NoSuchProcess):  # it has ended meanwhile
+    except (ProcessLookupError, psutil.NoSuchProcess, KeyError):  # it has ended meanwhile, or has no name yet
         return None
 
 

@@ -24,7 +24,7 @@ from service.run.directory import RunDirectory
 from service.run.record import KEYS
 from service.run.state import RunState
 from service.run.trainer_stats import TrainerStats
-from service.store.store import Store
+from service.store.store import SeriesRow, Store
 
 RUN = "run0"
 Eventually = Callable[..., None]
@@ -279,3 +279,33 @@ def test_nothing_is_lost_or_doubled_while_several_threads_tell_at_once(bench: Be
     found = [event.details for event in bench.store.events.find(RUN, 0, 1000)]
     for teller in range(3):
         assert [it["number"] for it in found if it["teller"] == teller] == list(range(300))
+
+
+def test_before_a_restart_a_command_that_no_boundary_has_taken_is_queued_again(
+    bench: Bench, eventually: Eventually
+) -> None:
+    waiting, finished = bench.submit(Kind.VALIDATE), bench.submit(Kind.PAUSE)
+    eventually(lambda: bench.state_of(finished) is CommandState.RUNNING, what="the beginning of both")
+    (taken,) = [command for command in bench.command_queue.take_all() if command.id == finished]
+    bench.command_queue.put(bench.store.commands.find(RUN)[0])
+    bench.recorder.finish(taken, CommandState.DONE)
+
+    bench.recorder.close_for_restart()
+
+    assert (bench.state_of(waiting), bench.state_of(finished)) == (CommandState.QUEUED, CommandState.DONE)
+    command = bench.store.commands.get(waiting)
+    assert command is not None
+    assert command.started_at is None
+
+
+def test_of_log_points_that_another_rank_has_kept_only_those_are_written_that_are_missing(bench: Bench) -> None:
+    bench.store.series.add(RUN, [SeriesRow(10, 1.0, {"total_loss_value": 1.0})])
+
+    bench.recorder.adopt_records(
+        [], [(10, 2.0, {"total_loss_value": 9.0, "quality": 3.0}), (20, 3.0, {"quality": 4.0})]
+    )
+    bench.recorder.close_for_restart()
+
+    values = {row.step: row.values for row in bench.store.series.find(RUN)}
+    assert values == {10: {"total_loss_value": 1.0, "quality": 3.0}, 20: {"quality": 4.0}}
+    assert not bench.store.series.repair_rollups(RUN), "the rollups are right"

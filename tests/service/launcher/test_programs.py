@@ -65,7 +65,15 @@ def test_the_trainer_is_torchrun_with_the_settings_and_its_threads() -> None:
         "-m", "ddp",
         "--config", "run.toml", "--set", "A=1", "--set", "B=x y", "--fresh",
     )  # fmt: skip
-    assert program.environment == {"HOME": "/h", "OMP_NUM_THREADS": "4", "TORCHRUN_RUN_DIRECTORY": "r"}
+    assert program.environment == {
+        "HOME": "/h", "OMP_NUM_THREADS": "4", "TORCHRUN_RUN_DIRECTORY": "r", "TORCHRUN_FORK_SERVER": "1",
+    }  # fmt: skip
+
+
+def test_ranks_are_new_processes_where_the_settings_say_so() -> None:
+    program = trainer_program(SettingsSource(), RunConfig(fork_server=False), 2, {}, None)
+
+    assert program.environment["TORCHRUN_FORK_SERVER"] == ""
 
 
 def test_without_file_overrides_and_start_the_trainer_gets_no_arguments() -> None:

@@ -54,8 +54,16 @@ def collect(loaded: LoadedConfig, about_run: Mapping[str, Any], git: GitState | 
 
 def packages() -> dict[str, str]:
     """Return the version of every installed package by its name."""
-    found = ((item.metadata["Name"], item.version) for item in metadata.distributions())
-    return {name: version for name, version in sorted(found, key=str) if name}
+    found = map(_name_and_version, metadata.distributions())
+    return {name: version for name, version in sorted(found) if name}
+
+
+def _name_and_version(item: metadata.Distribution) -> tuple[str, str]:
+    """Read two lines: `item.metadata` parses whole descriptions, which takes half a second for 200 packages."""
+    text = item.read_text("METADATA") or item.read_text("PKG-INFO") or ""
+    lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    values = {key: value.strip() for key, _, value in lines if key in {"Name", "Version"}}
+    return values.get("Name", ""), values.get("Version", "")
 
 
 def user_name() -> str | None:

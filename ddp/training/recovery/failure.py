@@ -1,9 +1,9 @@
-"""Why a run failed: the same accident before and after a restart, and the reason that its store and other ranks get."""
+"""Why a rank failed: told in words for people, once for all ranks, and not again for a failure that would repeat."""
 
 import logging
 
 from ddp.distributed.world import CollectiveTimeoutError, World, is_peer_loss
-from ddp.recording.null_recorder import RunRecorder
+from ddp.training.components import TrainerComponents
 from service.errors import RepeatedFailureError, UserError
 from service.run.state import RunState
 
@@ -27,21 +27,23 @@ def repeated_failure(error: BaseException, world: World, where: str) -> Repeated
     )
 
 
-def record_failure(error: BaseException, world: World, recorder: RunRecorder) -> None:
+def close_after(error: BaseException, components: TrainerComponents) -> None:
     """Record why the run failed, unless the launcher will restart all ranks."""
+    world = components.world
     if isinstance(error, UserError):
         world.publish_failure(str(error))
-        recorder.close(RunState.FAILED, str(error))
+        components.recorder.close(RunState.FAILED, str(error))
     elif is_peer_loss(error) and (reason := world.published_failure()):
         logger.error("Another rank has failed: %s", reason)
-        recorder.close(RunState.FAILED, reason)
+        components.recorder.close(RunState.FAILED, reason)
     elif world.restarts_left > 0:
-        recorder.close_for_restart()
+        components.agreement.put_back()
+        components.recorder.close_for_restart()
     else:
         reason = _reason_of(error, world.rank)
         if not is_peer_loss(error):
             world.publish_failure(reason)
-        recorder.close(RunState.FAILED, reason)
+        components.recorder.close(RunState.FAILED, reason)
 
 
 def _reason_of(error: BaseException, rank: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ddp.checkpoint.folder import LoadedState, Reason
 from ddp.distributed.world import World
 from ddp.recording.null_recorder import RunRecorder
+from ddp.step.resume_point import ResumePoint
 from ddp.training.checkpoints import Checkpoints
 from ddp.training.run_status import RunStatus
 from ddp.training.settings_change import SettingsChange
@@ -27,6 +28,7 @@ class Rollback:
         archive_of: Callable[[int], Path],
         on_restored: Callable[[int], None],
         report_data: Callable[[], None],
+        resume_point: ResumePoint,
     ) -> None:
         """`archive_of(branch)` returns the folder for an abandoned branch; `on_restored` receives the restored step.
 
@@ -40,6 +42,7 @@ class Rollback:
         self._archive_of = archive_of
         self._on_restored = on_restored
         self._report_data = report_data
+        self._resume_point = resume_point
 
     def run(self, found: LoadedState, reason: str, lr_factor: float | None = None) -> None:
         """Restore `found` and archive the records and checkpoints of later steps.
@@ -48,6 +51,7 @@ class Rollback:
         """
         progress = self._run_status.progress
         from_step, branch = progress.step, progress.branch
+        self._resume_point.begin_change()
         extra = self._checkpoints.restore(found)
         progress.branch = branch + 1
         self._run_status.replay.note_rollback(branch, from_step, progress.step)
@@ -60,6 +64,7 @@ class Rollback:
         self._report_data()
         # A resume after a crash must find the new branch and its learning rate, and pruning must keep this checkpoint.
         self._checkpoints.save(Reason.COMMAND)
+        self._resume_point.end_rollback()
 
     def _report(self, from_step: int, found: LoadedState, reason: str) -> None:
         name, progress = found.saved.folder.name, self._run_status.progress
