@@ -11,7 +11,8 @@ from service.commands import Command, CommandState, Kind
 from service.run.directory import RunDirectory
 from service.run.record import list_records
 from service.store.fork import fork_run
-from tests.ddp.behaviour.test_exactness import BEST, TIMES, differences
+from tests.ddp.behaviour.test_exactness import BEST
+from tests.ddp.harness.sameness import TIMES, differences
 from tests.ddp.harness.training import Eventually, Training
 
 LAST_STEP = 24
