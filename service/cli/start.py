@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from service.auth.hosts import require_safe_address
-from service.cli.options import ranks_options, replace_process, settings_options
+from service.cli.options import nodes_options, ranks_options, replace_process, settings_options
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from service.errors import SettingError
+from service.launcher.nodes import Nodes
 from service.launcher.ports import address_text, require_free_port
 from service.launcher.programs import (
     api_program,
@@ -85,11 +86,14 @@ def _runs_sentence(config: RunConfig) -> str:
 
 @click.command
 @ranks_options
+@nodes_options
 @click.option("--resume", is_flag=True, help="Continue the run in DATA_ROOT.")
 @click.option("--fresh", is_flag=True, help="Archive the run in DATA_ROOT and begin a new one.")
 @settings_options
-def train(source: SettingsSource, ranks: str, restarts: int, resume: bool, fresh: bool) -> None:
+def train(source: SettingsSource, ranks: str, restarts: int, nodes: Nodes | None, resume: bool, fresh: bool) -> None:
     """Train without an API.
+
+    With --rdzv-endpoint, this is one of several machines, each of which is given the same command.
 
     The exit code is the trainer's: 0 done, 2 bad input, 74 ended without its last state on disk, 143 asked to leave and
     saved, 137 killed before it had saved.
@@ -101,7 +105,8 @@ def train(source: SettingsSource, ranks: str, restarts: int, resume: bool, fresh
     config = source.load(os.environ).config
     require_patches(config.dataset_root)
     start = "--resume" if resume else "--fresh" if fresh else None
-    program = trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts)
+    count = count_ranks(ranks, config)
+    program = trainer_program(source, config, count, os.environ, start, restarts, nodes=nodes)
     with announcements_held_back():
         replace_process(program.command, program.environment)
 
