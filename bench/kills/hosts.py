@@ -97,8 +97,8 @@ def cut(training: HostsTraining, seen: Observation) -> None:
 
 
 def slow(training: HostsTraining, seen: Observation) -> None:
-    """50 ms of delay and 1 % of loss on the way from machine 2."""
-    training.machines[1].slow_down("delay", "50ms", "loss", "1%")
+    """256 kbit/s on the way from machine 2; what has to wait for more than 200 ms is lost."""
+    training.machines[1].slow_down("tbf", "rate", "256kbit", "burst", "4kb", "latency", "200ms")
     seen.watch(lambda: seen.is_beyond(2))
 
 

@@ -63,9 +63,14 @@ def notes_of_start(environment: Mapping[str, str]) -> NoteStore:
     return NoteStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
 
 
+def have_launcher_of_machines(environment: Mapping[str, str]) -> bool:
+    """Return True if `leitstand train` started the ranks, on one of several machines."""
+    return ENDPOINT in environment
+
+
 def lasting_notes(environment: Mapping[str, str]) -> NoteStore:
     """Return the notes to the ranks that the launcher starts next."""
-    if ENDPOINT not in environment:
+    if not have_launcher_of_machines(environment):
         return notes_of_start(environment)
     address, _, port = environment[ENDPOINT].rpartition(":")
     return NoteStore(address, int(port))

@@ -21,6 +21,7 @@ from ddp.distributed.eager import EagerDDP
 from ddp.distributed.environment import RankEnvironment, choose_device
 from ddp.distributed.status_store import LocalStatusStore, StatusStore, TcpStatusStore
 from ddp.distributed.stores import (
+    have_launcher_of_machines,
     is_shared_with_earlier_starts,
     lasting_notes,
     notes_of_start,
@@ -184,6 +185,14 @@ class World:
     def published_failure(self) -> str | None:
         """Return why another rank ended, if it has published a reason."""
         return None if self._gloo_group is None else notes_of_start(os.environ).read(self._failure_key)
+
+    @property
+    def tells_successors_of_end(self) -> bool:
+        """Whether this rank has to note that all ranks have ended for good, since torchrun takes that for a failure.
+
+        `leitstand train` on several machines knows it by the exit codes, and also ends ranks to take in a machine.
+        """
+        return self.is_main and not have_launcher_of_machines(os.environ)
 
     def leave_restart_note(self, note: str) -> None:
         """Store a note for the ranks that the launcher starts after a failure; it replaces an earlier one."""

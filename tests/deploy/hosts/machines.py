@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -45,9 +45,9 @@ class Machine:
         """Put the cable back."""
         self._set_link("up")
 
-    def slow_down(self, *impairment: str) -> None:
-        """Delay or lose what it sends, as netem takes it: `delay 50ms loss 1%`."""
-        _run("tc", "-n", self._namespace, "qdisc", "replace", "dev", INTERFACE, "root", "netem", *impairment)
+    def slow_down(self, *discipline: str) -> None:
+        """Let a queueing discipline of tc hold back what it sends: `tbf rate 256kbit burst 4kb latency 200ms`."""
+        _run("tc", "-n", self._namespace, "qdisc", "replace", "dev", INTERFACE, "root", *discipline)
 
     def kill(self) -> None:
         """Kill every process on it, at once, as a loss of power does."""
@@ -146,5 +146,5 @@ def _run(*command: str) -> None:
     _output(*command)
 
 
-def _output(*command: str, environment: Mapping[str, str] | None = None) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

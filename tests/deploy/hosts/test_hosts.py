@@ -1,0 +1,93 @@
+"""A training on two machines of their own network: the same as on one, commanded, resumed, and hurt."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bench.kills.inspection import RunInspector, differences, record_differences
+from service.commands import Kind
+from service.run.state import RunState
+from tests.ddp.harness.launching import settings, torchrun
+from tests.deploy.hosts.machines import machines, missing
+from tests.deploy.hosts.training import PATIENCE_SECONDS, HostsTraining, training_on, write_patches
+from tests.harness.forked import StartPython
+
+pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.timeout(600)]
+MAX_STEPS, VAL_STEP_EVERY, PAUSE_AT = 40, 10, 24
+VALUES = {"MAX_STEPS": MAX_STEPS, "VAL_STEP_EVERY": VAL_STEP_EVERY, "CHECKPOINT_EVERY": VAL_STEP_EVERY}
+Start = Callable[..., HostsTraining]
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_patches(tmp_path_factory.mktemp("patches"))
+
+
+@pytest.fixture
+def start(tmp_path: Path, patches: Path) -> Iterator[Start]:
+    """Start a training on two machines, one rank each."""
+    with ExitStack() as stack:
+
+        def start(**values: object) -> HostsTraining:
+            boxes = stack.enter_context(machines(2, tmp_path))
+            return stack.enter_context(training_on(boxes, tmp_path, patches, "1:2", **{**VALUES, **values}))
+
+        yield start
+
+
+def wait_for_state(training: HostsTraining, state: RunState) -> None:
+    training.wait_for(lambda: (row := training.row()) is not None and row.state is state, state)
+
+
+def wait_for_start(training: HostsTraining, number: int) -> None:
+    training.wait_for(lambda: len(training.starts()) == number, f"start {number} of the ranks")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    patches: Path, tmp_path_factory: pytest.TempPathFactory, start_python: StartPython
+) -> Iterator[RunInspector]:
+    """The same two ranks on one machine, which nobody disturbs."""
+    root = tmp_path_factory.mktemp("alone") / "run"
+    command = [*torchrun(2, "-m", "ddp"), *settings(DATA_ROOT=root, DATASET_ROOT=patches, **VALUES)]
+    with start_python(command) as process:
+        assert process.wait(PATIENCE_SECONDS) == 0
+    return RunInspector(root, VAL_STEP_EVERY)
+
+
+def test_two_machines_train_what_one_trains_though_commanded_hurt_and_started_again(
+    start: Start, undisturbed: RunInspector
+) -> None:
+    training = start()
+    first, second = training.machines
+    training.wait_for(lambda: training.row() is not None, "the run")
+    training.submit(Kind.PAUSE, apply_at_step=PAUSE_AT)
+    wait_for_state(training, RunState.PAUSED)
+    wanted = training.submit(Kind.VALIDATE)
+    training.wait_for(lambda: training.is_ended(wanted), "the validation")
+
+    rank = training.rank(second)
+    assert rank is not None
+    rank.kill()  # torchrun starts the ranks again, which learn from its store that they pause
+    wait_for_start(training, 2)
+    wait_for_state(training, RunState.PAUSED)
+
+    training.launchers[second.name].terminate()  # all save, and leave
+    assert training.end() == {first.name: 143, second.name: 143}
+    training.start_all()
+    wait_for_start(training, 3)
+    training.submit(Kind.RESUME)
+    assert training.end() == {first.name: 0, second.name: 0}
+
+    assert [(0, 2), (PAUSE_AT, 2), (PAUSE_AT, 2)] == training.starts()  # the validation was the best: it is saved
+    assert not training.root_of(second).exists()
+    mine = RunInspector(training.root, VAL_STEP_EVERY)
+    assert mine.complaints() == []
+    assert mine.store_complaints() == []
+    records = mine.records()
+    assert records.pop(PAUSE_AT)["trigger"] == "command"
+    assert list(record_differences(records, undisturbed.records())) == []
+    states = [each.state(MAX_STEPS)["stepper"] for each in (mine, undisturbed)]
+    assert list(differences(*states)) == []
