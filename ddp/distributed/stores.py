@@ -15,7 +15,8 @@ import torch.distributed as dist
 
 from ddp.distributed.environment import RankEnvironment
 from service.errors import SettingError
-from service.launcher.nodes import ENDPOINT
+from service.launcher.machines.nodes import ENDPOINT
+from service.launcher.machines.silence import limit_silence
 
 CONNECT_TIMEOUT = timedelta(minutes=1)
 MEET_TIMEOUT = timedelta(minutes=5)
@@ -108,7 +109,9 @@ def rendezvous_arguments(
 
 def _connect(address: str, port: int, timeout: timedelta) -> Any:
     tcp_store = dist.TCPStore  # type: ignore[attr-defined]  # it is public, but missing in torch's stubs
-    return tcp_store(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
+    store = tcp_store(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
+    limit_silence()
+    return store
 
 
 def _store_of_tasks(rank_environment: RankEnvironment, environment: Mapping[str, str]) -> Any:

@@ -28,11 +28,15 @@ from ddp.distributed.stores import (
     open_store,
     rendezvous_arguments,
 )
+from service.launcher.machines.silence import limit_silence
 
 COLLECTIVE_TIMEOUT_SECONDS = 1800.0
 RESTART_NOTE_KEY = "leitstand/to successors"
 
-_PEER_LOSS_MESSAGES = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+_PEER_LOSS_MESSAGES = (
+    "Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited",
+    "Connection timed out", "No route to host",
+)  # fmt: skip
 
 _TIMEOUT_MESSAGES = ("Timed out waiting", "Application timeout caused pair closure", "wait timeout after")
 
@@ -97,6 +101,7 @@ class World:
             **rendezvous_arguments(environment, os.environ, timeout),
         )
         world._gloo_group = dist.new_group(backend="gloo", timeout=timeout)
+        limit_silence()
         return world
 
     def leave(self) -> None:

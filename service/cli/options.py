@@ -15,7 +15,7 @@ import service.config
 from service.config.loader import naming_origins
 from service.config.source import SettingsSource
 from service.errors import UNPRINTABLE, UserError
-from service.launcher.nodes import Nodes
+from service.launcher.machines.nodes import Nodes
 
 Command = Callable[..., Any]
 NNODES = "With --rdzv-endpoint: how many machines train together; 1:2 begins with one, and takes in a second."

@@ -10,7 +10,8 @@ from service.cli.options import nodes_options, ranks_options, replace_process, s
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from service.errors import SettingError
-from service.launcher.nodes import Nodes
+from service.launcher.machines.nodes import Nodes
+from service.launcher.machines.tasks import require_single_task
 from service.launcher.ports import address_text, require_free_port
 from service.launcher.programs import (
     api_program,
@@ -21,7 +22,6 @@ from service.launcher.programs import (
     require_patches,
     trainer_program,
 )
-from service.launcher.tasks import require_single_task
 from service.launcher.termination import announcements_held_back, terminate_on_announcements
 from service.run.directory import RunDirectory
 from service.run.discovery import RunFolders, overrides_for

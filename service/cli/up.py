@@ -11,6 +11,7 @@ from service.cli.options import login_name, ranks_options, settings_options
 from service.cli.text_table import show_line
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
+from service.launcher.machines.tasks import require_single_task
 from service.launcher.ports import address_text, require_free_port
 from service.launcher.programs import (
     Program,
@@ -22,7 +23,6 @@ from service.launcher.programs import (
 )
 from service.launcher.status_line import has_room
 from service.launcher.supervisor import LaunchPlan, Supervisor
-from service.launcher.tasks import require_single_task
 from service.launcher.termination import terminate_on_announcements
 from service.run.directory import RunDirectory, require_writable
 from service.store.store import store_location

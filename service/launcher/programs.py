@@ -13,7 +13,7 @@ from service.config.loader import PREFIX, canonical_name
 from service.config.settings import RENAMED, RunConfig
 from service.config.source import SettingsSource
 from service.errors import DatasetError, SettingError, UserError
-from service.launcher.nodes import Nodes
+from service.launcher.machines.nodes import Nodes
 from service.launcher.parent_death import ending_with_this
 from service.launcher.torchrun import RUN_DIRECTORY
 

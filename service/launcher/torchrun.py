@@ -28,6 +28,8 @@ from typing import Any
 
 from service.errors import LAST_STATE_UNSAVED
 from service.launcher.imports import without_collection
+from service.launcher.machines import nodes
+from service.launcher.machines.silence import limit_silence
 from service.launcher.parent_death import LAUNCHER_PID
 from service.launcher.termination import (
     ANNOUNCEMENTS,
@@ -48,6 +50,9 @@ LEFT, FORCED = 143, 130
 FINAL_EXIT_CODES = (LAST_STATE_UNSAVED, 2, LEFT, FORCED)
 """Exit codes of a rank after which it is not restarted, of several ranks' codes the first of these counts: the last
 state is not on disk, bad input, saved after a signal, ended by a repeated SIGINT."""
+
+STORE_LOSSES = ("RendezvousConnectionError", "RendezvousTimeoutError", "DistNetworkError", "DistStoreError")
+STORE_LOST = 1
 
 SignalHandler = Callable[[int, FrameType | None], None]
 
@@ -196,8 +201,20 @@ def main() -> int:
             return ending.exit_code(int(vars(error)["sigval"]))
         if type(error).__name__ == "ChildFailedError":
             return failures.exit_code(error)
+        if type(error).__name__ in STORE_LOSSES and nodes.ENDPOINT in os.environ:
+            return _say_store_loss(error)
         raise
     return 0
+
+
+def _say_store_loss(error: Exception) -> int:
+    """Say on stderr that this machine has lost the store where all machines meet; return the exit code."""
+    cause = str(error.__cause__ or error).partition("\n")[0]
+    sys.stderr.write(
+        f"Error: torchrun's store at {os.environ[nodes.ENDPOINT]} is lost ({cause}), so the ranks of this machine have "
+        "ended: start the training again on that machine and on this one, with --resume.\n"
+    )
+    return STORE_LOST
 
 
 def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:
@@ -218,6 +235,15 @@ def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:
         return shutdown(self, *arguments, **named)
 
     agent._shutdown = watched_shutdown
+    rendezvous = agent._rendezvous
+
+    def impatient_rendezvous(self: Any, *arguments: Any, **named: Any) -> Any:
+        limit_silence()
+        result = rendezvous(self, *arguments, **named)
+        limit_silence()  # it may have connected anew
+        return result
+
+    agent._rendezvous = impatient_rendezvous
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """A training on two machines of their own network: the same as on one, commanded, resumed, and hurt."""
 
+import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,8 +12,8 @@ from bench.kills.inspection import RunInspector, differences, record_differences
 from service.commands import Kind
 from service.run.state import RunState
 from tests.ddp.harness.launching import settings, torchrun
-from tests.deploy.hosts.machines import machines, missing
-from tests.deploy.hosts.training import PATIENCE_SECONDS, HostsTraining, training_on, write_patches
+from tests.deploy.hosts.machines import Machine, machines, missing
+from tests.deploy.hosts.training import LEITSTAND, PATIENCE_SECONDS, HostsTraining, training_on, write_patches
 from tests.harness.forked import StartPython
 
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.timeout(600)]
@@ -81,7 +83,7 @@ def test_two_machines_train_what_one_trains_though_commanded_hurt_and_started_ag
     training.submit(Kind.RESUME)
     assert training.end() == {first.name: 0, second.name: 0}
 
-    assert [(0, 2), (PAUSE_AT, 2), (PAUSE_AT, 2)] == training.starts()  # the validation was the best: it is saved
+    assert training.starts() == [(0, 2), (PAUSE_AT, 2), (PAUSE_AT, 2)]  # the validation was the best: it is saved
     assert not training.root_of(second).exists()
     mine = RunInspector(training.root, VAL_STEP_EVERY)
     assert mine.complaints() == []
@@ -91,3 +93,25 @@ def test_two_machines_train_what_one_trains_though_commanded_hurt_and_started_ag
     assert list(record_differences(records, undisturbed.records())) == []
     states = [each.state(MAX_STEPS)["stepper"] for each in (mine, undisturbed)]
     assert list(differences(*states)) == []
+
+
+def test_doctor_knows_an_endpoint_that_others_cannot_use_and_one_that_is_silent(tmp_path: Path) -> None:
+    with machines(2, tmp_path) as (first, second):
+        by_name = finding(first, first.name)
+        by_address = finding(first, first.address)
+        from_the_other = finding(second, first.address)
+
+    assert by_name == "--rdzv-endpoint 'box1' is 127.0.1.1 on this machine, which leads the others to themselves: " + (
+        "give this machine's address in their network instead, on all of them."
+    )
+    assert by_address.startswith(f"1:2 meet at {first.address}:29400; this one keeps the store")
+    assert "gloo uses eth0" in by_address
+    assert "does not answer" in from_the_other
+
+
+def finding(machine: Machine, host: str) -> str:
+    """What `leitstand doctor` says of the machines on one of them."""
+    command = [*LEITSTAND, "doctor", "--json", "--set", "DEVICE=cpu", "--nnodes=1:2", f"--rdzv-endpoint={host}:29400"]
+    answer = subprocess.run(machine.command(*command), capture_output=True, text=True, timeout=120, check=False)
+    found: dict[str, str] = {each["check"]: each["finding"] for each in json.loads(answer.stdout)["checks"]}
+    return found["machines"]

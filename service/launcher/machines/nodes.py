@@ -86,21 +86,28 @@ class Nodes:
             )
         return address
 
-    def check(self, environment: Mapping[str, str]) -> str:
-        """Return what this machine's part is. Raises `SettingError` if the machines would not find each other."""
+    def check(self, environment: Mapping[str, str], timeout_seconds: float) -> str:
+        """Return this machine's part; `timeout_seconds` is how long ranks wait for each other.
+
+        Raises `SettingError` if the machines would not find each other.
+        """
         address = self.resolve()
+        own_address = _own_address_towards(address)
         if _is_own(address):
             _require_free(address, self.port)
-            part = "this one keeps the store: if it is lost, the run ends on all"
+            parts = ["this one keeps the store: when it is lost, the run ends on all"]
         else:
             _require_answer(address, self.port)
-            part = f"{address} keeps the store and answers"
+            parts = [f"{address} keeps the store and answers"]
         if environment.get(OWN_STORES, "1") != "1":
             raise SettingError(f"{OWN_STORES} is not 1: a machine that returns would end the run; unset it.")
-        interface = environment.get(INTERFACE) or _interface_of(_own_address_towards(address))
-        return (
-            f"{self.number} machines meet at {self.host}:{self.port}; {part}; gloo uses {interface or 'its own guess'}"
-        )
+        if own_address < address:  # torch sorts them as text
+            parts.append(
+                f"rank 0 is here, as {own_address} sorts first: DATA_ROOT must be the same folder on all machines"
+            )
+        parts.append(f"gloo uses {environment.get(INTERFACE) or _interface_of(own_address) or 'what it guesses'}")
+        parts.append(f"a lost machine is noticed after {timeout_seconds:.0f} s (COLLECTIVE_TIMEOUT_SECONDS)")
+        return f"{self.number} meet at {self.host}:{self.port}; {'; '.join(parts)}"
 
 
 def _is_own(address: str) -> bool:
