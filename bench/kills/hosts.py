@@ -157,6 +157,7 @@ def meet(fault: Callable[[HostsTraining, Observation], None], folder: Path, patc
     with machines(2, folder) as boxes, training_on(
         boxes, folder, patches, "1:2", COLLECTIVE_TIMEOUT_SECONDS=timeout, **ENDLESS
     ) as training:  # fmt: skip
+        training.start_all()
         _await_ranks(training, boxes)
         fault(training, Observation(training))
         for name, output in training.outputs().items():

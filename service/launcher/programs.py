@@ -48,7 +48,7 @@ def trainer_program(
 
     After a failure such as a killed rank, all ranks are restarted and continue, at most `restarts` times.
     """
-    meeting = nodes.launcher_options() if nodes else ["--standalone"]
+    meeting = nodes.launcher_options(environment) if nodes else ["--standalone"]
     launcher = [sys.executable, "-m", "service.launcher.torchrun", *meeting, f"--nproc-per-node={ranks}"]
     launcher.append(f"--max-restarts={restarts}")
     options = [*([start] if start else []), *([] if prints_steps else ["--no-step-lines"])]

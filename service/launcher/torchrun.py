@@ -51,8 +51,9 @@ FINAL_EXIT_CODES = (LAST_STATE_UNSAVED, 2, LEFT, FORCED)
 """Exit codes of a rank after which it is not restarted, of several ranks' codes the first of these counts: the last
 state is not on disk, bad input, saved after a signal, ended by a repeated SIGINT."""
 
-STORE_LOSSES = ("RendezvousConnectionError", "RendezvousTimeoutError", "DistNetworkError", "DistStoreError")
-STORE_LOST = 1
+MEETING_FAILURES = ("RendezvousConnectionError", "RendezvousTimeoutError", "DistNetworkError", "DistStoreError")
+NOT_MET = 1
+"""Exit code when the machines have not met, or no longer do."""
 
 SignalHandler = Callable[[int, FrameType | None], None]
 
@@ -201,20 +202,21 @@ def main() -> int:
             return ending.exit_code(int(vars(error)["sigval"]))
         if type(error).__name__ == "ChildFailedError":
             return failures.exit_code(error)
-        if type(error).__name__ in STORE_LOSSES and nodes.ENDPOINT in os.environ:
-            return _say_store_loss(error)
+        if type(error).__name__ in MEETING_FAILURES and nodes.ENDPOINT in os.environ:
+            return _say_why_not_met(error)
         raise
     return 0
 
 
-def _say_store_loss(error: Exception) -> int:
-    """Say on stderr that this machine has lost the store where all machines meet; return the exit code."""
-    cause = str(error.__cause__ or error).partition("\n")[0]
-    sys.stderr.write(
-        f"Error: torchrun's store at {os.environ[nodes.ENDPOINT]} is lost ({cause}), so the ranks of this machine have "
-        "ended: start the training again on that machine and on this one, with --resume.\n"
-    )
-    return STORE_LOST
+def _say_why_not_met(error: Exception) -> int:
+    """Say on stderr why this machine does not train with the others; return the exit code."""
+    endpoint, cause = os.environ[nodes.ENDPOINT], str(error.__cause__ or error).partition("\n")[0]
+    if type(error).__name__ == "RendezvousTimeoutError":
+        what, where = f"Too few machines came to {endpoint} in time", "on the others"
+    else:
+        what, where = f"torchrun's store at {endpoint} is lost ({cause})", "on its machine"
+    sys.stderr.write(f"Error: {what}, so this one does not train: start it {where} and here, with --resume.\n")
+    return NOT_MET
 
 
 def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:

@@ -21,6 +21,8 @@ OWN_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """torch's switch for a new store at each start of the ranks. Without it (torch 2.13), a machine that returns waits 60
 seconds for an address that nobody writes again, and ends the run for all."""
 INTERFACE = "GLOO_SOCKET_IFNAME"
+CONFIGURATION = "PET_RDZV_CONF"
+"""torchrun's variable for details of the rendezvous, such as `last_call_timeout=5`."""
 DEFAULT_PORT = 29400
 SIOCGIFADDR = 0x8915
 """Linux's request for the IPv4 address of an interface."""
@@ -52,10 +54,13 @@ class Nodes:
         """The port of the endpoint."""
         return int(self.endpoint.partition(":")[2] or DEFAULT_PORT)
 
-    def launcher_options(self) -> list[str]:
-        """Return torchrun's options on this machine. Raises `SettingError` if the endpoint cannot be the one of all."""
-        address = self.resolve()
-        own = ["--rdzv-conf=is_host=true"] if _is_own(address) else []
+    def launcher_options(self, environment: Mapping[str, str]) -> list[str]:
+        """Return torchrun's options on this machine, which keep what PET_RDZV_CONF says.
+
+        Raises `SettingError` if the endpoint cannot be the one of all.
+        """
+        address, given = self.resolve(), environment.get(CONFIGURATION, "")
+        own = [f"--rdzv-conf={','.join(filter(None, ['is_host=true', given]))}"] if _is_own(address) else []
         meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint={self.host}:{self.port}", "--rdzv-id=leitstand"]
         return [f"--nnodes={self.number}", *meeting, *own, f"--local-addr={_own_address_towards(address)}"]
 

@@ -19,7 +19,7 @@ from tests.harness.forked import StartPython
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.timeout(600)]
 MAX_STEPS, VAL_STEP_EVERY, PAUSE_AT = 40, 10, 24
 VALUES = {"MAX_STEPS": MAX_STEPS, "VAL_STEP_EVERY": VAL_STEP_EVERY, "CHECKPOINT_EVERY": VAL_STEP_EVERY}
-Start = Callable[..., HostsTraining]
+MakeTraining = Callable[..., HostsTraining]
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +28,15 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path, patches: Path) -> Iterator[Start]:
-    """Start a training on two machines, one rank each."""
+def make_training(tmp_path: Path, patches: Path) -> Iterator[MakeTraining]:
+    """Make a training for two machines, one rank each."""
     with ExitStack() as stack:
 
-        def start(**values: object) -> HostsTraining:
+        def make(**values: object) -> HostsTraining:
             boxes = stack.enter_context(machines(2, tmp_path))
             return stack.enter_context(training_on(boxes, tmp_path, patches, "1:2", **{**VALUES, **values}))
 
-        yield start
+        yield make
 
 
 def wait_for_state(training: HostsTraining, state: RunState) -> None:
@@ -60,9 +60,10 @@ def undisturbed(
 
 
 def test_two_machines_train_what_one_trains_though_commanded_hurt_and_started_again(
-    start: Start, undisturbed: RunInspector
+    make_training: MakeTraining, undisturbed: RunInspector
 ) -> None:
-    training = start()
+    training = make_training()
+    training.start_all()
     first, second = training.machines
     training.wait_for(lambda: training.row() is not None, "the run")
     training.submit(Kind.PAUSE, apply_at_step=PAUSE_AT)
@@ -89,10 +90,28 @@ def test_two_machines_train_what_one_trains_though_commanded_hurt_and_started_ag
     assert mine.complaints() == []
     assert mine.store_complaints() == []
     records = mine.records()
-    assert records.pop(PAUSE_AT)["trigger"] == "command"
+    assert records.pop(PAUSE_AT)["trigger"] == "manual"
     assert list(record_differences(records, undisturbed.records())) == []
     states = [each.state(MAX_STEPS)["stepper"] for each in (mine, undisturbed)]
     assert list(differences(*states)) == []
+
+
+def test_a_machine_that_comes_later_is_taken_in_and_nothing_is_lost(make_training: MakeTraining) -> None:
+    training = make_training(MAX_STEPS=1_000_000, VAL_STEP_EVERY=1_000_000)
+    training.environment["PET_RDZV_CONF"] = "last_call_timeout=1"  # the first is not to wait for the second
+    first, second = training.machines
+    training.start(first)
+    training.wait_for(lambda: training.step() >= VAL_STEP_EVERY, "the first steps")
+
+    training.start(second)
+    wait_for_start(training, 2)
+    at_step, ranks = training.starts()[1]
+    training.wait_for(lambda: training.step() > at_step, "steps of both")
+    training.submit(Kind.STOP)
+
+    assert training.end() == {first.name: 0, second.name: 0}
+    assert (training.starts()[0], ranks) == ((0, 1), 2)
+    assert f"Leaving after a signal at step {at_step}." in training.outputs()[first.name]
 
 
 def test_doctor_knows_an_endpoint_that_others_cannot_use_and_one_that_is_silent(tmp_path: Path) -> None:

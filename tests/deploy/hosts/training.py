@@ -41,19 +41,21 @@ class HostsTraining:
         self._values = values
         self.root = folder / f"run-{machines[0].name}"
         self.store = Store(self.root / "leitstand.db")
+        self.environment: dict[str, str] = {}
         self.launchers: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, machine: Machine) -> None:
         """Start its part on a machine, or start it again."""
+        command = machine.command(
+            *LEITSTAND, "train", "--ranks=1", "--resume", f"--nnodes={self._nnodes}",
+            f"--rdzv-endpoint={self.machines[0].address}:{PORT}",
+            *settings(DATA_ROOT=self.root_of(machine), DATASET_ROOT=self._patches, **self._values),
+        )  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment}
         with self._output_path(machine).open("ab") as output:
             self.launchers[machine.name] = subprocess.Popen(
-                machine.command(
-                    *LEITSTAND, "train", "--ranks=1", "--resume", f"--nnodes={self._nnodes}",
-                    f"--rdzv-endpoint={self.machines[0].address}:{PORT}",
-                    *settings(DATA_ROOT=self.root_of(machine), DATASET_ROOT=self._patches, **self._values),
-                ),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+            )
 
     def start_all(self) -> None:
         """Start it on all machines."""
@@ -127,10 +129,9 @@ class HostsTraining:
 def training_on(
     machines: list[Machine], folder: Path, patches: Path, nnodes: str, **values: object
 ) -> Iterator[HostsTraining]:
-    """Start a training on machines, and kill what is left of it."""
+    """A training on machines, still to be started; what is left of it is killed."""
     training = HostsTraining(folder, patches, machines, nnodes, **values)
     try:
-        training.start_all()
         yield training
     finally:
         training.close()

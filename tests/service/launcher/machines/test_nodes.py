@@ -27,9 +27,9 @@ def test_an_endpoint_that_is_none_is_named(endpoint: str) -> None:
 
 
 def test_the_machine_of_the_endpoint_is_told_that_it_is() -> None:
-    assert Nodes("1:2", "127.0.0.1").launcher_options() == [
+    assert Nodes("1:2", "127.0.0.1").launcher_options({"PET_RDZV_CONF": "join_timeout=9"}) == [
         "--nnodes=1:2", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:29400", "--rdzv-id=leitstand",
-        "--rdzv-conf=is_host=true", "--local-addr=127.0.0.1",
+        "--rdzv-conf=is_host=true,join_timeout=9", "--local-addr=127.0.0.1",
     ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_ranks_get_the_endpoint_and_the_interface_and_what_is_set_stays() -> Non
 
 def test_an_endpoint_without_an_address_is_one_sentence() -> None:
     with pytest.raises(SettingError, match=r"'no-such-machine\.invalid' has no IPv4 address here"):
-        Nodes("2", "no-such-machine.invalid").launcher_options()
+        Nodes("2", "no-such-machine.invalid").launcher_options({})
 
 
 def test_a_taken_port_is_named() -> None:
