@@ -84,7 +84,7 @@ silent=()
 for call in get wait multi_get check compare_set; do
   silent+=("$call $(ask "$call" silent)")
 done
-IFS=,
-echo "live, missing key: $live; silent: ${silent[*]//,/, }"
+listed=$(printf '%s, ' "${silent[@]}")
+echo "live, missing key: $live; silent: ${listed%, }"
 [[ "$live" == "3 s" ]]
 for answer in "${silent[@]}"; do [[ "$answer" == *"more than 20 s" ]]; done

@@ -163,6 +163,8 @@ class RankFailures:
         try:
             return f"from checkpoint {os.readlink(RunDirectory(Path(self._run_directory)).checkpoints / 'latest')}"
         except OSError:
+            if nodes.ENDPOINT in os.environ:
+                return "from the last checkpoint on the machine of rank 0"
             return "from step 0, for want of a checkpoint"
 
 
@@ -212,10 +214,10 @@ def _say_why_not_met(error: Exception) -> int:
     """Say on stderr why this machine does not train with the others; return the exit code."""
     endpoint, cause = os.environ[nodes.ENDPOINT], str(error.__cause__ or error).partition("\n")[0]
     if type(error).__name__ == "RendezvousTimeoutError":
-        what, where = f"Too few machines came to {endpoint} in time", "on the others"
+        what, where = f"Too few machines came to {endpoint} in time", "and on the others"
     else:
-        what, where = f"torchrun's store at {endpoint} is lost ({cause})", "on its machine"
-    sys.stderr.write(f"Error: {what}, so this one does not train: start it {where} and here, with --resume.\n")
+        what, where = f"torchrun's store at {endpoint} is lost ({cause})", "and on its machine if it has ended there"
+    sys.stderr.write(f"Error: {what}, so this one does not train: start it again with --resume, here {where}.\n")
     return NOT_MET
 
 
