@@ -16,7 +16,8 @@ from tests.deploy.hosts.machines import Machine, machines, missing
 from tests.deploy.hosts.training import LEITSTAND, PATIENCE_SECONDS, HostsTraining, training_on, write_patches
 from tests.harness.forked import StartPython
 
-pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.timeout(600)]
+MISSING = missing()
+pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(600)]
 MAX_STEPS, VAL_STEP_EVERY, PAUSE_AT = 40, 10, 24
 VALUES = {"MAX_STEPS": MAX_STEPS, "VAL_STEP_EVERY": VAL_STEP_EVERY, "CHECKPOINT_EVERY": VAL_STEP_EVERY}
 MakeTraining = Callable[..., HostsTraining]
