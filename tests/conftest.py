@@ -137,7 +137,7 @@ class Sharing(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/e2e/"):
             return "control rooms"
-        if path.startswith("tests/deploy/slurm/"):  # they mostly wait for Slurm
+        if path.startswith(("tests/deploy/slurm/", "tests/deploy/hosts/")):  # they mostly wait for Slurm, or torchrun
             return path
         return "trainings" if starts_ranks(path) else path
 

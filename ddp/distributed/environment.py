@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from service.errors import SettingError
-from service.launcher.ranks.tasks import torchrun_variables
+from service.launcher.machines.tasks import torchrun_variables
 
 
 @dataclass(frozen=True)

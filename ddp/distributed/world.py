@@ -8,10 +8,8 @@ for the GPU's stream nor disturb it.
 import inspect
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -22,17 +20,23 @@ from torch.nn.parallel import DistributedDataParallel
 from ddp.distributed.eager import EagerDDP
 from ddp.distributed.environment import RankEnvironment, choose_device
 from ddp.distributed.status_store import LocalStatusStore, StatusStore, TcpStatusStore
-from service.errors import SettingError
+from ddp.distributed.stores import (
+    have_launcher_of_machines,
+    is_shared_with_earlier_starts,
+    lasting_notes,
+    notes_of_start,
+    open_store,
+    rendezvous_arguments,
+)
+from service.launcher.machines.silence import limit_silence
 
 COLLECTIVE_TIMEOUT_SECONDS = 1800.0
-CONNECT_TIMEOUT = timedelta(minutes=1)
-MEET_TIMEOUT = timedelta(minutes=5)
-"""How long tasks without torchrun wait for each other: their machines need not start them at the same time."""
-STATUS_STORE_TIMEOUT = timedelta(seconds=5)
-PROBE_SECONDS = 2.0
 RESTART_NOTE_KEY = "leitstand/to successors"
 
-_PEER_LOSS_MESSAGES = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+_PEER_LOSS_MESSAGES = (
+    "Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited",
+    "Connection timed out", "No route to host",
+)  # fmt: skip
 
 _TIMEOUT_MESSAGES = ("Timed out waiting", "Application timeout caused pair closure", "wait timeout after")
 
@@ -65,6 +69,9 @@ class World:
         self.restarts = environment.restarts  # how often the launcher has restarted all ranks after a failure
         self.device = device
         self.host = socket.gethostname()
+        # Tells apart what starts of the ranks leave in one store. Where each start has its own, the number must not be
+        # that of the restarts: on several machines, the launcher of one may have begun later.
+        self._start = environment.restarts if is_shared_with_earlier_starts(os.environ) else 0
         self._gloo_group: Any = None  # for everything but gradients; None in a world of one
 
     @classmethod
@@ -91,9 +98,10 @@ class World:
             "nccl" if on_gpu else "gloo",
             timeout=timeout,
             device_id=device if on_gpu else None,
-            **_rendezvous_arguments(environment, os.environ, timeout),
+            **rendezvous_arguments(environment, os.environ, timeout),
         )
         world._gloo_group = dist.new_group(backend="gloo", timeout=timeout)
+        limit_silence()
         return world
 
     def leave(self) -> None:
@@ -172,49 +180,47 @@ class World:
         """
         if self._gloo_group is None:
             return LocalStatusStore()
-        connect = partial(_agent_store, os.environ, STATUS_STORE_TIMEOUT)
-        return TcpStatusStore(connect, f"leitstand/board/{self.restarts}", self.rank, self.size)
+        return TcpStatusStore(open_store, f"leitstand/board/{self._start}", self.rank, self.size)
 
     def publish_failure(self, reason: str) -> None:
         """Publish why this rank ends, for the ranks that only notice a lost connection."""
-        self._write_note(self._failure_key, reason)
+        if self._gloo_group is not None:
+            notes_of_start(os.environ).write(self._failure_key, reason)
 
     def published_failure(self) -> str | None:
         """Return why another rank ended, if it has published a reason."""
-        return self._read_note(self._failure_key)
+        return None if self._gloo_group is None else notes_of_start(os.environ).read(self._failure_key)
+
+    @property
+    def tells_successors_of_end(self) -> bool:
+        """Whether this rank has to note that all ranks have ended for good, since torchrun takes that for a failure.
+
+        `leitstand train` on several machines knows it by the exit codes, and also ends ranks to take in a machine.
+        """
+        return self.is_main and not have_launcher_of_machines(os.environ)
 
     def leave_restart_note(self, note: str) -> None:
         """Store a note for the ranks that the launcher starts after a failure; it replaces an earlier one."""
-        self._write_note(RESTART_NOTE_KEY, note)
+        if self._gloo_group is not None:
+            lasting_notes(os.environ).write(RESTART_NOTE_KEY, note)
 
     def restart_note(self) -> str | None:
         """Return the note of the ranks before the restart, if there is one; the same on every rank."""
-        return self.from_main(self._read_note(RESTART_NOTE_KEY) if self.is_main and self.restarts else None)
+        is_asking = self.is_main and self._gloo_group is not None
+        return self.from_main(lasting_notes(os.environ).read(RESTART_NOTE_KEY) if is_asking else None)
 
     def repeats_failure(self, what: str) -> bool:
         """Store what this rank fails with; return True if it was the same before the launcher restarted all ranks."""
-        key = f"leitstand/failure/{self.rank}"
-        earlier, what = self._read_note(key), what.encode(errors="replace").decode()
-        self._write_note(key, what)
+        if self._gloo_group is None:
+            return False
+        notes, key = lasting_notes(os.environ), f"leitstand/failure/{self.rank}"
+        earlier, what = notes.read(key), what.encode(errors="replace").decode()
+        notes.write(key, what)
         return earlier == what
 
     @property
     def _failure_key(self) -> str:
-        return f"leitstand/farewell/{self.restarts}"
-
-    def _write_note(self, key: str, text: str) -> None:
-        if self._gloo_group is not None and _is_reachable(os.environ):
-            with suppress(RuntimeError):
-                # A name of a file that is not UTF-8 may be part of the text.
-                _agent_store(os.environ, STATUS_STORE_TIMEOUT).set(key, text.encode(errors="replace").decode())
-
-    def _read_note(self, key: str) -> str | None:
-        if self._gloo_group is not None and _is_reachable(os.environ):
-            with suppress(RuntimeError):
-                store = _agent_store(os.environ, STATUS_STORE_TIMEOUT)
-                if store.check([key]):
-                    return bytes(store.get(key)).decode()
-        return None
+        return f"leitstand/farewell/{self._start}"
 
     def raise_together(self, problem: Exception | None) -> None:
         """Raise the first problem of any rank on every rank, so that no rank waits for one that has left."""
@@ -229,59 +235,6 @@ class World:
         items = [item]
         dist.broadcast_object_list(items, src=0, group=self._gloo_group)
         return items[0]
-
-
-def _rendezvous_arguments(
-    rank_environment: RankEnvironment, environment: Mapping[str, str], timeout: timedelta
-) -> dict[str, Any]:
-    """Return the arguments for the rendezvous: a store with a new key prefix per restart, or torch's defaults.
-
-    The store of torchrun's agent outlives the workers, and torch 2.13 would read the old workers' addresses from it.
-    """
-    if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        store = _agent_store(environment, CONNECT_TIMEOUT)
-    elif "TORCHELASTIC_RUN_ID" in environment:
-        return {}
-    else:
-        store = _store_of_tasks(rank_environment, environment)
-    prefix_store = dist.PrefixStore  # type: ignore[attr-defined]  # as below
-    store.set_timeout(timeout)
-    store_of_restart = prefix_store(f"leitstand/ranks/{rank_environment.restarts}", store)
-    return {"store": store_of_restart, "rank": rank_environment.rank, "world_size": rank_environment.world_size}
-
-
-def _is_reachable(environment: Mapping[str, str]) -> bool:
-    """Whether the store's address accepts connections; without this check torch retries for long and logs it."""
-    try:
-        socket.create_connection((environment["MASTER_ADDR"], int(environment["MASTER_PORT"])), PROBE_SECONDS).close()
-    except OSError:
-        return False
-    return True
-
-
-def _agent_store(environment: Mapping[str, str], timeout: timedelta) -> Any:
-    """Open a new connection to the store at the master's address."""
-    tcp_store = dist.TCPStore  # type: ignore[attr-defined]  # it is public, but missing in torch's stubs
-    address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-    return tcp_store(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
-
-
-def _store_of_tasks(rank_environment: RankEnvironment, environment: Mapping[str, str]) -> Any:
-    """Serve the store on rank 0, connect to it on the others, and wait until all are there.
-
-    Raises `SettingError` if they do not meet.
-    """
-    tcp_store = dist.TCPStore  # type: ignore[attr-defined]  # as above
-    address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-    size = rank_environment.world_size
-    try:
-        return tcp_store(address, port, size, is_master=rank_environment.is_main, timeout=MEET_TIMEOUT)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise SettingError(
-            f"The {size} ranks did not meet at {address}, port {port} ({reason}); MASTER_ADDR must be the machine of "
-            "rank 0 and MASTER_PORT free there, the same for all ranks."
-        ) from None
 
 
 class CollectiveTimeoutError(RuntimeError):

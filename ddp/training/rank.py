@@ -246,7 +246,7 @@ def _train_and_record(components: TrainerComponents) -> int:
             raise repeated from error
         raise
     world, is_unsaved = components.world, run_status.unsaved is not None
-    if world.is_main and (is_unsaved or run_status.is_leaving):
+    if world.tells_successors_of_end and (is_unsaved or run_status.is_leaving):
         world.leave_restart_note(UNSAVED_NOTE if is_unsaved else LEFT_BY_SIGNAL)
     components.checkpointer.close()
     recorder.close(ending, run_status.unsaved or (LEFT_BY_SIGNAL if run_status.is_leaving else None))

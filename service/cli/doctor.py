@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from sqlalchemy.exc import DBAPIError
 
 from service.auth.hosts import require_safe_address
 from service.auth.tokens import read_tokens, token_file_path
-from service.cli.options import as_json_text, json_option, settings_options
+from service.cli.options import as_json_text, json_option, nodes_options, settings_options
 from service.cli.text_table import table
 from service.config.loader import LoadedConfig, naming_origins
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from service.errors import DatasetError, UserError
+from service.launcher.machines.nodes import Nodes
 from service.launcher.ports import require_free_port
 from service.launcher.programs import CPU_RANKS, require_patches, usable_devices
 from service.run.directory import require_writable
@@ -42,14 +43,16 @@ Check = Callable[[RunConfig], str]
 
 @click.command
 @json_option
+@nodes_options
 @settings_options
-def doctor(source: SettingsSource, as_json: bool) -> int:
+def doctor(source: SettingsSource, nodes: Nodes | None, as_json: bool) -> int:
     """Check this machine and the settings.
 
     Exit code 1 when something would not work.
     """
     loaded = source.load(os.environ)
-    results = [_result(name, check, loaded) for name, check in CHECKS.items()]
+    checks: dict[str, Check] = {**CHECKS, **({"machines": partial(_machines, nodes)} if nodes else {})}
+    results = [_result(name, check, loaded) for name, check in checks.items()]
     if as_json:
         click.echo(
             as_json_text({"checks": [dict(zip(("check", "mark", "finding"), row, strict=True)) for row in results]})
@@ -200,6 +203,10 @@ def _address(config: RunConfig) -> str:
     require_safe_address(config)
     require_free_port(config.api_host, config.api_port)
     return f"{config.api_host}:{config.api_port} is free"
+
+
+def _machines(nodes: Nodes, config: RunConfig) -> str:
+    return nodes.check(os.environ, config.collective_timeout_seconds)
 
 
 CHECKS: dict[str, Check] = {

@@ -13,11 +13,14 @@ import click
 
 import service.config
 from service.errors import UNPRINTABLE, UserError
+from service.launcher.machines.nodes import Nodes
 
 if TYPE_CHECKING:
     from service.config.source import SettingsSource
 
 Command = Callable[..., Any]
+NNODES = "With --rdzv-endpoint: how many machines train together; 1:2 begins with one, and takes in a second."
+RDZV_ENDPOINT = "Train on several machines that meet at this address of one of them, the same for all."
 DEMONSTRATION = Path(service.config.__file__).with_name("demo.toml")
 
 
@@ -71,6 +74,18 @@ def ranks_options(function: Command) -> Command:
     )
     decorated: Command = with_ranks(with_restarts(function))
     return decorated
+
+
+def nodes_options(function: Command) -> Command:
+    """Add --nnodes and --rdzv-endpoint, which the command receives as `nodes`; None for a machine by itself."""
+
+    @click.option("--nnodes", default="2", metavar="N|MIN:MAX", envvar="PET_NNODES", show_default=True, help=NNODES)
+    @click.option("--rdzv-endpoint", default="", metavar="HOST:PORT", envvar="PET_RDZV_ENDPOINT", help=RDZV_ENDPOINT)
+    @wraps(function)
+    def with_nodes(nnodes: str, rdzv_endpoint: str, **others: Any) -> Any:
+        return function(nodes=Nodes(nnodes, rdzv_endpoint) if rdzv_endpoint else None, **others)
+
+    return with_nodes
 
 
 def json_option(function: Command) -> Command:

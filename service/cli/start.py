@@ -6,10 +6,12 @@ from pathlib import Path
 import click
 
 from service.auth.hosts import require_safe_address
-from service.cli.options import ranks_options, replace_process, replay_option, settings_options
+from service.cli.options import nodes_options, ranks_options, replace_process, replay_option, settings_options
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from service.errors import SettingError
+from service.launcher.machines.nodes import Nodes
+from service.launcher.machines.tasks import require_single_task
 from service.launcher.ports import address_text, require_free_port
 from service.launcher.programs import (
     api_program,
@@ -20,7 +22,6 @@ from service.launcher.programs import (
     require_patches,
     trainer_program,
 )
-from service.launcher.ranks.tasks import require_single_task
 from service.launcher.termination import announcements_held_back, terminate_on_announcements
 from service.run.directory import RunDirectory
 from service.run.discovery import RunFolders, overrides_for
@@ -85,12 +86,15 @@ def _runs_sentence(config: RunConfig) -> str:
 
 @click.command
 @ranks_options
+@nodes_options
 @click.option("--resume", is_flag=True, help="Continue the run in DATA_ROOT.")
 @click.option("--fresh", is_flag=True, help="Archive the run in DATA_ROOT and begin a new one.")
 @settings_options
 @replay_option
-def train(source: SettingsSource, ranks: str, restarts: int, resume: bool, fresh: bool) -> None:
+def train(source: SettingsSource, ranks: str, restarts: int, nodes: Nodes | None, resume: bool, fresh: bool) -> None:
     """Train without an API.
+
+    With --rdzv-endpoint, this is one of several machines, each of which is given the same command.
 
     The exit code is the trainer's: 0 done, 2 bad input, 74 ended without its last state on disk, 143 asked to leave and
     saved, 137 killed before it had saved.
@@ -102,7 +106,8 @@ def train(source: SettingsSource, ranks: str, restarts: int, resume: bool, fresh
     config = source.load(os.environ).config
     require_patches(config.dataset_root)
     start = "--resume" if resume else "--fresh" if fresh else None
-    program = trainer_program(source, config, count_ranks(ranks, config), os.environ, start, restarts)
+    count = count_ranks(ranks, config)
+    program = trainer_program(source, config, count, os.environ, start, restarts, nodes=nodes)
     with announcements_held_back():
         replace_process(program.command, program.environment)
 

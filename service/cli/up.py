@@ -12,6 +12,7 @@ from service.cli.options import login_name, ranks_options, replay_option, settin
 from service.cli.text_table import show_line
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
+from service.launcher.machines.tasks import require_single_task
 from service.launcher.ports import address_text, require_free_port
 from service.launcher.programs import (
     Program,

@@ -13,6 +13,7 @@ from service.config.loader import PREFIX, canonical_name
 from service.config.settings import RENAMED, RunConfig
 from service.config.source import SettingsSource
 from service.errors import DatasetError, SettingError, UserError
+from service.launcher.machines.nodes import Nodes
 from service.launcher.parent_death import ending_with_this
 from service.launcher.torchrun import FORK_SERVER, RUN_DIRECTORY
 
@@ -38,20 +39,23 @@ def trainer_program(
     restarts: int = 0,
     *,
     prints_steps: bool = True,
+    nodes: Nodes | None = None,
 ) -> Program:
     """Return the training program with `ranks` processes on this machine; `start` is `--resume`, `--fresh` or None.
 
-    Without `prints_steps`, the console gets no line at each log point.
+    Without `prints_steps`, the console gets no line at each log point. With `nodes`, this machine is one of several.
+    Raises `SettingError` if it cannot be.
 
     After a failure such as a killed rank, all ranks are restarted and continue, at most `restarts` times.
     """
-    launcher = [sys.executable, "-m", "service.launcher.torchrun", "--standalone", f"--nproc-per-node={ranks}"]
+    meeting = nodes.launcher_options(environment) if nodes else ["--standalone"]
+    launcher = [sys.executable, "-m", "service.launcher.torchrun", *meeting, f"--nproc-per-node={ranks}"]
     launcher.append(f"--max-restarts={restarts}")
     options = [*([start] if start else []), *([] if prints_steps else ["--no-step-lines"])]
     trainer = ["-m", "ddp", *source.arguments(), *options]
     added = {"OMP_NUM_THREADS": str(config.threads_per_rank), RUN_DIRECTORY: str(config.data_root)}
     added[FORK_SERVER] = "1" if config.fork_server else ""
-    return Program((*launcher, *trainer), {**environment, **added})
+    return Program((*launcher, *trainer), {**environment, **added, **(nodes.variables(environment) if nodes else {})})
 
 
 def api_program(source: SettingsSource, environment: Mapping[str, str]) -> Program:

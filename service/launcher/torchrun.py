@@ -29,6 +29,8 @@ from typing import Any
 
 from service.errors import LAST_STATE_UNSAVED
 from service.launcher.imports import without_collection
+from service.launcher.machines import nodes
+from service.launcher.machines.silence import limit_silence
 from service.launcher.parent_death import LAUNCHER_PID
 from service.launcher.ranks.forked_rank import ForkServer, can_fork
 from service.launcher.ranks.shared_states import INCIDENT, LAUNCH, launch_id, remove_of_launch
@@ -55,6 +57,10 @@ LEFT, FORCED = 143, 130
 FINAL_EXIT_CODES = (LAST_STATE_UNSAVED, 2, LEFT, FORCED)
 """Exit codes of a rank after which it is not restarted, of several ranks' codes the first of these counts: the last
 state is not on disk, bad input, saved after a signal, ended by a repeated SIGINT."""
+
+MEETING_FAILURES = ("RendezvousConnectionError", "RendezvousTimeoutError", "DistNetworkError", "DistStoreError")
+NOT_MET = 1
+"""Exit code when the machines have not met, or no longer do."""
 
 SignalHandler = Callable[[int, FrameType | None], None]
 
@@ -172,6 +178,8 @@ class RankFailures:
         try:
             return f"from checkpoint {os.readlink(RunDirectory(Path(self._run_directory)).checkpoints / 'latest')}"
         except OSError:
+            if nodes.ENDPOINT in os.environ:
+                return "from the last checkpoint on the machine of rank 0"
             return "from step 0, for want of a checkpoint"
 
 
@@ -225,12 +233,25 @@ def main() -> int:
             return ending.exit_code(int(vars(error)["sigval"]))
         if type(error).__name__ == "ChildFailedError":
             return failures.exit_code(error)
+        if type(error).__name__ in MEETING_FAILURES and nodes.ENDPOINT in os.environ:
+            return _say_why_not_met(error)
         raise
     finally:
         if server is not None:
             server.close()
         remove_of_launch(launch)
     return 0
+
+
+def _say_why_not_met(error: Exception) -> int:
+    """Say on stderr why this machine does not train with the others; return the exit code."""
+    endpoint, cause = os.environ[nodes.ENDPOINT], str(error.__cause__ or error).partition("\n")[0]
+    if type(error).__name__ == "RendezvousTimeoutError":
+        what, where = f"Too few machines came to {endpoint} in time", "and on the others"
+    else:
+        what, where = f"torchrun's store at {endpoint} is lost ({cause})", "and on its machine if it has ended there"
+    sys.stderr.write(f"Error: {what}, so this one does not train: start it again with --resume, here {where}.\n")
+    return NOT_MET
 
 
 def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:
@@ -251,6 +272,15 @@ def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:
         return shutdown(self, *arguments, **named)
 
     agent._shutdown = watched_shutdown
+    rendezvous = agent._rendezvous
+
+    def impatient_rendezvous(self: Any, *arguments: Any, **named: Any) -> Any:
+        limit_silence()
+        result = rendezvous(self, *arguments, **named)
+        limit_silence()  # it may have connected anew
+        return result
+
+    agent._rendezvous = impatient_rendezvous
 
 
 def _fork_ranks(server: ForkServer) -> None:

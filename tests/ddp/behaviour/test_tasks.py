@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.launcher.ranks.tasks import torchrun_variables
+from service.launcher.machines.tasks import torchrun_variables
 from service.run.record import list_records
 from service.run.state import LEFT_BY_SIGNAL, RunState
 from tests.ddp.harness.launching import Launch, settings

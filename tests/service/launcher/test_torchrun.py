@@ -205,6 +205,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 def test_an_error_of_the_launcher_itself_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchrun, "LAUNCHER", "service.no_such_module")
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # it names itself to its ranks, which later tests do not have
 
     with pytest.raises(ImportError):
         torchrun.main()
