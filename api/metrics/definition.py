@@ -7,7 +7,7 @@ from typing import Any
 
 from api.metrics.http_stats import HttpCounts
 from service.commands import CommandState, Kind
-from service.store.queries.commands import CommandDelays
+from service.store.queries.command_delays import CommandDelays
 from service.store.queries.ranks import RankRow
 from service.store.queries.records import RecordVersion
 from service.store.store import RunRow

@@ -161,7 +161,11 @@ class World:
     def sum(self, values: Tensor) -> Tensor:
         """Sum a CPU tensor over all ranks, in place, and return it."""
         if self._gloo_group is not None:
-            dist.all_reduce(values, group=self._gloo_group)
+            # gloo (torch 2.13) takes numbers in their order in memory, whatever the strides, and says nothing.
+            whole = values.contiguous()
+            dist.all_reduce(whole, group=self._gloo_group)
+            if whole is not values:
+                values.copy_(whole)
         return values
 
     def gather(self, item: T) -> list[T]:

@@ -17,7 +17,7 @@ from typing import IO
 from ddp.distributed.environment import RankEnvironment
 from service.atomic_files import opened_without_waiting
 from service.errors import PrintableFormatter, plain_reason, printable
-from service.launcher.console import escape_unencodable
+from service.launcher.terminal.console import escape_unencodable
 
 STEP_LINE = {"is_step_line": True}
 """`extra` of the log line of a log point."""

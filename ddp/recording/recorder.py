@@ -33,8 +33,7 @@ from service.run.trainer_stats import TrainerStats
 from service.store.store import SeriesRow, Store, StoreUnavailableError
 
 LAST_CHANCE_SECONDS = 10.0
-ATTEMPT_SECONDS = 0.02
-"""Pause between two attempts while something waits for the end of all writing."""
+ATTEMPT_SECONDS = 0.02  # between two attempts while something waits for the end of all writing
 
 logger = logging.getLogger(__name__)
 
@@ -244,11 +243,9 @@ class Recorder:
     def _write_remaining(self) -> None:
         self._reports.force_heartbeat()  # the last one must report the last checkpoint
         retry_while(
-            self._retry,
-            is_wanted=self._has_something_to_write,
-            seconds=LAST_CHANCE_SECONDS,
-            pause_seconds=ATTEMPT_SECONDS,
-        )
+            self._retry, is_wanted=self._has_something_to_write,
+            seconds=LAST_CHANCE_SECONDS, pause_seconds=ATTEMPT_SECONDS,
+        )  # fmt: skip
         self._fail_unanswered()
         self._reports.take_leave(self.step)
         self._records.log_losses()

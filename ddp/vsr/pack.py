@@ -14,7 +14,7 @@ from ddp.vsr.packed_patches import PACKED_FILE, write_packed
 from ddp.vsr.patch_set import PatchSet
 from ddp.vsr.unreadable import ignore_size_warnings
 from service.errors import UserError, plain_reason, printable
-from service.launcher.console import escape_unencodable
+from service.launcher.terminal.console import escape_unencodable
 from service.launcher.termination import exiting_on_termination
 
 SHOWN_EVERY = 5000  # pairs

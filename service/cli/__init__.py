@@ -14,7 +14,7 @@ import click
 from service import __version__
 from service.cli.lazy_commands import LazyCommands
 from service.errors import UserError, printable
-from service.launcher.console import escape_unencodable
+from service.launcher.terminal.console import escape_unencodable
 
 OUTPUT_FAILED, INTERRUPTED = 1, 130
 

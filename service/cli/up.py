@@ -22,9 +22,8 @@ from service.launcher.programs import (
     preparation_program,
     trainer_program,
 )
-from service.launcher.ranks.tasks import require_single_task
-from service.launcher.status_line import has_room
 from service.launcher.supervisor import LaunchPlan, Supervisor
+from service.launcher.terminal.status_line import has_room
 from service.launcher.termination import terminate_on_announcements
 from service.run.claim import require_untrained
 from service.run.directory import RunDirectory, require_writable

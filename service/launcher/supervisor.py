@@ -17,12 +17,12 @@ from pathlib import Path
 
 from service.alerts.failure_notice import FailureNotice
 from service.errors import LAST_STATE_UNSAVED
-from service.launcher.key_commands import LEGEND, KeyCommands
-from service.launcher.keyboard import Keyboard
 from service.launcher.processes import ApiRestarter, ChildProcess, OrphanProcesses, Timing, adopting_orphans
 from service.launcher.programs import Program
 from service.launcher.signals import SignalQueue
-from service.launcher.status_line import StatusLine
+from service.launcher.terminal.key_commands import LEGEND, KeyCommands
+from service.launcher.terminal.keyboard import Keyboard
+from service.launcher.terminal.status_line import StatusLine
 from service.launcher.termination import KILLED, TERMINATION, how_it_ended
 from service.run.state import RunState
 from service.store.store import RunRow

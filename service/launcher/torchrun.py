@@ -58,10 +58,6 @@ FINAL_EXIT_CODES = (LAST_STATE_UNSAVED, 2, LEFT, FORCED)
 """Exit codes of a rank after which it is not restarted, of several ranks' codes the first of these counts: the last
 state is not on disk, bad input, saved after a signal, ended by a repeated SIGINT."""
 
-MEETING_FAILURES = ("RendezvousConnectionError", "RendezvousTimeoutError", "DistNetworkError", "DistStoreError")
-NOT_MET = 1
-"""Exit code when the machines have not met, or no longer do."""
-
 SignalHandler = Callable[[int, FrameType | None], None]
 
 
@@ -233,25 +229,14 @@ def main() -> int:
             return ending.exit_code(int(vars(error)["sigval"]))
         if type(error).__name__ == "ChildFailedError":
             return failures.exit_code(error)
-        if type(error).__name__ in MEETING_FAILURES and nodes.ENDPOINT in os.environ:
-            return _say_why_not_met(error)
+        if type(error).__name__ in nodes.MEETING_FAILURES and nodes.ENDPOINT in os.environ:
+            return nodes.say_why_not_met(error)
         raise
     finally:
         if server is not None:
             server.close()
         remove_of_launch(launch)
     return 0
-
-
-def _say_why_not_met(error: Exception) -> int:
-    """Say on stderr why this machine does not train with the others; return the exit code."""
-    endpoint, cause = os.environ[nodes.ENDPOINT], str(error.__cause__ or error).partition("\n")[0]
-    if type(error).__name__ == "RendezvousTimeoutError":
-        what, where = f"Too few machines came to {endpoint} in time", "and on the others"
-    else:
-        what, where = f"torchrun's store at {endpoint} is lost ({cause})", "and on its machine if it has ended there"
-    sys.stderr.write(f"Error: {what}, so this one does not train: start it again with --resume, here {where}.\n")
-    return NOT_MET
 
 
 def _patch_agent(ending: EndOfRanks, failures: RankFailures) -> None:

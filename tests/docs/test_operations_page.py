@@ -30,8 +30,8 @@ from service.cli.watch.picture import HELP
 from service.config.live_settings import LiveSettings
 from service.config.settings import RunConfig
 from service.errors import LAST_STATE_UNSAVED
-from service.launcher.key_commands import LEGEND
 from service.launcher.processes import Timing
+from service.launcher.terminal.key_commands import LEGEND
 from service.launcher.termination import DUPLICATE_SECONDS, KILLED, TERMINATION
 from service.launcher.torchrun import FINAL_EXIT_CODES
 from service.run.directory import RunDirectory

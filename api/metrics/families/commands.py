@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from api.metrics.definition import Histogram, MetricDefinition, Sample, Scrape
 from service.commands import CommandState, Kind
-from service.store.queries.commands import DELAY_BUCKETS_SECONDS
+from service.store.queries.command_delays import DELAY_BUCKETS_SECONDS
 
 FINAL_STATES = tuple(state for state in CommandState if state.is_final)
 OPEN_STATES = tuple(state for state in CommandState if not state.is_final)

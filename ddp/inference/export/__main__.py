@@ -15,7 +15,7 @@ from ddp.inference.export.work import export
 from ddp.inference.network import open_network
 from service.config.loader import load_config
 from service.errors import UserError, printable
-from service.launcher.console import escape_unencodable
+from service.launcher.terminal.console import escape_unencodable
 from service.launcher.termination import exiting_on_termination
 
 INTERRUPTED = 130

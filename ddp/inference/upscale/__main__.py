@@ -19,7 +19,7 @@ from ddp.inference.upscale.work import Wishes, upscale
 from ddp.vsr.unreadable import ignore_size_warnings
 from service.config.loader import load_config
 from service.errors import SettingError, UserError, printable
-from service.launcher.console import escape_unencodable
+from service.launcher.terminal.console import escape_unencodable
 from service.launcher.termination import exiting_on_termination
 
 INTERRUPTED = 130

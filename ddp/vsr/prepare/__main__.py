@@ -23,7 +23,7 @@ from ddp.vsr.prepare.manifest import (
 from ddp.vsr.prepare.pipeline import LARGE_COUNTS, SMALL_COUNTS, prepare_clips, prepare_videos
 from ddp.vsr.unreadable import ignore_size_warnings
 from service.errors import UserError, printable
-from service.launcher.console import escape_unencodable
+from service.launcher.terminal.console import escape_unencodable
 from service.launcher.termination import exiting_on_termination
 
 

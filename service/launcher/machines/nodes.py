@@ -6,9 +6,11 @@ takes itself for the one that the others meet at, and gloo offers the others an 
 
 import fcntl
 import ipaddress
+import os
 import re
 import socket
 import struct
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +28,10 @@ CONFIGURATION = "PET_RDZV_CONF"
 DEFAULT_PORT = 29400
 SIOCGIFADDR = 0x8915
 """Linux's request for the IPv4 address of an interface."""
+MEETING_FAILURES = ("RendezvousConnectionError", "RendezvousTimeoutError", "DistNetworkError", "DistStoreError")
+"""Names of torch's errors that say that the machines have not met, or no longer do."""
+NOT_MET = 1
+"""Exit code then."""
 
 
 @dataclass(frozen=True)
@@ -163,3 +169,14 @@ def _require_answer(address: str, port: int) -> None:
             f"--rdzv-endpoint {address}:{port} does not answer ({error}): start that machine first, and "
             "let its firewall accept connections from the others, at all ports."
         ) from None
+
+
+def say_why_not_met(error: Exception) -> int:
+    """Say on stderr why this machine does not train with the others; return the exit code."""
+    endpoint, cause = os.environ[ENDPOINT], str(error.__cause__ or error).partition("\n")[0]
+    if type(error).__name__ == "RendezvousTimeoutError":
+        what, where = f"Too few machines came to {endpoint} in time", "and on the others"
+    else:
+        what, where = f"torchrun's store at {endpoint} is lost ({cause})", "and on its machine if it has ended there"
+    sys.stderr.write(f"Error: {what}, so this one does not train: start it again with --resume, here {where}.\n")
+    return NOT_MET

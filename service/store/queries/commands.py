@@ -6,35 +6,18 @@ Every change of a command also appends an event, in the same transaction.
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import sqlalchemy as sa
 
 from service.commands import Command, CommandState, Kind
 from service.store.database import Database
+from service.store.queries.command_delays import CommandDelays, command_delays
 from service.store.queries.events import append_event
 from service.store.tables import StorableText, commands, runs
 
 WAIT_FOR_TRAINER_SECONDS = 60.0
 """How long a command waits for a trainer to start, unless it has an `apply_at_step` or `expires_at`."""
-
-DELAY_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of the histogram of delays."""
-
-
-@dataclass(frozen=True)
-class CommandDelays:
-    """Cumulative histogram of the time from acceptance to start.
-
-    `counts` has the number of commands with a delay up to each of DELAY_BUCKETS_SECONDS, `count` is the total number.
-    """
-
-    counts: tuple[int, ...]
-    count: int
-    total_seconds: float
-
 
 _IS_ANY_IN_STATE = sa.select(
     sa.exists().where(commands.c.run_id == sa.bindparam("run"), commands.c.state == sa.bindparam("state"))
@@ -157,21 +140,8 @@ class CommandQueries:
 
         Raises `StoreUnavailableError`.
         """
-        delay = commands.c.started_at - commands.c.created_at
-        seconds = sa.case((delay > 0, delay), else_=0.0)  # the clock may have been set back in between
-        bucket = sa.case(
-            *((delay <= bound, index) for index, bound in enumerate(DELAY_BUCKETS_SECONDS)),
-            else_=len(DELAY_BUCKETS_SECONDS),
-        )
-        condition = (
-            (commands.c.run_id == run_id) & commands.c.started_at.is_not(None) & commands.c.apply_at_step.is_(None)
-        )
-        query = sa.select(bucket, sa.func.count(), sa.func.sum(seconds)).where(condition)
         with self._database.transaction() as connection:
-            rows = connection.execute(query.group_by(sa.text("1"))).all()
-        counts = {index: count for index, count, _ in rows}
-        cumulative = tuple(accumulate(counts.get(index, 0) for index in range(len(DELAY_BUCKETS_SECONDS))))
-        return CommandDelays(cumulative, sum(counts.values()), sum(float(total) for *_, total in rows))
+            return command_delays(connection, run_id)
 
     def begin(self, command_id: str, owner: str | None = None) -> bool:
         """Set a queued command to `running`; returns False if it was cancelled before or has expired, and, with

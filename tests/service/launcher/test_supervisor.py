@@ -13,9 +13,9 @@ from service.commands import Kind
 from service.errors import LAST_STATE_UNSAVED
 from service.launcher import processes
 from service.launcher import supervisor as supervisor_module
-from service.launcher.key_commands import KeyCommands
 from service.launcher.processes import ApiRestarter, ChildProcess, Timing
 from service.launcher.supervisor import LaunchPlan, Supervisor
+from service.launcher.terminal.key_commands import KeyCommands
 from service.run.state import RunState
 from service.store.store import Store
 from tests.service.harness.children import ENDS, LEAVES_IN_ORDER, STUBBORN_WITH_RANK, is_running, pid_of, program, until

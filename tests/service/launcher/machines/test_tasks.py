@@ -5,9 +5,6 @@ from collections.abc import Mapping
 import pytest
 
 from service.errors import SettingError
-<<<<<<<< HEAD:tests/service/launcher/ranks/test_tasks.py
-from service.launcher.ranks.tasks import FIRST_PORT, PORTS, find_task, first_of, require_single_task, torchrun_variables
-========
 from service.launcher.machines.tasks import (
     FIRST_PORT,
     PORTS,
@@ -16,7 +13,6 @@ from service.launcher.machines.tasks import (
     require_single_task,
     torchrun_variables,
 )
->>>>>>>> hosts:tests/service/launcher/machines/test_tasks.py
 
 SRUN = {
     "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.commands import CommandState, Kind, outcome_sentence
-from service.launcher.key_commands import LEGEND, KeyCommands
+from service.launcher.terminal.key_commands import LEGEND, KeyCommands
 from service.run.directory import RunDirectory
 from service.run.state import RunState
 from service.store.store import Store

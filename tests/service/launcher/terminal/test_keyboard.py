@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.launcher.keyboard import Keyboard
 from service.launcher.signals import SignalQueue
+from service.launcher.terminal.keyboard import Keyboard
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pyte
 import pytest
 
-from service.launcher.status_line import has_room, status_text
+from service.launcher.terminal.status_line import has_room, status_text
 from service.run.state import RunState
 from service.store.store import RunRow, Store
 from tests.service.harness.children import is_running, pid_of, until
