@@ -6,12 +6,13 @@ from importlib.util import find_spec
 from ddp.distributed.world import World
 from ddp.recording.trackers.base import Tracker
 from ddp.recording.trackers.combined import CombinedTracker
-from ddp.recording.trackers.kubeflow import StatusServer, TrainJobProgress
 from service.config.settings import RunConfig
 from service.errors import UserError
 from service.run.directory import RunDirectory
 
 TENSORBOARD_FOLDER = "tensorboard"
+KUBEFLOW_PREFIX = "KUBEFLOW_TRAINER_SERVER_"
+"""Beginning of the variables of a TrainJob."""
 
 
 def require_extras(world: World, config: RunConfig) -> None:
@@ -29,8 +30,11 @@ def require_extras(world: World, config: RunConfig) -> None:
 def open_tracker(config: RunConfig, directory: RunDirectory, environment: Mapping[str, str]) -> Tracker:
     """Return the trackers that settings and scheduler select, as one; a no-op tracker if they select none."""
     trackers: list[Tracker] = []
-    if (server := StatusServer.of(environment)) is not None:
-        trackers.append(TrainJobProgress(server))
+    if any(name.startswith(KUBEFLOW_PREFIX) for name in environment):
+        from ddp.recording.trackers.kubeflow import StatusServer, TrainJobProgress  # imports requests
+
+        if (server := StatusServer.of(environment)) is not None:
+            trackers.append(TrainJobProgress(server))
     if config.tensorboard or config.tensorboard_images:
         from ddp.recording.trackers.tensorboard import TensorBoard  # an optional dependency
 

@@ -72,9 +72,9 @@ def test_a_run_whose_identity_was_removed_goes_on_under_its_id_and_says_so(train
 
 
 def test_a_run_that_died_before_its_first_checkpoint_begins_again_and_keeps_what_there_was(train: Train) -> None:
-    run = train(
-        2, launcher=["--max-restarts=1"], MAX_STEPS=20, CHECKPOINT_EVERY=RARE, SAVE_BEST="false",
-        environment={"TEST_EVENTS": "kill@1:13"}, **GATED,
+    run = train(  # one rank: another would leave its state
+        1, launcher=["--max-restarts=1"], MAX_STEPS=20, CHECKPOINT_EVERY=RARE, SAVE_BEST="false",
+        environment={"TEST_EVENTS": "kill@0:13"}, **GATED,
     )  # fmt: skip
     assert run.end() == 0, run.output
 

@@ -139,6 +139,6 @@ def training_on(
 
 def _is_rank(process: psutil.Process) -> bool:
     try:
-        return "RANK" in process.environ()
+        return process.name().startswith("rank ") or "RANK" in process.environ()  # a fork has a name of its own
     except psutil.Error:
         return False

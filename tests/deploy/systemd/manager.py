@@ -139,6 +139,8 @@ class Manager:
         here += f"StandardOutput=append:{SAID}\nStandardError=append:{SAID}\nRestartSec=1s\n"
         if any(path.is_relative_to(home) for path in NEEDED for home in ("/root", "/home")):
             here += "ProtectHome=read-only\n"  # where the interpreter of these tests is
+        if any(path.is_relative_to("/tmp") for path in NEEDED):
+            here += "PrivateTmp=no\n"  # the same
         for unit in (REPOSITORY / "deploy/systemd").glob("*.service"):
             text = unit.read_text().replace(INSTALLED, str(Path(sys.prefix) / "bin/leitstand"))
             (units / unit.name).write_text(text)

@@ -219,7 +219,7 @@ def test_a_damaged_position_is_refused(text: str) -> None:
 
 
 def test_events_that_walk_steps_again_are_those_that_the_trainer_writes(repository: Path) -> None:
-    written = "".join(path.read_text() for path in (repository / "ddp" / "training").glob("*.py"))
+    written = "".join(path.read_text() for path in (repository / "ddp" / "training").rglob("*.py"))
 
     for kind in event_replay.REWINDING_KINDS:
         assert f'event("{kind}"' in written

