@@ -140,7 +140,7 @@ class Manager:
         if any(path.is_relative_to(home) for path in NEEDED for home in ("/root", "/home")):
             here += "ProtectHome=read-only\n"  # where the interpreter of these tests is
         if any(path.is_relative_to("/tmp") for path in NEEDED):
-            here += "PrivateTmp=no\n"  # the same
+            here += "PrivateTmp=no\nReadWritePaths=/tmp\n"  # the same
         for unit in (REPOSITORY / "deploy/systemd").glob("*.service"):
             text = unit.read_text().replace(INSTALLED, str(Path(sys.prefix) / "bin/leitstand"))
             (units / unit.name).write_text(text)
