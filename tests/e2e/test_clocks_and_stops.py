@@ -155,7 +155,9 @@ def test_what_killed_ranks_left_in_the_temporary_folder_is_removed_at_the_next_s
 
 
 def sockets(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_socket()]
+    """The sockets that are there now; folders may vanish meanwhile, which `os.walk` passes over."""
+    paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return [path for path in paths if path.is_socket()]
 
 
 def everything(run: TinyRun, server: Server) -> list[int]:

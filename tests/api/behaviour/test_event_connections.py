@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -65,7 +66,8 @@ def test_with_all_streams_taken_the_next_is_refused_and_the_server_lives(
         for _ in range(STREAMS):
             streams.enter_context(following(server.url, eventually)).await_kind("state")
         waiting = [pool.submit(requests.post, f"{server.url}/validate?wait=50", timeout=60) for _ in range(MAX_WAITING)]
-        eventually(lambda: len(store.commands.find(RUN_ID, CommandState.QUEUED)) == MAX_WAITING, what="all wait")
+        queued = partial(store.commands.find, RUN_ID, CommandState.QUEUED)
+        eventually(lambda: len(queued()) == MAX_WAITING, seconds=45, what="all wait")
         refused = requests.get(f"{server.url}/events", timeout=20)
         alive = requests.get(f"{server.url}/livez", timeout=20)
         taken = open_streams(server)
