@@ -30,7 +30,7 @@ from ddp.step.resume_point import ResumePoint
 from ddp.step.stepper import Stepper
 from ddp.training.components import SavedComponents, TrainerComponents
 from ddp.training.recovery.incident import Incident
-from ddp.training.recovery.resume import Resumption
+from ddp.training.recovery.resume import Resumed, Resumption
 from ddp.training.recovery.survivor import Survivor
 from ddp.training.run_status import RunStatus
 from ddp.training.snapshot import SnapshotBuilder
@@ -100,9 +100,7 @@ def build_components(
     replay: Replay | None = None,
     states: SurvivorStates | None = None,
 ) -> TrainerComponents:
-    """Build all components; restore the newest state, or without one begin with `weights`.
-
-    That is the newest of `states`, which ranks have left before a restart, else the newest checkpoint.
+    """Build all components; restore the newest of `states`, else of the checkpoints, or begin with `weights`.
 
     Raises `RunDirectoryError` if there is none although the run has saved some.
     """
@@ -112,11 +110,7 @@ def build_components(
     checkpointer = _make_checkpointer(world, run_status, saved.by_key())
     resume_point, incident = ResumePoint(), Incident(world)
     resumed = Resumption(world, checkpointer, identity, run_status).restore(states, saved.controller, resume_point)
-    run_status.replay, replayed = replay or Replay(), resumed and resumed.replayed
-    begin_replay(world, run_status.replay, run_status.progress, replayed, checkpointer.steps)
-    if weights is not None and resumed is None:
-        saved.stepper.begin_with(weights.tensors)
-    incident.resumed_from(run_status.progress.step, resumed and resumed.survivor)
+    _begin(world, saved, checkpointer, resumed, incident, weights, replay)
     command_queue = CommandQueue()
     agreement = _make_agreement(world, command_queue, shutdown, run_status.progress)
     make = partial(
@@ -129,7 +123,7 @@ def build_components(
     if world.is_main:
         _log_start(recorder, world, workload, run_status, identity)
         _log_weights(recorder, config, None if resumed else weights)
-        report_replay(run_status.replay, replayed, recorder.event)
+        report_replay(run_status.replay, resumed and resumed.replayed, recorder.event)
         saved.data.report(recorder.event)
     return TrainerComponents(
         world=world,
@@ -154,6 +148,24 @@ def build_components(
         incident=incident,
         survivor=Survivor(world, states, checkpointer, run_status, recorder, saved.stepper, resume_point),
     )
+
+
+def _begin(
+    world: World,
+    saved: SavedComponents,
+    checkpointer: Checkpointer,
+    resumed: Resumed | None,
+    incident: Incident,
+    weights: InitialWeights | None,
+    replay: Replay | None,
+) -> None:
+    """Begin at the restored state, or without one with `weights`: replay, network and incident take note."""
+    run_status = saved.run_status
+    run_status.replay = replay or Replay()
+    begin_replay(world, run_status.replay, run_status.progress, resumed and resumed.replayed, checkpointer.steps)
+    if weights is not None and resumed is None:
+        saved.stepper.begin_with(weights.tensors)
+    incident.resumed_from(run_status.progress.step, resumed and resumed.survivor)
 
 
 def _make_saved_components(
