@@ -24,6 +24,7 @@ import socket
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,20 @@ def serve_launcher() -> Job | None:
         return job
     others.close()
     _ask_for_processes(own)
+    _forgive_groups_that_are_gone()
     atexit.register(_close, own, pid)
     return None
+
+
+def _forgive_groups_that_are_gone() -> None:
+    """A launcher's own child is a zombie, with its group, until the launcher looks; the server looks at once."""
+    kill = os.killpg
+
+    def kill_if_there(group: int, number: int) -> None:
+        with suppress(ProcessLookupError):
+            kill(group, number)
+
+    os.killpg = kill_if_there
 
 
 def _close(jobs: socket.socket, server: int) -> None:
