@@ -1,4 +1,4 @@
-"""Writes checkpoints on a separate thread: the training thread passes copies of the state and continues.
+"""Writes checkpoints on a separate thread: the training thread passes states being copied and continues.
 
 One state is written at a time. Each queued state holds a copy of all weights, so at most two are queued: a newer state
 supersedes an older one, which is then never written, unless the older one is
@@ -35,9 +35,10 @@ logger = logging.getLogger(__name__)
 class PendingCheckpoint:
     """A state to be written.
 
-    The writer thread calls `build`, which waits for copies from the device and returns the state on the CPU. It then
+    The writer thread calls `build`, which waits for the copy and returns the state on the CPU. It then
     calls `on_written(step, problem)`: the step that was written, which is this one or a newer one that superseded it,
     and the error message, or None once the state is durable and verified. `on_written` must not wait for the writer.
+    `release` is called once the state is not needed any more, written or superseded.
     """
 
     step: int
@@ -45,6 +46,7 @@ class PendingCheckpoint:
     reason: Reason
     is_best: bool
     on_written: Callable[[int, str | None], None]
+    release: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class CheckpointWriter:
         if queued is None:
             return False
         problem = self._write(queued.checkpoint)
+        queued.checkpoint.release()
         for listener in queued.listeners:
             with self._boundary.guard("The checkpoint writer could not tell of a checkpoint."):
                 listener(queued.checkpoint.step, problem)
@@ -202,6 +205,7 @@ def _is_last(queue: list[_QueuedCheckpoint], index: int, is_such: Callable[[Pend
 def _supersede(queue: list[_QueuedCheckpoint], index: int) -> None:
     """Drop a state; the next newer one inherits its listeners, the reason COMMAND, and `is_best` of the same step."""
     older = queue.pop(index)
+    older.checkpoint.release()
     newer = queue[index].checkpoint
     is_commanded = Reason.COMMAND in (older.checkpoint.reason, newer.reason)
     superseding = replace(

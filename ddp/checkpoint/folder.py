@@ -18,6 +18,7 @@ from typing import Any
 from ddp.checkpoint.format import (
     FORMAT_VERSION,
     LAST_REASONS,
+    Kinds,
     LoadedState,
     Reason,
     SavedState,
@@ -57,6 +58,7 @@ class CheckpointFolder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
+        self._loadable: set[Kinds] = set()
 
     def save(self, step: int, state: dict[str, Any], *, reason: Reason, is_best: bool) -> SavedState:
         """Write a state durably, read it back and compare, rename it into place and point `latest` (and `best`) to it.
@@ -75,7 +77,7 @@ class CheckpointFolder:
                 temporary = self._temporary(final.name)
                 temporary.mkdir()
                 is_or_was_best = is_best or earlier.get("is_best") is True
-                write_state(temporary, step, state, reason=kept_reason, is_best=is_or_was_best)
+                write_state(temporary, step, state, reason=kept_reason, is_best=is_or_was_best, loadable=self._loadable)
                 self._put_in_place(temporary, final)
                 replace_link(self._root / "latest", final.name)
                 if is_best:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from io import FileIO
@@ -78,19 +79,29 @@ class LoadedState:
     state: dict[str, Any]
 
 
-def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reason, is_best: bool) -> None:
+Kinds = frozenset[tuple[Any, ...]]
+"""The types of all values in a state. Whether torch can load a state again depends on nothing else in it."""
+
+
+def write_state(
+    folder: Path,
+    step: int,
+    state: dict[str, Any],
+    *,
+    reason: Reason,
+    is_best: bool,
+    loadable: set[Kinds] | None = None,
+) -> None:
     """Write a state into an empty folder, sync it, read it back and compare, then write its manifest.
 
-    Raises `OSError`, and `TypeError` if the state contains values that cannot be loaded again.
+    The first state of each of `loadable`, which is added to, is also loaded: that takes the interpreter, for which the
+    training thread waits. Raises `OSError`, and `TypeError` if the state contains values that cannot be loaded again.
     """
     path, began = folder / STATE_FILE, time.monotonic()
     size, sha256 = _write_bytes(path, state)
     if sha256_of(path) != sha256:
         raise OSError(errno.EIO, "what was read back is not what was written", str(path))
-    try:
-        _load_tensors(path, mmap=True)  # maps the tensors without reading them
-    except UnusableError as error:
-        raise TypeError(f"the state of step {step} could not be loaded again: {error}") from error
+    _require_loadable(path, step, state, set() if loadable is None else loadable)
     manifest = {
         "format_version": FORMAT_VERSION,
         "step": step,
@@ -104,6 +115,35 @@ def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reaso
         "sha256": sha256,
     }
     write_atomically(folder / MANIFEST_FILE, json.dumps(manifest, indent=2).encode() + b"\n")
+
+
+def _require_loadable(path: Path, step: int, state: dict[str, Any], loadable: set[Kinds]) -> None:
+    kinds = frozenset(_kinds(state))
+    if kinds in loadable:
+        return
+    try:
+        _load_tensors(path, mmap=True)  # maps the tensors without reading them
+    except UnusableError as error:
+        raise TypeError(f"the state of step {step} could not be loaded again: {error}") from error
+    loadable.add(kinds)
+
+
+def _kinds(state: Any) -> set[tuple[Any, ...]]:
+    """Return the types in nested containers, of a tensor also what it consists of."""
+    found: set[tuple[Any, ...]] = set()
+    waiting = [state]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            found.add((type(value), value.dtype, value.layout, value.device.type))
+            continue
+        found.add((type(value),))
+        if isinstance(value, Mapping):
+            waiting += value.keys()
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+    return found
 
 
 class _HashingFile:
