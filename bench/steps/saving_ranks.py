@@ -33,13 +33,14 @@ MODELS = {"demo": Size(32, 10, 32, 2), "large": Size(128, 36, 12, 1), "huge": Si
 class Seconds:
     """What rank 0 has timed, in seconds.
 
-    `held` is `Checkpoints.save` at the boundary, `saving` that and the step after it, `ordinary` a step while nothing
-    is being saved, `meanwhile` a later one that began while the state was being written, `written` the time until it
-    was durable.
+    `held` is `Checkpoints.save` at the boundary, `held_cpu` the training thread's time on a processor in it, `saving`
+    the step after it too, `ordinary` a step while nothing is being saved, `meanwhile` a later one that began while the
+    state was being written, `written` the time until it was durable.
     """
 
     parameters: int = 0
     held: list[float] = field(default_factory=list)
+    held_cpu: list[float] = field(default_factory=list)
     saving: list[float] = field(default_factory=list)
     ordinary: list[float] = field(default_factory=list)
     meanwhile: list[float] = field(default_factory=list)
@@ -57,7 +58,7 @@ def save_once(trainer: Trainer, checkpoints: Checkpoints, steps: int, seconds: S
     """Some steps, a checkpoint, and as many steps again."""
     seconds.ordinary += [timed(trainer.advance) for _ in range(steps)]
     written = threading.Event()
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.thread_time()
 
     def note(_step: int, _problem: str | None) -> None:
         seconds.written.append(time.perf_counter() - began)
@@ -65,6 +66,7 @@ def save_once(trainer: Trainer, checkpoints: Checkpoints, steps: int, seconds: S
 
     checkpoints.save(Reason.SCHEDULE, note)
     seconds.held.append(time.perf_counter() - began)
+    seconds.held_cpu.append(time.thread_time() - began_cpu)
     trainer.advance()
     seconds.saving.append(time.perf_counter() - began)
     for _ in range(steps):

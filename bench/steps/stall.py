@@ -25,7 +25,7 @@ THIS_TREE = Path(__file__).parents[2]
 STEPS = {"demo": 6, "large": 5, "huge": 4}
 """Steps before each checkpoint, and as many after the saving step."""
 Seconds = dict[str, list[float]]
-KINDS = ("held", "saving", "ordinary", "meanwhile", "written")
+KINDS = ("held", "held_cpu", "saving", "ordinary", "meanwhile", "written")
 
 
 def measured(tree: Path, model: str, saves: int, ranks: int) -> Seconds:
@@ -59,7 +59,7 @@ def described(seconds: Seconds) -> str:
     saving, worst = statistics.median(seconds["saving"]) / ordinary, p99(seconds["saving"]) / ordinary
     meanwhile = statistics.median(seconds["meanwhile"]) / ordinary if seconds["meanwhile"] else math.nan
     return (
-        f"  held         {spread(seconds['held'])}\n"
+        f"  held         {spread(seconds['held'])}; on a processor {spread(seconds['held_cpu'])}\n"
         f"  step         {spread(seconds['ordinary'])}, {len(seconds['ordinary'])} ordinary ones: "
         f"p99 {p99(seconds['ordinary']) / ordinary:.2f} times their median\n"
         f"  saving step  {spread(seconds['saving'])}: {saving:.2f} and at p99 {worst:.2f} times the median step\n"

@@ -26,6 +26,8 @@ from service.errors import reason_and_remedy
 from service.run.trainer_stats import TrainerStats
 
 MAX_QUEUED = 2
+PAUSE_SECONDS = 0.005
+"""How long the training thread has the interpreter for itself, again and again while a state is being written."""
 _NICENESS = 10
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class CheckpointWriter:
         self._changed = threading.Condition()
         self._queue: list[_QueuedCheckpoint] = []
         self._is_writing = False
+        self._is_urgent = threading.Event()
         self._problem: str | None = None
         self._boundary = ErrorBoundary(logger)
         self._thread = BackgroundThread(
@@ -89,8 +92,10 @@ class CheckpointWriter:
 
     def drain(self) -> str | None:
         """Wait until the queue is empty and all listeners ran; return the last state's error message, or None."""
+        self._is_urgent.set()
         with self._changed:
             self._changed.wait_for(lambda: not self._queue and not self._is_writing)
+            self._is_urgent.clear()
             return self._problem
 
     def stats(self) -> TrainerStats:
@@ -99,6 +104,7 @@ class CheckpointWriter:
 
     def close(self) -> None:
         """Write everything queued, and end the thread."""
+        self._is_urgent.set()
         self._thread.close()
 
     # On the writer thread
@@ -127,6 +133,10 @@ class CheckpointWriter:
             self._changed.notify_all()
         return True
 
+    def _pause(self) -> None:
+        """Give way to the training thread for a moment, unless it waits for this one."""
+        self._is_urgent.wait(PAUSE_SECONDS)
+
     def _prune(self) -> None:
         removed = self._folder.prune(self._keep())
         if removed:
@@ -144,7 +154,7 @@ class CheckpointWriter:
         try:
             state, is_best = checkpoint.build(), checkpoint.is_best
             size_bytes = self._folder.save(
-                checkpoint.step, state, reason=checkpoint.reason, is_best=is_best
+                checkpoint.step, state, reason=checkpoint.reason, is_best=is_best, pause=self._pause
             ).size_bytes()
         except OSError as error:
             problem = f"{name} could not be written ({reason_and_remedy(error)})"

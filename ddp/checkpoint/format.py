@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from io import FileIO
@@ -26,6 +26,9 @@ from service.errors import RunDirectoryError, plain_reason
 FORMAT_VERSION = 2
 STATE_FILE = "state.pt"
 MANIFEST_FILE = "manifest.json"
+
+WRITES_PER_PAUSE = 50
+"""Writes of torch, about five for each tensor, that take the interpreter for half a millisecond or so."""
 
 _NAME = re.compile(r"step_([0-9]{7,18})")
 
@@ -91,14 +94,17 @@ def write_state(
     reason: Reason,
     is_best: bool,
     loadable: set[Kinds] | None = None,
+    pause: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a state into an empty folder, sync it, read it back and compare, then write its manifest.
 
     The first state of each of `loadable`, which is added to, is also loaded: that takes the interpreter, for which the
-    training thread waits. Raises `OSError`, and `TypeError` if the state contains values that cannot be loaded again.
+    training thread waits. So does writing many tensors: `pause` is called after every WRITES_PER_PAUSE.
+
+    Raises `OSError`, and `TypeError` if the state contains values that cannot be loaded again.
     """
     path, began = folder / STATE_FILE, time.monotonic()
-    size, sha256 = _write_bytes(path, state)
+    size, sha256 = _write_bytes(path, state, pause)
     if sha256_of(path) != sha256:
         raise OSError(errno.EIO, "what was read back is not what was written", str(path))
     _require_loadable(path, step, state, set() if loadable is None else loadable)
@@ -147,16 +153,21 @@ def _kinds(state: Any) -> set[tuple[Any, ...]]:
 
 
 class _HashingFile:
-    """File that torch writes into: buffers small writes, computes the SHA-256, keeps its `OSError`."""
+    """File that torch writes into: buffers small writes, computes the SHA-256, pauses, keeps its `OSError`."""
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: FileIO, pause: Callable[[], None]) -> None:
         self._file = file
+        self._pause = pause
+        self._writes = 0
         self._buffer = bytearray()
         self.sha256 = hashlib.sha256()
         self.size = 0
         self.problem: OSError | None = None
 
     def write(self, content: bytes | memoryview) -> int:
+        self._writes += 1
+        if self._writes % WRITES_PER_PAUSE == 0:
+            self._pause()
         if len(content) >= CHUNK_BYTES:
             self.flush()
             self._put(content)
@@ -183,10 +194,10 @@ class _HashingFile:
             remaining = remaining[written:]
 
 
-def _write_bytes(path: Path, state: dict[str, Any]) -> tuple[int, str]:
+def _write_bytes(path: Path, state: dict[str, Any], pause: Callable[[], None]) -> tuple[int, str]:
     """Write and sync; return size in bytes and SHA-256. Raises the `OSError` that torch hides behind `RuntimeError`."""
     with FileIO(path, "w") as file:
-        target = _HashingFile(file)
+        target = _HashingFile(file, pause)
         try:
             torch.save(state, cast("IO[bytes]", target))
         except RuntimeError:
