@@ -19,6 +19,7 @@ from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.rng import seed_rng
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import StepMetricsBuffer
+from ddp.metrics.time_account import TimeAccount
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import NullRecorder, RunRecorder
 from ddp.recording.trackers.select import open_tracker
@@ -114,8 +115,9 @@ def build_components(
     command_queue = CommandQueue()
     agreement = _make_agreement(world, command_queue, shutdown, run_status.progress)
     make = partial(
-        _make_recorder, loaded, (identity, lock), run_status, command_queue, workload, checkpointer, incident
-    )
+        _make_recorder, loaded, (identity, lock), run_status, command_queue, workload, checkpointer, incident,
+        saved.window.account,
+    )  # fmt: skip
     recorder = _open_recorder(world, RunDirectory(config.data_root), make)
     if resumed is not None:
         recorder.adopt_records(resumed.records, resumed.survivor["points"] if resumed.survivor else ())
@@ -232,6 +234,7 @@ def _make_recorder(
     workload: Workload,
     checkpointer: Checkpointer,
     incident: Incident,
+    account: TimeAccount,
 ) -> "Recorder":
     # Imported here, because they import SQLAlchemy, which no other rank needs.
     from ddp.control.command_poller import CommandPoller
@@ -244,12 +247,14 @@ def _make_recorder(
     identity, lock = claimed
     run_id, settings = identity.run_id, write_config(directory, loaded, identity)
     registration = RunRegistration(
-        run_id, settings, progress.step, progress.last_recorded_step, is_archive=directory.holds_archive
-    )
+        run_id, settings, progress.step, progress.last_recorded_step, is_archive=directory.holds_archive,
+        about={"began_at": account.began_at, **incident.about_start()},
+    )  # fmt: skip
     store, previous = register_run(config, registration)
     registration.archive_files(directory)
     incident.note_reached(registration.reached_step)
-    stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, checkpointer.stats).current
+    reads = (checkpointer.stats, lambda: account.read(progress.step))
+    stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, *reads).current
     tracker, folder = open_tracker(config, directory, os.environ), RunFolder(directory, identity)
     poller = CommandPoller(store, run_id, command_queue, registration.owner.token)
     recorder = Recorder(store, directory, run_id, poller, other_stats=stats, tracker=tracker, registration=registration)
