@@ -13,10 +13,11 @@ from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import RunRecorder
 from ddp.training.run_status import RunStatus
 from ddp.watchdog.stages import Stage, StageMarker
+from service.config import timeouts
 from service.errors import UserError
 
 RETRY_SECONDS = 2.0
-AFTER_SIGNAL_SECONDS = 10.0
+AFTER_SIGNAL_SECONDS = timeouts.AFTER_SIGNAL_SECONDS
 """Limit of LAST_SAVE_SECONDS after a signal, because launchers kill ranks that take longer to leave."""
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class Checkpoints:
     def save_and_wait(self, reason: Reason) -> str | None:
         """Save the state and wait until it is durable; return the error message, the same on every rank, or None."""
         self.save(reason)
+        self._marker.forget(Stage.CHECKPOINT)  # this one lasts until it is on disk
         return self._checkpointer.drain()
 
     def save_last(self, reason: Reason) -> str | None:
@@ -116,11 +118,13 @@ class Checkpoints:
 
         Raises `RunDirectoryError` on all ranks if there are checkpoints, but none is usable.
         """
+        self._marker.enter(Stage.ROLLBACK)
         self._checkpointer.drain()
         return self._checkpointer.newest(at_most)
 
     def named(self, name: str) -> LoadedState:
         """Wait for pending writes, then load the checkpoint `name`. Raises `RunDirectoryError` on all ranks."""
+        self._marker.enter(Stage.ROLLBACK)
         self._checkpointer.drain()
         return self._checkpointer.named(name)
 

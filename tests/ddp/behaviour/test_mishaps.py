@@ -122,7 +122,11 @@ def test_ranks_that_waited_too_long_for_another_say_for_which_one(
 ) -> None:
     release = tmp_path / "release"
     run = train(
-        2, COLLECTIVE_TIMEOUT_SECONDS=10, environment={"TEST_EVENTS": "hang@1:1", "TEST_RELEASE": str(release)}, **GATED
+        2,
+        COLLECTIVE_TIMEOUT_SECONDS=10,
+        STALL_SECONDS=8,
+        **GATED,
+        environment={"TEST_EVENTS": "hang@1:1", "TEST_RELEASE": str(release)},
     )
 
     def has_failed() -> bool:
