@@ -18,7 +18,7 @@ from service.run.active_time import Spans
 
 MAX_GAP_SECONDS = 3.0
 """Maximum silence added per read, so that time in which the reader itself was frozen does not count."""
-GAP_FACTOR = 4.0
+GAP_FACTOR = 3.0
 """A rank is frozen, cut off or gone after so many times the 99th percentile of the time between its reports."""
 
 

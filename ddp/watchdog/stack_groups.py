@@ -14,7 +14,7 @@ from ddp.watchdog.stages import Stage
 
 MAX_LISTED_RANKS = 8
 MAX_LISTED_GROUPS = 6
-OWN_PARTS = 3
+OWN_PARTS = 2
 """So much of the end of a path tells files of the program apart."""
 _CALL = re.compile(r'^  File "(?P<path>[^"]+)", line \d+, in (?P<function>.+)$', re.MULTILINE)
 _LIBRARY = re.compile(r"site-packages/|dist-packages/|/lib(?:64)?/python\d|^<frozen ")
