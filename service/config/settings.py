@@ -165,7 +165,7 @@ class RunConfig:
     threads_per_rank: int = setting(1, "CPU threads of one rank", 1, 256)
     fork_server: bool = setting(True, "start CPU ranks as forks of a process that has imported what they need")
     collective_timeout_seconds: float = setting(
-        1800.0, "seconds that ranks wait for each other before the training fails", 10, 10**6
+        1800.0, "seconds that ranks wait for each other before the training fails", 10, 10**7
     )
     stall_seconds: float = setting(
         60.0, "most seconds in one stage after which a rank counts as stalled; usual stages are learnt", 0.1, 10**6

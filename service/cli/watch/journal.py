@@ -14,8 +14,8 @@ from service.commands import CommandState, outcome_sentence
 MAX_ENTRIES = 500
 
 _TONES = {
-    "slow rank": "warn", "not finite": "warn", "stalled": "warn", "hang ended": "bad", "checkpoint failed": "bad", "skipped": "warn",
-    "rollback": "warn", "left out": "warn",
+    "slow rank": "warn", "not finite": "warn", "stalled": "warn", "checkpoint failed": "bad", "skipped": "warn",
+    "rollback": "warn", "left out": "warn", "hang ended": "bad",
 }  # fmt: skip
 _COMMAND_TONES = {CommandState.DONE: "good", CommandState.FAILED: "bad", CommandState.REJECTED: "bad"}
 

@@ -97,9 +97,7 @@ _ADVICE: Mapping[RunState, Callable[[RunView, str], str]] = {
     RunState.STARTING: lambda _view, _reason: "The trainer is starting; the first log point follows.",
     RunState.RUNNING: _running,
     RunState.PAUSED: _paused,
-    RunState.STALLED: lambda _view, reason: (
-        f"{reason or 'The trainer is alive, but nothing moves.'} {STACK_ADVICE}"
-    ),
+    RunState.STALLED: lambda _view, reason: f"{reason or 'The trainer is alive, but nothing moves.'} {STACK_ADVICE}",
     RunState.LOST: lambda _view, _reason: (
         "No sign of life: see `leitstand log` for the last lines; `leitstand up` goes on from the last checkpoint."
     ),
