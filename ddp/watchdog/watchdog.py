@@ -35,8 +35,9 @@ SHOW_SECONDS = 1.0
 STACK_SECONDS = 10.0
 LONG_STAGE_SECONDS = 1.0
 """A stage that lasts longer gets a new stack that often."""
-MAX_MISSED_REPORTS = 5
-"""Number of reports that a rank may miss before it counts as silent, however small STALL_SECONDS is."""
+MAX_MISSED_REPORTS = 20
+"""Number of reports that a rank may miss before it counts as silent, however small STALL_SECONDS is, until it is known
+how often it reports."""
 MAX_MISSED_READS = 2
 """So many intervals of silence are added at most when this rank itself was late to look."""
 CLOSE_SECONDS = 1.0
