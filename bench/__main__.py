@@ -17,6 +17,7 @@ BENCHMARKS = (
     ("bench.starts.resume",),
     ("bench.starts.room",),
     ("bench.kills.campaign",),
+    ("bench.kills.hangs", "--minutes", "1"),
 )
 
 

@@ -68,6 +68,11 @@ class RankAgreement:
         next_check = self._next_after(step) if self._world.is_main else 0
         self._sent = self._world.agree(int(operations), next_check), commands, missed
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether a control word was sent and not received; the same on all ranks."""
+        return self._sent is not None
+
     def receive(self) -> AgreedCommands:
         """Wait for the control word and return what all ranks agreed on; no operations if none was sent."""
         if self._sent is None:

@@ -14,12 +14,13 @@ from ddp.recording.log_files import FILE_LINE
 from ddp.recording.null_recorder import RunRecorder
 from ddp.training.run_status import RunStatus
 from ddp.watchdog.stages import Stage, StageMarker
+from service.config import timeouts
 from service.errors import UserError
 from service.run.ledger.log_lines import spent_line
 from service.run.ledger.time_spent import Activity, TimeSpent
 
 RETRY_SECONDS = 2.0
-AFTER_SIGNAL_SECONDS = 10.0
+AFTER_SIGNAL_SECONDS = timeouts.AFTER_SIGNAL_SECONDS
 """Limit of LAST_SAVE_SECONDS after a signal, because launchers kill ranks that take longer to leave."""
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class Checkpoints:
         """Save the state and wait until it is durable; return the error message, the same on every rank, or None."""
         with self._window.account.spending(Activity.SAVING):
             self.save(reason)
+            self._marker.forget(Stage.CHECKPOINT)  # this one lasts until it is on disk
             return self._checkpointer.drain()
 
     def save_last(self, reason: Reason) -> str | None:
@@ -132,12 +134,14 @@ class Checkpoints:
 
         Raises `RunDirectoryError` on all ranks if there are checkpoints, but none is usable.
         """
+        self._marker.enter(Stage.ROLLBACK)
         with self._window.account.spending(Activity.STARTING):
             self._checkpointer.drain()
             return self._checkpointer.newest(at_most)
 
     def named(self, name: str) -> LoadedState:
         """Wait for pending writes, then load the checkpoint `name`. Raises `RunDirectoryError` on all ranks."""
+        self._marker.enter(Stage.ROLLBACK)
         with self._window.account.spending(Activity.STARTING):
             self._checkpointer.drain()
             return self._checkpointer.named(name)

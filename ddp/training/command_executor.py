@@ -218,6 +218,8 @@ class CommandLoop:
 
     def run_agreed(self) -> None:
         """Execute the commands agreed for this boundary; return once the run is not paused, or ends."""
+        if self._agreement.is_pending:
+            self._marker.enter(Stage.ALL_REDUCE)  # the control word is a sum over the ranks as well
         self._executor.execute(self._agreement.receive())
         self._executor.execute_replayed()
         if self._is_waiting:

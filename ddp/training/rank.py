@@ -26,6 +26,7 @@ from ddp.training.components import TrainerComponents, build_trainer, watchdog_r
 from ddp.training.recovery.failure import close_after, repeated_failure
 from ddp.training.recovery.survivor import survivor_states
 from service.config.loader import LoadedConfig, load_config, naming_origins
+from service.config.timeouts import RESTART_PATIENCE_SECONDS, check_launch_order
 from service.errors import (
     LAST_STATE_UNSAVED,
     MemoryShortageError,
@@ -43,7 +44,6 @@ from service.run.lock import RunLock
 from service.run.records.provenance.provenance import ProvenanceFile
 from service.run.state import LEFT_BY_SIGNAL, RunState
 
-RESTART_PATIENCE_SECONDS = 60.0
 UNSAVED_NOTE = "the last state is not on disk"
 
 logger = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ def parse_arguments() -> Start:
     parsed = parser.parse_args()
     if parsed.resume and parsed.fresh:
         raise UserError("--resume and --fresh contradict each other: give one of them.")
+    check_launch_order(os.environ)
     return Start(load_config(parsed.config, parsed.set, os.environ), parsed.resume, parsed.fresh, parsed.no_step_lines)
 
 

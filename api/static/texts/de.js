@@ -55,6 +55,7 @@ export default {
   "banner.paused": "Pausiert bei Schritt {step}.",
   "banner.paused-text": "Fortsetzen führt ihn weiter; validieren und sichern geht auch jetzt.",
   "banner.stalled": "Der Trainer lebt, aber nichts bewegt sich.",
+  "banner.hang": "Ein Rang hängt.",
   "banner.stalled-text": "Letzter Fortschritt vor {progress}.",
   "banner.lost": "Der Trainer gibt kein Lebenszeichen.",
   "banner.lost-text": "Das letzte kam vor {age}; die Werte unten sind von da.",

@@ -55,6 +55,7 @@ export default {
   "banner.paused": "Paused at step {step}.",
   "banner.paused-text": "Resume goes on; a validation or a checkpoint works meanwhile.",
   "banner.stalled": "The trainer is alive, but nothing moves.",
+  "banner.hang": "A rank hangs.",
   "banner.stalled-text": "Last progress {progress} ago.",
   "banner.lost": "The trainer shows no sign of life.",
   "banner.lost-text": "The last was {age} ago; the values below are from then.",

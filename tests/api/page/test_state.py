@@ -119,6 +119,25 @@ def test_a_stalled_run_names_the_rank_that_stands_out(page: Chrome, living: Stor
     eventually(lambda: "in make_step" in text_of(page, "#stack-text"), what="the stack")
 
 
+def test_a_rank_that_hangs_is_named_before_the_run_as_a_whole_counts_as_stalled(
+    page: Chrome, living: Store, eventually: Eventually
+) -> None:
+    reason = "Rank 1 has been in stage data for 3 s. By their stacks, rank 1 is in data (read, <patch_set>.py)."
+    waiting = RankRow(0, time.time() + 3600, "gpu-07", 4711, "cuda:0", "all-reduce", 512, 4.5, None, None)
+    living.ranks.replace(RUN_ID, [waiting, replace(waiting, rank=1, stage="data")])
+
+    living.runs.update(RUN_ID, reason=reason)
+
+    eventually(lambda: text_of(page, "#banner-title") == "A rank hangs.", what="the banner")
+    assert text_of(page, "#banner-text") == reason
+    eventually(lambda: is_shown(page, "#banner-rank"), what="the rank")
+    assert text_of(page, "#banner-command") == "leitstand ranks --stack 1"
+
+    living.runs.update(RUN_ID, reason=None)
+
+    eventually(lambda: not is_shown(page, "#banner"), what="the end of the banner")
+
+
 def test_a_slow_rank_of_a_run_that_goes_on_is_named(page: Chrome, living: Store, eventually: Eventually) -> None:
     living.runs.update(RUN_ID, snapshot={**example_record(LAST_STEP, time.time()), "slow_rank": 1})
 

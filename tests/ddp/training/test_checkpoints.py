@@ -66,7 +66,7 @@ class Disk:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between attempts: nothing else takes time, however busy the machine is."""
+    """The pauses between attempts, which take no time; nothing else takes any, however slow the disk is."""
     pauses: list[float] = []
 
     class Clock:

@@ -44,10 +44,12 @@ export function messageOf(state, ages, facts) {
     case "stopped": return { ...message, more: ledgerSentence(state), ...goOn };
     case "finished": return { ...message, more: ledgerSentence(state), ...finished(state, facts) };
     case "paused": case "starting": return message;
-    default: return slowMessage(slowOf(state.slow_rank));
+    default: return reason ? hangMessage(reason, outlier) : slowMessage(slowOf(state.slow_rank));
   }
 }
 
+/** A rank was named that hangs, before the run as a whole counts as stalled. */
+const hangMessage = (text, outlier) => ({ tone: "warn", title: t("banner.hang"), text, outlier, ...stackOf(outlier?.rank ?? 0), hasLog: true });
 const slowMessage = (slow) => slow && { tone: "warn", title: slow.text, text: t("banner.slow-text"), ...stackOf(slow.rank) };
 const stackOf = (rank) => ({ purpose: t("banner.stack"), command: `leitstand ranks --stack ${rank}` });
 
