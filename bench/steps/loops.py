@@ -1,11 +1,12 @@
 """The loops that are compared: the step by hand, and Leitstand's with everything on that is on by default."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from bench.steps.blocks import Pair, measure
 from bench.steps.synthetic import Pixels, Synthetic
 from ddp.adaptive.controller import Controller
 from ddp.control.shutdown import ShutdownRequest
@@ -20,6 +21,7 @@ from service.run.identity import RunIdentity
 from service.run.state import RunState
 
 NEVER = 10**9
+WARM_UP_BLOCKS = 2
 
 
 class Bare:
@@ -77,3 +79,21 @@ def trainer_at_work(world: World, config: RunConfig, workload: Synthetic) -> Ite
     """A whole trainer."""
     with components_at_work(world, config, workload) as components:
         yield build_trainer(components)
+
+
+class Bench:
+    """What every loop that is paired with the bare one is given."""
+
+    def __init__(self, world: World, config: RunConfig) -> None:
+        self.world, self.config = world, config
+        self.workload = Synthetic(config)
+        self.bare = Bare(world, config, self.workload)
+
+    def batches(self) -> Iterator[Pixels]:
+        """The batches of this rank."""
+        return self.workload.batches(Share(self.world.rank, self.world.size, 0))
+
+    def pairs(self, count: int, advance: Callable[[], None]) -> list[Pair]:
+        """So many pairs of blocks, after warming up."""
+        measure(WARM_UP_BLOCKS, self.bare.advance, advance, self.world.device)
+        return measure(count, self.bare.advance, advance, self.world.device)
