@@ -3,8 +3,9 @@
     python -m bench.starts.peers [--rounds 5]
 
 `python -m bench.proof` makes the environment that this needs, and runs it. The same tiny network everywhere; Leitstand
-reads a patch set, opens its store and starts its recorder, the others make one step on random numbers. Processor seconds
-(user and system) of rank 0 and of the launcher until the first step is done, and seconds by the clock since the launch.
+reads a patch set, opens its store and starts its recorder, the others make one step on random numbers. Processor
+seconds (user and system) of rank 0 and of the launcher until the first step is done, and seconds by the clock since the
+launch.
 """
 
 import argparse

@@ -14,7 +14,7 @@ from ddp.distributed.world import World
 from ddp.training.builder import build_components
 from ddp.training.components import TrainerComponents, build_trainer, watchdog_running
 from ddp.training.trainer import Trainer
-from ddp.workload import Share
+from ddp.workload import Share, Workload
 from service.config.loader import LoadedConfig
 from service.config.settings import RunConfig
 from service.run.identity import RunIdentity
@@ -29,9 +29,12 @@ class Bare:
 
     def __init__(self, world: World, config: RunConfig, workload: Synthetic) -> None:
         self._device = world.device
+        self._precision = torch.bfloat16 if config.precision == "bfloat16" else None
         model = workload.build_model().to(world.device)
+        if config.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
         self.model = world.wrap(model, static_graph=False, share_buckets=config.gradient_as_bucket_view)
-        self.loss = workload.build_loss()
+        self.loss = workload.build_loss().to(world.device)
         controller = Controller.of(config, has_perceptual=False)
         self.grad_clip = controller.grad_clip
         self.weights = torch.tensor(controller.weights, device=world.device)
@@ -40,7 +43,13 @@ class Bare:
 
     def terms(self, batch: Pixels) -> Tensor:
         """The four unweighted terms (4,)."""
-        terms: Tensor = self.loss(self.model(to_float(batch.lr, self._device)), to_float(batch.gt, self._device))
+        lr, target = to_float(batch.lr, self._device), to_float(batch.gt, self._device)
+        if self._precision is None:
+            output = self.model(lr)
+        else:
+            with torch.autocast(self._device.type, self._precision):
+                output = self.model(lr)
+        terms: Tensor = self.loss(output, target)
         return terms
 
     def advance(self) -> None:
@@ -64,7 +73,7 @@ def make_optimizer(config: RunConfig, workload: Synthetic, model: nn.Module) -> 
 
 
 @contextmanager
-def components_at_work(world: World, config: RunConfig, workload: Synthetic) -> Iterator[TrainerComponents]:
+def components_at_work(world: World, config: RunConfig, workload: Workload) -> Iterator[TrainerComponents]:
     """The components of a whole trainer, its recorder writing a real store and its watchdog watching."""
     components = build_components(world, LoadedConfig(config, {}), RunIdentity("bench"), ShutdownRequest(), workload)
     with watchdog_running(components):

@@ -4,9 +4,9 @@
 
 A whole trainer of one rank is built, makes one step, and is then driven from log point to log point without the steps
 in between: window, snapshot, recorder, store and its aggregates are those of a training, and so is the order in which
-they are called. A point waits while more than QUEUE_LIMIT writes are queued, as no training is so fast. Reported are the
-resident memory (RSS) of the process and its anonymous part, and the slope of each, fitted by Theil and Sen's median of
-slopes from SETTLED of the points on: what comes before is caches that fill.
+they are called. A point waits while more than QUEUE_LIMIT writes are queued, as no training is so fast. Reported are
+the resident memory (RSS) of the process and its anonymous part, and the slope of each, fitted by Theil and Sen's median
+of slopes from SETTLED of the points on: what comes before is caches that fill.
 """
 
 import argparse
@@ -112,7 +112,8 @@ def watch_memory(points: int, reports: int) -> list[Memory]:
 
 
 def report_line(memory: Memory) -> str:
-    return f"{memory.points:>9} points  RSS {memory.resident / MIB:7.2f} MiB  anonymous {memory.anonymous / MIB:7.2f} MiB\n"
+    resident, anonymous = memory.resident / MIB, memory.anonymous / MIB
+    return f"{memory.points:>9} points  RSS {resident:7.2f} MiB  anonymous {anonymous:7.2f} MiB\n"
 
 
 def describe_growth(found: list[Memory]) -> str:

@@ -92,7 +92,7 @@ def added(pairs: list[Pair], clock: str) -> list[float]:
 
 
 def judge(found: Found) -> str:
-    """The intervals of all medians, and whether the aims are met, by the clock and by the training thread's processor."""
+    """The intervals of all medians, and whether the aims are met, by the clock and by the thread's processor time."""
     lines = []
     for clock, what in (("wall", "by the clock"), ("thread", "processor time of the training thread")):
         lines.append(f"{what}: added to a bare step, ms: median (its 95 % interval)")

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from bench.steps.blocks import Pair, load_text, measure
+from bench.steps.blocks import Pair, load_text
 from bench.steps.intervals import median_interval
 from bench.steps.loops import NEVER, Bare, Bench, to_float, trainer_at_work
 from bench.steps.scaling_model import ROW_BYTES, WORD_BYTES, Cluster, Fit, Measured, Shape, fit, simulate, table
@@ -95,7 +95,7 @@ def exchange_times(world: World, exchange: Callable[[], object]) -> list[float]:
 
 
 def measure_ranks(world: World, folder: Path, pairs: int) -> dict[str, list[float]]:
-    """On each rank: the exchanges' times (s), and what the blocks add (ms): by the clock, and of the thread's processor."""
+    """On each rank: the exchanges' times (s), and what the blocks add (ms), by the clock and of the processor."""
     found = {
         "word": exchange_times(world, lambda: world.agree(0, 1).result()),
         "window": exchange_times(world, lambda: world.sum(torch.zeros(world.size, 8, dtype=torch.float64))),
@@ -161,9 +161,9 @@ def describe(found: dict[int, dict[str, list[float]]]) -> str:
             f"{name} {statistics.median(figures[name]) * 1e6:.0f} µs"
             for name in ("word", "window", *map(str, SIZES_BYTES))
         )
+        added = {name: median_interval(figures[name]).text() for name in figures if name.startswith(("pass", "whole"))}
         blocks = "  ".join(
-            f"{name} {median_interval(figures[name]).text()} ms, thread {median_interval(figures[f'{name}, thread']).text()}"
-            for name in ("passenger", "whole")
+            f"{name} {added[name]} ms, thread {added[f'{name}, thread']}" for name in ("passenger", "whole")
         )
         bare = statistics.median(figures["whole, bare step"])
         lines.append(f"{ranks} ranks  {exchanges}\n         bare step {bare:.1f} ms  {blocks}")

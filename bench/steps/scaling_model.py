@@ -47,7 +47,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Fit:
-    """seconds = base + per_hop · hops + per_byte · bytes; `error` is the root mean square of what it does not explain."""
+    """seconds = base + per_hop · hops + per_byte · bytes; `error` is the root mean square of the rest."""
 
     shape: Shape
     base: float
@@ -143,7 +143,7 @@ def simulate(cluster: Cluster, ranks: int, steps: int, shape: Shape, generator: 
 
 
 def steps_with_word(durations: Sequence[float] | numpy.ndarray, word_seconds: float) -> int:
-    """In how many steps a control word is sent: it names the next step, by the pace of the steps since the one before."""
+    """In how many steps a control word is sent: each names the next one's step, by the pace of the steps before."""
     sent, step = 0, 0
     while step < len(durations):
         sent += 1
