@@ -24,6 +24,7 @@ from bench.gpu.context import SIZES, Row
 from bench.gpu.part import PARTS
 from bench.gpu.report import as_table, derived, read_rows
 from bench.steps.blocks import load_text
+from service.launcher.parent_death import ending_with_this
 
 SECONDS = {
     "ceiling": 40, "trainer/float32": 40, "trainer/bfloat16": 35, "trainer/bfloat16, channels-last": 35,
@@ -44,9 +45,10 @@ def run_part(name: str, device: str, size: str, rows: Path) -> str | None:
     limit = SECONDS[name] if device == "cuda" else REHEARSAL_SECONDS
     measuring = 0.6 * SECONDS[name] if device == "cuda" else MEASURING_SECONDS
     command = [
-        sys.executable, "-m", "bench.gpu.part", name, "--device", device, "--size", size,
+        "-m", "bench.gpu.part", name, "--device", device, "--size", size,
         "--seconds", str(measuring), "--rows", str(rows),
     ]  # fmt: skip
+    command = ending_with_this([sys.executable, *command])
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     with tempfile.TemporaryFile("w+") as said:
         # A session of its own, so that what it starts ends with it.

@@ -22,10 +22,8 @@ def measure_ceiling(context: Context) -> None:
     best, batch = max(
         (convolution_rate(context, batch), batch) for batch in (context.size.batch_size, 2 * context.size.batch_size)
     )
-    context.write(
-        "ceiling", best / 1e12, "TFLOP/s",
-        f"{LAYERS} convolutions 3x3 of {context.size.n_feats} features in a row, bfloat16, channels-last, batch {batch}",
-    )  # fmt: skip
+    layers = f"{LAYERS} convolutions 3x3 of {context.size.n_feats} features in a row"
+    context.write("ceiling", best / 1e12, "TFLOP/s", f"{layers}, bfloat16, channels-last, batch {batch}")
 
 
 def network_flops(context: Context) -> float:

@@ -4,8 +4,8 @@ Rebuilt are its waits for the device, which are what its loop costs on a GPU: ev
 |output| back in each forward, the controller reads five values in each micro-batch, every parameter tensor's gradient
 norm and first moment are read back in each step, and the step ends with a synchronization of the device. So is what it
 computes: float32, activations recomputed in backward, AdamW as torch makes it by default, clipping at 0.9 · the last
-clip + 0.1 · the 95th percentile of 500 norms. Left out, in its favour, are its terminal (drawn in each step), its status
-file (written every fifth step), and TensorBoard.
+clip + 0.1 · the 95th percentile of 500 norms. Left out, in its favour, are its terminal (drawn in each step), its
+status file (written every fifth step), and TensorBoard.
 """
 
 import numpy

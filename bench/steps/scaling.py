@@ -185,17 +185,19 @@ def fits_of(found: dict[int, dict[str, list[float]]]) -> list[Fit]:
 
 
 def simulated(largest: int) -> str:
-    """The simulation as text, of a ring as gloo has it, and of a tree for comparison."""
+    """The simulation as text: gloo's ring, with words in every check and paced as they are; a tree for comparison."""
     ranks = [4**power for power in range(1, 7) if 4**power <= largest]
     lines = []
     for name, cluster in CLUSTERS.items():
-        for shape in Shape:
-            lines.append(f"SIMULATED: {name}; steps of {cluster.step_seconds * 1000:.0f} ms; a {shape}")
-            lines.append(
-                table(
-                    lambda n, c=cluster, s=shape: simulate(c, n, SIMULATED_STEPS, s, numpy.random.default_rng(n)), ranks
-                )  # type: ignore[misc]
-            )
+        ways = {
+            "a ring, a word in every check": (replace(cluster, is_paced=False), Shape.RING),
+            "a ring, words paced by what they take": (cluster, Shape.RING),
+            "a tree, a word in every check": (replace(cluster, is_paced=False), Shape.TREE),
+        }
+        for way, (assumed, shape) in ways.items():
+            shares = {n: simulate(assumed, n, SIMULATED_STEPS, shape, numpy.random.default_rng(n)) for n in ranks}
+            lines.append(f"SIMULATED: {name}; steps of {cluster.step_seconds * 1000:.0f} ms; {way}")
+            lines.append(table(shares))
     return "\n".join(lines)
 
 
@@ -208,21 +210,12 @@ def be_a_rank(folder: Path, pairs: int) -> None:
     world.leave()
 
 
-def main() -> None:
-    """Measure and report, or be a rank."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--simulate-to", type=int, default=4096)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.folder:
-        return be_a_rank(given.folder, given.pairs)
-    found: dict[int, dict[str, list[float]]] = {ranks: {} for ranks in given.ranks}
-    for _ in range(given.rounds):
-        for ranks in given.ranks:
-            for name, values in launch(ranks, given.pairs).items():
+def report_measured(counts: list[int], rounds: int, pairs: int) -> None:
+    """Measure on each number of ranks in turn, and say what was found."""
+    found: dict[int, dict[str, list[float]]] = {ranks: {} for ranks in counts}
+    for _ in range(rounds):
+        for ranks in counts:
+            for name, values in launch(ranks, pairs).items():
                 found[ranks].setdefault(name, []).extend(values)
     sys.stdout.write(describe(found))
     for fitted in fits_of(found):
@@ -232,6 +225,22 @@ def main() -> None:
         )
     for ranks in TABLE_RANKS:
         sys.stdout.write(f"table of {ranks} ranks: {table_seconds(ranks) * 1000:.1f} ms of processor, once a second\n")
+
+
+def main() -> None:
+    """Measure and report, or be a rank."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--simulate-to", type=int, default=4096)
+    parser.add_argument("--only-simulate", action="store_true")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.folder:
+        return be_a_rank(given.folder, given.pairs)
+    if not given.only_simulate:
+        report_measured(given.ranks, given.rounds, given.pairs)
     sys.stdout.write(simulated(given.simulate_to))
     return None
 

@@ -7,20 +7,20 @@ Legend: N = ranks, M = simulated steps.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy
 
+from ddp.control.agreement import CHECK_SECONDS, check_seconds
+
 ROW_BYTES = 64
 """Each rank's row of a log point: 8 numbers of 8 bytes."""
 PASSENGER_BYTES = 28
 """What travels with the gradients of each step: 7 numbers of 4 bytes."""
 WORD_BYTES = 16
-CHECK_SECONDS = 0.06
-"""Control words are at least so far apart, as `ddp.control.agreement` has it; a test compares the two."""
 
 
 class Shape(StrEnum):
@@ -91,6 +91,8 @@ class Cluster:
     straggle_seconds: float = 0.1
     cover_seconds: float = 0.0
     log_every: int = 100
+    is_paced: bool = True
+    """Whether words that take long are sent seldom, as they are, or all CHECK_SECONDS."""
 
 
 class Share(NamedTuple):
@@ -135,30 +137,31 @@ def simulate(cluster: Cluster, ranks: int, steps: int, shape: Shape, generator: 
     log_point = exchange_seconds(cluster, ranks, ROW_BYTES * ranks, shape)
     ring = 2.0 * (ranks - 1) / ranks
     passenger = ring * PASSENGER_BYTES / cluster.bytes_per_second
-    words = steps_with_word(durations, word)
+    words = steps_with_word(durations, word, check_seconds(word) if cluster.is_paced else CHECK_SECONDS)
     mean = float(durations.mean())
     return Share(
         mean, word * words / steps / mean, log_point / cluster.log_every / mean if ranks > 1 else 0.0, passenger / mean
     )
 
 
-def steps_with_word(durations: Sequence[float] | numpy.ndarray, word_seconds: float) -> int:
-    """In how many steps a control word is sent: each names the next one's step, by the pace of the steps before."""
-    sent, step = 0, 0
+def steps_with_word(durations: Sequence[float] | numpy.ndarray, word_seconds: float, apart_seconds: float) -> int:
+    """In how many steps a control word is sent: each names the next one's step, by the pace since the one before."""
+    sent, step, gap = 0, 0, 1
     while step < len(durations):
         sent += 1
-        pace = float(durations[step]) + word_seconds
-        step += max(1, math.ceil(CHECK_SECONDS / pace))
+        since = durations[step : step + gap]
+        pace = (float(sum(since)) + word_seconds) / len(since)
+        gap = max(1, math.ceil(apart_seconds / pace))
+        step += gap
     return sent
 
 
-def table(simulated: Callable[[int], Share], ranks: Sequence[int]) -> str:
+def table(shares: Mapping[int, Share]) -> str:
     """Lines of text, one for each number of ranks."""
-    lines = ["   ranks   step ms   word %   log point %   passenger %    all %"]
-    for number in ranks:
-        share = simulated(number)
+    lines = ["   ranks   step ms    word   log point   passenger     all"]
+    for ranks, share in shares.items():
         lines.append(
-            f"{number:8} {share.step_seconds * 1000:9.1f} {share.word:8.2%} {share.log_point:13.3%} "
-            f"{share.passenger:13.5%} {share.total:8.2%}"
+            f"{ranks:8} {share.step_seconds * 1000:9.1f} {share.word:7.2%} {share.log_point:11.3%} "
+            f"{share.passenger:11.5%} {share.total:7.2%}"
         )
     return "\n".join(lines) + "\n"
