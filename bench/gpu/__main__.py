@@ -27,9 +27,9 @@ from bench.steps.blocks import load_text
 from service.launcher.parent_death import ending_with_this
 
 SECONDS = {
-    "ceiling": 40, "trainer/float32": 40, "trainer/bfloat16": 35, "trainer/bfloat16, channels-last": 35,
+    "ceiling": 40, "trainer/float32": 35, "trainer/bfloat16": 30, "trainer/bfloat16, channels-last": 30,
     "trainer/bfloat16, channels-last, cudnn.benchmark": 45, "trainer/bfloat16, channels-last, torch.compile": 95,
-    "by hand": 35, "original": 45, "graph": 45, "syncs": 55, "data": 50, "checkpoint": 35, "ranks": 45,
+    "by hand": 30, "original": 45, "graph": 45, "syncs": 75, "data": 50, "checkpoint": 35, "ranks": 45,
 }  # fmt: skip
 """What each part may take, s: ten minutes in all."""
 REHEARSAL_SECONDS = 240.0

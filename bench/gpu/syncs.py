@@ -22,6 +22,8 @@ NAMES = (*READS, *WAITS, *EVENT_WAITS)
 RARE = 10**6
 STEPS = 10
 """The trainer reads a block of values, ten steps old, every ten steps."""
+ORIGINAL_STEPS = 3
+LAUNCHES = ("cudaLaunch", "cuLaunch", "hipLaunch")
 
 
 def measure_syncs(context: Context) -> None:
@@ -32,49 +34,54 @@ def measure_syncs(context: Context) -> None:
             note = (
                 "" if context.is_gpu else f"{parameter_tensors(context.size.n_blocks)} of them AdamW's of its counters"
             )
-            write_counts(context, "Leitstand", trainer.advance, note or "aim 0")
+            write_counts(context, "Leitstand", trainer.advance, STEPS, note or "aim 0")
     original = Original(context.device, config)
     expected, counters = reads_per_step(context.size.n_blocks), parameter_tensors(context.size.n_blocks)
     note = f"known: {expected}, and {counters} by AdamW of its own counters, which lie on the host"
-    write_counts(context, "the original's loop", original.advance, note)
+    write_counts(context, "the original's loop", original.advance, ORIGINAL_STEPS, note)
 
 
-def write_counts(context: Context, what: str, advance: Callable[[], object], note: str) -> None:
-    counts = counts_per_step(context, advance)
+def write_counts(context: Context, what: str, advance: Callable[[], object], steps: int, note: str) -> None:
+    counts = counts_per_step(context, advance, steps)
     context.write(f"{what}: reads", sum(counts[name] for name in READS), "per step", note)
     context.write(f"{what}: stream and device waits", sum(counts[name] for name in WAITS), "per step")
     events = sum(counts[name] for name in EVENT_WAITS)
     context.write(f"{what}: event waits", events, "per step", "Leitstand's are for values that are ten steps old")
     if context.is_gpu:
-        said = warned(advance)
-        context.write(f"{what}: waits that torch warns of", len(said) / STEPS, "per step", "; ".join(said[:1]))
+        said = warned(advance, steps)
+        context.write(f"{what}: waits that torch warns of", len(said) / steps, "per step", "; ".join(said[:1]))
 
 
-def counts_per_step(context: Context, advance: Callable[[], object]) -> Counter[str]:
+def counts_per_step(context: Context, advance: Callable[[], object], steps: int) -> Counter[str]:
     """The difference between a trace of twice so many steps and one of so many: the profiler's own waits fall out."""
-    for _ in range(2 * STEPS):
+    for _ in range(2 * steps):
         advance()
-    short, long = traced(context, advance, STEPS), traced(context, advance, 2 * STEPS)
-    return Counter({name: (long[name] - short[name]) / STEPS for name in NAMES})  # type: ignore[arg-type]
+    short, long = traced(context, advance, steps), traced(context, advance, 2 * steps)
+    return Counter({name: (long[name] - short[name]) / steps for name in NAMES})  # type: ignore[arg-type]
 
 
 def traced(context: Context, advance: Callable[[], object], steps: int) -> Counter[str]:
-    """How often each of NAMES happened."""
+    """How often each of NAMES happened. Raises `RuntimeError` where the profiler sees nothing of the device."""
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if context.is_gpu else [ProfilerActivity.CPU]
     context.synchronize()
     with profile(activities=activities) as trace:
         for _ in range(steps):
             advance()
-    return Counter({item.key: item.count for item in trace.key_averages() if item.key in NAMES})
+    counts = Counter({item.key: item.count for item in trace.key_averages()})
+    if context.is_gpu and not any(key.startswith(LAUNCHES) for key in counts):
+        raise RuntimeError(
+            "the trace holds no launch of a kernel, so that no waits in it says nothing: is CUPTI allowed?"
+        )
+    return counts
 
 
-def warned(advance: Callable[[], object]) -> list[str]:
-    """What torch says of waits in STEPS steps, where it knows of them: file, line and text."""
+def warned(advance: Callable[[], object], steps: int) -> list[str]:
+    """What torch says of waits in so many steps, where it knows of them: file, line and text."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            for _ in range(STEPS):
+            for _ in range(steps):
                 advance()
         finally:
             torch.cuda.set_sync_debug_mode("default")

