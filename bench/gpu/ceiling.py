@@ -41,7 +41,8 @@ def convolution_rate(context: Context, batch: int) -> float:
     """Operations per second of convolutions, forward and backward with respect to input and weights."""
     feats, side = context.size.n_feats, context.size.patch_size
     layers = nn.Sequential(*(nn.Conv2d(feats, feats, 3, padding=1, bias=False) for _ in range(LAYERS)))
-    layers = layers.to(context.device, torch.bfloat16, memory_format=torch.channels_last)
+    layers = layers.to(context.device, torch.bfloat16)
+    layers = layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
     images = torch.randn(batch, feats, side, side, device=context.device, dtype=torch.bfloat16)
     images = images.to(memory_format=torch.channels_last).requires_grad_()
     slope = torch.randn_like(images)

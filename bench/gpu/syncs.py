@@ -57,7 +57,7 @@ def counts_per_step(context: Context, advance: Callable[[], object], steps: int)
     for _ in range(2 * steps):
         advance()
     short, long = traced(context, advance, steps), traced(context, advance, 2 * steps)
-    return Counter({name: (long[name] - short[name]) / steps for name in NAMES})  # type: ignore[arg-type]
+    return Counter({name: (long[name] - short[name]) / steps for name in NAMES})
 
 
 def traced(context: Context, advance: Callable[[], object], steps: int) -> Counter[str]:

@@ -82,7 +82,8 @@ def lightning() -> None:
             use_distributed_sampler=False,
         )  # fmt: skip
         # A plain list would be taken for several loaders.
-        trainer.fit(Module(), train_dataloaders=torch.utils.data.DataLoader([lr, lr], batch_size=None))
+        loader: Any = torch.utils.data.DataLoader(torch.stack([lr, lr]), batch_size=None)  # type: ignore[arg-type]
+        trainer.fit(Module(), train_dataloaders=loader)
 
 
 PEERS: dict[str, Callable[[], None]] = {"bare": bare, "accelerate": accelerate, "lightning": lightning}

@@ -98,7 +98,7 @@ def watch_memory(points: int, reports: int) -> list[Memory]:
             checkpoint_every=NEVER, max_steps=NEVER,
         )  # fmt: skip
         with components_at_work(world, config, Synthetic(config)) as components:
-            driver, found = Driver(components), []
+            driver, found = Driver(components), list[Memory]()
             for report in range(1, reports + 1):
                 due = points * report // reports
                 for _ in range(due - (found[-1].points if found else 0)):

@@ -75,7 +75,7 @@ class Original:
 
     def _mean_momentum(self) -> float:
         norms = [state["exp_avg"].norm().item() for state in self._optimizer.state.values()]
-        return sum(norms) / len(norms)
+        return float(sum(norms) / len(norms))
 
     def _reader(self, name: str):  # type: ignore[no-untyped-def]  # torch's own type of a hook has no name
         def read(_module: nn.Module, _inputs: object, output: Tensor) -> None:

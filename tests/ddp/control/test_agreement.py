@@ -178,7 +178,7 @@ class SlowWorld(CountingWorld):
 
     def __init__(self, word_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
-        self.now, self._word_seconds = 0.0, word_seconds
+        self.now, self.word_seconds = 0.0, word_seconds
         monkeypatch.setattr(control_module.time, "monotonic", lambda: self.now)
 
     def agree(self, first: int, second: int) -> PendingAgreement:
@@ -186,7 +186,7 @@ class SlowWorld(CountingWorld):
         result = pending.result
 
         def wait() -> tuple[int, int]:
-            self.now += self._word_seconds
+            self.now += self.word_seconds
             return result()
 
         pending.result = wait  # type: ignore[method-assign]
@@ -230,7 +230,7 @@ def test_a_rank_that_came_late_does_not_make_words_seldom(monkeypatch: pytest.Mo
     plain = world.agree
 
     def agree(first: int, second: int) -> PendingAgreement:
-        world._word_seconds = next(slow)
+        world.word_seconds = next(slow)
         return plain(first, second)
 
     monkeypatch.setattr(world, "agree", agree)
