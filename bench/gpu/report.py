@@ -20,7 +20,7 @@ def derived(rows: Sequence[Row]) -> list[Row]:
     """The share of the ceiling of each way, and the fastest of Leitstand's against the original's loop."""
     numbers = {row.what: row.value for row in rows if isinstance(row.value, float | int)}
     arithmetic, ceiling = numbers.get("arithmetic"), numbers.get("ceiling")
-    rates = {row.what: float(row.value) for row in rows if row.unit == "images/s" and row.part != "ranks"}
+    rates = {row.what: float(row.value) for row in rows if row.unit == "images/s" and row.part != "rank"}
     own = {what: rate for what, rate in rates.items() if what.startswith("Leitstand")}
     found = []
     if arithmetic and ceiling:

@@ -70,12 +70,14 @@ def test_shares_and_ratio_follow_from_the_rows() -> None:
         Row("b", "Leitstand, bfloat16", 100.0, "images/s"),
         Row("original", "the original's loop", 10.0, "images/s"),
         Row("data", "with real files", 90.0, "images/s"),
+        Row("rank", "8 ranks, nccl: Leitstand", 800.0, "images/s"),
     ]
 
     found = {row.what: row.value for row in derived(rows)}
 
     assert found["share of the ceiling: Leitstand, bfloat16"] == pytest.approx(80.0)
     assert found["fastest against the original's loop"] == pytest.approx(10.0)
+    assert "share of the ceiling: 8 ranks, nccl: Leitstand" not in found  # that of one device is meant
 
 
 def test_without_the_ceiling_or_the_original_nothing_is_made_up() -> None:
