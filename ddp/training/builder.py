@@ -249,7 +249,7 @@ def _make_recorder(
     registration.archive_files(directory)
     incident.note_reached(registration.reached_step)
     stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, checkpointer.stats).current
-    tracker, folder = open_tracker(config, directory, os.environ), RunFolder(directory, identity)
+    tracker, folder = open_tracker(config, directory, os.environ, run_id), RunFolder(directory, identity)
     poller = CommandPoller(store, run_id, command_queue, registration.owner.token)
     recorder = Recorder(store, directory, run_id, poller, other_stats=stats, tracker=tracker, registration=registration)
     recorder.watch_directory(lock, folder, checkpointer.relocate)
