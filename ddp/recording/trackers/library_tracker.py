@@ -61,7 +61,7 @@ class TrackerProcess:
             process_group=0,  # a key that interrupts the training must not interrupt what it tells at its end
         )
         self._on_answer = on_answer
-        self._reader = threading.Thread(target=self._read, name=f"{name} answers", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="tracker answers", daemon=True)
         self._reader.start()
 
     def send(self, message: LiveMessage) -> None:
@@ -119,7 +119,7 @@ class LibraryTracker(Tracker):
         self._rollbacks: list[str] = []
         self._must_tell_run = True
         self._thread = BackgroundThread(
-            name,
+            "tracker",
             self._hand_over,
             interval_seconds=POLL_SECONDS,
             boundary=ErrorBoundary(logger, once=True),
