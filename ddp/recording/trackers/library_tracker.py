@@ -23,6 +23,7 @@ from typing import Any
 from typing_extensions import override
 
 import service
+from ddp.distributed.environment import without_rank
 from ddp.recording.trackers.base import Tracker
 from ddp.validation.result import Preview
 from service.background_thread import BackgroundThread, ErrorBoundary, OngoingProblem
@@ -35,8 +36,6 @@ MODULE = "service.run.records.trackers.live_process"
 MAX_WAITING = 1_000
 """Log points and validations that wait to be handed over."""
 POLL_SECONDS = 0.5
-RANK_VARIABLES = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"})
-"""What makes a library take its process for a rank of the training."""
 RESTART_SECONDS = 60.0
 """After the end of a process that should not have ended."""
 MARGIN_SECONDS = 2.0
@@ -51,7 +50,7 @@ class TrackerProcess:
     def __init__(self, name: str, experiment: str, end_seconds: float, on_answer: Callable[[Answer], None]) -> None:
         """Start it; it takes at most `end_seconds` for its end. Raises `OSError`."""
         places = [str(Path(service.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = {key: text for key, text in os.environ.items() if key not in RANK_VARIABLES}
+        environment = without_rank(os.environ)  # a library must not take its process for a rank
         self._process = subprocess.Popen(
             [sys.executable, "-m", MODULE, name, experiment, str(end_seconds)],
             stdin=subprocess.PIPE,
