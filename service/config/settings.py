@@ -33,6 +33,10 @@ WITHOUT_EFFECT = {
 """Names of the original trainer that have no effect; using one is an error rather than being ignored silently."""
 
 
+TRACKERS = ("mlflow", "wandb", "trackio", "aim")
+"""Experiment trackers that TRACKERS can name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SettingRule:
     """Allowed values and meaning of a setting."""
@@ -177,6 +181,9 @@ class RunConfig:
     # Reports beside records
     tensorboard: bool = setting(False, "write scalars for TensorBoard into DATA_ROOT/tensorboard")
     tensorboard_images: bool = setting(False, "write the preview pictures there too")
+    trackers: str = setting("", "other trackers to tell, separated by commas: mlflow, wandb, trackio, aim")
+    tracker_experiment: str = setting("leitstand", "experiment or project of theirs in which they keep the run")
+    tracker_end_seconds: float = setting(20.0, "seconds for which the end waits at most for them", 0, 3600)
     webhook_url: str = setting("", "address that gets a signed POST whenever an alert begins or ends")
     webhook_secret: str = setting("", "key of the signature of these POSTs")
     webhook_old_secret: str = setting("", "a second key that signs them too, while receivers change to the first")
@@ -202,6 +209,18 @@ class RunConfig:
         check_consistency(self)
 
 
+def tracker_names(config: RunConfig) -> tuple[str, ...]:
+    """Return the names in TRACKERS, each once. Raises `SettingError` for one that is none."""
+    names = tuple(dict.fromkeys(name.strip().lower() for name in config.trackers.split(",") if name.strip()))
+    for name in names:
+        if name not in TRACKERS:
+            raise SettingError(
+                f"TRACKERS is {config.trackers!r}, but must be names of {', '.join(TRACKERS)} with commas between; "
+                "TensorBoard has a setting of its own, TENSORBOARD."
+            )
+    return names
+
+
 def rule_of(attribute: str) -> SettingRule:
     """Return the rule of the setting with this lower-case attribute name."""
     rule = RunConfig.__dataclass_fields__[attribute].metadata["rule"]
@@ -211,6 +230,9 @@ def rule_of(attribute: str) -> SettingRule:
 
 def check_consistency(config: RunConfig) -> None:
     """Raise `SettingError` if settings contradict each other."""
+    tracker_names(config)
+    if not config.tracker_experiment.strip():
+        raise SettingError("TRACKER_EXPERIMENT is empty, but must be the name of an experiment or project.")
     if config.min_lr > config.max_lr:
         raise SettingError(
             f"MIN_LR is {config.min_lr:g}, but must not exceed MAX_LR, which is {config.max_lr:g}.",
