@@ -18,6 +18,7 @@ BENCHMARKS = (
     ("bench.starts.resume",),
     ("bench.starts.room",),
     ("bench.kills.campaign",),
+    ("bench.kills.faults", "--hours", "0.25"),
 )
 
 
