@@ -105,15 +105,16 @@ class KillDuringStart:
 
     def happen(self, ordeal: Ordeal) -> bool:
         """Kill everything, and once more while it starts."""
-        _kill_all(ordeal)
+        kill_all(ordeal)
         ordeal.training.keep_alive()
         _rest(ordeal.chance.uniform(0, self.within_seconds))
-        _kill_all(ordeal)
+        kill_all(ordeal)
         ordeal.await_ranks()
         return True
 
 
-def _kill_all(ordeal: Ordeal) -> None:
+def kill_all(ordeal: Ordeal) -> None:
+    """Kill the launcher and all below it."""
     launcher = ordeal.training.launcher
     below = launcher.children(recursive=True) if launcher.is_running() else []
     for process in (launcher, *below):

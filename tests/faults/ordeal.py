@@ -42,8 +42,6 @@ class Ordeal:
         self.is_over = False
         self.found: list[str] = []
         """What should not be, each a sentence; more is added by faults that look for themselves."""
-        self.store_is_another = False
-        """Whether the store forgot what was before."""
         self._limit = STRIDE
         self.training = Training(folder, dataset, options, Tally())
         self.training.begun.limit(self._limit)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from service.run.record import list_records
 from service.store.tables import metadata
-from tests.faults.deeds import Kill
+from tests.faults.deeds import Kill, kill_all
 from tests.faults.ordeal import Ordeal
 from tests.service.harness.locked import locked
 
@@ -99,7 +99,6 @@ class LoseStore:
 
     def happen(self, ordeal: Ordeal) -> bool:
         """Delete them."""
-        ordeal.store_is_another = True
         for path in ordeal.root.glob("leitstand.db*"):
             path.unlink(missing_ok=True)
         return True
@@ -110,7 +109,6 @@ class EmptyStore:
 
     def happen(self, ordeal: Ordeal) -> bool:
         """Delete them in one transaction."""
-        ordeal.store_is_another = True
         with closing(ordeal.training.store()) as store, store.transaction() as connection:
             for table in reversed(metadata.sorted_tables):
                 connection.execute(sa.delete(table))
@@ -122,7 +120,6 @@ class RestoreStore:
 
     def happen(self, ordeal: Ordeal) -> bool:
         """Make a backup, let the training go on, and restore it."""
-        ordeal.store_is_another = True
         backup = ordeal.training.folder / "backup.db"
         copy_database(ordeal.root / "leitstand.db", backup)
         ordeal.ask()
@@ -175,19 +172,23 @@ class MoveCheckpoints:
 
 
 class MoveRun:
-    """The whole run directory moved away for good; its records are put back beside the new ones, as the manual says."""
+    """The whole run directory moved away; later the run is ended, and what was in it put back beside the new files.
+
+    So the manual says. The start after that copies the records of before into the new store.
+    """
 
     def happen(self, ordeal: Ordeal) -> bool:
-        """Move it, await the new one, and put the old records back."""
-        ordeal.store_is_another = True
+        """Move it, await the new one, end the run, put the old records back, and start again."""
         away = ordeal.training.folder / "elsewhere"
         ordeal.root.rename(away)
         saved = ordeal.root / "checkpoints" / "latest" / "manifest.json"
         ordeal.advance(saved.exists, "a checkpoint in a new directory")
+        kill_all(ordeal)
         for _, path in list_records(away):
             if not (ordeal.root / path.name).exists():
                 shutil.copy(path, ordeal.root / path.name)
         shutil.rmtree(away)
+        ordeal.await_ranks()
         return True
 
 

@@ -18,7 +18,10 @@ from tests.faults.table import FAULTS, FIRST_START, Fault
 from tests.faults.trials import Trials
 from tests.postgres import PostgresService
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=f"no faults can be injected: {missing()}")
+pytestmark = [
+    pytest.mark.skipif(missing() is not None, reason=f"no faults can be injected: {missing()}"),
+    pytest.mark.timeout(1200),  # a minute, but twenty on a machine with a load of 30
+]
 
 RANKS = (1, 2, 3)
 FIRST_CALL = {1: 20, 2: 90, 3: 160}
