@@ -86,6 +86,7 @@ class FaultCampaign:
             ordeal.server = self._server if store_url else None
             where, before = f"training {number} ({ranks} ranks)", len(self.complaints)
             try:
+                ordeal.advance(ordeal.is_held, "the first steps")
                 self._settle_first_start(ordeal, where)
                 for fault in self._due(ranks, "postgresql" if store_url else "sqlite"):
                     self._meet(fault, ordeal, where)
@@ -107,7 +108,6 @@ class FaultCampaign:
         """See what became of the fault that met the first start, if it was told to."""
         if self._first_start:
             row, began = self.rows.setdefault("a call of the first start", Row()), time.monotonic()
-            ordeal.advance(ordeal.is_held, "the first steps")
             row.tried += 1
             row.met += self._page.fired
             self.by_ranks[ordeal.options.ranks] += self._page.fired
@@ -133,10 +133,15 @@ class FaultCampaign:
         row.tried += 1
         ordeal.await_ranks()
         ordeal.ask()
-        has_met = fault.deed.happen(ordeal)
-        found = ordeal.settle()
+        try:
+            has_met = fault.deed.happen(ordeal)
+            found = ordeal.settle()
+        except (AssertionError, OSError, TimeoutError):
+            row.met, row.complaints = row.met + 1, [*row.complaints, f"{fault.name} did not come to its end"]
+            raise
+        finally:
+            row.seconds.append(time.monotonic() - began)
         row.met += has_met
-        row.seconds.append(time.monotonic() - began)
         row.complaints += found
         self.by_ranks[ordeal.options.ranks] += has_met
         say(f"{time.monotonic() - began:6.1f} s  {where}: {fault.name}{'' if has_met else ' (not met)'}")
