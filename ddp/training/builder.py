@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ddp.adaptive.controller import Controller
-from ddp.checkpoint.checkpointer import Checkpointer, Stateful
+from ddp.checkpoint.checkpointer import Checkpointer
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.initial_weights import InitialWeights, read_initial_weights
 from ddp.checkpoint.survivor_states import SurvivorStates
@@ -107,7 +107,7 @@ def build_components(
     config, marker = loaded.config, StageMarker()
     saved = _make_saved_components(world, config, identity, workload, marker)
     run_status = saved.run_status
-    checkpointer = _make_checkpointer(world, run_status, saved.by_key())
+    checkpointer = _make_checkpointer(world, saved)
     resume_point, incident = ResumePoint(), Incident(world)
     resumed = Resumption(world, checkpointer, identity, run_status).restore(states, saved.controller, resume_point)
     _begin(world, saved, checkpointer, resumed, incident, weights, replay)
@@ -195,11 +195,12 @@ def _make_stepper(world: World, config: RunConfig, workload: Workload, marker: S
     return stepper
 
 
-def _make_checkpointer(world: World, run_status: RunStatus, components: Mapping[str, Stateful]) -> Checkpointer:
-    config = run_status.config
+def _make_checkpointer(world: World, saved: SavedComponents) -> Checkpointer:
+    run_status, config = saved.run_status, saved.run_status.config
     shape = {name: getattr(config, name) for name in SHAPE}
     folder = CheckpointFolder(RunDirectory(config.data_root).checkpoints)
-    return Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, components)
+    keep, fenced = lambda: run_status.config.keep_checkpoints, {"stepper": saved.stepper}
+    return Checkpointer(world, folder, keep, shape, saved.by_key(), fenced)
 
 
 def _make_agreement(

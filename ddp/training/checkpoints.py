@@ -42,10 +42,17 @@ class Checkpoints:
         self._window = window
         self._marker = marker
         self._is_shutdown_requested = is_shutdown_requested
+        self._is_prepared = False
         self._reported_problem: str | None = None  # used by rank 0's writer thread only
 
+    def prepare(self) -> None:
+        """Take the memory for copies of the state, in the background; at the first boundary after a start."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            self._checkpointer.prepare()
+
     def save(self, reason: Reason, on_written: Callable[[int, str | None], None] = lambda *_: None) -> None:
-        """Copy the state now, and write it in the background.
+        """Copy the state as it is now, and write it, in the background.
 
         Rank 0's writer thread then calls `on_written(step, problem)`: the step that was written, which is this one or a
         newer one, and the error message or None.
