@@ -89,7 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-fork", action="store_true", help="start new interpreters instead of forks")
 
 
-SLOW_FOLDERS = ("tests/deploy/", "tests/e2e/", "tests/examples/", "/behaviour/")
+SLOW_FOLDERS = ("tests/deploy/", "tests/e2e/", "tests/examples/", "tests/faults/", "/behaviour/")
 SLOW_FIXTURES = {"browser", "launch", "postgres", "start_python", "train"}
 SLOW_FILES = (
     "tests/api/alerts/test_last_alert.py", "tests/api/alerts/test_monitor.py", "tests/api/commands/test_wait.py",
@@ -137,7 +137,8 @@ class Sharing(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/e2e/"):
             return "control rooms"
-        if path.startswith(("tests/deploy/slurm/", "tests/deploy/hosts/")):  # they mostly wait for Slurm, or torchrun
+        # They mostly wait: for Slurm, for torchrun, for a fault to pass.
+        if path.startswith(("tests/deploy/slurm/", "tests/deploy/hosts/", "tests/faults/")):
             return path
         return "trainings" if starts_ranks(path) else path
 
