@@ -30,14 +30,16 @@ from service.run.records.provenance.provenance import read
 
 
 @click.command
+@click.option("--workers", type=click.IntRange(0, 256), default=0, help="Processes at work; 0: one for each core.")
 @settings_options
-def prepare(source: SettingsSource) -> None:
+def prepare(source: SettingsSource, workers: int) -> None:
     """Make the patch set from videos.
 
-    It goes to DATASET_ROOT and is made from VIDEO_ROOT, or from the clips named by CLIPS.
+    It goes to DATASET_ROOT and is made from VIDEO_ROOT, or from the clips named by CLIPS. It appears when it is whole;
+    after an interruption, the same command goes on.
     """
     terminate_on_announcements()
-    program = preparation_program(source.load(os.environ).config, os.environ)
+    program = preparation_program(source.load(os.environ).config, os.environ, workers=workers)
     with announcements_held_back():
         replace_process(program.command, program.environment)
 

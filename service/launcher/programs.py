@@ -74,10 +74,12 @@ def api_program(source: SettingsSource, environment: Mapping[str, str]) -> Progr
     return Program(command, api_environment)
 
 
-def preparation_program(config: RunConfig, environment: Mapping[str, str], *, keep: bool = False) -> Program:
+def preparation_program(
+    config: RunConfig, environment: Mapping[str, str], *, keep: bool = False, workers: int = 0
+) -> Program:
     """Return the program that makes the patch set from VIDEO_ROOT, or if that is empty, from the clips in CLIPS.
 
-    With `keep`, an existing set stays as it is if the videos have changed.
+    With `keep`, an existing set stays as it is if the videos have changed. `workers` processes work, 0: one a core.
     """
     chosen = {"scale": config.scale, "frames": config.n_frames, "degradation": config.degradation}
     counts = {"patch-count": config.patch_count, "val-count": config.val_count}
@@ -85,6 +87,7 @@ def preparation_program(config: RunConfig, environment: Mapping[str, str], *, ke
     options = ["--dataset", str(config.dataset_root), *(f"--{name}={value}" for name, value in chosen.items())]
     videos = ["--videos", config.video_root] if config.video_root else ["--clips", config.clips]
     kept = ["--keep"] if keep and config.video_root else []
+    kept += [f"--workers={workers}"] if workers else []
     return Program((sys.executable, "-m", "ddp.vsr.prepare", *options, *kept, *videos), environment)
 
 

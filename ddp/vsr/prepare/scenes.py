@@ -6,7 +6,7 @@ talking face, and 137 in the ten minutes of bbb.mp4.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -66,13 +66,17 @@ class Survey:
     """Whether there are frames that held two moments and became one."""
 
 
-def survey(source: Source, halve_from: int = 0) -> Survey:
-    """Decode the source once and find its scenes. Raises DamagedVideoError if no frame can be read."""
+def survey(source: Source, halve_from: int = 0, on_frame: Callable[[int], object] = lambda _: None) -> Survey:
+    """Decode the source once and find its scenes; `on_frame` gets the number of frames seen.
+
+    Raises DamagedVideoError if no frame can be read.
+    """
     found = _Pass()
     damage = ""
     try:
         for thumbnail in read_thumbnails(source):
             found.add(thumbnail)
+            on_frame(len(found.frames))
     except DamagedVideoError as error:
         if not found.frames:
             raise
