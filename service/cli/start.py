@@ -20,6 +20,7 @@ from service.launcher.programs import (
     packing_program,
     preparation_program,
     require_patches,
+    require_sources,
     trainer_program,
 )
 from service.launcher.termination import announcements_held_back, terminate_on_announcements
@@ -106,7 +107,7 @@ def train(source: SettingsSource, ranks: str, restarts: int, nodes: Nodes | None
     if resume and fresh:
         raise SettingError("--resume and --fresh exclude each other; give one.")
     config = source.load(os.environ).config
-    require_patches(config.dataset_root)
+    require_sources(config)
     start = "--resume" if resume else "--fresh" if fresh else None
     count = count_ranks(ranks, config)
     program = trainer_program(source, config, count, os.environ, start, restarts, nodes=nodes)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.config.data_sources import data_sources
 from service.config.loader import PREFIX, canonical_name
 from service.config.settings import RENAMED, RunConfig
 from service.config.source import SettingsSource
@@ -94,7 +95,7 @@ def preparation_program(
 def packing_program(config: RunConfig, environment: Mapping[str, str]) -> Program:
     """Return the program that makes the packed copy of the patch set in DATASET_ROOT."""
     options = ["--dataset", str(config.dataset_root), "--scale", str(config.scale), "--frames", str(config.n_frames)]
-    return Program((sys.executable, "-m", "ddp.vsr.pack", *options), environment)
+    return Program((sys.executable, "-m", "ddp.vsr.feeding.pack", *options), environment)
 
 
 def inference_program(
@@ -119,6 +120,16 @@ def inference_program(
 def holds_patches(dataset_root: Path) -> bool:
     """Return True if there is a patch set to train on."""
     return (dataset_root / "Patches" / "GT").is_dir()
+
+
+def require_sources(config: RunConfig) -> None:
+    """Raise `DatasetError` if DATASET_ROOT, or a set of DATA_SOURCES, is no patch set."""
+    require_patches(config.dataset_root)
+    for source in data_sources(config.dataset_root, config.data_sources):
+        if not holds_patches(source.path):
+            raise DatasetError(
+                f"DATA_SOURCES names {source.path}, which holds no patch set ({{Patches,Val}}/{{GT,LR}}/*.png)."
+            )
 
 
 def require_patches(dataset_root: Path) -> None:
