@@ -9,6 +9,7 @@ Legend: T = frames; h, w = LR size.
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def drawn(strongest: NoiseRange, random: np.random.Generator) -> SampleNoise:
 def degraded(frames: NDArray[np.uint8], noise: SampleNoise, random: np.random.Generator) -> NDArray[np.uint8]:
     """Return frames (T, h, w, 3) with noise, rounded and clipped once, and then each compressed and decoded."""
     if noise.sigma or noise.shot:
-        values = frames.astype(np.float64)
+        values: NDArray[np.floating[Any]] = frames.astype(np.float64)
         if noise.shot:
             values = random.poisson(values / noise.shot) * noise.shot
         if noise.sigma:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ddp.vsr.feeding.leakage import check_leakage
 from ddp.vsr.feeding.mixture import MixedDataset, seed_of_source
 from ddp.vsr.feeding.noise import NoisyDataset, noise_range
 from ddp.vsr.packed_patches import PackedPatches, packed_copy
@@ -38,7 +39,9 @@ class ValidationImages:
 
     def __init__(self, sources: Sequence[OpenSource]) -> None:
         self._places = [(item.validation, index) for item in sources for index in range(len(item.validation))]
-        self.names = tuple(f"{_prefix(item, sources)}{name}" for item in sources for name in item.validation.names)
+        self.names: Sequence[str] = tuple(
+            f"{_prefix(item, sources)}{name}" for item in sources for name in item.validation.names
+        )
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Return LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
@@ -52,7 +55,7 @@ class ValidationImages:
 class TrainingData:
     """All sources of a training."""
 
-    def __init__(self, config: RunConfig, sources: Sequence[OpenSource]) -> None:
+    def __init__(self, config: RunConfig, sources: Sequence[OpenSource], notices: Sequence[str] = ()) -> None:
         self._config = config
         self._sources = tuple(sources)
         self.sample_count = sum(len(item.training) for item in sources)
@@ -63,7 +66,7 @@ class TrainingData:
             for item in sources
             for skipped in (*item.training.skipped, *item.validation.skipped)
         ]
-        self.notices = [*_shares(sources), *(notice for item in sources for notice in item.notices)]
+        self.notices = [*_shares(sources), *notices, *(notice for item in sources for notice in item.notices)]
         self.training_fingerprint = _joined([(item.source.weight, item.training.fingerprint) for item in sources])
         self.validation_fingerprint = _joined([(1, item.validation.fingerprint) for item in sources])
 
@@ -84,8 +87,13 @@ class TrainingData:
 
 
 def open_training_data(config: RunConfig) -> TrainingData:
-    """Open all patch sets. Raises `DatasetError` if one has no usable pair on a side."""
-    return TrainingData(config, [_opened(source, config) for source in data_sources_of(config)])
+    """Open all patch sets.
+
+    Raises `DatasetError` if one has no usable pair on a side, or trains on what another validates on.
+    """
+    sources = [_opened(source, config) for source in data_sources_of(config)]
+    notices = check_leakage([item.source.path for item in sources])
+    return TrainingData(config, sources, notices)
 
 
 def data_sources_of(config: RunConfig) -> tuple[DataSource, ...]:

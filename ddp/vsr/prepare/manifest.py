@@ -22,6 +22,7 @@ from service.errors import UserError, plain_reason
 MANIFEST_FILE = "dataset.json"
 MANIFEST_VERSION = 1
 SHOWN_NAMES = 5
+HASH_METHOD = "DCT, 64 bits a frame, of 64x36 grey pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,12 @@ def manifest_of(
         **asdict(findings),
         "conversion": CONVERSION,
     }
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def frame_hashes_of(surveys: Sequence[Survey]) -> bytes:
+    """Return the content of `frame_hashes.json`, by which sets are compared with each other."""
+    content = {"method": HASH_METHOD, "sources": {found.source.name: found.frame_hashes for found in surveys}}
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 

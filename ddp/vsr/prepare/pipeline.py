@@ -17,6 +17,7 @@ from ddp.vsr.prepare.manifest import (
     MANIFEST_FILE,
     Findings,
     PatchSettings,
+    frame_hashes_of,
     is_prepared,
     is_prepared_from_videos,
     make_folder,
@@ -28,6 +29,7 @@ from ddp.vsr.prepare.manifest import (
 )
 from ddp.vsr.prepare.patch_writer import labels_of
 from ddp.vsr.prepare.scenes import Survey
+from ddp.vsr.prepare.selection.frame_hashes import HASHES_FILE
 from ddp.vsr.prepare.selection.split import Split, split_scenes
 from ddp.vsr.prepare.selection.windows import CutOut, Window, training_windows, validation_windows
 from ddp.vsr.prepare.sources import Source, find_sources
@@ -176,6 +178,7 @@ class _Building:
         provenance = {source.name: {"sha256": sum, **_rights_of(material, source.name)} for source, sum in sums.items()}
         content = manifest_of(material.request, settings, surveys, split, provenance, cut.written, findings)
         save_contact_sheet(self._folder.path, settings.frames)
+        write_atomically(self._folder.path / HASHES_FILE, frame_hashes_of(surveys))
         write_atomically(self._folder.path / CROISSANT_FILE, croissant_of(content, MANIFEST_FILE, date.today()))
         write_atomically(self._folder.path / MANIFEST_FILE, content)
         written, rejected = cut.written, _rejected_text(cut.rejected)

@@ -19,7 +19,7 @@ Each happens once, in the first start of a launcher only; `bad` happens again wh
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,7 +60,7 @@ class DroppingVSR(VSR):
 
 class GatedImages:
     def __init__(self, images: ValidationImages) -> None:
-        self.names = images.names
+        self.names: Sequence[str] = images.names
         self._images = images
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
