@@ -70,9 +70,11 @@ class RequestBuffer:
         fields = [line.partition(b":") for line in lines]
         headers = {name: value.strip() for name, _, value in fields}
         length = headers.get(b"content-length", b"0")
+        # A length given twice is an error of the sender, which the parser refuses; neither length is waited for.
+        has_two_lengths = sum(name == b"content-length" for name, _, _ in fields) > 1
         if b"chunked" in headers.get(b"transfer-encoding", b"") and b"content-length" not in headers:
             self._next_chunk = body_start
-        elif b"transfer-encoding" in headers or not length.isdigit():
+        elif b"transfer-encoding" in headers or has_two_lengths or not length.isdigit():
             self._end = body_start
         elif len(length) > 18 or int(length) > MAX_BODY_BYTES:
             self.problem = "body-too-large"

@@ -33,6 +33,8 @@ ODD = [
     b"GET / HTTP/1.1\r\nHost: a\n",
     HEAD + b"Content-Length: -5\r\n\r\n",
     HEAD + b"Content-Length: \xb2\r\n\r\n",
+    HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n",
+    HEAD + b"Content-Length: 0\r\nContent-Length: 3\r\n\r\n",
     HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
     HEAD + b"Transfer-Encoding: gzip\r\n\r\n",
     CHUNKED + b"xyz\r\n",
