@@ -115,22 +115,18 @@ def test_killed_at_any_point_it_goes_on_to_the_same_bytes(
 
 @pytest.fixture
 def interrupted(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The set of a preparation that was interrupted after half of its parts."""
+    """The set of a preparation that was interrupted after half of the parts of its first video."""
     whole = cutting.CutTask.__call__
 
     def half(task: cutting.CutTask, report: Callable[[float], object]) -> None:
         whole(cutting.CutTask(task.folder, task.settings, task.parts[: len(task.parts) // 2]), report)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(cutting.CutTask, "__call__", half)
-        patch.setattr(cutting, "_summary", interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare(videos, tmp_path / "set")
     return tmp_path / "set"
-
-
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def test_finished_parts_are_not_made_again(
