@@ -73,7 +73,7 @@ class NullRecorder:
         points = [point for point in self._points if point[0] <= step]
         self._records, self._points = deque(records, maxlen=MAX_KEPT), deque(points, maxlen=MAX_KEPT)
 
-    def checkpoint_saved(self, step: int, name: str) -> None:
+    def checkpoint_saved(self, step: int, name: str, more: Any) -> None:
         """Do nothing: rank 0 saves them."""
 
     def begin_command(self, command: Any) -> None:

@@ -166,10 +166,10 @@ class Recorder:
                 self._records.add(UnsavedRecord(record))
         self._reports.add(lambda store: store.series.add_missing(self._run_id, [SeriesRow(*point) for point in points]))
 
-    def checkpoint_saved(self, step: int, name: str) -> None:
-        """Record that a checkpoint is on disk. Called on the checkpoint writer's thread."""
+    def checkpoint_saved(self, step: int, name: str, more: Mapping[str, Any]) -> None:
+        """Record that a checkpoint is on disk, with `more` about it. Called on the checkpoint writer's thread."""
         self._watch.note_checkpoint(step)
-        self.event("checkpoint", {"checkpoint": name})
+        self.event("checkpoint", {"checkpoint": name, **more})
 
     def begin_command(self, command: Command) -> None:
         """Add a command that begins now, without having been queued."""

@@ -120,9 +120,9 @@ export class Events {
   }
 }
 
-/** A command is told once, at its end: not each of its states. */
+/** A command is told once, at its end: not each of its states; a start once all ranks stand, not when it began. */
 function isTelling({ kind, details }) {
-  return kind !== "command" || ENDED.has(details.state);
+  return kind !== "registered" && (kind !== "command" || ENDED.has(details.state));
 }
 
 function itemOf(event) {
