@@ -98,6 +98,8 @@ SLOW_FILES = (
     "tests/ddp/inference/export/test_export.py", "tests/ddp/inference/upscale/test_work.py",
     "tests/ddp/recording/test_log_files.py", "tests/ddp/step/test_out_of_memory.py",
     "tests/ddp/validation/test_tiles.py", "tests/ddp/vsr/prepare/test_clips.py",
+    "tests/ddp/vsr/feeding/test_leakage.py", "tests/ddp/vsr/prepare/jobs/test_resuming.py",
+    "tests/ddp/vsr/prepare/selection/test_near_duplicates.py",
     "tests/ddp/vsr/prepare/test_pipeline.py", "tests/ddp/vsr/test_perceptual.py", "tests/ddp/vsr/test_strips.py",
     "tests/ddp/watchdog/test_stopped_ranks.py", "tests/docs/test_contributing_recipes.py",
     "tests/docs/test_trackers_table.py",
