@@ -75,11 +75,14 @@ def test_the_command_line_watches_and_steers(room: ControlRoom) -> None:
 
 def training_processes(room: ControlRoom) -> set[int]:
     """The processes of torchrun and its ranks, which may be forks with a name of their own."""
-    return {
-        child.pid
-        for child in room.processes()
-        if "-m ddp" in " ".join(child.cmdline()) or re.fullmatch("rank [0-9]+", child.name())
-    }
+    return {child.pid for child in room.processes() if _trains(child)}
+
+
+def _trains(process: psutil.Process) -> bool:
+    try:
+        return "-m ddp" in " ".join(process.cmdline()) or re.fullmatch("rank [0-9]+", process.name()) is not None
+    except psutil.Error:  # it has ended since it was listed
+        return False
 
 
 def test_a_killed_api_comes_back_and_the_training_never_notices(room: ControlRoom, eventually: Eventually) -> None:

@@ -50,7 +50,7 @@ METRICS: tuple[MetricDefinition, ...] = (
     ),
     from_trainer_stats(
         "leitstand_tensorboard_dropped_events_total",
-        "Events that TensorBoard never gets, since the trainer's start",
+        "Events that TensorBoard and other trackers never get, since the trainer's start",
         "viewer_events_dropped",
     ),
     _from_disk("leitstand_disk_free_bytes", "Room on the disk of the run directory", lambda disk: disk.free_bytes),

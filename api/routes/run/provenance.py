@@ -1,5 +1,7 @@
 """`/provenance/<sha256>`: from what a start of the run was made."""
 
+import re
+
 from flask import Blueprint, Response
 
 from api.artifacts.provenance import find_provenance
@@ -10,9 +12,8 @@ from api.http.problems import ProblemError
 from api.runs.context import current_run_context
 
 JSON = "application/json"
-SHA256 = PathParameter(
-    "sha256", "what a record's `provenance` says", {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-)  # fmt: skip
+PATTERN = "^[0-9a-f]{64}$"
+SHA256 = PathParameter("sha256", "what a record's `provenance` says", {"type": "string", "pattern": PATTERN})
 
 blueprint = Blueprint("provenance", __name__)
 
@@ -42,7 +43,8 @@ def download(sha256: str) -> Response:
     if cached_directory is None:
         raise ProblemError("not-found", "The run's directory is not on this machine, so its provenance cannot be read.")
     try:
-        file = find_provenance(cached_directory.directory.provenance, sha256)
+        is_name = re.fullmatch(PATTERN, sha256) is not None
+        file = find_provenance(cached_directory.directory.provenance, sha256) if is_name else None
     except OSError as error:
         raise ProblemError(
             "storage-unavailable", f"The provenance cannot be read ({error.strerror}); try again."

@@ -70,8 +70,10 @@ class _Start:
     stall: tuple[float, Activity] | None = None
 
     def own(self, spent: TimeSpent | None) -> TimeSpent | None:
-        """Return what is known of this start's time: `spent` if that is its own, else what an event has said last."""
-        return spent if spent is not None and spent.is_of(self.began_at) else self.latest
+        """Return the latest that is known of this start's time: `spent` if that is its own, or what an event has said."""
+        if spent is None or not spent.is_of(self.began_at):
+            return self.latest
+        return spent if self.latest is None or spent.at >= self.latest.at else self.latest
 
     def seconds_of(self, spent: TimeSpent) -> dict[Activity, float]:
         """Return the seconds of each activity, those in which a rank hung as stalled."""

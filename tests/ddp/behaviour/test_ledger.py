@@ -84,7 +84,8 @@ def test_the_ledger_says_what_happened_and_what_it_cost(start: Start, eventually
     row = row_of(again)
     answer = ledger_of(Store(run.root / "leitstand.db"), row)  # as after a restart of the API
     registered = [event["details"] for event in again.events("registered")]
-    check_times(answer, registered, row)
+    told = [event["details"]["time_spent"] for kind in ("checkpoint", "rollback") for event in again.events(kind)]
+    check_times(answer, registered, told, row)
     check_pause(answer, paused, resumed)
     assert row.state is RunState.STOPPED
     down, rollback, killed = answer.incidents
@@ -98,22 +99,31 @@ def test_the_ledger_says_what_happened_and_what_it_cost(start: Start, eventually
     check_rebuilt(run.root, answer)
 
 
-def check_times(answer: LedgerAnswer, registered: list[dict[str, Any]], row: RunRow) -> None:
+def check_times(
+    answer: LedgerAnswer, registered: list[dict[str, Any]], told: list[dict[str, Any]], row: RunRow
+) -> None:
     """All time since the first start is told, and each use got what it must have got."""
     assert answer.wall_seconds == pytest.approx(row.heartbeat_at - registered[0]["began_at"], abs=CLOCKS_SECONDS)
     seconds = answer.seconds
-    gaps = [one["began_at"] - one["previous"]["heartbeat_at"] for one in registered[1:]]
+    spent = [latest_of(one["previous"]["time_spent"], told) for one in registered[1:]]
+    ended = [max(one["previous"]["heartbeat_at"], last["at"]) for one, last in zip(registered[1:], spent, strict=True)]
+    gaps = [one["began_at"] - end for one, end in zip(registered[1:], ended, strict=True)]
     assert seconds[TimeUse.DOWN] == pytest.approx(sum(gaps), abs=CLOCKS_SECONDS)
-    spent = [one["previous"]["time_spent"]["seconds"] for one in registered[1:]]
-    spent.append((row.facts or {})["time_spent"]["seconds"])
-    training = sum(one["training"] for one in spent)
+    by_start = [one["seconds"] for one in (*spent, (row.facts or {})["time_spent"])]
+    training = sum(one["training"] for one in by_start)
     assert seconds[TimeUse.USEFUL] + seconds[TimeUse.REPEATED] == pytest.approx(training, abs=0.01)
-    assert seconds[TimeUse.STARTING] == pytest.approx(sum(one["starting"] for one in spent), abs=0.01)
+    assert seconds[TimeUse.STARTING] == pytest.approx(sum(one["starting"] for one in by_start), abs=0.01)
     assert 0 < seconds[TimeUse.REPEATED] < training
     assert seconds[TimeUse.VALIDATING] > 0
     assert seconds[TimeUse.SAVING] > 0
     assert (seconds[TimeUse.UNKNOWN], seconds[TimeUse.STOPPED]) == (0, 0)
     assert answer.useful_time_ratio == pytest.approx(seconds[TimeUse.USEFUL] / answer.wall_seconds)
+
+
+def latest_of(reported: dict[str, Any], told: list[dict[str, Any]]) -> dict[str, Any]:
+    """The last that a start has said of its time: its heartbeats come once a second, its events at any time."""
+    own = [one for one in told if one["began_at"] == reported["began_at"]]
+    return max([reported, *own], key=lambda one: one["at"])
 
 
 def check_pause(answer: LedgerAnswer, paused: Command, resumed: Command) -> None:

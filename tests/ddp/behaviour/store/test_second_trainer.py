@@ -124,7 +124,7 @@ def test_a_restart_takes_the_run_over_without_a_word(
             trainer.close()
 
     assert steps(store) == [10, 20, 30]
-    assert {event.kind for event in store.events.find(RUN, 0, 100)} == set()
+    assert {event.kind for event in store.events.find(RUN, 0, 100)} == {"registered"}
     assert caplog.text == ""
     assert alerts(store) == {}
     assert (found := store.runs.ownership(RUN)) is not None
@@ -141,7 +141,7 @@ def test_nothing_of_a_batch_of_the_older_one_is_kept(report: Report, store: Stor
     eventually(lambda: events(store, "second trainer"), what="the older one's silence")
 
     assert steps(store) == []
-    assert [event.kind for event in store.events.find(RUN, 0, 9)] == ["second trainer"]
+    assert [event.kind for event in store.events.find(RUN, 0, 9)] == ["registered", "second trainer"]
 
 
 def test_only_the_trainer_that_reports_the_run_begins_its_commands(report: Report, store: Store) -> None:

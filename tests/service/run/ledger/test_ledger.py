@@ -408,6 +408,23 @@ def test_a_start_that_ends_before_it_reports_anything_was_starting() -> None:
     assert answer.seconds[TimeUse.DOWN] == pytest.approx(10.0 + 3.0)
 
 
+def test_what_an_event_said_later_than_the_last_heartbeat_counts() -> None:
+    trainer = Trainer()
+    trainer.start()
+    trainer.make(1.0)
+    last_heartbeat = trainer.row()
+    trainer.pass_time(Activity.PAUSED, 0.5)
+    trainer.save()
+    trainer.now += 4.0
+    trainer.tell("registered", {"began_at": trainer.now, "restarts": 0, "previous": last_heartbeat})
+    trainer.began_at, trainer.spent, trainer.training_at = trainer.now, defaultdict(float), None
+
+    answer = trainer.answer()
+
+    assert answer.seconds[TimeUse.PAUSED] == pytest.approx(0.5)
+    assert answer.seconds[TimeUse.DOWN] == pytest.approx(0.5 + 4.0)  # saving took half a second more
+
+
 # Runs from before, and stores that know less
 
 
