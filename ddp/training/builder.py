@@ -10,6 +10,7 @@ from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer, Stateful
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.initial_weights import InitialWeights, read_initial_weights
+from ddp.checkpoint.network_shape import shape_of
 from ddp.checkpoint.survivor_states import SurvivorStates
 from ddp.control.agreement import RankAgreement
 from ddp.control.command_queue import CommandQueue
@@ -22,6 +23,7 @@ from ddp.metrics.step_metrics import StepMetricsBuffer
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import NullRecorder, RunRecorder
 from ddp.recording.trackers.select import open_tracker
+from ddp.step import precision
 from ddp.step.batches import BatchStream
 from ddp.step.data_continuity import DataContinuity
 from ddp.step.nonfinite import NonFiniteSteps
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
 
 ClaimedRun = tuple[RunIdentity, RunLock | None]
 """The run to train, and on rank 0 the lock on its directory."""
-SHAPE = ("workload", "n_feats", "n_blocks", "n_frames", "scale")
 
 logger = logging.getLogger(__name__)
 
@@ -189,6 +190,8 @@ def _make_saved_components(
 
 def _make_stepper(world: World, config: RunConfig, workload: Workload, marker: StageMarker) -> Stepper:
     """Build the stepper with equal weights on all ranks, then seed the random generators of each rank differently."""
+    if world.is_main and (sentence := precision.notice(config.precision, world.device)):
+        logger.info("%s", sentence)
     seed_rng(config.seed)
     stepper = Stepper(world, config, workload, marker)
     seed_rng(config.seed + 1 + world.rank)
@@ -197,9 +200,8 @@ def _make_stepper(world: World, config: RunConfig, workload: Workload, marker: S
 
 def _make_checkpointer(world: World, run_status: RunStatus, components: Mapping[str, Stateful]) -> Checkpointer:
     config = run_status.config
-    shape = {name: getattr(config, name) for name in SHAPE}
     folder = CheckpointFolder(RunDirectory(config.data_root).checkpoints)
-    return Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape, components)
+    return Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape_of(config), components)
 
 
 def _make_agreement(

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddp.vsr import workload
-from ddp.vsr.model import VSR
+from ddp.vsr.networks.recurrent import VSR
 from ddp.vsr.patch_set import PatchSet
 from ddp.workload import Batch, Share
 from service.config.settings import RunConfig

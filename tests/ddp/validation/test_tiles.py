@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ddp.validation.tiles import AUTOMATIC_TILES, ImageForward
-from ddp.vsr.model import VSR, reach_for
+from ddp.vsr.networks.recurrent import VSR, reach_for
 
 SHORTAGE = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 7372800000 bytes."
 
