@@ -13,11 +13,11 @@ BENCHMARKS = (
     (*TORCHRUN, "bench.steps.overhead", "--pairs", "200", "--log-every", "10"),
     (*TORCHRUN, "bench.steps.overhead", "--pairs", "100", "--ema"),
     (*TORCHRUN, "bench.steps.overhead", "--model", "demo", "--pairs", "20"),
-    (*TORCHRUN, "bench.steps.stall", "--model", "demo", "--steps", "12"),
-    (*TORCHRUN, "bench.steps.stall", "--model", "large"),
+    ("bench.steps.stall",),
     ("bench.starts.resume",),
     ("bench.starts.room",),
     ("bench.kills.campaign",),
+    ("bench.kills.hangs", "--minutes", "1"),
 )
 
 

@@ -96,8 +96,13 @@ class FollowedState(NamedTuple):
     position: EventCursor
 
     def data(self) -> tuple[str, str]:
-        """Return the present state as JSON, with and without the ages."""
-        return state_data(self.run, self.store.runs.now(self.run))
+        """Return the present state as JSON, with and without what grows."""
+        now, ledgers = self.store.runs.now(self.run), self.store.ledgers
+        try:
+            ledger = ledgers.of(self.run, now)
+        except StoreUnavailableError:  # the state changes by the passing of time too
+            ledger = ledgers.last_known(self.run, now)
+        return state_data(self.run, now, ledger)
 
 
 class RunBroadcaster:

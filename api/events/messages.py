@@ -7,6 +7,7 @@ from typing import Any
 
 from api.http.problems import problem_of_command
 from api.runs.state_answer import state_answer
+from service.run.ledger.answer import LedgerAnswer
 from service.store.event_replay import EventCursor
 from service.store.queries.events import Event
 from service.store.store import RunRow, SeriesRow, Store
@@ -19,7 +20,8 @@ ALWAYS = frozenset({"run", "gap"})
 """Kinds sent to every client, because they report what the stream does not contain."""
 PAGE_SIZE = 500
 """Events and log points read from the store per query."""
-AGE_KEYS = ("age_seconds", "progress_age_seconds")
+GROWING_KEYS = ("age_seconds", "progress_age_seconds", "useful_time_ratio", "wall_seconds", "time_seconds")
+"""Keys of a state that change by the mere passing of time."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,13 @@ def gap(position: EventCursor, last_step: int) -> StreamMessage:
     return StreamMessage("gap", event_text("gap", data, next_position), next_position)
 
 
-def state_data(run: RunRow, now: float) -> tuple[str, str]:
-    """Return the answer of `/state` at the Unix time `now` as JSON, with and without the ages.
+def state_data(run: RunRow, now: float, ledger: LedgerAnswer) -> tuple[str, str]:
+    """Return the answer of `/state` at the Unix time `now` as JSON, with and without what grows with time.
 
-    A state is sent again only if the text without the ages differs.
+    A state is sent again only if the text without that differs.
     """
-    state: Mapping[str, Any] = state_answer(run, now)
-    return _json(state), _json({key: value for key, value in state.items() if key not in AGE_KEYS})
+    state: Mapping[str, Any] = state_answer(run, now, ledger)
+    return _json(state), _json({key: value for key, value in state.items() if key not in GROWING_KEYS})
 
 
 def event_text(kind: str, data: Mapping[str, Any] | str, position: EventCursor) -> bytes:

@@ -5,12 +5,13 @@ omitted. docs/api.md lists this catalog.
 """
 
 from api.metrics.definition import MetricDefinition, Scrape
-from api.metrics.families import commands, ranks, run, server, storage, training, validation
+from api.metrics.families import commands, ledger, ranks, run, server, storage, training, validation
 
 __all__ = ["METRICS", "RUN_METRICS", "SERVER_METRICS", "MetricDefinition", "Scrape"]
 
 RUN_METRICS: tuple[MetricDefinition, ...] = (
     *run.METRICS,
+    *ledger.METRICS,
     *training.METRICS,
     *ranks.METRICS,
     *validation.METRICS,

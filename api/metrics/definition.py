@@ -7,6 +7,7 @@ from typing import Any
 
 from api.metrics.http_stats import HttpCounts
 from service.commands import CommandState, Kind
+from service.run.ledger.answer import LedgerAnswer
 from service.store.queries.command_delays import CommandDelays
 from service.store.queries.ranks import RankRow
 from service.store.queries.records import RecordVersion
@@ -43,6 +44,7 @@ class Scrape:
     last_record: RecordVersion | None = None
     disk: Disk | None = None
     alerts: Mapping[str, bool] = field(default_factory=dict)
+    ledger: LedgerAnswer | None = None
 
     @property
     def snapshot(self) -> Mapping[str, Any]:

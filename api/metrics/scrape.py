@@ -41,6 +41,7 @@ def _with_store(scrape: Scrape, context: RunContext, run: RunRow) -> Scrape:
         delays=store.commands.delays(run.id),
         record_count=store.records.count(run.id) if scrape.record_count is None else scrape.record_count,
         last_record=versions[0] if versions else None,
+        ledger=store.ledgers.of(run, scrape.now),
     )
 
 

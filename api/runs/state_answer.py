@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from service.run.ledger.answer import SHOWN_INCIDENTS, LedgerAnswer
+from service.run.ledger.incident import IncidentKind, incident_schema
+from service.run.ledger.time_spent import TimeUse
 from service.run.record import KEYS
 from service.run.record_schema import record_schema
 from service.run.state import RunState
@@ -29,11 +32,36 @@ def state_schema() -> dict[str, Any]:
         "run_note": {"anyOf": [text, {"type": "null"}], "description": "what people wrote down about the run"},
     }
     identity_properties = {"run_id": text, **{flag: {"type": "boolean"} for flag in FLAGS}}
-    properties = {**snapshot, **identity_properties, **run_properties}
+    properties = {**snapshot, **identity_properties, **run_properties, **_ledger_properties()}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def state_answer(run: RunRow, now: float) -> dict[str, Any]:
+def _ledger_properties() -> dict[str, Any]:
+    seconds, count = {"type": "number", "minimum": 0}, {"type": "integer", "minimum": 0}
+    uses, kinds = [use.value for use in TimeUse], [kind.value for kind in IncidentKind]
+    return {
+        "useful_time_ratio": {
+            "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "null"}],
+            "description": "time in steps whose work was kept, of the wall time whose use is known; null if none is",
+        },
+        "wall_seconds": {**seconds, "description": "since the run's first start began, up to the last sign of life"},
+        "time_seconds": {
+            "type": "object", "properties": dict.fromkeys(uses, seconds), "required": uses,
+            "additionalProperties": False, "description": "what the wall time went to",
+        },
+        "incident_counts": {
+            "type": "object", "properties": dict.fromkeys(kinds, count), "additionalProperties": False,
+            "description": "incidents of the run by kind",
+        },
+        "steps_lost": {**count, "description": "steps that incidents of the run have cost, as far as is known"},
+        "incidents": {
+            "type": "array", "items": incident_schema(), "maxItems": SHOWN_INCIDENTS,
+            "description": "the newest incidents, newest first",
+        },
+    }  # fmt: skip
+
+
+def state_answer(run: RunRow, now: float, ledger: LedgerAnswer) -> dict[str, Any]:
     """Return the state as one flat object at the Unix time `now`; record keys are None before the first log point."""
     snapshot = run.snapshot or {}
     state = run.reported_state(now)
@@ -49,6 +77,7 @@ def state_answer(run: RunRow, now: float) -> dict[str, Any]:
         "step_live": run.step,
         "run_name": run.name,
         "run_note": run.note,
+        **ledger.in_state,
     }
 
 

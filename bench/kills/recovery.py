@@ -107,7 +107,7 @@ class KilledRun:
 
     def _processes(self) -> list[psutil.Process]:
         """Return the ranks: what leads a session below the launcher and is not its fork server."""
-        self._known = [child for child in children_of(self.launcher) if _is_rank(child)]
+        self._known = [child for child in children_of(self.launcher) if is_rank(child)]
         return self._known
 
     def _steps(self) -> list[int]:
@@ -129,7 +129,7 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _is_rank(process: psutil.Process) -> bool:
+def is_rank(process: psutil.Process) -> bool:
     """Whether it leads a session, and has a rank's variable or, as a fork, a rank's name."""
     try:
         leads = os.getsid(process.pid) == process.pid

@@ -7,6 +7,7 @@
 import json
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def note(rank: int) -> None:
         "rank": used.ru_utime + used.ru_stime,
         "launcher": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
         "rank_mib": used.ru_maxrss / 1024,
+        "at": time.time(),
     }
     Path(os.environ["FIRST_STEP"], f"{rank}.json").write_text(json.dumps(notes))
 

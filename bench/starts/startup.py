@@ -60,6 +60,7 @@ class Tree:
         self._python = str(own) if own.exists() else sys.executable
         shutil.copy(Path(__file__).with_name("first_step.py"), folder)
         self._environment = {**os.environ, "PYTHONPATH": f"{root}:{folder}", "OMP_NUM_THREADS": "1"}
+        self.first_step_at = 0.0  # Unix time, s, of the last launch
 
     def run(self, *arguments: str, **environment: str) -> float:
         """Run Python to its end; returns the processor seconds of it and all its children."""
@@ -88,6 +89,7 @@ class Tree:
         launcher_seconds = max(note["launcher"] for note in notes)
         figures[f"launcher of {ranks}"] = launcher_seconds
         figures[f"all of {ranks}"] = sum(note["rank"] for note in notes) + launcher_seconds
+        self.first_step_at = max(note["at"] for note in notes)
         return figures | {f"rank {rank} of {ranks}, MiB": note["rank_mib"] for rank, note in enumerate(notes)}
 
     def state(self, url: str) -> Figures:

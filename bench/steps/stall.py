@@ -1,123 +1,100 @@
-"""What a checkpoint costs the training thread.
+"""What a checkpoint costs the training thread. Two working trees, in turn.
 
-    torchrun --nproc-per-node=2 -m bench.steps.stall [--model demo|large] [--saves N]
+    python -m bench.steps.stall [--models demo large huge] [--saves 30] [--turns 3] [--ranks 2] [--before TREE]
 
-The time that `Checkpoints.save` keeps the training thread (gathering random generators, copying the state) against the
-median step, and the steps made while the writer's thread is at work against those before.
+Checkpoints of networks of 0.28, 12 and 48 million parameters: how long the training thread is held at the boundary, how
+long the saving step (that and the step after it) takes against an ordinary one, and later steps while the state is
+being written. TREE is a working tree of another commit, measured in turn with this one.
 """
 
 import argparse
-import logging
+import json
+import math
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
+from bench.kills.campaign import say
 from bench.steps.blocks import load_text
-from bench.steps.loops import NEVER, components_at_work
-from bench.steps.synthetic import SIZES, Synthetic
-from ddp.checkpoint.folder import Reason
-from ddp.distributed.environment import rank_environment
-from ddp.distributed.world import World
-from ddp.training.checkpoints import Checkpoints
-from ddp.training.components import build_checkpoints, build_trainer
-from ddp.training.trainer import Trainer
-from service.config.settings import RunConfig
 
-WARM_UP_STEPS = 3
+RANKS_PROGRAM = Path(__file__).with_name("saving_ranks.py")
+THIS_TREE = Path(__file__).parents[2]
+STEPS = {"demo": 6, "large": 5, "huge": 4}
+"""Steps before each checkpoint, and as many after the saving step."""
+Seconds = dict[str, list[float]]
+KINDS = ("held", "held_cpu", "saving", "ordinary", "meanwhile", "written")
 
 
-class Saving(NamedTuple):
-    """One checkpoint, in seconds: of the training thread, of the writer, of a step before, and of those meanwhile."""
-
-    copying: float
-    writing: float
-    step_before: float
-    steps_meanwhile: tuple[float, ...]
-
-
-def timed(act: Callable[[], None]) -> float:
-    """Seconds that it takes."""
-    began = time.perf_counter()
-    act()
-    return time.perf_counter() - began
+def measured(tree: Path, model: str, saves: int, ranks: int) -> Seconds:
+    """Start ranks with the code of this tree; return what rank 0 has timed."""
+    with tempfile.TemporaryDirectory(prefix="stall-") as folder:
+        out = Path(folder) / "seconds.json"
+        launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", str(RANKS_PROGRAM)]
+        options = ["--model", model, "--saves", str(saves), "--steps", str(STEPS[model]), "--out", str(out)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
+        subprocess.run([sys.executable, "-m", *launcher, *options], check=True, env=environment, cwd=tree)
+        found: Seconds = json.loads(out.read_text())
+        return found
 
 
-def save_once(trainer: Trainer, checkpoints: Checkpoints, drain: Callable[[], object], steps: int) -> Saving:
-    """Some steps, a checkpoint, as many steps again: those that began while it was being written are `meanwhile`."""
-    before = [timed(trainer.advance) for _ in range(steps)]
-    written_at: list[float] = []
-    written = threading.Event()
-
-    def note(_step: int, _problem: str | None) -> None:
-        written_at.append(time.perf_counter())
-        written.set()
-
-    began = time.perf_counter()
-    checkpoints.save(Reason.SCHEDULE, note)
-    copied_at = time.perf_counter()
-    meanwhile = []
-    for _ in range(steps):
-        is_writing = not written.is_set()
-        seconds = timed(trainer.advance)
-        if is_writing:
-            meanwhile.append(seconds)
-    drain()
-    writing = written_at[0] - copied_at if written_at else float("nan")  # only rank 0 writes
-    return Saving(copied_at - began, writing, statistics.median(before), tuple(meanwhile))
+def p99(values: list[float]) -> float:
+    """The 99th percentile, by the nearest rank: of fewer than a hundred values the largest."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
 
 
-def measure_saving(model: str, saves: int, steps: int) -> None:
-    """On every rank of a launcher: save so often, and say what it cost."""
-    logging.getLogger().setLevel(logging.ERROR)
-    world = World.join(rank_environment(), "auto", threads=1)
-    with tempfile.TemporaryDirectory() as folder:
-        config = RunConfig(
-            data_root=Path(world.from_main(folder)), **SIZES[model]._asdict(),
-            val_step_every=NEVER, checkpoint_every=NEVER, max_steps=NEVER,
-        )  # fmt: skip
-        with components_at_work(world, config, Synthetic(config)) as components:
-            trainer, checkpoints = build_trainer(components), build_checkpoints(components)
-            for _ in range(WARM_UP_STEPS):
-                trainer.advance()
-            found = [save_once(trainer, checkpoints, components.checkpointer.drain, steps) for _ in range(saves)]
-            parameters = sum(parameter.numel() for parameter in components.stepper.model.parameters())
-        if world.is_main:
-            sys.stdout.write(describe_saving(model, parameters, found))
-    world.leave()
+def spread(seconds: list[float]) -> str:
+    """Median, 99th percentile and largest in milliseconds."""
+    if not seconds:
+        return "none"
+    values = statistics.median(seconds), p99(seconds), max(seconds)
+    return " / ".join(f"{value * 1000:.1f}" for value in values) + " ms"
 
 
-def describe_saving(model: str, parameters: int, found: list[Saving]) -> str:
-    """The figures as lines of text; medians over the checkpoints, the largest in brackets."""
-    before = statistics.median(saving.step_before for saving in found)
-    held = statistics.median(saving.copying for saving in found) / before
-    during = [seconds for saving in found for seconds in saving.steps_meanwhile]
-    slower = statistics.median(during) / before if during else float("nan")
+def described(seconds: Seconds) -> str:
+    """The figures as lines of text, median / 99th percentile / largest."""
+    ordinary = statistics.median(seconds["ordinary"])
+    saving, worst = statistics.median(seconds["saving"]) / ordinary, p99(seconds["saving"]) / ordinary
+    meanwhile = statistics.median(seconds["meanwhile"]) / ordinary if seconds["meanwhile"] else math.nan
     return (
-        f"{model}: {parameters / 1e6:.2f} M parameters, {len(found)} checkpoints; {load_text()}\n"
-        f"  training thread held for {in_milliseconds([saving.copying for saving in found])}, "
-        f"a step takes {before * 1000:.0f} ms: {held:.2f} steps\n"
-        f"  written after {in_milliseconds([saving.writing for saving in found])}; "
-        f"{len(during)} steps meanwhile, each {slower:.2f} times a step before\n"
+        f"  held         {spread(seconds['held'])}; on a processor {spread(seconds['held_cpu'])}\n"
+        f"  step         {spread(seconds['ordinary'])}, {len(seconds['ordinary'])} ordinary ones: "
+        f"p99 {p99(seconds['ordinary']) / ordinary:.2f} times their median\n"
+        f"  saving step  {spread(seconds['saving'])}: {saving:.2f} and at p99 {worst:.2f} times the median step\n"
+        f"  meanwhile    {spread(seconds['meanwhile'])}, {len(seconds['meanwhile'])} steps, {meanwhile:.2f} times\n"
+        f"  written      {spread(seconds['written'])} after it began"
     )
 
 
-def in_milliseconds(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds) * 1000:.1f} ms (max {max(seconds) * 1000:.1f})"
+def compare(model: str, trees: dict[str, Path], saves: int, turns: int, ranks: int) -> None:
+    """Measure one network with each tree in turn, and print what was found."""
+    found: dict[str, Seconds] = {name: {kind: [] for kind in KINDS} for name in trees}
+    parameters = 0.0
+    for _ in range(turns):
+        for name, tree in trees.items():
+            seconds = measured(tree.resolve(), model, -(-saves // turns), ranks)
+            parameters = float(seconds.pop("parameters"))  # type: ignore[arg-type]  # the one number beside the lists
+            for kind in KINDS:
+                found[name][kind] += seconds[kind]
+    say(f"{model}: {parameters / 1e6:.2f} M parameters, {ranks} ranks; {load_text()}; median / p99 / largest")
+    for name, seconds in found.items():
+        say(f" {name}, {len(seconds['held'])} checkpoints\n{described(seconds)}")
 
 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", choices=("demo", "large"), default="demo")
-    parser.add_argument("--saves", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10, help="steps before and after each checkpoint")
+    parser.add_argument("--models", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--saves", type=int, default=30, help="checkpoints of each tree and network")
+    parser.add_argument("--turns", type=int, default=3, help="starts of each tree, in turn")
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--before", type=Path)
     given = parser.parse_args()
-    measure_saving(given.model, given.saves, given.steps)
+    trees = {"before": given.before, "now": THIS_TREE} if given.before else {"now": THIS_TREE}
+    for model in given.models:
+        compare(model, trees, given.saves, given.turns, given.ranks)
 
 
 if __name__ == "__main__":

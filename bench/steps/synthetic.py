@@ -72,8 +72,11 @@ class Synthetic:
         generator = torch.Generator().manual_seed(share.rank)
         lr = torch.randint(0, 256, (config.batch_size, config.n_frames, 3, side, side), generator=generator)
         gt = torch.randint(0, 256, (config.batch_size, 3, big, big), generator=generator)
+        pixels = Pixels(lr.byte(), gt.byte())
+        if config.pin_memory and torch.cuda.is_available():  # else each copy to a GPU would wait for it
+            pixels = Pixels(pixels.lr.pin_memory(), pixels.gt.pin_memory())
         while True:
-            yield Pixels(lr.byte(), gt.byte())
+            yield pixels
 
     def layers(self, model: nn.Module) -> Mapping[str, nn.Module]:
         assert isinstance(model, VSR)

@@ -1,4 +1,4 @@
-"""Writes checkpoints on a separate thread: the training thread passes copies of the state and continues.
+"""Writes checkpoints on a separate thread: the training thread passes states being copied and continues.
 
 One state is written at a time. Each queued state holds a copy of all weights, so at most two are queued: a newer state
 supersedes an older one, which is then never written, unless the older one is
@@ -26,6 +26,8 @@ from service.errors import reason_and_remedy
 from service.run.trainer_stats import TrainerStats
 
 MAX_QUEUED = 2
+PAUSE_SECONDS = 0.005
+"""How long the training thread has the interpreter for itself, again and again while a state is being written."""
 _NICENESS = 10
 
 logger = logging.getLogger(__name__)
@@ -35,9 +37,10 @@ logger = logging.getLogger(__name__)
 class PendingCheckpoint:
     """A state to be written.
 
-    The writer thread calls `build`, which waits for copies from the device and returns the state on the CPU. It then
+    The writer thread calls `build`, which waits for the copy and returns the state on the CPU. It then
     calls `on_written(step, problem)`: the step that was written, which is this one or a newer one that superseded it,
     and the error message, or None once the state is durable and verified. `on_written` must not wait for the writer.
+    `release` is called once the state is not needed any more, written or superseded.
     """
 
     step: int
@@ -45,6 +48,7 @@ class PendingCheckpoint:
     reason: Reason
     is_best: bool
     on_written: Callable[[int, str | None], None]
+    release: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class CheckpointWriter:
         self._changed = threading.Condition()
         self._queue: list[_QueuedCheckpoint] = []
         self._is_writing = False
+        self._is_urgent = threading.Event()
         self._problem: str | None = None
         self._boundary = ErrorBoundary(logger)
         self._thread = BackgroundThread(
@@ -87,8 +92,10 @@ class CheckpointWriter:
 
     def drain(self) -> str | None:
         """Wait until the queue is empty and all listeners ran; return the last state's error message, or None."""
+        self._is_urgent.set()
         with self._changed:
             self._changed.wait_for(lambda: not self._queue and not self._is_writing)
+            self._is_urgent.clear()
             return self._problem
 
     def stats(self) -> TrainerStats:
@@ -97,6 +104,7 @@ class CheckpointWriter:
 
     def close(self) -> None:
         """Write everything queued, and end the thread."""
+        self._is_urgent.set()
         self._thread.close()
 
     # On the writer thread
@@ -112,6 +120,7 @@ class CheckpointWriter:
         if queued is None:
             return False
         problem = self._write(queued.checkpoint)
+        queued.checkpoint.release()
         for listener in queued.listeners:
             with self._boundary.guard("The checkpoint writer could not tell of a checkpoint."):
                 listener(queued.checkpoint.step, problem)
@@ -123,6 +132,10 @@ class CheckpointWriter:
             self._is_writing = False
             self._changed.notify_all()
         return True
+
+    def _pause(self) -> None:
+        """Give way to the training thread for a moment, unless it waits for this one."""
+        self._is_urgent.wait(PAUSE_SECONDS)
 
     def _prune(self) -> None:
         removed = self._folder.prune(self._keep())
@@ -141,7 +154,7 @@ class CheckpointWriter:
         try:
             state, is_best = checkpoint.build(), checkpoint.is_best
             size_bytes = self._folder.save(
-                checkpoint.step, state, reason=checkpoint.reason, is_best=is_best
+                checkpoint.step, state, reason=checkpoint.reason, is_best=is_best, pause=self._pause
             ).size_bytes()
         except OSError as error:
             problem = f"{name} could not be written ({reason_and_remedy(error)})"
@@ -202,6 +215,7 @@ def _is_last(queue: list[_QueuedCheckpoint], index: int, is_such: Callable[[Pend
 def _supersede(queue: list[_QueuedCheckpoint], index: int) -> None:
     """Drop a state; the next newer one inherits its listeners, the reason COMMAND, and `is_best` of the same step."""
     older = queue.pop(index)
+    older.checkpoint.release()
     newer = queue[index].checkpoint
     is_commanded = Reason.COMMAND in (older.checkpoint.reason, newer.reason)
     superseding = replace(

@@ -1,23 +1,24 @@
-"""Saves and restores the state of all components: copied at a step boundary, written in the background.
+"""Saves and restores the state of all components: copied during the next step, written in the background.
 
-boundary   every rank: its random generators, gathered; rank 0: copies of everything, then training continues
-writer     rank 0's thread: wait for the copies, write, fsync, verify, manifest, rename, prune
+boundary   every rank: its random generators are on their way; rank 0: copies of what is small, then training continues
+copier     rank 0's thread: copies of weights, moments and EMA weights, which the next update waits for
+writer     rank 0's thread: wait for both, write, fsync, verify, manifest, rename, prune
 """
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-
-import torch
-from torch import Tensor
 
 from ddp.checkpoint.async_writer import CheckpointWriter, PendingCheckpoint
 from ddp.checkpoint.folder import CheckpointFolder, LoadedState, Reason, SavedState, load_state
 from ddp.checkpoint.network_shape import differences
+from ddp.checkpoint.state_copier import StateCopier, StateCopy
 from ddp.checkpoint.survivor_states import SurvivorStates
 from ddp.distributed.rng import restore_rng, rng_state
-from ddp.distributed.world import World
+from ddp.distributed.world import PendingGather, World
+from ddp.step.copy_fence import CopyFence
 from service.errors import RunDirectoryError, UserError
 from service.run.trainer_stats import TrainerStats
 
@@ -34,6 +35,17 @@ class Stateful(Protocol):
         """Restore a state in place."""
 
 
+class Fenced(Stateful, Protocol):
+    """Interface of a component whose state is large: copied by another thread, while its fence is closed."""
+
+    @property
+    def fence(self) -> CopyFence:
+        """The fence that it waits for before it changes what it saves."""
+
+    def collect_later(self) -> Callable[[], dict[str, Any]]:
+        """Return a function that returns the present state, on any thread and until the fence is waited for."""
+
+
 class Checkpointer:
     """Saves and restores the complete state of a training. All ranks call every method at the same step."""
 
@@ -44,13 +56,24 @@ class Checkpointer:
         keep: Callable[[], int],
         shape: dict[str, Any],
         components: Mapping[str, Stateful],
+        fenced: Mapping[str, Fenced] | None = None,
     ) -> None:
-        """`shape` holds the settings that must be equal in a checkpoint and in the run that loads it."""
+        """`shape` holds the settings that must be equal in a checkpoint and in the run that loads it.
+
+        Those of the components that are `fenced`, too, are copied while their fence is closed, all others at once.
+        """
         self._world = world
         self._folder = folder
         self._writer = CheckpointWriter(folder, keep) if world.is_main else None
+        self._copier = StateCopier(world.device) if world.is_main else None
         self._shape = shape
         self._components = components
+        self._fenced = fenced or {}
+
+    def prepare(self) -> None:
+        """Take the memory for copies of a state like the present one, in the background; after the first step."""
+        if self._copier is not None:
+            self._copier.prepare({name: component.collect_later() for name, component in self._fenced.items()})
 
     def save(
         self,
@@ -61,18 +84,30 @@ class Checkpointer:
         extra: dict[str, Any],
         on_written: Callable[[int, str | None], None],
     ) -> None:
-        """Copy the state now and write it in the background; rank 0's writer thread calls `on_written`."""
-        generators = self._world.gather(rng_state(self._world.device))
-        if self._writer is None:
+        """Copy the state as it is now, and write it, in the background; rank 0's writer thread calls `on_written`.
+
+        One collective, which is not waited for. The fences are closed until the copy is taken.
+        """
+        generators = self._world.begin_gather(rng_state(self._world.device))
+        if self._writer is None or self._copier is None:
             return
-        copied = _start_copy(self.state(generators, extra))
-        self._writer.submit(PendingCheckpoint(step, copied, reason, is_best, on_written))
+        later = {name: component.collect_later() for name, component in self._fenced.items()}
+        now = {name: {} if name in later else component.state() for name, component in self._components.items()}
+        copy = self._copier.begin(self._whole(now, [], extra), later)
+        for component in self._fenced.values():
+            component.fence.close_for(copy)
+        build = partial(_joined, copy, generators)
+        self._writer.submit(PendingCheckpoint(step, build, reason, is_best, on_written, copy.release))
 
     def state(self, generators: list[dict[str, Any]], extra: dict[str, Any]) -> dict[str, Any]:
         """Return the state as it is now, not copied; the same on every rank, but for `extra`. No collective."""
-        state = {name: component.state() for name, component in self._components.items()}
+        return self._whole({name: item.state() for name, item in self._components.items()}, generators, extra)
+
+    def _whole(
+        self, components: Mapping[str, Any], generators: list[dict[str, Any]], extra: dict[str, Any]
+    ) -> dict[str, Any]:
         common = {"shape": self._shape, "world_size": self._world.size, "generators": generators, "extra": extra}
-        return {**state, **common}
+        return {**components, **common}
 
     def archive_after(self, step: int, target: Path) -> None:
         """Move the checkpoints of steps after `step` into the folder `target`; log a failure."""
@@ -112,9 +147,11 @@ class Checkpointer:
         return self._writer.stats() if self._writer else {}
 
     def close(self) -> None:
-        """Write everything queued, and end the thread."""
+        """Write everything queued, and end the threads."""
         if self._writer is not None:
             self._writer.close()
+        if self._copier is not None:
+            self._copier.close()
 
     def newest(self, at_most: int | None = None) -> LoadedState | None:
         """Load the newest usable state up to the step `at_most`; None if there is none. Restores nothing.
@@ -191,38 +228,11 @@ class Checkpointer:
         return extra
 
 
-def _start_copy(state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Start copying all tensors to the host; return a function that waits for the copies and returns the state.
-
-    Copies from a GPU are queued on its stream, so that the next step cannot change a weight before it is copied. They
-    go into page-locked memory, so that the host does not wait.
-    """
-    copy = _map_tensors(state, _on_host)
-    if not torch.cuda.is_available() or not torch.cuda.is_initialized():
-        return lambda: copy
-    arrived = torch.cuda.Event()
-    arrived.record()
-
-    def wait() -> dict[str, Any]:
-        arrived.synchronize()
-        result: dict[str, Any] = copy
-        return result
-
-    return wait
-
-
-def _on_host(tensor: Tensor) -> Tensor:
-    if tensor.device.type != "cuda":
-        return tensor.detach().clone()
-    target = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return target.copy_(tensor.detach(), non_blocking=True)
-
-
-def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: _map_tensors(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_map_tensors(item, change) for item in value)
-    return value
+def _joined(copy: StateCopy, generators: PendingGather) -> dict[str, Any]:
+    """Wait for a copied state and the generators of all ranks; return them as one. Raises what the copy failed with."""
+    state = copy.result()
+    try:
+        state["generators"] = generators.result()
+    except RuntimeError as error:  # the state is whole without them, as the one that a rank leaves
+        logger.warning("A checkpoint holds no random generators, which every step seeds anew: %s", error)
+    return state

@@ -12,12 +12,14 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ddp.checkpoint.format import (
     FORMAT_VERSION,
     LAST_REASONS,
+    Kinds,
     LoadedState,
     Reason,
     SavedState,
@@ -57,13 +59,22 @@ class CheckpointFolder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
+        self._loadable: set[Kinds] = set()
 
-    def save(self, step: int, state: dict[str, Any], *, reason: Reason, is_best: bool) -> SavedState:
+    def save(
+        self,
+        step: int,
+        state: dict[str, Any],
+        *,
+        reason: Reason,
+        is_best: bool,
+        pause: Callable[[], None] = lambda: None,
+    ) -> SavedState:
         """Write a state durably, read it back and compare, rename it into place and point `latest` (and `best`) to it.
 
-        A state that replaces one of the same step keeps the reason COMMAND and `is_best`. Raises `OSError` and removes
-        temporary files; if only the last sync or a link fails, the new state is in place nevertheless. Raises
-        `TypeError` if the state contains values that cannot be loaded again.
+        A state that replaces one of the same step keeps the reason COMMAND and `is_best`. `pause` is called now and
+        then. Raises `OSError` and removes temporary files; if only the last sync or a link fails, the new state is in
+        place nevertheless. Raises `TypeError` if the state contains values that cannot be loaded again.
         """
         with self._lock:
             self._make_root()
@@ -75,7 +86,10 @@ class CheckpointFolder:
                 temporary = self._temporary(final.name)
                 temporary.mkdir()
                 is_or_was_best = is_best or earlier.get("is_best") is True
-                write_state(temporary, step, state, reason=kept_reason, is_best=is_or_was_best)
+                write_state(
+                    temporary, step, state,
+                    reason=kept_reason, is_best=is_or_was_best, loadable=self._loadable, pause=pause,
+                )  # fmt: skip
                 self._put_in_place(temporary, final)
                 replace_link(self._root / "latest", final.name)
                 if is_best:

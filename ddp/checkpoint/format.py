@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from io import FileIO
@@ -25,6 +26,9 @@ from service.errors import RunDirectoryError, plain_reason
 FORMAT_VERSION = 2
 STATE_FILE = "state.pt"
 MANIFEST_FILE = "manifest.json"
+
+WRITES_PER_PAUSE = 50
+"""Writes of torch, about five for each tensor, that take the interpreter for half a millisecond or so."""
 
 _NAME = re.compile(r"step_([0-9]{7,18})")
 
@@ -78,19 +82,32 @@ class LoadedState:
     state: dict[str, Any]
 
 
-def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reason, is_best: bool) -> None:
+Kinds = frozenset[tuple[Any, ...]]
+"""The types of all values in a state. Whether torch can load a state again depends on nothing else in it."""
+
+
+def write_state(
+    folder: Path,
+    step: int,
+    state: dict[str, Any],
+    *,
+    reason: Reason,
+    is_best: bool,
+    loadable: set[Kinds] | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> None:
     """Write a state into an empty folder, sync it, read it back and compare, then write its manifest.
+
+    The first state of each of `loadable`, which is added to, is also loaded: that takes the interpreter, for which the
+    training thread waits. So does writing many tensors: `pause` is called after every WRITES_PER_PAUSE.
 
     Raises `OSError`, and `TypeError` if the state contains values that cannot be loaded again.
     """
     path, began = folder / STATE_FILE, time.monotonic()
-    size, sha256 = _write_bytes(path, state)
+    size, sha256 = _write_bytes(path, state, pause)
     if sha256_of(path) != sha256:
         raise OSError(errno.EIO, "what was read back is not what was written", str(path))
-    try:
-        _load_tensors(path, mmap=True)  # maps the tensors without reading them
-    except UnusableError as error:
-        raise TypeError(f"the state of step {step} could not be loaded again: {error}") from error
+    _require_loadable(path, step, state, set() if loadable is None else loadable)
     manifest = {
         "format_version": FORMAT_VERSION,
         "step": step,
@@ -106,17 +123,51 @@ def write_state(folder: Path, step: int, state: dict[str, Any], *, reason: Reaso
     write_atomically(folder / MANIFEST_FILE, json.dumps(manifest, indent=2).encode() + b"\n")
 
 
-class _HashingFile:
-    """File that torch writes into: buffers small writes, computes the SHA-256, keeps its `OSError`."""
+def _require_loadable(path: Path, step: int, state: dict[str, Any], loadable: set[Kinds]) -> None:
+    kinds = frozenset(_kinds(state))
+    if kinds in loadable:
+        return
+    try:
+        _load_tensors(path, mmap=True)  # maps the tensors without reading them
+    except UnusableError as error:
+        raise TypeError(f"the state of step {step} could not be loaded again: {error}") from error
+    loadable.add(kinds)
 
-    def __init__(self, file: FileIO) -> None:
+
+def _kinds(state: Any) -> set[tuple[Any, ...]]:
+    """Return the types in nested containers, of a tensor also what it consists of."""
+    found: set[tuple[Any, ...]] = set()
+    waiting = [state]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            found.add((type(value), value.dtype, value.layout, value.device.type))
+            continue
+        found.add((type(value),))
+        if isinstance(value, Mapping):
+            waiting += value.keys()
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+    return found
+
+
+class _HashingFile:
+    """File that torch writes into: buffers small writes, computes the SHA-256, pauses, keeps its `OSError`."""
+
+    def __init__(self, file: FileIO, pause: Callable[[], None]) -> None:
         self._file = file
+        self._pause = pause
+        self._writes = 0
         self._buffer = bytearray()
         self.sha256 = hashlib.sha256()
         self.size = 0
         self.problem: OSError | None = None
 
     def write(self, content: bytes | memoryview) -> int:
+        self._writes += 1
+        if self._writes % WRITES_PER_PAUSE == 0:
+            self._pause()
         if len(content) >= CHUNK_BYTES:
             self.flush()
             self._put(content)
@@ -143,10 +194,10 @@ class _HashingFile:
             remaining = remaining[written:]
 
 
-def _write_bytes(path: Path, state: dict[str, Any]) -> tuple[int, str]:
+def _write_bytes(path: Path, state: dict[str, Any], pause: Callable[[], None]) -> tuple[int, str]:
     """Write and sync; return size in bytes and SHA-256. Raises the `OSError` that torch hides behind `RuntimeError`."""
     with FileIO(path, "w") as file:
-        target = _HashingFile(file)
+        target = _HashingFile(file, pause)
         try:
             torch.save(state, cast("IO[bytes]", target))
         except RuntimeError:

@@ -33,8 +33,9 @@ from ddp.checkpoint.format import (
     write_state,
 )
 from service.atomic_files import TEMPORARY_PREFIX
+from service.config import timeouts
 
-LOCK_SECONDS = 10.0
+LOCK_SECONDS = timeouts.STATE_LOCK_SECONDS
 """How long a rank waits for others to write; launchers kill ranks that do not end within some more."""
 LOCK_POLL_SECONDS = 0.005
 SPARE_SHARE, MAX_SPARE_BYTES = 8, 2**30

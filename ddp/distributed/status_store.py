@@ -1,4 +1,4 @@
-"""Store of one short status text per rank, without collectives, so that it works while a collective hangs.
+"""Store of one short status text per rank and of one order to all, without collectives: it works while those hang.
 
 Each instance belongs to one thread. A lost connection raises `StatusStoreUnavailableError`; later calls reconnect.
 """
@@ -26,12 +26,19 @@ class StatusStore(Protocol):
     def read_all(self) -> list[str | None]:
         """Return the texts by rank, None for a rank without one. Raises `StatusStoreUnavailableError`."""
 
+    def give_order(self, text: str) -> None:
+        """Replace the order to all ranks. Raises `StatusStoreUnavailableError`."""
+
+    def read_order(self) -> str | None:
+        """Return the order to all ranks, if one was given. Raises `StatusStoreUnavailableError`."""
+
 
 class LocalStatusStore:
     """Status store of a world of one rank."""
 
     def __init__(self) -> None:
         self._text: str | None = None
+        self._order: str | None = None
 
     def publish(self, text: str) -> None:
         """Replace this rank's text."""
@@ -40,6 +47,14 @@ class LocalStatusStore:
     def read_all(self) -> list[str | None]:
         """Return the text of the only rank."""
         return [self._text]
+
+    def give_order(self, text: str) -> None:
+        """Replace the order."""
+        self._order = text
+
+    def read_order(self) -> str | None:
+        """Return the order."""
+        return self._order
 
 
 class StoreClient(Protocol):
@@ -67,6 +82,7 @@ class TcpStatusStore:
         self._connect = connect
         self._keys = [f"{prefix}/{number}" for number in range(size)]
         self._own_key = self._keys[rank]
+        self._order_key = f"{prefix}/order"
         self._store: StoreClient | None = None
         self._present: set[str] = set()
         self._retry_at = 0.0
@@ -80,6 +96,20 @@ class TcpStatusStore:
     def read_all(self) -> list[str | None]:
         """Return the texts by rank. Raises `StatusStoreUnavailableError`."""
         return self._run(self._read)
+
+    def give_order(self, text: str) -> None:
+        """Replace the order to all ranks. Raises `StatusStoreUnavailableError`."""
+        self._run(lambda store: store.set(self._order_key, text))
+
+    def read_order(self) -> str | None:
+        """Return the order to all ranks, if one was given. Raises `StatusStoreUnavailableError`."""
+
+        def read(store: StoreClient) -> str | None:
+            if not store.check([self._order_key]):
+                return None
+            return store.multi_get([self._order_key])[0].decode()
+
+        return self._run(read)
 
     def _read(self, store: StoreClient) -> list[str | None]:
         self._present.update(key for key in self._keys if key not in self._present and store.check([key]))

@@ -11,7 +11,7 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import LOSS_COUNT, is_skipped, losses, stack
 from ddp.metrics.step_timer import StepTimer, make_timer, median
+from ddp.metrics.time_account import TimeAccount
 from ddp.workload import Batch
 from service.loss_terms import TERM_COUNT
+from service.run.ledger.time_spent import Activity
 
 RANK_ROW = (
     "step_seconds", "own_seconds", "active_seconds", "wait_seconds", "steps", "memory_gib", "peak_gib", "skipped",
@@ -121,6 +123,7 @@ class MetricsWindow:
         self._wait_seconds = 0.0
         self._skipped: list[str] = []
         self.timer: StepTimer = make_timer(world.device)
+        self.account = TimeAccount()
 
     @property
     def is_empty(self) -> bool:
@@ -162,9 +165,13 @@ class MetricsWindow:
         return skipped
 
     @contextmanager
-    def excluded(self) -> Iterator[None]:
-        """Exclude the time within the block from step durations: the next step starts when the block ends."""
-        yield
+    def excluded(self, activity: Activity | None = None) -> Iterator[None]:
+        """Exclude the time within the block from step durations: the next step starts when the block ends.
+
+        With `activity`, the time is counted as spent on that.
+        """
+        with nullcontext() if activity is None else self.account.spending(activity):
+            yield
         self.timer.restart()
 
     def reset_memory_peak(self) -> None:

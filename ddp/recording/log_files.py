@@ -21,6 +21,8 @@ from service.launcher.terminal.console import escape_unencodable
 
 STEP_LINE = {"is_step_line": True}
 """`extra` of the log line of a log point."""
+FILE_LINE = {"is_file_line": True}
+"""`extra` of a log line that is for `training.log` alone."""
 
 
 class RetryingFileHandler(WatchedFileHandler):
@@ -86,6 +88,7 @@ def add_log_file(listener: QueueListener, path: Path) -> None:
 def _console(environment: RankEnvironment, stream: IO[str]) -> logging.Handler:
     escape_unencodable([stream])
     handler = logging.StreamHandler(stream)
+    handler.addFilter(lambda record: not getattr(record, "is_file_line", False))
     prefix = "" if environment.is_main else f"rank {environment.rank}: "
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", datefmt="%H:%M:%S"))
     return handler

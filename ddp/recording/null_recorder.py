@@ -1,5 +1,6 @@
-"""Recorder of ranks other than 0, which write nothing."""
+"""Recorder of ranks other than 0, which write nothing to the store or the run directory."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -10,10 +11,13 @@ from service.run.state import RunState
 
 if TYPE_CHECKING:
     from ddp.recording.recorder import Recorder
+    from ddp.watchdog.stall_detection import Stall
 
 
 MAX_KEPT = 64
 """Most records, and most log points, that are kept for the case that rank 0 is killed before it has written them."""
+
+logger = logging.getLogger(__name__)
 
 
 class NullRecorder:
@@ -34,6 +38,10 @@ class NullRecorder:
 
     def mark_progress(self) -> None:
         """Do nothing: only rank 0 reports progress."""
+
+    def record_stall(self, stall: "Stall") -> None:
+        """Log that rank 0 stalls, which it cannot record itself. Called on the watchdog's thread."""
+        (logger.info if stall.is_resolved else logger.warning)("%s", stall.message)
 
     def mark_step(self, step: int) -> None:
         """Do nothing: only rank 0 reports steps."""
@@ -73,7 +81,7 @@ class NullRecorder:
         points = [point for point in self._points if point[0] <= step]
         self._records, self._points = deque(records, maxlen=MAX_KEPT), deque(points, maxlen=MAX_KEPT)
 
-    def checkpoint_saved(self, step: int, name: str) -> None:
+    def checkpoint_saved(self, step: int, name: str, more: Any) -> None:
         """Do nothing: rank 0 saves them."""
 
     def begin_command(self, command: Any) -> None:

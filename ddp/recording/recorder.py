@@ -23,6 +23,7 @@ from ddp.validation.result import Preview
 from ddp.watchdog.watchdog import RankStatus, Stall
 from service.background_thread import retry_while
 from service.commands import Command, CommandState
+from service.config import timeouts
 from service.config.live_settings import LiveSettings
 from service.run.directory import RunDirectory
 from service.run.lock import RunLock
@@ -32,7 +33,7 @@ from service.run.state import RunState
 from service.run.trainer_stats import TrainerStats
 from service.store.store import SeriesRow, Store, StoreUnavailableError
 
-LAST_CHANCE_SECONDS = 10.0
+LAST_CHANCE_SECONDS = timeouts.LAST_WRITES_SECONDS
 ATTEMPT_SECONDS = 0.02  # between two attempts while something waits for the end of all writing
 
 logger = logging.getLogger(__name__)
@@ -166,10 +167,10 @@ class Recorder:
                 self._records.add(UnsavedRecord(record))
         self._reports.add(lambda store: store.series.add_missing(self._run_id, [SeriesRow(*point) for point in points]))
 
-    def checkpoint_saved(self, step: int, name: str) -> None:
-        """Record that a checkpoint is on disk. Called on the checkpoint writer's thread."""
+    def checkpoint_saved(self, step: int, name: str, more: Mapping[str, Any]) -> None:
+        """Record that a checkpoint is on disk, with `more` about it. Called on the checkpoint writer's thread."""
         self._watch.note_checkpoint(step)
-        self.event("checkpoint", {"checkpoint": name})
+        self.event("checkpoint", {"checkpoint": name, **more})
 
     def begin_command(self, command: Command) -> None:
         """Add a command that begins now, without having been queued."""
@@ -204,8 +205,7 @@ class Recorder:
         """Log and record that a rank stalls or has recovered. Called on the watchdog's thread."""
         (logger.info if stall.is_resolved else logger.warning)("%s", stall.message)
         self._stalls += not stall.is_resolved
-        details = {"rank": stall.rank, "stage": stall.stage.value, "seconds": stall.seconds, "reason": stall.message}
-        self.event("going on" if stall.is_resolved else "stalled", details)
+        self.event(stall.kind, stall.details())
         self._update(reason=None if stall.is_resolved else stall.message)
 
     def branch_off(self, step: int, last_recorded_step: int, archive: Path) -> None:

@@ -6,13 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddp.recording.log_files import FILE_LINE
 from ddp.recording.trainer_stats import previous_stats
 from service.config.settings import RunConfig
 from service.errors import RunDirectoryError, SettingError, UserError
 from service.run.directory import RunDirectory
 from service.run.identity import RunIdentity
+from service.run.ledger.last_seen import last_seen_as_dict
+from service.run.ledger.ledger import REGISTERED
+from service.run.ledger.log_lines import begun_line, spent_line
+from service.run.ledger.time_spent import TimeSpent
 from service.run.trainer_stats import TrainerStats
-from service.store.queries.runs import NotOwnerError, RunOwner, RunOwnership
+from service.store.queries.runs import NotOwnerError, RunOwner, RunOwnership, RunRow
 from service.store.store import Store, StoreUnavailableError, open_store
 
 logger = logging.getLogger(__name__)
@@ -25,7 +30,8 @@ class RunRegistration:
     Steps after `step` are repeated: what the store holds of them is moved to the run id `archived_as`, which is None if
     there is nothing. `is_archive` tells ids that are taken by folders of the archive. `number` counts the starts of the
     run; 0 until the store has registered this one. `is_late` is True if the store was out of reach at the start.
-    `reached_step` is the last step that the start before this one reported; None if it is not known.
+    `reached_step` is the last step that the start before this one reported; None if it is not known. `about` is what is
+    recorded of this start beside its number and the end of the one before: when it began, and why the launcher did it.
     """
 
     run_id: str
@@ -39,6 +45,8 @@ class RunRegistration:
     number: int = 0
     is_late: bool = False
     reached_step: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    is_told: bool = False
 
     def in_store(self, store: Store) -> TrainerStats:
         """Register the run; return the statistics of its previous start.
@@ -49,12 +57,30 @@ class RunRegistration:
             if self.is_late and (found := store.runs.ownership(self.run_id)) and found.started_at > self.time:
                 raise NotOwnerError(self.run_id)
             previous = previous_stats(store, self.run_id)
-            self.reached_step = None if (run := store.runs.get(self.run_id)) is None else run.step
+            run = store.runs.get(self.run_id)
+            self.reached_step = None if run is None else run.step
             self.number = store.open_run(self.run_id, self.settings, self.time, self.owner)
+            self._record_start(store, run)
             self.archived_as = store.move_to_branch(
                 self.run_id, self.step, self._archive_name, self.last_recorded_step, self.is_archive
             )
         return previous
+
+    def _record_start(self, store: Store, before: RunRow | None) -> None:
+        """Record that the run was started, and what was last heard `before`, which the row does not tell any more."""
+        previous = None
+        if before is not None:
+            previous = last_seen_as_dict(
+                state=before.state, reason=before.reason, step=before.step, heartbeat_at=before.heartbeat_at,
+                started_at=before.started_at, facts=before.facts,
+            )  # fmt: skip
+        details = {"began_at": self.time, "restarts": 0, "failure": None, **self.about, "previous": previous}
+        store.events.add(self.run_id, self.step, REGISTERED, {**details, "start_number": self.number})
+        if not self.is_told:  # a transaction that was lost is repeated
+            self.is_told = True
+            if previous is not None and (spent := TimeSpent.parse(previous["time_spent"])) is not None:
+                logger.info("%s", spent_line(spent, is_past=True), extra=FILE_LINE)
+            logger.info("%s", begun_line(details), extra=FILE_LINE)
 
     def again_in_store(self, store: Store) -> None:
         """Register the run once more, in a store that does not know this start; raises `StoreUnavailableError`."""

@@ -18,10 +18,19 @@ class ChangingBuffers:
 
     def __init__(self, world: World, model: nn.Module) -> None:
         self._world = world
+        self._model = model
         self._changing = list(model.buffers())  # all that may change, until the first step has shown which do
         self._is_known = not self._changing
         self._before: list[Tensor] = []
         self._is_in_step = False
+
+    def copies(self) -> dict[str, Tensor]:
+        """Return copies of the buffers that forward passes may change, by all their names in the network."""
+        if not self._changing:
+            return {}
+        changing = {id(buffer) for buffer in self._changing}
+        named = self._model.named_buffers(remove_duplicate=False)
+        return {name: buffer.detach().clone() for name, buffer in named if id(buffer) in changing}
 
     def begin_step(self) -> None:
         """Remember the buffers before the forward passes of a step."""

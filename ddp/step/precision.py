@@ -3,9 +3,12 @@
 Weights, gradients, loss and optimizer stay float32 in both.
 """
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+logger = logging.getLogger(__name__)
 
 
 def is_bfloat16(setting: str, device: torch.device) -> bool:
@@ -24,6 +27,12 @@ def has_bfloat16(device: torch.device) -> bool:
 def autocast(setting: str, device: torch.device) -> AbstractContextManager[object]:
     """Return the context of a forward pass. One for float32 would cost time and do nothing."""
     return torch.autocast(device.type, torch.bfloat16) if is_bfloat16(setting, device) else nullcontext()
+
+
+def log_arithmetic(setting: str, device: torch.device) -> None:
+    """Log what a person should know of PRECISION on this device."""
+    if sentence := notice(setting, device):
+        logger.info("%s", sentence)
 
 
 def notice(setting: str, device: torch.device) -> str | None:

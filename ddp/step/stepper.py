@@ -20,9 +20,10 @@ from ddp.metrics.total_variation import total_variation
 from ddp.metrics.window import MetricsWindow
 from ddp.step.adamw import EagerAdamW
 from ddp.step.buffers import ChangingBuffers
+from ddp.step.copy_fence import CopyFence
 from ddp.step.ema import EmaModel
 from ddp.step.out_of_memory import is_out_of_memory, largest_fitting_batch, out_of_memory_sentence
-from ddp.step.precision import autocast
+from ddp.step.precision import autocast, log_arithmetic
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.workload import Batch, Workload
 from service.config.fixed_settings import FixedSettings
@@ -33,12 +34,18 @@ BUCKET_PASSES = 2
 
 
 class Stepper:
-    """Owner of the network, its DDP wrapper, the EMA weights, the loss and the optimizer."""
+    """Owner of the network, its DDP wrapper, the EMA weights, the loss and the optimizer.
+
+    While `fence` is closed, a copy of weights, moments and EMA weights is being taken, and nothing changes them.
+    """
 
     def __init__(self, world: World, settings: FixedSettings, workload: Workload, marker: StageMarker) -> None:
         self._world = world
         self._settings = settings
         self._marker = marker
+        if world.is_main:
+            log_arithmetic(settings.precision, world.device)
+        self.fence = CopyFence()
         self.model = workload.build_model().to(world.device)
         if settings.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
@@ -93,11 +100,17 @@ class Stepper:
             # Outside the except block, where the frames of the failed call have released their memory.
             raise MemoryShortageError(self._explain_shortage(batch))
         self._buffers.end_step()
+        self._wait_for_copies()
         before_update()
         self._marker.enter(Stage.UPDATE)
         row = self._update(learning_rate, grad_clip)
         window.timer.step_done()
         return row
+
+    def _wait_for_copies(self) -> None:
+        if self.fence.is_closed:
+            self._marker.enter(Stage.CHECKPOINT)
+            self.fence.wait()
 
     def _forward_backward(self, batch: Batch, weights: Tensor, window: MetricsWindow, *, is_last: bool) -> None:
         """Run one micro-batch forward and backward; the last one of a step averages gradients over the ranks."""
@@ -200,17 +213,33 @@ class Stepper:
 
     def state(self) -> dict[str, Any]:
         """Return weights, moments and EMA weights. The optimizer's settings are not saved: each start sets them."""
-        ema = None if self.ema is None else self.ema.model.state_dict()
-        return {"model": self.model.state_dict(), "moments": self.optimizer.state_dict()["state"], "average": ema}
+        return self.collect_later()()
+
+    def collect_later(self) -> Callable[[], dict[str, Any]]:
+        """Return a function that returns the present `state`; another thread may call it until `fence` is waited for.
+
+        These are references, which the next update changes; buffers that forward passes change are copied now.
+        """
+        buffers = self._buffers.copies()
+
+        def collect() -> dict[str, Any]:
+            model = self.model.state_dict()
+            model.update({name: copy for name, copy in buffers.items() if name in model})
+            ema = None if self.ema is None else self.ema.model.state_dict()
+            return {"model": model, "moments": self.optimizer.state_dict()["state"], "average": ema}
+
+        return collect
 
     def begin_with(self, weights: Mapping[str, Tensor]) -> None:
         """Replace weights of a network that has not been trained yet; averaged weights begin at the same."""
+        self.fence.wait()
         self.model.load_state_dict({**self.model.state_dict(), **weights})
         if self.ema is not None:
             self.ema.model.load_state_dict(self.model.state_dict())
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a saved state in place. Raises `RuntimeError` if it does not fit the network."""
+        self.fence.wait()
         self.model.load_state_dict(state["model"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})

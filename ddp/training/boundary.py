@@ -54,6 +54,7 @@ class StepBoundary:
         """Run the log point, the validation and the checkpoint that are due at this step."""
         run_status, config = self._run_status, self._run_status.config
         step = run_status.progress.step
+        self._checkpoints.prepare()
         if step % config.log_every == 0:
             self._metrics.log_point()
         if step >= config.max_steps:

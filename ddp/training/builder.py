@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ddp.adaptive.controller import Controller
-from ddp.checkpoint.checkpointer import Checkpointer, Stateful
+from ddp.checkpoint.checkpointer import Checkpointer
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.initial_weights import InitialWeights, read_initial_weights
 from ddp.checkpoint.network_shape import shape_of
@@ -20,10 +20,10 @@ from ddp.control.shutdown import ShutdownRequest
 from ddp.distributed.rng import seed_rng
 from ddp.distributed.world import World
 from ddp.metrics.step_metrics import StepMetricsBuffer
+from ddp.metrics.time_account import TimeAccount
 from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import NullRecorder, RunRecorder
 from ddp.recording.trackers.select import open_tracker
-from ddp.step import precision
 from ddp.step.batches import BatchStream
 from ddp.step.data_continuity import DataContinuity
 from ddp.step.nonfinite import NonFiniteSteps
@@ -108,15 +108,16 @@ def build_components(
     config, marker = loaded.config, StageMarker()
     saved = _make_saved_components(world, config, identity, workload, marker)
     run_status = saved.run_status
-    checkpointer = _make_checkpointer(world, run_status, saved.by_key())
+    checkpointer = _make_checkpointer(world, saved)
     resume_point, incident = ResumePoint(), Incident(world)
     resumed = Resumption(world, checkpointer, identity, run_status).restore(states, saved.controller, resume_point)
     _begin(world, saved, checkpointer, resumed, incident, weights, replay)
     command_queue = CommandQueue()
     agreement = _make_agreement(world, command_queue, shutdown, run_status.progress)
     make = partial(
-        _make_recorder, loaded, (identity, lock), run_status, command_queue, workload, checkpointer, incident
-    )
+        _make_recorder, loaded, (identity, lock), run_status, command_queue, workload, checkpointer, incident,
+        saved.window.account,
+    )  # fmt: skip
     recorder = _open_recorder(world, RunDirectory(config.data_root), make)
     if resumed is not None:
         recorder.adopt_records(resumed.records, resumed.survivor["points"] if resumed.survivor else ())
@@ -190,18 +191,17 @@ def _make_saved_components(
 
 def _make_stepper(world: World, config: RunConfig, workload: Workload, marker: StageMarker) -> Stepper:
     """Build the stepper with equal weights on all ranks, then seed the random generators of each rank differently."""
-    if world.is_main and (sentence := precision.notice(config.precision, world.device)):
-        logger.info("%s", sentence)
     seed_rng(config.seed)
     stepper = Stepper(world, config, workload, marker)
     seed_rng(config.seed + 1 + world.rank)
     return stepper
 
 
-def _make_checkpointer(world: World, run_status: RunStatus, components: Mapping[str, Stateful]) -> Checkpointer:
-    config = run_status.config
+def _make_checkpointer(world: World, saved: SavedComponents) -> Checkpointer:
+    run_status, config = saved.run_status, saved.run_status.config
     folder = CheckpointFolder(RunDirectory(config.data_root).checkpoints)
-    return Checkpointer(world, folder, lambda: run_status.config.keep_checkpoints, shape_of(config), components)
+    keep, fenced = lambda: run_status.config.keep_checkpoints, {"stepper": saved.stepper}
+    return Checkpointer(world, folder, keep, shape_of(config), saved.by_key(), fenced)
 
 
 def _make_agreement(
@@ -233,6 +233,7 @@ def _make_recorder(
     workload: Workload,
     checkpointer: Checkpointer,
     incident: Incident,
+    account: TimeAccount,
 ) -> "Recorder":
     # Imported here, because they import SQLAlchemy, which no other rank needs.
     from ddp.control.command_poller import CommandPoller
@@ -245,12 +246,14 @@ def _make_recorder(
     identity, lock = claimed
     run_id, settings = identity.run_id, write_config(directory, loaded, identity)
     registration = RunRegistration(
-        run_id, settings, progress.step, progress.last_recorded_step, is_archive=directory.holds_archive
-    )
+        run_id, settings, progress.step, progress.last_recorded_step, is_archive=directory.holds_archive,
+        about={"began_at": account.began_at, **incident.about_start()},
+    )  # fmt: skip
     store, previous = register_run(config, registration)
     registration.archive_files(directory)
     incident.note_reached(registration.reached_step)
-    stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, checkpointer.stats).current
+    reads = (checkpointer.stats, lambda: account.read(progress.step))
+    stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, *reads).current
     tracker, folder = open_tracker(config, directory, os.environ), RunFolder(directory, identity)
     poller = CommandPoller(store, run_id, command_queue, registration.owner.token)
     recorder = Recorder(store, directory, run_id, poller, other_stats=stats, tracker=tracker, registration=registration)

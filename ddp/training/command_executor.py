@@ -23,6 +23,7 @@ from ddp.validation import record_values
 from ddp.watchdog.stages import Stage, StageMarker
 from service.commands import Command, CommandBits, CommandState, Kind
 from service.errors import UserError
+from service.run.ledger.time_spent import Activity
 from service.run.record import record_name
 from service.run.records.provenance.replay.file import Intervention
 from service.run.records.provenance.replay.lineage import REPLAY
@@ -217,10 +218,12 @@ class CommandLoop:
 
     def run_agreed(self) -> None:
         """Execute the commands agreed for this boundary; return once the run is not paused, or ends."""
+        if self._agreement.is_pending:
+            self._marker.enter(Stage.ALL_REDUCE)  # the control word is a sum over the ranks as well
         self._executor.execute(self._agreement.receive())
         self._executor.execute_replayed()
         if self._is_waiting:
-            with self._window.excluded():
+            with self._window.excluded(Activity.PAUSED):
                 self._wait_while_paused()
 
     def _wait_while_paused(self) -> None:

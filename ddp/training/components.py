@@ -35,10 +35,13 @@ from ddp.training.trainer import StepAccounting, StepMaker, Trainer
 from ddp.training.validation_pass import ImageScoring, ValidationPass
 from ddp.validation.image_scores import Networks
 from ddp.validation.tiles import ImageForward
-from ddp.watchdog.stages import StageMarker
-from ddp.watchdog.watchdog import Watchdog
+from ddp.watchdog.stages import Stage, StageMarker
+from ddp.watchdog.watchdog import HangFiles, Watchdog
 from ddp.workload import Workload, reach_of
 from service.run.directory import RunDirectory
+
+WATCHING_RANKS = (0, 1)
+"""Rank 0 looks for hangs of all ranks, rank 1 for those of rank 0."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,10 @@ def watchdog_running(components: TrainerComponents) -> Iterator[None]:
         (world.rank, world.host, str(world.device)),
         stall_seconds=lambda: components.run_status.config.stall_seconds,
         report=None if isinstance(recorder, NullRecorder) else recorder.publish_rank_statuses,
-        on_stall=None if isinstance(recorder, NullRecorder) else recorder.record_stall,
+        on_stall=recorder.record_stall if world.rank in WATCHING_RANKS else None,
+        on_end=lambda ended: ended.tell(recorder.event),
+        is_ended=lambda: components.run_status.config.stall_action == "restart",
+        files=HangFiles(lambda: components.directory.root, "" if world.is_main else f"_of_rank_{world.rank}"),
     )
     watchdog.start()
     try:
@@ -174,6 +180,7 @@ def _build_validation(c: TrainerComponents, metrics: MetricsPublisher) -> Valida
 def _build_rollback(c: TrainerComponents, checkpoints: Checkpoints, settings: SettingsChange) -> Rollback:
     def continue_at(step: int) -> None:
         c.batch_stream.reset()
+        c.marker.forget(Stage.DATA)  # its loaders start anew
         c.agreement.reset(step)
 
     archive_of = partial(c.directory.archive_of_branch, c.run_id)

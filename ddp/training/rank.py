@@ -18,7 +18,7 @@ from ddp.control.replay_start import open_replay
 from ddp.control.shutdown import EXIT_CODE, ShutdownRequest
 from ddp.distributed.environment import RankEnvironment, rank_environment
 from ddp.distributed.world import CollectiveTimeoutError, World, is_peer_loss
-from ddp.recording.log_files import add_log_file, console_log, hide_step_lines
+from ddp.recording.log_files import FILE_LINE, add_log_file, console_log, hide_step_lines
 from ddp.recording.trackers.select import require_extras
 from ddp.step.temporary_folder import rank_temporary_folder
 from ddp.training.builder import build_components, open_initial_weights, open_workload
@@ -26,6 +26,7 @@ from ddp.training.components import TrainerComponents, build_trainer, watchdog_r
 from ddp.training.recovery.failure import close_after, repeated_failure
 from ddp.training.recovery.survivor import survivor_states
 from service.config.loader import LoadedConfig, load_config, naming_origins
+from service.config.timeouts import RESTART_PATIENCE_SECONDS, check_launch_order
 from service.errors import (
     LAST_STATE_UNSAVED,
     MemoryShortageError,
@@ -38,11 +39,11 @@ from service.run import active_time
 from service.run.claim import claim
 from service.run.directory import RunDirectory, unwritable
 from service.run.identity import RunIdentity
+from service.run.ledger.log_lines import spent_line
 from service.run.lock import RunLock
 from service.run.records.provenance.provenance import ProvenanceFile
 from service.run.state import LEFT_BY_SIGNAL, RunState
 
-RESTART_PATIENCE_SECONDS = 60.0
 UNSAVED_NOTE = "the last state is not on disk"
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ def parse_arguments() -> Start:
     parsed = parser.parse_args()
     if parsed.resume and parsed.fresh:
         raise UserError("--resume and --fresh contradict each other: give one of them.")
+    check_launch_order(os.environ)
     return Start(load_config(parsed.config, parsed.set, os.environ), parsed.resume, parsed.fresh, parsed.no_step_lines)
 
 
@@ -249,6 +251,7 @@ def _train_and_record(components: TrainerComponents) -> int:
     if world.tells_successors_of_end and (is_unsaved or run_status.is_leaving):
         world.leave_restart_note(UNSAVED_NOTE if is_unsaved else LEFT_BY_SIGNAL)
     components.checkpointer.close()
+    logger.info("%s", spent_line(components.window.account.read(run_status.progress.step)), extra=FILE_LINE)
     recorder.close(ending, run_status.unsaved or (LEFT_BY_SIGNAL if run_status.is_leaving else None))
     with suppress(RuntimeError):  # all is saved, whatever has become of the others
         world.from_main(None)  # the launcher ends rank 0 once another rank has ended with a code other than 0

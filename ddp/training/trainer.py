@@ -173,6 +173,7 @@ class Trainer:
             self._review.run_if_due()
             self._resume_point.is_reviewed = True
         self._accounting.add(self._step_maker.make())
+        self._window.account.note_step()
         self._incident.note_step()
         self._finish_boundary()
         if self._run_status.ending is None:

@@ -18,6 +18,7 @@ from ddp.validation.result import ValidationResult
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.workload import Workload
 from service.commands import Command
+from service.run.ledger.time_spent import Activity
 
 PREVIEW_COUNT = 4
 
@@ -88,9 +89,9 @@ class ValidationPass:
 
         `commands` are finished once the record is on disk. The caller ensures that this step has no record yet.
         """
-        with self._window.excluded():
-            self._metrics.measure()
-            self._metrics.publish_snapshot(trigger, validating=True)
+        self._metrics.measure()  # on a GPU it waits for steps that were made before
+        self._metrics.publish_snapshot(trigger, validating=True)
+        with self._window.excluded(Activity.VALIDATING):
             result = self._scoring.run()
             if result is not None:
                 self._publish(result, trigger, commands)

@@ -98,6 +98,8 @@ def details_sentence(kind: str, details: Mapping[str, Any]) -> str:
     match kind:
         case "started":
             return f"{value('world_size')} ranks" if value("world_size") != 1 else "one rank"
+        case "registered":
+            return f"start {value('start_number') or ''}".rstrip()
         case "checkpoint":
             return f"{value('checkpoint')} is saved"
         case "rollback":

@@ -25,6 +25,8 @@ from service.cli.text_table import (
 from service.client.artifacts import PAGE_SIZE
 from service.client.client import Client
 from service.commands import CommandState, Kind, outcome_sentence
+from service.run.ledger.answer import answer_of
+from service.run.ledger.incident import Incident
 
 
 @click.command
@@ -53,6 +55,7 @@ def summary(snapshot: Mapping[str, Any]) -> str:
             ("step", f"{_plain(step)} of {_plain(value('step_max'))}"),
             ("epoch", f"{_plain(value('epoch_num'))}, {epoch_step}"),
             ("time left", _plain(value("eta_total_formatted"))),
+            *_ledger(snapshot),
             ("step time", f"{number(value('iteration_duration'), '.3f')} s"),
             ("samples", f"{number(value('samples_per_second'), '.1f')} per second {ranks}"),
             ("loss", number(value("total_loss_value"), ".5f")),
@@ -61,6 +64,33 @@ def summary(snapshot: Mapping[str, Any]) -> str:
             ("PSNR KI", f"{number(value('psnr_ki_db'), '.2f')} dB (LR {number(value('psnr_lr_db'), '.2f')} dB)"),
         ]
     )
+
+
+def _ledger(snapshot: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the time went to and the last incident; nothing of a server of an earlier version."""
+    ledger = answer_of(snapshot)
+    if ledger is None:
+        return []
+    ratio, count = ledger.useful_time_ratio, sum(ledger.incident_counts.values())
+    share = "not known" if ratio is None else f"{100 * ratio:.1f} % of {duration(ledger.wall_seconds)}"
+    lost = f", {ledger.steps_lost} steps lost" if ledger.steps_lost else ""
+    counted = "no incident" if not count else f"{count} incident{'s' * (count > 1)}{lost}"
+    last = [("last incident", incident_text(ledger.incidents[0]))] if ledger.incidents else []
+    return [("useful time", f"{share}; {counted}"), *last]
+
+
+def incident_text(one: Incident) -> str:
+    """Return an incident in one line."""
+    what = one.kind.value.replace("_", " ")
+    ranks = "" if one.ranks is None else f" (rank {', '.join(map(str, one.ranks))})"
+    seen_at = one.began_at if one.detected_at is None else one.detected_at
+    at = "" if seen_at is None else f" at {short_moment(seen_at)}"
+    if not one.is_over:
+        return f"{what}{ranks}{at}, still lasts"
+    seconds = one.recovery_seconds
+    after = "" if seconds is None else f" after {seconds:.1f} s"
+    source = "" if one.source is None else f" from {one.source}"
+    return f"{what}{ranks}{at}, went on{after}{source}"
 
 
 def _plain(value: Any) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from service.config.timeouts import check_hang_order
 from service.errors import SettingError
 
 Value = int | float | bool | str | Path
@@ -173,9 +174,14 @@ class RunConfig:
     threads_per_rank: int = setting(1, "CPU threads of one rank", 1, 256)
     fork_server: bool = setting(True, "start CPU ranks as forks of a process that has imported what they need")
     collective_timeout_seconds: float = setting(
-        1800.0, "seconds that ranks wait for each other before the training fails", 10, 10**6
+        1800.0, "seconds that ranks wait for each other before the training fails", 10, 10**7
     )
-    stall_seconds: float = setting(60.0, "seconds in one stage after which a rank counts as stalled", 0.1, 10**6)
+    stall_seconds: float = setting(
+        60.0, "most seconds in one stage after which a rank counts as stalled; usual stages are learnt", 0.1, 10**6
+    )
+    stall_action: str = setting(
+        "report", "what happens to a stalled rank: it is named, or also ended", choices=("report", "restart")
+    )
 
     # Reports beside records
     tensorboard: bool = setting(False, "write scalars for TensorBoard into DATA_ROOT/tensorboard")
@@ -233,6 +239,7 @@ def check_consistency(config: RunConfig) -> None:
             f"which is {config.plateau_patience}.",
             ["PLATEAU_SAFETY_THRESHOLD", "PLATEAU_PATIENCE"],
         )
+    check_hang_order(config.stall_seconds, config.stall_action, config.collective_timeout_seconds)
     if config.l1_weight + config.ms_weight + config.grad_weight <= 0:
         raise SettingError(
             "L1_WEIGHT, MS_WEIGHT and GRAD_WEIGHT are all 0: nothing would be learnt; raise one.",

@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from service.config.timeouts import launcher_grace_seconds
 from service.launcher.parent_death import ending_with_this
 from service.launcher.programs import Program
 from service.launcher.termination import how_it_ended
@@ -128,7 +129,7 @@ def _reap(pid: int) -> bool:
 class Timing:
     """Timeouts and intervals of the launcher, in seconds."""
 
-    trainer_grace_seconds: float = 60.0
+    trainer_grace_seconds: float = field(default_factory=lambda: launcher_grace_seconds(os.environ))
     api_grace_seconds: float = 10.0
     first_pause_seconds: float = 1.0
     max_pause_seconds: float = 30.0

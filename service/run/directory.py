@@ -20,10 +20,12 @@ from service.run.record import list_records, saved_step
 CHECKPOINTS = "checkpoints"
 PREVIEWS = "previews"
 PROVENANCE = "provenance"
+HANGS = "hangs"
 RUN_ENTRIES = (
     CHECKPOINTS,
     PREVIEWS,
     PROVENANCE,
+    HANGS,
     "tensorboard",
     "training.log",
     "config.json",

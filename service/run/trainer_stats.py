@@ -3,7 +3,7 @@
 Counts are since the trainer's start, times are Unix seconds.
 """
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class TrainerStats(TypedDict, total=False):
@@ -24,6 +24,7 @@ class TrainerStats(TypedDict, total=False):
     viewer_events_dropped      TensorBoard events that were discarded because their file could not be written
     disk_free_bytes            space available to ordinary users on the disk of the run directory
     disk_bytes                 size of that disk
+    time_spent                 what this start has spent its time on, as `TimeSpent.as_dict` gives it
     """
 
     has_perceptual: bool
@@ -41,3 +42,4 @@ class TrainerStats(TypedDict, total=False):
     viewer_events_dropped: int
     disk_free_bytes: int
     disk_bytes: int
+    time_spent: dict[str, Any]

@@ -11,6 +11,8 @@ from typing import Any
 
 from service.config.live_settings import read_changes
 from service.errors import CommandError
+from service.run.ledger.ledger import REGISTERED, TIME_SPENT
+from service.run.ledger.log_lines import BEGUN, SPENT, begun_of, spent_of
 
 _LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) [A-Z]+ (.*)")
 
@@ -53,8 +55,39 @@ def _not_finite(match: re.Match[str]) -> Found:
     return steps[-1], "not finite", {"steps": steps}
 
 
+def _recovered(match: re.Match[str]) -> Found:
+    lost = match["lost"]
+    details = {
+        "seconds": None if match["seconds"] is None else float(match["seconds"]),
+        "source": match["source"],
+        "steps_lost": None if lost is None else 0 if lost == "no" else int(lost),
+        "reason": match[0],
+    }
+    return 0, "recovered", details
+
+
+def _stalled(match: re.Match[str]) -> Found:
+    rank = None if match["rank"] is None else int(match["rank"])
+    return 0, "stalled", {**_seconds(match), "rank": rank, "stage": match["stage"], "reason": match[0]}
+
+
+def _going_on(match: re.Match[str]) -> Found:
+    return 0, "going on", {**_seconds(match), "reason": match[0]}
+
+
+def _seconds(match: re.Match[str]) -> Mapping[str, Any]:
+    return {"seconds": float(match["seconds"])}
+
+
+def _with_kind(found: tuple[int, Mapping[str, Any]], kind: str) -> Found:
+    step, details = found
+    return step, kind, details
+
+
 _SENTENCES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Found]], ...] = (
     (re.compile(r"(?:Starting|Resuming) at step (\d+): (\d+) ranks on .*"), _started),
+    (SPENT, lambda match: _with_kind(spent_of(match), TIME_SPENT)),
+    (BEGUN, lambda match: _with_kind(begun_of(match), REGISTERED)),
     (re.compile(r"Settings changed at step (\d+): (.+)"), _changed),
     (
         re.compile(r"Rolled back from step (\d+) to (step_(\d+)) \((.*)\); this is branch (\d+)\."),
@@ -70,6 +103,21 @@ _SENTENCES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Found]], ...]
         re.compile(r"Skipped, because the loss or a gradient was not finite: step (\d+(?:, \d+)*)\."),
         _not_finite,
     ),
+    (
+        re.compile(
+            r"(?P<what>.+); all ranks train again(?: (?P<seconds>[\d.]+) s later)?, (?P<origin>anew|from the state of "
+            r"(?P<source>.+), step \d+)(?:; (?P<lost>no|\d+) steps? (?:was|were) lost)?\."
+        ),
+        _recovered,
+    ),
+    (
+        re.compile(
+            r"(?P<who>Rank (?P<rank>\d+)|All ranks)\b.*? (?:has been silent|has been in stage (?P<stage>[a-z-]+)|"
+            r"have waited .*?) for (?P<seconds>[\d.]+) s\b.*"
+        ),
+        _stalled,
+    ),
+    (re.compile(r"(?:Rank \d+|All ranks)\b.* goe?s? on after (?P<seconds>[\d.]+) s\."), _going_on),
 )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from service.atomic_files import read_small_file
 from service.errors import RunDirectoryError
 from service.run.directory import RunDirectory
+from service.run.ledger.ledger import TIME_SPENT
 from service.run.record import list_records
 from service.run.record_schema import FIELDS
 from service.run.records.keeping.packing import read_saved
@@ -72,6 +73,8 @@ def rebuild(directory: RunDirectory, store: Store) -> Rebuilt:
     if done.is_new:
         _end(store, run_id)
     done.events, done.commands = restore_history(store, run_id, directory.log)
+    if done.is_new:
+        _restore_time_spent(store, run_id)
     return done
 
 
@@ -80,6 +83,13 @@ def _start(directory: RunDirectory, store: Store, run_id: str) -> None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         settings = dict(json.loads(read_small_file(directory.config))["settings"])
     store.open_run(run_id, settings, directory.identity.stat().st_mtime)
+
+
+def _restore_time_spent(store: Store, run_id: str) -> None:
+    """Give the run's row what its last start has spent its time on, as far as the log tells."""
+    found, _ = store.events.page(run_id, before_id=None, kinds=[TIME_SPENT], limit=1)
+    if found:
+        store.runs.update(run_id, facts=dict(found[0].details))
 
 
 def _folders(directory: RunDirectory, run_id: str) -> Iterator[tuple[str, Path]]:

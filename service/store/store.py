@@ -18,6 +18,7 @@ from service.store.database import BUSY_SECONDS, Database, StoreConflictError, S
 from service.store.event_replay import EventReplay
 from service.store.queries.commands import CommandQueries
 from service.store.queries.events import Event, EventQueries
+from service.store.queries.ledgers import LedgerQueries
 from service.store.queries.ranks import RankQueries
 from service.store.queries.records import RecordQueries, RecordRow
 from service.store.queries.runs import RunOwner, RunQueries, RunRow
@@ -43,8 +44,8 @@ class Store(Database):
     """One database and the queries on each of its tables; safe to use from several threads.
 
     `runs`, `records`, `series`, `commands`, `events` and `ranks` are named after their tables; `replay` reads events
-    and log points merged in time order. Every query raises `ValueError` for values that JSON cannot hold, and
-    `StoreUnavailableError` for any other failure.
+    and log points merged in time order, `ledgers` adds up what the events tell. Every query raises `ValueError` for
+    values that JSON cannot hold, and `StoreUnavailableError` for any other failure.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Store(Database):
         self.commands = CommandQueries(self)
         self.events = EventQueries(self)
         self.ranks = RankQueries(self)
+        self.ledgers = LedgerQueries(self)
         self.replay = EventReplay(self, self.events, self.series)
 
     def open_run(

@@ -13,6 +13,7 @@ import yaml
 
 from api.metrics.catalog import METRICS
 from service.commands import CommandState, Kind
+from service.run.ledger.time_spent import TimeUse
 from service.run.state import RunState
 
 LABELS = {
@@ -26,6 +27,7 @@ LABELS = {
     "mode": ["Warmup", "Stable"],
     "phase": ["warmup", "cosine"],
     "stage": ["data", "forward"],
+    "use": [use.value for use in TimeUse],
     "name": ["stalled"],
     "method": ["GET"],
     "route": ["/state"],

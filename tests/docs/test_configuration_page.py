@@ -34,6 +34,7 @@ def test_groups_have_the_headings_of_the_code() -> None:
     assert list(groups())[:2] == ["Where", "Network"]
     assert groups()["Processes"] == [
         "device", "threads_per_rank", "fork_server", "collective_timeout_seconds", "stall_seconds",
+        "stall_action",
     ]  # fmt: skip
 
 

@@ -21,4 +21,5 @@ def show() -> dict[str, Any]:
     """What the current run is doing."""
     context = current_run_context()
     run = context.run()
-    return state_answer(run, context.now(run))
+    now = context.now(run)
+    return state_answer(run, now, context.store.ledgers.of(run, now))

@@ -25,6 +25,7 @@ class Incident:
     """The failure before this start, if there was one. Every rank has it, only rank 0 tells it."""
 
     def __init__(self, world: World) -> None:
+        self._restarts = world.restarts
         self._is_open = world.restarts > 0
         self._is_main = world.is_main
         self._failure: dict[str, Any] = failure_in(os.environ) if self._is_open else {}
@@ -33,6 +34,13 @@ class Incident:
         self._reached_step: int | None = None
         self._report: Callable[[str, Mapping[str, Any]], None] = lambda *_: None
         self._on_step: Callable[[], None] = lambda: None
+
+    def about_start(self) -> dict[str, Any]:
+        """Return how often the launcher has started all ranks again, and what it says of the last failure.
+
+        Rank 0 records both with the start.
+        """
+        return {"restarts": self._restarts, "failure": dict(self._failure) or None}
 
     def resumed_from(self, step: int, survivor: Mapping[str, Any] | None) -> None:
         """Note with which state this start begins: what `survivor` says of itself, or the newest checkpoint."""

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from ddp.checkpoint.folder import LoadedState, Reason
 from ddp.distributed.world import World
+from ddp.recording.log_files import FILE_LINE
 from ddp.recording.null_recorder import RunRecorder
 from ddp.step.resume_point import ResumePoint
 from ddp.training.checkpoints import Checkpoints
 from ddp.training.run_status import RunStatus
 from ddp.training.settings_change import SettingsChange
+from service.run.ledger.log_lines import spent_line
+from service.run.ledger.time_spent import TimeSpent
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class Rollback:
         With `lr_factor` the learning rate is lowered. Raises `RuntimeError` if the state does not fit the network.
         """
         progress = self._run_status.progress
-        from_step, branch = progress.step, progress.branch
+        from_step, branch, spent = progress.step, progress.branch, self._checkpoints.time_spent()
         self._resume_point.begin_change()
         extra = self._checkpoints.restore(found)
         progress.branch = branch + 1
@@ -60,19 +63,21 @@ class Rollback:
         archive = self._archive_of(branch)
         self._recorder.branch_off(progress.step, progress.last_recorded_step, archive)
         self._checkpoints.archive_after(progress.step, archive)
-        self._report(from_step, found, reason)
+        self._report(from_step, found, reason, spent)
         self._report_data()
         # A resume after a crash must find the new branch and its learning rate, and pruning must keep this checkpoint.
         self._checkpoints.save(Reason.COMMAND)
         self._resume_point.end_rollback()
 
-    def _report(self, from_step: int, found: LoadedState, reason: str) -> None:
+    def _report(self, from_step: int, found: LoadedState, reason: str, spent: TimeSpent) -> None:
         name, progress = found.saved.folder.name, self._run_status.progress
         if self._world.is_main:
+            logger.info("%s", spent_line(spent), extra=FILE_LINE)
             logger.warning(
                 "Rolled back from step %d to %s (%s); this is branch %d.", from_step, name, reason, progress.branch
             )
         details = {"from_step": from_step, "checkpoint": name, "reason": reason, "branch_id": progress.branch}
+        times = {"began_at": spent.at, "time_spent": spent.as_dict()}
         self._recorder.mark_step(progress.step)
-        self._recorder.event("rollback", {**details, "LR_SCALE": self._run_status.config.lr_scale})
+        self._recorder.event("rollback", {**details, **times, "LR_SCALE": self._run_status.config.lr_scale})
         self._settings.publish()

@@ -76,7 +76,12 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) or not text else f"{text}."
 
 
-def _running(view: RunView, _reason: str) -> str:
+STACK_ADVICE = "`leitstand ranks --stack N` shows where rank N is."
+
+
+def _running(view: RunView, reason: str) -> str:
+    if reason:  # a rank was named that hangs, before the run as a whole counts as stalled
+        return f"{reason} {STACK_ADVICE}"
     if view.has_curves and not any(curve.stretches for curve in view.curves.values()):
         return "No log point yet: the first one comes after LOG_EVERY steps."
     slow = (view.state or {}).get("slow_rank")
@@ -92,9 +97,7 @@ _ADVICE: Mapping[RunState, Callable[[RunView, str], str]] = {
     RunState.STARTING: lambda _view, _reason: "The trainer is starting; the first log point follows.",
     RunState.RUNNING: _running,
     RunState.PAUSED: _paused,
-    RunState.STALLED: lambda _view, reason: (
-        f"{reason or 'The trainer is alive, but nothing moves.'} `leitstand ranks --stack N` shows where rank N is."
-    ),
+    RunState.STALLED: lambda _view, reason: f"{reason or 'The trainer is alive, but nothing moves.'} {STACK_ADVICE}",
     RunState.LOST: lambda _view, _reason: (
         "No sign of life: see `leitstand log` for the last lines; `leitstand up` goes on from the last checkpoint."
     ),

@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.run.heartbeats import HeartbeatObserver
 from service.run.state import RunState, derive_state, effective_stall_seconds
 from service.store.database import Database
 from service.store.queries.events import append_event
+from service.store.queries.heartbeats import HeartbeatObserver
 from service.store.tables import runs
 
 RunPosition = tuple[float, str]

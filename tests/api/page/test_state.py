@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+from service.run.ledger.time_spent import Activity, TimeSpent
 from service.run.state import RunState
 from service.store.queries.ranks import RankRow
 from service.store.store import Store
@@ -115,6 +117,25 @@ def test_a_stalled_run_names_the_rank_that_stands_out(page: Chrome, living: Stor
     assert text_of(page, "#banner-command") == "leitstand ranks --stack 1"
     click(page, "banner-rank")
     eventually(lambda: "in make_step" in text_of(page, "#stack-text"), what="the stack")
+
+
+def test_a_rank_that_hangs_is_named_before_the_run_as_a_whole_counts_as_stalled(
+    page: Chrome, living: Store, eventually: Eventually
+) -> None:
+    reason = "Rank 1 has been in stage data for 3 s. By their stacks, rank 1 is in data (read, <patch_set>.py)."
+    waiting = RankRow(0, time.time() + 3600, "gpu-07", 4711, "cuda:0", "all-reduce", 512, 4.5, None, None)
+    living.ranks.replace(RUN_ID, [waiting, replace(waiting, rank=1, stage="data")])
+
+    living.runs.update(RUN_ID, reason=reason)
+
+    eventually(lambda: text_of(page, "#banner-title") == "A rank hangs.", what="the banner")
+    assert text_of(page, "#banner-text") == reason
+    eventually(lambda: is_shown(page, "#banner-rank"), what="the rank")
+    assert text_of(page, "#banner-command") == "leitstand ranks --stack 1"
+
+    living.runs.update(RUN_ID, reason=None)
+
+    eventually(lambda: not is_shown(page, "#banner"), what="the end of the banner")
 
 
 def test_a_slow_rank_of_a_run_that_goes_on_is_named(page: Chrome, living: Store, eventually: Eventually) -> None:
@@ -379,3 +400,82 @@ def test_a_run_is_renamed_in_the_list_of_runs(own_page: Chrome, eventually: Even
 
     eventually(lambda: "from the list" in text_of(own_page, "#runs-list a"), what="the new name")
     assert text_of(own_page, "#run-name") == "from the list"
+
+
+# What the time went to, and what went wrong
+
+
+def tell_ledger(store: Store) -> None:
+    """Tell of a run of a bit over two hours: a rank was killed, a person went back, the trainer was down."""
+    began_at = time.time() - 8000
+    first = TimeSpent(began_at, began_at + 5000, 3600, began_at + 12, {**NOTHING, **dict(SPENT)})
+    killed = {"rank": 1, "pid": 77, "how": "was ended by SIGKILL", "detected_at": began_at + 5001.0}
+    previous = {
+        "state": "running", "reason": None, "step": 3600, "heartbeat_at": began_at + 5000, "started_at": began_at,
+        "time_spent": first.as_dict(),
+    }  # fmt: skip
+    restarted: dict[str, Any] = {"began_at": began_at + 5010, "restarts": 1, "failure": killed, "previous": previous}
+    store.events.add(RUN_ID, 0, "registered", {"began_at": began_at, "restarts": 0, "previous": None})
+    store.events.add(RUN_ID, 0, "started", {"step": 0, "world_size": 2})
+    store.events.add(RUN_ID, 3600, "registered", restarted)
+    store.events.add(RUN_ID, 3600, "started", {"step": 3600, "world_size": 2})
+    recovered = {**killed, "training_at": began_at + 5013.5, "source": "rank 0", "steps_lost": 0}
+    store.events.add(RUN_ID, 3601, "recovered", {**recovered, "reason": "Rank 1 was ended by SIGKILL."})
+    rolled = {"from_step": 4200, "checkpoint": "step_0004000", "reason": "a person asked for it"}
+    store.events.add(RUN_ID, 4000, "rollback", rolled)
+    seconds = {**NOTHING, Activity.STARTING: 3.5, Activity.TRAINING: 1996.5}
+    last = TimeSpent(restarted["began_at"], began_at + 7010, 4000, began_at + 5013.5, seconds)
+    store.runs.update(RUN_ID, facts={"time_spent": last.as_dict()}, step=4201)
+
+
+NOTHING = dict.fromkeys(Activity, 0.0)
+SPENT = {
+    Activity.STARTING: 12.0, Activity.TRAINING: 4488.0, Activity.VALIDATING: 300.0, Activity.SAVING: 20.0,
+    Activity.PAUSED: 180.0,
+}  # fmt: skip
+
+
+def test_what_the_time_went_to_and_the_incidents_are_told_while_the_run_goes_on(
+    page: Chrome, living: Store, eventually: Eventually
+) -> None:
+    tell_ledger(living)
+
+    eventually(lambda: "2 incidents, 200 steps lost" in text_of(page, "#ledger-note"), what="the note")
+    share = living.ledgers.of(living.runs.all()[0], time.time()).useful_time_ratio
+    assert share is not None
+    assert text_of(page, "#useful") == f"{100 * share:.1f} %"
+    page.execute_script("document.getElementById('ledger-card').open = true")
+    uses = dict(zip(texts_of(page, "#time-uses dt"), texts_of(page, "#time-uses dd"), strict=True))
+    assert uses["Validating"] == "4.3 % · 5 min 0 s"
+    assert uses["Paused"] == "2.6 % · 3 min 0 s"
+    assert "Stalled" not in uses
+    rows = [row.text for row in page.find_elements(By.CSS_SELECTOR, "#incidents tr")]
+    assert "Rollback from step_0004000" in rows[0]
+    assert rows[0].endswith("200 a person")
+    assert "Rank killed (rank 1) from the state of rank 0, after 13 s 0 launcher: Rank 1 (process 77)" in rows[1]
+
+
+def test_the_card_of_an_end_says_how_much_of_the_time_was_useful(
+    page: Chrome, living: Store, eventually: Eventually
+) -> None:
+    tell_ledger(living)
+
+    living.runs.update(RUN_ID, state=RunState.FINISHED)
+
+    eventually(lambda: "finished" in text_of(page, "#banner-title"), what="the banner")
+    assert text_of(page, "#banner-more").startswith("Useful time: ")
+    assert "of 1 h 56 min (" in text_of(page, "#banner-more")
+    assert "Validating 4 %" in text_of(page, "#banner-more")
+    assert text_of(page, "#banner-more").endswith("). 2 incidents, 200 steps lost.")
+
+
+def test_what_is_not_known_is_not_called_zero(page: Chrome, living: Store, eventually: Eventually) -> None:
+    living.events.add(RUN_ID, 0, "started", {"step": 0, "world_size": 2})  # as an earlier version told it
+    living.runs.update(RUN_ID, step=LAST_STEP + 1)
+
+    eventually(lambda: text_of(page, "#useful") == "not known", what="the share")
+    page.execute_script("document.getElementById('ledger-card').open = true")
+    assert texts_of(page, "#time-uses dt") == ["Not known"]
+    living.runs.update(RUN_ID, state=RunState.FINISHED)
+    eventually(lambda: "finished" in text_of(page, "#banner-title"), what="the banner")
+    assert not is_shown(page, "#banner-more")

@@ -19,6 +19,7 @@ from api.metrics.catalog import METRICS, RUN_METRICS
 from service import __version__
 from service.alerts.rules import NAMES
 from service.commands import CommandState, Kind
+from service.run.ledger.time_spent import Activity, TimeSpent
 from service.run.state import RunState
 from service.run.trainer_stats import TrainerStats
 from service.store.queries.ranks import RankRow
@@ -30,11 +31,12 @@ from tests.api.harness.example_run import LAST_STEP, MAX_STEPS, RECORD_STEPS, RU
 Eventually = Callable[..., None]
 Samples = dict[tuple[str, tuple[str, ...]], float]
 OF_THE_PROCESS = ("process_", "python_")
+SPENT = TimeSpent(1.7e9, 1.7e9 + 100, 4200, 1.7e9 + 10, {**dict.fromkeys(Activity, 5.0), Activity.TRAINING: 75.0})
 FACTS: TrainerStats = {
     "log_points_dropped": 3, "unsaved_records": 1, "waiting_writings": 2, "store_outages": 4, "stalls": 5,
     "checkpoint_step": 4000, "checkpoint_time": 1.7e9, "checkpoint_seconds": 0.75, "checkpoint_bytes": 2**20,
     "checkpoints_written": 7, "checkpoint_failures": 6, "viewer_events_dropped": 8, "disk_free_bytes": 9,
-    "disk_bytes": 10,
+    "disk_bytes": 10, "time_spent": SPENT.as_dict(),
 }  # fmt: skip
 
 
@@ -69,6 +71,8 @@ def tell_everything(store: Store) -> None:
     """Let the run's store hold all that a trainer can tell."""
     now = time.time()
     store.runs.update(RUN_ID, facts=dict(FACTS), config={"PLATEAU_PATIENCE": 250})
+    details = {"rank": 1, "how": "was ended by SIGKILL", "detected_at": now, "training_at": now, "source": "rank 0"}
+    store.events.add(RUN_ID, LAST_STEP, "recovered", {**details, "steps_lost": 0})
     stages = ("all-reduce", "data")
     store.ranks.replace(
         RUN_ID,
@@ -149,6 +153,28 @@ def test_what_the_trainer_tells_of_its_parts_is_shown(client: FlaskClient, store
         "leitstand_adaptive_plateau_patience_steps": 250,
     }  # fmt: skip
     assert {name: values[name, ()] for name in shown} == shown
+
+
+@on_both_databases
+def test_what_the_time_went_to_and_what_went_wrong_is_shown(client: FlaskClient, store: Store) -> None:
+    tell_everything(store)
+    details = {"from_step": 4200, "checkpoint": "step_0004000", "reason": "a person asked for it", "began_at": 1.7e9}
+    store.events.add(RUN_ID, 4000, "registered", {"began_at": SPENT.began_at, "restarts": 0, "previous": None})
+    store.events.add(RUN_ID, 4200, "checkpoint", {"time_spent": SPENT.as_dict()})
+    store.events.add(RUN_ID, 4000, "rollback", details)
+    values = scrape(client)
+
+    assert of(values, "leitstand_run_time_seconds")["validating",] == 5
+    assert sum(of(values, "leitstand_run_time_seconds").values()) == pytest.approx(100)
+    kept = of(values, "leitstand_run_time_seconds")["useful",]
+    assert kept == pytest.approx(75 * 4000 / 4200, abs=0.001)
+    assert values["leitstand_run_useful_time_ratio", ()] == pytest.approx(kept / 100)
+    assert of(values, "leitstand_incidents") == {
+        ("rank_killed",): 1, ("restart",): 0, ("machine_lost",): 0, ("trainer_down",): 0, ("stall",): 0,
+        ("rollback",): 1,
+    }  # fmt: skip
+    assert values["leitstand_incident_steps_lost", ()] == 200
+    assert values["leitstand_last_recovery_seconds", ()] > 0
 
 
 @on_both_databases

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from ddp.checkpoint.folder import checkpoint_name
 from service.commands import CommandState, Kind
+from service.config.settings import RunConfig
 from service.launcher.termination import DUPLICATE_SECONDS
 from service.run.record import list_records
 from service.run.state import LEFT_BY_SIGNAL, RunState
@@ -122,7 +122,11 @@ def test_ranks_that_waited_too_long_for_another_say_for_which_one(
 ) -> None:
     release = tmp_path / "release"
     run = train(
-        2, COLLECTIVE_TIMEOUT_SECONDS=10, environment={"TEST_EVENTS": "hang@1:1", "TEST_RELEASE": str(release)}, **GATED
+        2,
+        COLLECTIVE_TIMEOUT_SECONDS=10,
+        STALL_SECONDS=8,
+        **GATED,
+        environment={"TEST_EVENTS": "hang@1:1", "TEST_RELEASE": str(release)},
     )
 
     def has_failed() -> bool:
@@ -174,21 +178,22 @@ def test_a_rank_that_hangs_is_named_with_its_stage_and_its_stack(
         2,
         MAX_STEPS=10**6,
         VAL_STEP_EVERY=10**6,
-        STALL_SECONDS=4,
-        environment={"TEST_EVENTS": "hang@1:9", "TEST_RELEASE": str(release)},
+        environment={"TEST_EVENTS": "hang@1:60", "TEST_RELEASE": str(release)},
         **GATED,
     )
-    run.wait_for_step(8)
+    run.wait_for_step(59)
+    eventually(lambda: run.events("stalled"), seconds=50, what="the news of a stall")
 
-    def stalls() -> list[dict[str, Any]]:
-        """On a busy machine the start itself may count as one, of any rank."""
-        return [event for event in run.events("stalled") if event["details"]["stage"] == "data"]
-
-    eventually(stalls, seconds=30, what="the news of a stall")
-
-    (stall,) = stalls()
-    assert (stall["details"]["rank"], stall["details"]["stage"]) == (1, "data")
-    assert "at step 9; rank 0 waits for it in all-reduce" in stall["details"]["reason"]
+    (stall,) = run.events("stalled")
+    details = stall["details"]
+    assert (details["rank"], details["stage"]) == (1, "data")
+    assert 2 < details["limit_seconds"] < RunConfig().stall_seconds, "it is learnt"
+    assert "at step 60; rank 0 waits for it in all-reduce" in details["reason"]
+    assert [(group["ranks"], group["where"]) for group in details["groups"]] == [
+        ([1], "wait_for, gated_workload.py"), ([0], "_forward_backward, stepper.py"),
+    ]  # fmt: skip
+    eventually((run.root / details["stacks_file"]).exists, what="the file of all stacks")
+    assert "hang_until_released" in (run.root / details["stacks_file"]).read_text()
     row = run.run()
     assert row is not None
     assert row.reason == stall["details"]["reason"]

@@ -242,6 +242,29 @@ def test_states_of_another_world_and_torn_ones_are_refused_by_name(hang: Hang, s
     check_recovered(run, straight(2), kills=1)
 
 
+@pytest.mark.parametrize(
+    ("event", "named_by"),
+    [
+        pytest.param("stop@1:20", "Rank 1", id="a frozen rank"),
+        pytest.param("hang@0:20", "Rank 0", id="rank 0, blocked, which ends itself"),
+        pytest.param("stop@0:20", "Rank 0", id="rank 0, frozen, whose place rank 1 takes"),
+    ],
+)
+def test_a_rank_that_hangs_is_ended_if_that_is_set_and_costs_no_step(
+    train: Train, straight: Straight, tmp_path: Path, event: str, named_by: str
+) -> None:
+    environment = {**ENVIRONMENT, "TEST_EVENTS": event, "TEST_RELEASE": str(tmp_path / "never")}
+    values = {**SETTINGS, "STALL_SECONDS": 3, "STALL_ACTION": "restart"}
+    run = train(2, launcher=["--max-restarts=2"], environment=environment, **values)
+    assert run.end(180) == 0, run.output
+
+    assert f"{named_by} is ended after a hang of " in run.output
+    stacks = "".join(file.read_text() for file in run.root.glob("hangs/*.txt"))
+    assert "=== rank 0: " in stacks
+    assert "=== rank 1: " in stacks
+    check_recovered(run, straight(2), kills=1)
+
+
 def test_forked_ranks_recover_alike_and_when_the_fork_server_is_killed_as_new_processes(
     launch: Launch, straight: Straight, tmp_path: Path, tiny_dataset: Path, eventually: Eventually
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from ddp.checkpoint import async_writer
 from ddp.checkpoint.async_writer import CheckpointWriter, PendingCheckpoint
 from ddp.checkpoint.folder import CheckpointFolder, Reason, verify
 from ddp.checkpoint.format import MANIFEST_FILE
@@ -306,6 +307,33 @@ def test_closing_writes_what_waits_ends_the_thread_and_refuses_more(desk: Desk) 
     desk.writer.close()
     with pytest.raises(RuntimeError, match="step 4 came after the writer was closed"):
         desk.submit(4)
+
+
+def test_a_state_is_written_with_pauses_unless_somebody_waits_for_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training goes on in them, for which every tensor that is written takes the interpreter."""
+    monkeypatch.setattr(async_writer, "PAUSE_SECONDS", 10.0**6)
+    tensors = {str(number): torch.ones(1) for number in range(100)}
+    pauses, save = threading.Semaphore(0), desk.folder.save
+
+    def noting(*values: Any, pause: Callable[[], None], **named: Any) -> Any:
+        def paused() -> None:
+            pauses.release()
+            pause()
+
+        return save(*values, pause=paused, **named)
+
+    monkeypatch.setattr(desk.folder, "save", noting)
+    desk.submit(1, build=lambda: tensors)
+    assert pauses.acquire(timeout=60)
+    assert desk.told == []
+
+    assert desk.writer.drain() is None  # which ends the pause
+    assert pauses.acquire(timeout=60)
+    desk.submit(2, build=lambda: tensors)
+    desk.writer.close()
+    assert desk.folder.steps() == [2, 1]
 
 
 def test_no_copy_of_the_weights_outlives_its_writing(desk: Desk) -> None:

@@ -529,3 +529,28 @@ def check_survivors(root: Path) -> None:
     assert loaded.saved.step == folder.steps()[0]
     assert set(loaded.state["weights"].tolist()) == {float(loaded.saved.step)}
     assert not [name for name in names(root) if name.startswith(".tmp-")]
+
+
+def test_a_state_is_loaded_again_when_it_holds_types_that_none_before_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading takes the interpreter from the training thread, and values of the same types make no difference to it."""
+    folder, loads, load = CheckpointFolder(tmp_path), [], torch.load
+
+    def noting(path: Path, **options: Any) -> Any:
+        loads.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", noting)
+    plain = {"weights": torch.ones(2), "names": ["a"], "step": 1}
+
+    folder.save(1, plain, reason=Reason.SCHEDULE, is_best=False)
+    folder.save(2, {**plain, "step": 2, "more": ["b", 3]}, reason=Reason.SCHEDULE, is_best=False)
+    assert len(loads) == 1
+    folder.save(3, {**plain, "step": 3.5}, reason=Reason.SCHEDULE, is_best=False)
+    folder.save(4, {"weights": torch.ones(2).half()}, reason=Reason.SCHEDULE, is_best=False)
+    assert len(loads) == 3
+    for step, value in ((5, {1, tmp_path}), (6, [{"deep": (tmp_path,)}]), (7, {tmp_path: 1})):
+        with pytest.raises(TypeError, match=f"the state of step {step} could not be loaded again"):
+            folder.save(step, {**plain, "value": value}, reason=Reason.SCHEDULE, is_best=False)
+    assert folder.steps() == [4, 3, 2, 1]

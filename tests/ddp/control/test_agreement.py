@@ -8,6 +8,7 @@ import torch
 
 from ddp.control import agreement as control_module
 from ddp.control.agreement import RankAgreement
+from ddp.control.command_poller import LEAD_SECONDS
 from ddp.control.command_queue import CommandQueue
 from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import PendingAgreement, World
@@ -170,3 +171,68 @@ def test_commands_of_a_word_that_never_came_back_wait_again_in_their_order() -> 
     assert kinds(command_queue.take(1)) == [Kind.VALIDATE, Kind.PAUSE]
     agreement.put_back()
     assert command_queue.take(1) == []
+
+
+class SlowWorld(CountingWorld):
+    """A world in which each word takes so long, by a clock that only this and steps move."""
+
+    def __init__(self, word_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.now, self.word_seconds = 0.0, word_seconds
+        monkeypatch.setattr(control_module.time, "monotonic", lambda: self.now)
+
+    def agree(self, first: int, second: int) -> PendingAgreement:
+        pending = super().agree(first, second)
+        result = pending.result
+
+        def wait() -> tuple[int, int]:
+            self.now += self.word_seconds
+            return result()
+
+        pending.result = wait  # type: ignore[method-assign]
+        return pending
+
+    def words_in(self, steps: int, step_seconds: float) -> int:
+        agreement = RankAgreement(self, CommandQueue(), lambda: False, first_check_step=1)
+        for step in range(1, steps + 1):
+            self.now += step_seconds
+            agreement.send(step)
+            agreement.receive()
+        return self.sent
+
+
+def test_words_that_take_long_are_sent_so_seldom_that_they_take_a_small_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = SlowWorld(0.02, monkeypatch)
+
+    words = world.words_in(4000, 0.05)
+
+    assert 0.5 * control_module.WAIT_SHARE < 0.02 * words / world.now < 1.1 * control_module.WAIT_SHARE
+
+
+def test_words_that_take_little_are_sent_in_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SlowWorld(0.0005, monkeypatch).words_in(200, 0.1) == 200
+
+
+def test_however_long_words_take_they_come_before_a_command_has_missed_its_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step_seconds = 0.1
+
+    words = SlowWorld(30.0, monkeypatch).words_in(1000, step_seconds)
+
+    assert words * LEAD_SECONDS > 1000 * step_seconds
+
+
+def test_a_rank_that_came_late_does_not_make_words_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortest of the last waits counts: a long one among short ones has another reason."""
+    world = SlowWorld(0.0, monkeypatch)
+    slow = iter([5.0 if number % 3 == 0 else 0.0 for number in range(1000)])
+    plain = world.agree
+
+    def agree(first: int, second: int) -> PendingAgreement:
+        world.word_seconds = next(slow)
+        return plain(first, second)
+
+    monkeypatch.setattr(world, "agree", agree)
+
+    assert world.words_in(100, 0.1) == 100

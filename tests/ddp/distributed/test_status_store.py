@@ -42,6 +42,17 @@ def test_each_rank_has_the_text_that_it_posted_last(serving_store: ServeStore) -
         assert first.read_all() == second.read_all() == ["one, later; über", "two", None]
 
 
+def test_an_order_reaches_every_rank(serving_store: ServeStore) -> None:
+    with serving_store() as server:
+        one, other = (store_board(server.port, rank, 2) for rank in (0, 1))
+        assert other.read_order() is None
+
+        one.give_order("leave")
+
+        assert (one.read_order(), other.read_order()) == ("leave", "leave")
+        assert one.read_all() == [None, None]
+
+
 def test_a_rank_that_never_posted_is_not_waited_for(serving_store: ServeStore) -> None:
     with serving_store() as server:
         assert store_board(server.port, rank=0, size=2).read_all() == [None, None]

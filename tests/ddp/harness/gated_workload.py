@@ -8,7 +8,7 @@ Named by WORKLOAD in tests of whole trainings. Environment of the ranks, each op
     TEST_BATCH_NORM        if set: batch normalization after the first layer, whose buffers training changes
     TEST_VALIDATION_GATE   a path: each validation image waits until it exists
     TEST_EVENTS   `what@rank:micro-batch` separated by commas; micro-batches of a rank counted from 1 over the whole run
-                  term: SIGTERM to itself · kill: SIGKILL · hang: waits until TEST_RELEASE exists
+                  term: SIGTERM to itself · kill: SIGKILL · stop: SIGSTOP · hang: waits until TEST_RELEASE exists
                   slow: takes 40 ms longer (slow*9: nine in a row)
                   unusable: an error for people · crash: one that nobody expects
                   nan: a batch that makes the loss not finite (nan*3: three in a row) · bad: the same, whenever it comes
@@ -124,7 +124,7 @@ def happen(what: str, batch: Batch) -> Batch:
     elif what == "slow":
         time.sleep(0.04)
     else:
-        os.kill(os.getpid(), {"term": signal.SIGTERM, "kill": signal.SIGKILL}[what])
+        os.kill(os.getpid(), {"term": signal.SIGTERM, "kill": signal.SIGKILL, "stop": signal.SIGSTOP}[what])
     return batch
 
 

@@ -61,6 +61,9 @@ class NotedCheckpoints(Checkpoints):
         self.saved: list[tuple[Reason, bool]] = []
         self.problem: str | None = None
 
+    def prepare(self) -> None:
+        """No copy is ever taken."""
+
     def save(self, reason: Reason, on_written: Callable[[int, str | None], None] = lambda *_: None) -> None:
         self.saved.append((reason, self._run_status.progress.owes_validation))
         on_written(self._run_status.progress.step, None)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -155,6 +156,55 @@ def test_what_is_no_stall_is_not_called_one(statuses: list[RankStatus]) -> None:
     assert find_stall(statuses, LIMIT, LIMIT) is None
 
 
+def learnt(status: RankStatus, stage_seconds: float | None, silence_seconds: float | None = None) -> RankStatus:
+    return replace(status, stage_limit_seconds=stage_seconds, silence_limit_seconds=silence_seconds)
+
+
+def test_a_limit_that_was_learnt_counts_for_the_rank_and_the_stage_of_which_it_was_learnt() -> None:
+    waiting = learnt(status(0, Stage.ALL_REDUCE, 9.0), 2.25)
+    hanging = status(1, Stage.DATA, 9.0)
+
+    assert find_stall([waiting, hanging], LIMIT, LIMIT) is None
+    stall = find_stall([waiting, learnt(hanging, 8.5)], LIMIT, LIMIT)
+
+    assert stall is not None
+    assert (stall.rank, stall.limit_seconds, stall.is_silent) == (1, 8.5, False)
+    assert find_stall([waiting, learnt(hanging, 9.5)], LIMIT, LIMIT) is None
+
+
+def test_the_setting_is_the_upper_bound_of_what_was_learnt() -> None:
+    hanging = [learnt(status(0, Stage.FORWARD, 61.0), 500.0, 500.0)]
+
+    stall = find_stall(hanging, LIMIT, LIMIT)
+
+    assert stall is not None
+    assert stall.limit_seconds == LIMIT
+
+
+def test_ranks_that_wait_for_each_other_are_named_by_the_longest_of_their_limits() -> None:
+    ranks = [learnt(status(0, Stage.LOG, 5.0), 2.25), learnt(status(1, Stage.ALL_REDUCE, 5.0), 6.0)]
+
+    assert find_stall(ranks, LIMIT, LIMIT) is None
+    stall = find_stall([ranks[0], learnt(ranks[1], 4.0)], LIMIT, LIMIT)
+    assert stall is not None
+    assert stall.rank is None
+
+
+def test_a_rank_that_waits_for_rank_0_to_write_a_checkpoint_is_not_named() -> None:
+    writing, waiting = status(0, Stage.CHECKPOINT, 20.0), learnt(status(1, Stage.CHECKPOINT, 20.0), 2.25)
+
+    assert find_stall([writing, waiting], LIMIT, LIMIT) is None
+
+
+@pytest.mark.parametrize(("stage", "is_named"), [(Stage.DATA, True), (Stage.PAUSED, True), (Stage.STARTING, False)])
+def test_how_long_a_rank_may_be_silent_is_learnt_for_all_but_its_start(stage: Stage, is_named: bool) -> None:
+    silent = learnt(status(1, stage, 0.1, silent=3.0), None, 2.25)
+
+    stall = find_stall([status(0, Stage.ALL_REDUCE, 3.0), silent], LIMIT, LIMIT)
+
+    assert (stall is not None and stall.is_silent and stall.limit_seconds == 2.25) is is_named
+
+
 def test_a_stall_is_said_once_and_its_end_once() -> None:
     news = StallTracker()
     waiting = status(0, Stage.ALL_REDUCE, 61.0)
@@ -238,6 +288,59 @@ def test_time_in_which_rank_0_was_frozen_itself_is_nobodys_silence(now: list[flo
     rank_table.update([post(1)])
 
     assert rank_table.statuses()[0].silent_seconds == MAX_GAP_SECONDS
+
+
+def silent_after(
+    now: list[float], gaps: Sequence[float], *, is_settled: bool = True, stopped: float = 0.0
+) -> float | None:
+    """The limit of silence of a rank whose reports came after these times; it was stopped for one of them."""
+    rank_table, stopped_seconds = RankStatusTable(max_gap_seconds=0.5), 0.0
+    for number, gap in enumerate(gaps):
+        for _ in range(round(gap / 0.25)):
+            now[0] += 0.25
+            rank_table.update([rank_table_text(number - 1, stopped_seconds, is_settled)] if number else [None])
+        stopped_seconds += gap if gap == stopped else 0.0
+        rank_table.update([rank_table_text(number, stopped_seconds, is_settled)])
+    return rank_table.statuses()[0].silence_limit_seconds
+
+
+def rank_table_text(number: int, stopped_seconds: float, is_settled: bool) -> str:
+    return RankReport(
+        number, "gpu-08", 4711, "cuda:1", Stage.DATA, 512, 0.1, stopped_seconds, "", 2.0, 0.01, is_settled
+    ).encode()
+
+
+def test_how_long_a_rank_may_be_silent_follows_from_how_often_it_reports(now: list[float]) -> None:
+    assert silent_after(now, [0.25] * 200) == 2.25
+    assert silent_after(now, [0.25] * 20) is None
+    assert silent_after(now, [0.25] * 200, is_settled=False) is None
+
+    busy = silent_after(now, [0.25, 0.5, 1.5] * 60)
+    assert busy is not None
+    assert 4.5 <= busy <= 6.0
+
+
+def test_a_time_in_which_a_rank_was_stopped_makes_it_no_slower_to_be_missed(now: list[float]) -> None:
+    assert silent_after(now, [*[0.25] * 100, 9.0, *[0.25] * 100], stopped=9.0) == 2.25
+
+
+def test_a_reader_that_hardly_runs_calls_nobody_silent(now: list[float]) -> None:
+    """Its machine is overloaded, and each look comes four seconds after the one before."""
+    rank_table = RankStatusTable(max_gap_seconds=0.5)
+    rank_table.update([post(1)])
+    for _ in range(4):
+        now[0] += 4
+        rank_table.update([post(1)])
+
+    assert rank_table.statuses()[0].silent_seconds == 2.0
+
+
+def test_the_limit_of_a_stage_comes_from_its_own_rank(now: list[float]) -> None:
+    rank_table = RankStatusTable()
+    now[0] += 1
+    rank_table.update([rank_table_text(1, 0.0, True), post(1)])
+
+    assert [status.stage_limit_seconds for status in rank_table.statuses()] == [2.25, None]
 
 
 def test_the_age_of_a_stack_includes_the_silence_after_it(now: list[float]) -> None:
@@ -461,7 +564,7 @@ def test_a_frozen_rank_is_named_silent_and_its_return_is_said(
     named, ended = watch.stalls
     assert named.rank == 1
     assert named.message.startswith("Rank 1 (gpu-07) has been silent for 1 s, last in stage forward at step 512")
-    assert named.message.endswith("rank 0 waits for it in all-reduce.")
+    assert "; rank 0 waits for it in all-reduce. By their stacks, rank 1 is stopped by a signal, last" in named.message
     assert ended.is_resolved
 
 

@@ -40,6 +40,30 @@ def test_state_is_a_calm_aligned_summary(server: StandIn, capsys: pytest.Capture
     ]
 
 
+LEDGER = {
+    "time_seconds": {
+        "useful": 5400.0, "repeated": 60.0, "starting": 40.0, "validating": 500.0, "saving": 0.0, "paused": 0.0,
+        "stalled": 0.0, "down": 0.0, "stopped": 0.0, "unknown": 1000.0,
+    },
+    "incident_counts": {"rank_killed": 1, "rollback": 1}, "steps_lost": 7,
+    "incidents": [
+        {"kind": "rank_killed", "began_at": None, "detected_at": 1000.0, "named_at": 1000.0, "training_at": 1002.5,
+         "step": 9, "steps_lost": 0, "ranks": [1], "recovery": "survivor", "source": "rank 0", "named_by": "launcher",
+         "reason": None, "is_over": True, "recovery_seconds": 2.5},
+    ],
+}  # fmt: skip
+
+
+def test_state_tells_the_useful_time_and_the_last_incident(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    server.on("GET", "/state", Answer({"run_state": "running", **LEDGER}))
+
+    assert exit_code(["state", "--url", server.url]) == 0
+    useful, last = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("useful", "last inc"))]
+    assert useful == "useful time    90.0 % of 1 h 56 min; 2 incidents, 7 steps lost"
+    assert last.startswith("last incident  rank killed (rank 1) at ")
+    assert last.endswith(", went on after 2.5 s from rank 0")
+
+
 def test_state_before_the_first_log_point_shows_dashes(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     server.on("GET", "/state", Answer({"run_state": "starting", "step_live": 0, "step_current": 3, "run_reason": None}))
 

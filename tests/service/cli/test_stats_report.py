@@ -15,6 +15,8 @@ from service.config.loader import LoadedConfig, plain_values
 from service.config.settings import RunConfig
 from service.run.directory import RunDirectory
 from service.run.identity import RunIdentity
+from service.run.ledger.answer import LedgerAnswer
+from service.run.ledger.time_spent import Activity, TimeSpent
 from service.run.records.provenance import provenance
 from service.store.store import Store
 from tests.service.harness.saved_records import save_record
@@ -92,6 +94,42 @@ def test_a_report_is_one_page_that_asks_nobody_for_anything(run: Path, tmp_path:
     assert all(address.startswith("data:image/") for address in page.addresses)
     assert "default-src 'none'" in (tmp_path / "report.html").read_text()
     assert not re.search(r"https?://|@import|url\(", (tmp_path / "report.html").read_text())
+
+
+def tell_ledger(root: Path) -> LedgerAnswer:
+    """Let the store tell of a rank that was killed, and of a rollback; returns the ledger as the API has it."""
+    store = Store(root / "leitstand.db", create=True, keep_open=True)
+    seconds = {**dict.fromkeys(Activity, 0.0), Activity.TRAINING: 3000.0, Activity.VALIDATING: 600.0}
+    spent = TimeSpent(1.7e9, 1.7e9 + 3600, 5000, 1.7e9 + 1, seconds).as_dict()
+    store.open_run("r1", {})
+    store.events.add("r1", 0, "registered", {"began_at": 1.7e9, "restarts": 0, "previous": None})
+    failure = {"rank": 1, "how": "was ended by SIGKILL", "detected_at": 1.7e9, "training_at": 1.7e9 + 2.5}
+    store.events.add("r1", 9, "recovered", {**failure, "source": "rank 0", "steps_lost": 0, "reason": "Rank 1 ended."})
+    rolled = {"from_step": 5000, "checkpoint": "step_0004000", "reason": "a person asked for it", "time_spent": spent}
+    store.events.add("r1", 4000, "rollback", rolled)
+    store.runs.update("r1", facts={"time_spent": spent}, state="finished", step=5000)
+    run = store.runs.get("r1")
+    assert run is not None
+    ledger = store.ledgers.of(run, run.heartbeat_at)
+    store.close()
+    return ledger
+
+
+def test_a_report_tells_what_the_time_went_to_and_what_went_wrong(run: Path, tmp_path: Path) -> None:
+    ledger = tell_ledger(run)
+    report(run, "--out", tmp_path / "report.html")
+    report(run, "--out", tmp_path / "bericht.html", "--language", "de")
+    text, german = (" ".join(Page(tmp_path / name).text.split()) for name in ("report.html", "bericht.html"))
+
+    assert ledger.useful_time_ratio == pytest.approx(2400 / 3600)
+    assert "Time and incidents" in text
+    for part in ("useful66.7 %0:40:00", "done again16.7 %0:10:00", "validating16.7 %0:10:00", "all100.0 %1:00:00"):
+        assert part in text
+    assert "rank killed (1)from the state of rank 0, after 2.5 s0launcher" in text
+    assert "rollbackfrom step_0004000" in text
+    assert "registered" not in text
+    for part in ("Zeit und Vorfälle", "genutzt66,7 %0:40:00", "Rang getötet (1)mit dem Zustand von rank 0, nach 2,5 s"):
+        assert part in german
 
 
 def test_a_report_tells_the_best_the_settings_what_people_did_and_what_happened(run: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from service.errors import CommandError
 
 START = RunConfig()
 LIVE = LiveSettings(START)
+PATIENT = LiveSettings(RunConfig(collective_timeout_seconds=1e7))
+"""Settings among which STALL_SECONDS may be as large as it gets."""
 AMONG_OTHERS: dict[tuple[str, float], dict[str, Any]] = {
     # What must be set along with a bound so that nothing contradicts it.
     ("MAX_LR", 1e-9): {"MIN_LR": 0},
@@ -64,7 +66,7 @@ def test_a_bound_is_allowed_and_takes_effect(name: str, which: int) -> None:
     whole = RunConfig.__annotations__[name.lower()] is int
     value = int(bound) if whole else bound
 
-    changed = LIVE.with_changes({**AMONG_OTHERS.get((name, bound), {}), name: value}, step=0, has_perceptual=True)
+    changed = PATIENT.with_changes({**AMONG_OTHERS.get((name, bound), {}), name: value}, step=0, has_perceptual=True)
 
     assert in_force(changed, name) == value
     assert type(in_force(changed, name)) is (int if whole else float)

@@ -22,6 +22,8 @@ def config(**values: Any) -> RunConfig:
         "l1_weight": {"ms_weight": 0.1},
         "plateau_patience": {"plateau_safety_threshold": 10**6},
         "plateau_safety_threshold": {"plateau_patience": 1},
+        "stall_seconds": {"collective_timeout_seconds": 1e7},
+        "collective_timeout_seconds": {"stall_seconds": 1.0},
     }
     needed = {key: value for name in values for key, value in room.get(name, {}).items()}
     return RunConfig(**{**needed, **values})

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+import pytest
+
 from service.store.log_events import events_in
 
 AT = "2026-11-30 13:16:01,406"
@@ -44,3 +46,43 @@ def test_the_time_of_a_line_is_that_of_this_machines_clock() -> None:
 def test_other_lines_and_damaged_ones_are_passed_over() -> None:
     assert found("step 7/24  loss 0.05510", "Settings changed at step 4: NO_SETTING=1", "Paused at step") == []
     assert [*events_in(["", "  File x", "2026-99-30 13:16:01,406 INFO Paused at step 7.\n", "Paused at step 7."])] == []
+
+
+def test_stalls_are_read_from_the_sentences_of_the_watchdog() -> None:
+    stalls = (
+        "Rank 1 (gpu-07) has been in stage data for 62 s at step 512; the others wait for it in all-reduce.",
+        "Rank 2 (gpu-08) has been silent for 61 s, last in stage all-reduce: frozen, cut off or gone.",
+        "All ranks have waited in all-reduce for 75 s at step 9; look at the network between them.",
+    )
+    ends = ("Rank 1 (gpu-07) goes on after 75 s.", "All ranks go on after 80 s.")
+    assert found(*stalls, *ends) == [
+        (0, "stalled", {"rank": 1, "stage": "data", "seconds": 62.0, "reason": stalls[0]}),
+        (0, "stalled", {"rank": 2, "stage": None, "seconds": 61.0, "reason": stalls[1]}),
+        (0, "stalled", {"rank": None, "stage": None, "seconds": 75.0, "reason": stalls[2]}),
+        (0, "going on", {"seconds": 75.0, "reason": ends[0]}),
+        (0, "going on", {"seconds": 80.0, "reason": ends[1]}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "seconds", "source", "lost"),
+    [
+        (
+            "Rank 1 (process 7) was ended by SIGKILL; all ranks train again 1.9 s later, from the state of rank 0, "
+            "step 2573; no step was lost.",
+            1.9, "rank 0", 0,
+        ),
+        (
+            "A rank ended; all ranks train again 4.0 s later, from the state of step_0000016, step 16; "
+            "3 steps were lost.",
+            4.0, "step_0000016", 3,
+        ),
+        ("A rank ended; all ranks train again, anew.", None, None, None),
+    ],
+)  # fmt: skip
+def test_a_recovery_is_read_from_its_sentence(
+    sentence: str, seconds: float | None, source: str | None, lost: int | None
+) -> None:
+    details = {"seconds": seconds, "source": source, "steps_lost": lost, "reason": sentence}
+
+    assert found(sentence) == [(0, "recovered", details)]

@@ -13,7 +13,7 @@ const KINDS = {
   commands: ["command", "set", "rollback", "paused", "resumed"],
   records: ["record", "checkpoint", "checkpoint failed"],
   controller: ["mode", "weights", "perceptual", "boost", "safety reset"],
-  trouble: ["alert", "stalled", "going on", "slow rank", "not finite", "checkpoint failed", "left out", "skipped", "data changed", "recovered"],
+  trouble: ["alert", "stalled", "going on", "hang ended", "slow rank", "not finite", "checkpoint failed", "left out", "skipped", "data changed", "recovered"],
 };
 /** What a person would look for on a curve, with the tone of its mark. */
 const MARKS = { rollback: "bad", set: "accent", boost: "loss", "safety reset": "warn", started: "muted", "not finite": "bad" };
@@ -120,9 +120,9 @@ export class Events {
   }
 }
 
-/** A command is told once, at its end: not each of its states. */
+/** A command is told once, at its end: not each of its states; a start once all ranks stand, not when it began. */
 function isTelling({ kind, details }) {
-  return kind !== "command" || ENDED.has(details.state);
+  return kind !== "registered" && (kind !== "command" || ENDED.has(details.state));
 }
 
 function itemOf(event) {

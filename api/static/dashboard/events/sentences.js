@@ -3,7 +3,7 @@
 import { fixed, whole } from "../../shared/format.js";
 import { counted, hasText, t } from "../../shared/texts.js";
 
-const BAD = new Set(["checkpoint failed", "stalled", "not finite", "safety reset"]);
+const BAD = new Set(["checkpoint failed", "stalled", "hang ended", "not finite", "safety reset"]);
 
 export function toneOf({ kind, details }) {
   if (BAD.has(kind)) return "bad";

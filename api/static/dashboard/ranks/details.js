@@ -85,7 +85,7 @@ export class Details {
   follow(state, isNew) {
     this.measured = state.per_rank ?? [];
     if (isNew) this.showRanks();
-    if (isNew || state.run_state === "stalled") this.ranks.want();
+    if (isNew || state.run_state === "stalled" || state.run_reason) this.ranks.want();
     if (isNew && byId("log-card").open) this.log.want();
     this.ranks.goOn();
     this.log.goOn();

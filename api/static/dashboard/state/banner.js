@@ -5,6 +5,7 @@ import { ApiError, getText } from "../../shared/api.js";
 import { byId, write } from "../../shared/elements.js";
 import { duration, fixed, whole } from "../../shared/format.js";
 import { t } from "../../shared/texts.js";
+import { ledgerSentence } from "./ledger.js";
 import { stepOf } from "./panels.js";
 
 const LOG_LINES = 8;
@@ -27,7 +28,7 @@ export function outlierOf(ranks, slowRank) {
 
 const slowOf = (rank) => (rank == null ? null : { rank, text: t("banner.rank-slow", { rank }) });
 
-/** What the banner says of a state: { tone, title, text, purpose, command, hasLog }, or null where nothing is to be said. */
+/** What the banner says of a state: { tone, title, text, more, purpose, command, hasLog }, or null where nothing is to be said. */
 export function messageOf(state, ages, facts) {
   if (!state) return { tone: "note", title: t("banner.none"), text: t("banner.none-text"), purpose: t("banner.begin"), command: "leitstand up" };
   const kind = state.run_state;
@@ -38,15 +39,17 @@ export function messageOf(state, ages, facts) {
   const outlier = outlierOf(facts.ranks, state.slow_rank);
   switch (kind) {
     case "lost": return { ...message, text: t("banner.lost-text", values), ...goOn, hasLog: true };
-    case "failed": return { ...message, ...goOn, hasLog: true };
+    case "failed": return { ...message, more: ledgerSentence(state), ...goOn, hasLog: true };
     case "stalled": return { ...message, outlier, ...stackOf(outlier?.rank ?? 0), hasLog: true };
-    case "stopped": return { ...message, ...goOn };
-    case "finished": return { ...message, ...finished(state, facts) };
+    case "stopped": return { ...message, more: ledgerSentence(state), ...goOn };
+    case "finished": return { ...message, more: ledgerSentence(state), ...finished(state, facts) };
     case "paused": case "starting": return message;
-    default: return slowMessage(slowOf(state.slow_rank));
+    default: return reason ? hangMessage(reason, outlier) : slowMessage(slowOf(state.slow_rank));
   }
 }
 
+/** A rank was named that hangs, before the run as a whole counts as stalled. */
+const hangMessage = (text, outlier) => ({ tone: "warn", title: t("banner.hang"), text, outlier, ...stackOf(outlier?.rank ?? 0), hasLog: true });
 const slowMessage = (slow) => slow && { tone: "warn", title: slow.text, text: t("banner.slow-text"), ...stackOf(slow.rank) };
 const stackOf = (rank) => ({ purpose: t("banner.stack"), command: `leitstand ranks --stack ${rank}` });
 
@@ -77,6 +80,8 @@ export class Banner {
     byId("banner").dataset.tone = message.tone;
     write("banner-title", message.title);
     write("banner-text", message.text);
+    write("banner-more", message.more ?? "");
+    byId("banner-more").hidden = !message.more;
     byId("banner-rank-line").hidden = !message.outlier;
     this.rank = message.outlier?.rank;
     write("banner-outlier", message.outlier?.text ?? "");

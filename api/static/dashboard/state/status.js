@@ -4,6 +4,7 @@ import { duration } from "../../shared/format.js";
 import { t } from "../../shared/texts.js";
 import { Banner, messageOf } from "./banner.js";
 import { showAge, showBar } from "./bar.js";
+import { showLedger } from "./ledger.js";
 import { showState, showUnknown } from "./panels.js";
 import { Runs } from "./runs.js";
 
@@ -32,6 +33,7 @@ export class Status {
     this.trouble = null;
     this.link = link === "stream" ? "stream" : "polling";
     showState(state);
+    showLedger(state);
     this.showAges();
   }
 

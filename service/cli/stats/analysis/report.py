@@ -80,6 +80,7 @@ def _contents(source: RunSource, language: Language) -> Contents:
         previews=source.previews(run),
         settings=source.settings(),
         log=history.log,
+        ledger=history.ledger,
         environment=source.environment(run),
         unreadable=[(problem.path.name, problem.reason) for problem in source.problems],
         state=history.state,

@@ -12,6 +12,7 @@ from service.client.client import Client
 from service.client.errors import ApiError
 from service.config.loader import SECRET, plain_values
 from service.config.settings import RunConfig
+from service.run.ledger.answer import answer_of
 from service.run.record import record_name
 from service.run.records.files import MAX_BYTES, BadRecordError, RecordFile, RecordProblem, parse_leniently
 from service.run.records.findings.texts import Language
@@ -134,8 +135,9 @@ class ServedRun:
         ]
         log = [*log_entries(reversed(newest_first), language)]
         return StoredHistory(
-            str(state.get("run_state") or ""), state.get("run_name") or "", state.get("run_note") or "", log
-        )
+            str(state.get("run_state") or ""), state.get("run_name") or "", state.get("run_note") or "", log,
+            answer_of(state),
+        )  # fmt: skip
 
 
 def _origin(name: str, changes: Mapping[str, object], *, is_default: bool) -> str:

@@ -5,6 +5,7 @@ A run directory's own store is only read, never upgraded.
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,18 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from service.cli.events import details_sentence, sentence
+from service.cli.stats.stored.events import StoredEvent
 from service.client.sse import LiveEvent
 from service.commands import CommandState
 from service.errors import UserError
 from service.run.directory import RunDirectory
+from service.run.ledger.answer import LedgerAnswer
+from service.run.ledger.last_seen import LastSeen
+from service.run.ledger.ledger import REGISTERED, TIME_SPENT, RunLedger
 from service.run.records.findings.texts import Language
 from service.run.records.report.contents import LogEntry
 from service.run.records.report.german_events import german_sentence
+from service.run.state import RunState, derive_state
 
 PAGE = 5000
 INTERVENTIONS = frozenset({"command", "rollback"})
-NOT_SHOWN = frozenset({"record", "described"})
+NOT_SHOWN = frozenset({"record", "described", REGISTERED, TIME_SPENT})
 """Kinds of events that the report shows elsewhere."""
+_COLUMNS = ("state", "name", "note", "reason", "step", "heartbeat_at", "started_at", "facts")
 FINAL = frozenset(str(state) for state in CommandState if state.is_final)
 
 Row = tuple[float, int, str, Mapping[str, Any]]
@@ -32,12 +39,13 @@ Row = tuple[float, int, str, Mapping[str, Any]]
 
 @dataclass
 class StoredHistory:
-    """The state of a run as its trainer wrote it last, its name and note, and its events in their order."""
+    """The state of a run as its trainer wrote it last, its name, note and ledger, and its events in their order."""
 
     state: str = ""
     name: str = ""
     note: str = ""
     log: list[LogEntry] = field(default_factory=list)
+    ledger: LedgerAnswer | None = None
 
 
 def own_history(root: Path, run_id: str, language: Language) -> StoredHistory:
@@ -47,15 +55,28 @@ def own_history(root: Path, run_id: str, language: Language) -> StoredHistory:
         return StoredHistory()
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         columns = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
-        wanted = [name if name in columns else "NULL" for name in ("state", "name", "note")]
-        statement = f"SELECT {', '.join(wanted)} FROM runs WHERE id = ?"
-        run = connection.execute(statement, (run_id,)).fetchone() or ("", "", "")
-        rows = connection.execute(
+        wanted = [name if name in columns else "NULL" for name in _COLUMNS]  # an earlier version has fewer
+        run = connection.execute(f"SELECT {', '.join(wanted)} FROM runs WHERE id = ?", (run_id,)).fetchone()
+        found = connection.execute(
             "SELECT time, step, kind, details FROM events WHERE run_id = ? ORDER BY id", (run_id,)
         )
-        log = [*log_entries(((at, step, kind, json.loads(details)) for at, step, kind, details in rows), language)]
-    state, name, note = (text or "" for text in run)
-    return StoredHistory(state, name, note, log)
+        rows = [(at, step, kind, json.loads(details)) for at, step, kind, details in found]
+    log = [*log_entries(rows, language)]
+    if run is None:
+        return StoredHistory(log=log)
+    values = dict(zip(_COLUMNS, run, strict=True))
+    name, note = values["name"] or "", values["note"] or ""
+    return StoredHistory(values["state"] or "", name, note, log, _own_ledger(rows, values, time.time()))
+
+
+def _own_ledger(rows: Iterable[Row], run: Mapping[str, Any], now: float) -> LedgerAnswer:
+    """Return the ledger that a store's events and the columns of its run's row give at the Unix time `now`."""
+    ledger = RunLedger()
+    for row in rows:
+        ledger.apply(StoredEvent(*row))
+    seen = LastSeen.parse({**run, "time_spent": json.loads(run["facts"] or "{}").get("time_spent")})
+    is_lost = seen is not None and derive_state(RunState(seen.state), now - seen.heartbeat_at, 0.0) is RunState.LOST
+    return ledger.answer(seen, is_lost=is_lost)
 
 
 def shared_history(store_url: str, run_id: str, language: Language) -> StoredHistory:
@@ -66,13 +87,14 @@ def shared_history(store_url: str, run_id: str, language: Language) -> StoredHis
     try:
         run = store.runs.get(run_id)
         log = [*log_entries(_shared_rows(store, run_id), language)]
+        ledger = None if run is None else store.ledgers.of(run, store.runs.now(run))
     except StoreUnavailableError as error:
         raise UserError(f"The store cannot be asked ({error}); mend STORE_URL, or unset it.") from None
     finally:
         store.close()
     if run is None:
         return StoredHistory(log=log)
-    return StoredHistory(str(run.state), run.name or "", run.note or "", log)
+    return StoredHistory(str(run.state), run.name or "", run.note or "", log, ledger)
 
 
 def _shared_rows(store: Any, run_id: str) -> Iterator[Row]:

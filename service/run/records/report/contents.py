@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.run.ledger.answer import LedgerAnswer
 from service.run.records.curves.columns import RunColumns
 from service.run.records.findings.finding import Finding
 from service.run.records.summary import RecordSummary
@@ -33,7 +34,8 @@ class Contents:
     """All that a report shows of one run.
 
     `best` is the record of the highest quality KI, `last` the newest. `previews` are pictures by step. `settings` are
-    name, value and origin. `environment` are name and value. `unreadable` are files that could not be used.
+    name, value and origin. `environment` are name and value. `ledger` is None if it is not known. `unreadable` are
+    files that could not be used.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Contents:
     previews: Mapping[int, Sequence[Preview]] = field(default_factory=dict)
     settings: Sequence[tuple[str, Any, str]] = ()
     log: Sequence[LogEntry] = ()
+    ledger: LedgerAnswer | None = None
     environment: Sequence[tuple[str, str]] = ()
     unreadable: Sequence[tuple[str, str]] = ()
     state: str = ""

@@ -3,7 +3,7 @@
 from html import escape
 
 from service.run.records.findings.texts import Language
-from service.run.records.report import sections
+from service.run.records.report import ledger, sections
 from service.run.records.report.contents import Contents
 from service.run.records.report.curves import charts
 from service.run.records.report.style import STYLE
@@ -53,9 +53,9 @@ def _body(contents: Contents, texts: Texts) -> str:
         f"<h2>{escape(texts('curves'))}</h2><p class='soft'>{escape(texts('marks'))}</p>{charts(contents, texts)}",
     ]  # fmt: skip
     for name, section in (
-        ("findings", sections.findings), ("previews", sections.previews), ("interventions", sections.interventions),
-        ("events", sections.events), ("settings", sections.settings), ("environment", sections.environment),
-        ("table", sections.records),
+        ("findings", sections.findings), ("ledger", ledger.section), ("previews", sections.previews),
+        ("interventions", sections.interventions), ("events", sections.events), ("settings", sections.settings),
+        ("environment", sections.environment), ("table", sections.records),
     ):  # fmt: skip
         parts.append(f"<h2>{escape(texts(name))}</h2>{section(contents, texts)}")
     return "\n".join(parts)

@@ -42,6 +42,8 @@ def figures(contents: Contents, texts: Texts) -> str:
         ]
     if last is not None:
         tiles.append((texts("last"), texts.number(last.values["quality_ki_value"])))
+    if contents.ledger is not None and contents.ledger.useful_time_ratio is not None:
+        tiles.append((texts("useful_time"), f"{texts.number(100 * contents.ledger.useful_time_ratio, '.1f')} %"))
     tiles += [(texts("state"), contents.state)] if contents.state else []
     shown = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(_grouped(value, texts))}</dd></div>" for name, value in tiles

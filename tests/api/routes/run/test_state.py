@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.runs.state_answer import state_answer
+from service.run.ledger.answer import LedgerAnswer
 from service.run.lock import launch_mark
 from service.run.record import KEYS
 from service.run.state import RunState
@@ -97,7 +98,9 @@ def test_a_trainer_without_a_heartbeat_is_reported_lost(client: FlaskClient, roo
 def test_the_flags_follow_the_reported_state_not_an_older_snapshot(
     written: RunState, active: bool, paused: bool
 ) -> None:
-    answer = state_answer(run_row(written, training_active=not active, training_paused=not paused), now=1000.0)
+    answer = state_answer(
+        run_row(written, training_active=not active, training_paused=not paused), 1000.0, LedgerAnswer()
+    )
 
     assert (answer["training_active"], answer["training_paused"]) == (active, paused)
 
@@ -118,11 +121,11 @@ def test_a_validation_is_shown_only_while_it_can_be_running(
 ) -> None:
     row = run_row(written, age_seconds=age_seconds, step=step, validation_running=True)
 
-    assert state_answer(row, now=1000.0)["validation_running"] is expected
+    assert state_answer(row, 1000.0, LedgerAnswer())["validation_running"] is expected
 
 
 def test_a_clock_set_back_gives_no_negative_age() -> None:
-    answer = state_answer(run_row(RunState.RUNNING, age_seconds=-100.0), now=1000.0)
+    answer = state_answer(run_row(RunState.RUNNING, age_seconds=-100.0), 1000.0, LedgerAnswer())
 
     assert (answer["age_seconds"], answer["progress_age_seconds"]) == (0.0, 0.0)
 
@@ -206,3 +209,20 @@ def test_a_run_that_had_ended_is_not_missed_when_its_directory_is_gone(client: F
 
     assert (client.get("/state").status_code, client.get("/state").get_json()["type"]) == (503, "/problems/no-run")
     assert client.get("/runs").get_json()["runs"] == []
+
+
+@on_both_databases
+def test_the_ledger_of_the_run_is_part_of_its_state(client: FlaskClient, store: Store) -> None:
+    before = client.get("/state").get_json()
+    rolled_back = {"from_step": 4200, "checkpoint": "step_0004000", "reason": "a person asked for it"}
+    store.events.add(RUN_ID, 4000, "rollback", rolled_back)
+    store.runs.update(RUN_ID, step=4000)
+
+    state = client.get("/state").get_json()
+
+    assert (before["incidents"], before["incident_counts"], before["steps_lost"]) == ([], {}, 0)
+    assert (state["incident_counts"], state["steps_lost"]) == ({"rollback": 1}, 200)
+    (incident,) = state["incidents"]
+    assert (incident["kind"], incident["steps_lost"], incident["named_by"]) == ("rollback", 200, "person")
+    assert sum(state["time_seconds"].values()) == pytest.approx(state["wall_seconds"], abs=0.01)
+    assert state["useful_time_ratio"] is None, "its trainer measured nothing"

@@ -9,7 +9,7 @@ COMPARED = ("settings", "world_size", "devices", "torch", "training_data", "vali
 WITHOUT_INFLUENCE = frozenset({
     "DATA_ROOT", "DATASET_ROOT", "STORE_URL", "REPLAY_FILE", "VIDEO_ROOT", "CLIPS", "NUM_WORKERS", "PIN_MEMORY",
     "KEEP_CHECKPOINTS", "PACK_RECORDS", "KEEP_RECORDS_EVERY", "KEEP_RECORDS", "LAST_SAVE_SECONDS", "SAVE_BEST",
-    "COLLECTIVE_TIMEOUT_SECONDS", "STALL_SECONDS", "TENSORBOARD", "TENSORBOARD_IMAGES", "RUN_ROOTS",
+    "COLLECTIVE_TIMEOUT_SECONDS", "STALL_SECONDS", "STALL_ACTION", "TENSORBOARD", "TENSORBOARD_IMAGES", "RUN_ROOTS",
 })  # fmt: skip
 """Settings that change nothing of what is trained; nor do those of the API and of alerts."""
 OF_OTHERS = ("API_", "WEBHOOK_", "ALERT_")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from service.run.heartbeats import MAX_KEPT_BEATS, HeartbeatObserver
+from service.store.queries.heartbeats import MAX_KEPT_BEATS, HeartbeatObserver
 
 HOUR = 3600.0
 RUN = "run-1"
