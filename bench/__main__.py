@@ -18,6 +18,7 @@ BENCHMARKS = (
     ("bench.starts.room",),
     ("bench.kills.campaign",),
     ("bench.kills.hangs", "--minutes", "1"),
+    ("bench.kills.faults", "--hours", "0.25"),
 )
 
 

@@ -89,7 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-fork", action="store_true", help="start new interpreters instead of forks")
 
 
-SLOW_FOLDERS = ("tests/deploy/", "tests/e2e/", "tests/examples/", "/behaviour/")
+SLOW_FOLDERS = ("tests/deploy/", "tests/e2e/", "tests/examples/", "tests/faults/", "/behaviour/")
 SLOW_FIXTURES = {"browser", "launch", "postgres", "start_python", "train"}
 SLOW_FILES = (
     "tests/api/alerts/test_last_alert.py", "tests/api/alerts/test_monitor.py", "tests/api/commands/test_wait.py",
@@ -98,6 +98,8 @@ SLOW_FILES = (
     "tests/ddp/inference/export/test_export.py", "tests/ddp/inference/upscale/test_work.py",
     "tests/ddp/recording/test_log_files.py", "tests/ddp/step/test_out_of_memory.py",
     "tests/ddp/validation/test_tiles.py", "tests/ddp/vsr/prepare/test_clips.py",
+    "tests/ddp/vsr/feeding/test_leakage.py", "tests/ddp/vsr/prepare/jobs/test_resuming.py",
+    "tests/ddp/vsr/prepare/selection/test_near_duplicates.py",
     "tests/ddp/vsr/prepare/test_pipeline.py", "tests/ddp/vsr/test_perceptual.py", "tests/ddp/vsr/test_strips.py",
     "tests/ddp/watchdog/test_stopped_ranks.py", "tests/docs/test_contributing_recipes.py",
     "tests/docs/test_trackers_table.py",
@@ -137,7 +139,8 @@ class Sharing(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/e2e/"):
             return "control rooms"
-        if path.startswith(("tests/deploy/slurm/", "tests/deploy/hosts/")):  # they mostly wait for Slurm, or torchrun
+        # They mostly wait: for Slurm, for torchrun, for a fault to pass.
+        if path.startswith(("tests/deploy/slurm/", "tests/deploy/hosts/", "tests/faults/")):
             return path
         return "trainings" if starts_ranks(path) else path
 

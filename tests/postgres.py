@@ -80,9 +80,11 @@ class PostgresService:
     def freeze(self) -> None:
         """Stop all its processes where they are: the system goes on confirming what they are sent."""
         assert self._process is not None
-        self._frozen = [self._process.pid, *(child.pid for child in psutil.Process(self._process.pid).children())]
-        for pid in self._frozen:
-            freeze_process(pid)
+        self._frozen = [self._process.pid]
+        freeze_process(self._process.pid)  # first: it starts no other, and one that ends stays a zombie
+        for child in psutil.Process(self._process.pid).children():
+            self._frozen.append(child.pid)
+            freeze_process(child.pid)
 
     def thaw(self) -> None:
         """Let them go on."""
@@ -130,10 +132,10 @@ class PostgresService:
 
 
 def freeze_process(pid: int) -> None:
-    """Stop every thread of a process, of this one's children or not; it is stopped when this returns."""
+    """Stop every thread of a process, of this one's children or not; it is stopped, or has ended, when this returns."""
     deadline = time.monotonic() + FREEZE_SECONDS
     os.kill(pid, signal.SIGSTOP)
-    while (status := psutil.Process(pid).status()) != psutil.STATUS_STOPPED:
+    while (status := psutil.Process(pid).status()) not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
         if time.monotonic() > deadline:
             raise TimeoutError(f"process {pid} is not stopped, but {status}")
         time.sleep(0.001)

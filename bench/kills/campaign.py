@@ -25,12 +25,11 @@ from pathlib import Path
 
 import psutil
 
-from bench.kills.inspection import OF_ONE_START, differences, record_differences
+from bench.kills.comparison import final_complaints
 from bench.kills.killed_training import (
     CHECKPOINT_EVERY,
     MAX_STEPS,
     PATIENCE_SECONDS,
-    VAL_STEP_EVERY,
     Options,
     Tally,
     Training,
@@ -44,14 +43,10 @@ ALL_RANKS, LAUNCHER = "all ranks", "launcher and all"
 API = "API"
 PARTS = {"up alone": "leitstand", "torchrun alone": "torchrun", API: "gunicorn"}
 """Victims below or beside the ranks, and the last word of the module that they run."""
-BEST = ("best_quality", "best_quality_ever", "best_step")
-"""What a validation that somebody asked for may leave behind."""
 DURING_START, LONGEST_START_SECONDS = 0.15, 6.0
 """Share of the kills that fall on any moment of the first seconds of the ranks; the others fall on the steps."""
 MAX_STEPS_OF_START = 100
 """A kill during the steps falls on one of this many after the start."""
-SAME = ("progress", "stepper", "controller", "ledger", "bad_steps", "window")
-"""Parts of a state that must be those of a training that was never killed."""
 
 
 class Campaign:
@@ -162,18 +157,8 @@ class Campaign:
 
     def _compare(self, training: Training, reference: Training) -> None:
         """At its end a training is the one that was never killed."""
-        state, expected = (run.inspector.state(MAX_STEPS) for run in (training, reference))
-        mine, theirs = ({name: which[name] for name in SAME} for which in (state, expected))
-        places = (place for place in differences(mine, theirs) if not place.split(":")[0].endswith(BEST))
-        found = [f"the last state differs in {place}" for place in places]
-        found += training.inspector.complaints() + training.inspector.store_complaints()
-        scheduled = set(range(VAL_STEP_EVERY, MAX_STEPS + 1, VAL_STEP_EVERY))
-        records = {step: record for step, record in training.inspector.records().items() if step in scheduled}
-        found += record_differences(records, reference.inspector.records(), OF_ONE_START.union(BEST, {"trigger"}))
-        open_commands = [command for command in training.commands() if not command.state.is_final]
-        found += [f"{command.kind} {command.id} never ended: {command.state}" for command in open_commands]
+        found = final_complaints(training, reference)
         self.tally.commands.update(f"{command.state}" for command in training.commands())
-        found += [f"step {step} has no record" for step in sorted(scheduled - training.inspector.records().keys())]
         self._complain(training, found)
         say(f"      {training.folder.name} is finished: {'equal to the reference' if not found else 'NOT EQUAL'}")
 

@@ -41,10 +41,13 @@ class RunInspector:
         """What is torn or lost now, while no trainer runs; an empty list when all is well."""
         return [*self._bad_records(), *self._lost_records(), *self._bad_links()]
 
-    def store_complaints(self) -> list[str]:
-        """What is wrong with the store of a run that has ended: another run's, or not the records that are on disk."""
+    def store_complaints(self, store: Store | None = None) -> list[str]:
+        """What is wrong with the store of a run that has ended: another run's, or not the records that are on disk.
+
+        The store is that of the directory if none is given; it is closed.
+        """
         run_id, records = RunDirectory(self.root).run_id(), self.records()
-        store = Store(self.root / "leitstand.db")
+        store = store or Store(self.root / "leitstand.db")
         try:
             run = store.runs.latest()
             stored = {row.step for row in store.records.find(run_id, limit=1_000_000)} if run_id else set()
@@ -76,6 +79,10 @@ class RunInspector:
     def records(self) -> dict[int, dict[str, Any]]:
         """The records by step."""
         return {step: _strict(path.read_text(encoding="utf-8")) for step, path in list_records(self.root)}
+
+    def all_records(self) -> list[dict[str, Any]]:
+        """The records, archived ones too."""
+        return [_strict(path.read_text(encoding="utf-8")) for path in self.root.glob("**/Statistik_*.json")]
 
     def _bad_records(self) -> Iterator[str]:
         """Records, also archived ones, that are not whole, not strict JSON, or not what the schema says."""

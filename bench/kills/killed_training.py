@@ -5,8 +5,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,8 +44,13 @@ class Options:
     """How trainings are started."""
 
     ranks: int
-    num_workers: int
-    with_api: bool
+    num_workers: int = 0
+    with_api: bool = False
+    restarts: int = RESTARTS
+    max_steps: int = MAX_STEPS
+    checkpoint_every: int = CHECKPOINT_EVERY
+    store_url: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Training:
@@ -56,23 +61,32 @@ class Training:
         self.folder, self.root = folder, folder / "run"
         self.begun = StepsBegun(folder / "steps")
         self.inspector = RunInspector(self.root, VAL_STEP_EVERY)
-        self._tally = tally
+        self.options, self._tally = options, tally
         self._command = [
-            *(up_command(options.ranks) if options.with_api else torchrun_command(options.ranks)),
+            *(up_command if options.with_api else torchrun_command)(options.ranks, options.restarts),
             *settings(
                 DATASET_ROOT=dataset, DATA_ROOT=self.root, WORKLOAD="bench.kills.counted", PATCH_SIZE=8, LOG_EVERY=10,
-                NUM_WORKERS=options.num_workers, MAX_STEPS=MAX_STEPS, VAL_STEP_EVERY=VAL_STEP_EVERY, EMA_DECAY=0.99,
-                CHECKPOINT_EVERY=CHECKPOINT_EVERY, KEEP_CHECKPOINTS=3, ADAPTIVE_WARMUP_STEPS=100, SETTLING_STEPS=20,
-                API_PORT=free_port(),
+                NUM_WORKERS=options.num_workers, MAX_STEPS=options.max_steps, VAL_STEP_EVERY=VAL_STEP_EVERY,
+                CHECKPOINT_EVERY=options.checkpoint_every, KEEP_CHECKPOINTS=3, EMA_DECAY=0.99, API_PORT=free_port(),
+                ADAPTIVE_WARMUP_STEPS=100, SETTLING_STEPS=20,
             ),
         ]  # fmt: skip
-        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", "BENCH_STEPS": str(folder / "steps")}
+        store = {"STORE_URL": options.store_url} if options.store_url else {}
+        steps = {"OMP_NUM_THREADS": "1", "BENCH_STEPS": str(folder / "steps")}
+        self._environment = {**os.environ, **steps, **store, **options.environment}
         self.launcher = self._launch()
 
     def _launch(self) -> psutil.Popen:
         self._tally.launches += 1
-        self.restarts_left = RESTARTS
-        with (self.folder / "output.txt").open("a") as output:
+        self.restarts_left = self.options.restarts
+        return self._start("output.txt")
+
+    def another(self) -> psutil.Popen:
+        """Start a second training beside this one, in the same run directory."""
+        return self._start("another.txt")
+
+    def _start(self, output_name: str) -> psutil.Popen:
+        with (self.folder / output_name).open("a") as output:
             return psutil.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._environment
             )
@@ -110,16 +124,19 @@ class Training:
 
     def submit(self, kind: Kind) -> None:
         """Ask for something, if there is a run to ask."""
-        with suppress(StoreUnavailableError):
-            store = Store(self.root / "leitstand.db")
+        with suppress(StoreUnavailableError), closing(self.store()) as store:
             if run := store.runs.latest():
                 store.commands.submit(run.id, kind, {}, actor="bench", source="api")
 
     def commands(self) -> list[Command]:
-        """All commands of the run."""
-        store = Store(self.root / "leitstand.db")
-        run = store.runs.latest()
-        return [] if run is None else store.commands.find(run.id)
+        """All commands of the run. Raises `StoreUnavailableError`."""
+        with closing(self.store()) as store:
+            run = store.runs.latest()
+            return [] if run is None else store.commands.find(run.id)
+
+    def store(self) -> Store:
+        """Open the store of the run."""
+        return Store(self.options.store_url or self.root / "leitstand.db")
 
     def finish(self) -> None:
         """Let the training come to its end."""
@@ -132,16 +149,16 @@ class Training:
                 process.kill()
 
 
-def torchrun_command(ranks: int) -> list[str]:
+def torchrun_command(ranks: int, restarts: int) -> list[str]:
     """The ranks alone."""
-    launcher = ["service.launcher.torchrun", "--standalone", f"--nproc-per-node={ranks}", f"--max-restarts={RESTARTS}"]
+    launcher = ["service.launcher.torchrun", "--standalone", f"--nproc-per-node={ranks}", f"--max-restarts={restarts}"]
     return [sys.executable, "-m", *launcher, "-m", "ddp", "--resume"]
 
 
-def up_command(ranks: int) -> list[str]:
+def up_command(ranks: int, restarts: int) -> list[str]:
     """The ranks and the API, as people start them."""
     leitstand = str(Path(sys.executable).with_name("leitstand"))
-    return [leitstand, "up", "--leave", f"--ranks={ranks}", f"--restarts={RESTARTS}"]
+    return [leitstand, "up", "--leave", f"--ranks={ranks}", f"--restarts={restarts}"]
 
 
 def await_(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:

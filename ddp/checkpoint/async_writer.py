@@ -173,7 +173,8 @@ class CheckpointWriter:
             return
         goes_on = "" if checkpoint.reason in LAST_REASONS else ", and training goes on"
         report = logger.warning if defect is None else logger.error
-        report("Checkpoint %s; %s%s.", problem, self._folder.newest_sentence(), goes_on, exc_info=defect)
+        remains = self._folder.newest_sentence(checkpoint.step)
+        report("Checkpoint %s; %s%s.", problem, remains, goes_on, exc_info=defect)
         self._stats = {**self._stats, "checkpoint_failures": self._stats["checkpoint_failures"] + 1}
 
     def _count_written(self, step: int, seconds: float, size_bytes: int) -> None:

@@ -146,12 +146,14 @@ class CheckpointFolder:
         steps = (step_in(path.name) for path in self._root.iterdir())
         return sorted((step for step in steps if step is not None), reverse=True)
 
-    def newest_sentence(self) -> str:
-        """Return which saved state is the newest, or that there is none, as a part of a sentence."""
+    def newest_sentence(self, failed_step: int | None = None) -> str:
+        """Return which saved state is the newest, as a part of a sentence; `save` may have failed after its rename."""
         try:
             steps = self.steps()
         except OSError as error:
             return f"{self._root} cannot be read ({error.strerror})"
+        if steps and steps[0] == failed_step:
+            return "it is in place, but may not outlast a power failure"
         return f"the newest on disk is {checkpoint_name(steps[0])}" if steps else "there is none on disk"
 
     def holds(self, step: int) -> bool:

@@ -46,6 +46,12 @@ class RankEnvironment:
         return self.rank == 0
 
 
+def without_rank(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that is no rank."""
+    of_rank = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
+    return {name: text for name, text in environment.items() if name not in of_rank}
+
+
 def choose_device(setting: str, environment: RankEnvironment) -> torch.device:
     """Return the device of this rank: its own GPU, or the CPU. Raises `SettingError` if there are too few GPUs."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

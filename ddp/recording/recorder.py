@@ -75,8 +75,7 @@ class Recorder:
         # Set by the training thread
         self.step = 0
         self._tracker = tracker or Tracker()
-        # Set by the watchdog's thread
-        self._stalls = 0
+        self._stalls = 0  # set by the watchdog's thread
         # Used by the recorder's thread only
         self._other_stats = other_stats or TrainerStats
         self._unanswered_reason: str | None = None
@@ -226,6 +225,7 @@ class Recorder:
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
         """Publish the state of the run."""
+        self._tracker.set_state(state.value)
         self._update(state=state.value, reason=reason, step=self.step)
 
     def _update(self, **values: Any) -> None:

@@ -254,7 +254,7 @@ def _make_recorder(
     incident.note_reached(registration.reached_step)
     reads = (checkpointer.stats, lambda: account.read(progress.step))
     stats = TrainerStatsSource(directory, previous or {}, workload.has_perceptual, *reads).current
-    tracker, folder = open_tracker(config, directory, os.environ), RunFolder(directory, identity)
+    tracker, folder = open_tracker(config, directory, os.environ, run_id), RunFolder(directory, identity)
     poller = CommandPoller(store, run_id, command_queue, registration.owner.token)
     recorder = Recorder(store, directory, run_id, poller, other_stats=stats, tracker=tracker, registration=registration)
     recorder.watch_directory(lock, folder, checkpointer.relocate)

@@ -71,20 +71,20 @@ def sample_at(position: int, n_samples: int, seed: int) -> int:
 
 def augmentation_at(position: int, seed: int) -> Augmentation:
     """Return the augmentation at a position: flips with p = 1/2, a rotation by 0 to 3 quarter turns, a crop offset."""
-    bits, rows, columns = (_hash(seed, _AUGMENTATION, position, part) for part in range(3))
+    bits, rows, columns = (hash_numbers(seed, _AUGMENTATION, position, part) for part in range(3))
     top, left = ((number >> 11) / 2**53 for number in (rows, columns))  # 53 bits: a float below 1, never rounded to it
     return Augmentation(bool(bits & 1), bool(bits & 2), bits >> 2 & 3, top, left)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _permutation(n_samples: int, seed: int, epoch: int) -> NDArray[np.intp]:
     """Return a random permutation of range(n_samples), sorted by hash to be independent of numpy's version."""
-    start = np.uint64(_hash(seed, _ORDER, epoch))
+    start = np.uint64(hash_numbers(seed, _ORDER, epoch))
     with np.errstate(over="ignore"):
         return np.argsort(_mix_all(start + np.arange(n_samples, dtype=np.uint64) * np.uint64(_GOLDEN)), kind="stable")
 
 
-def _hash(*numbers: int) -> int:
+def hash_numbers(*numbers: int) -> int:
     """Return a 64-bit hash of whole numbers: SplitMix64's finalizer chained over them."""
     state = 0
     for number in numbers:
@@ -206,7 +206,7 @@ class PositionSampler(Sampler[list[int]]):
 
 
 def build_loader(
-    dataset: StreamDataset, sampler: PositionSampler, *, num_workers: int, pin_memory: bool, seed: int
+    dataset: Dataset[Sample], sampler: PositionSampler, *, num_workers: int, pin_memory: bool, seed: int
 ) -> DataLoader[PatchBatch]:
     """Build the loader of one rank. `num_workers` 0 reads in the caller's thread; memory is pinned only for a GPU.
 

@@ -6,50 +6,36 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ddp.vsr.feeding.training_data import TrainingData, open_training_data
 from ddp.vsr.image_quality import score
 from ddp.vsr.losses import HybridLoss
 from ddp.vsr.networks.choice import build as build_choice
 from ddp.vsr.networks.choice import fusion_of, layers_of, reach_for
 from ddp.vsr.networks.recurrent import enlarge_centre
-from ddp.vsr.packed_patches import packed_copy
-from ddp.vsr.patch_set import CorruptImageError, PatchSet
 from ddp.vsr.perceptual import PerceptualFeatures, build_perceptual
-from ddp.vsr.sample_stream import PatchBatch, PositionSampler, StreamDataset, batches_of, build_loader
+from ddp.vsr.sample_stream import PatchBatch, PositionSampler, batches_of, build_loader
 from ddp.vsr.unreadable import ignore_size_warnings
-from ddp.workload import Network, Share, UnreadableImageError
+from ddp.workload import Images, Network, Share
 from service.config.settings import RunConfig
-
-
-class ValidationImages:
-    """Validation images of a patch set."""
-
-    def __init__(self, patches: PatchSet) -> None:
-        self._patches = patches
-        self.names = patches.names
-
-    def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
-        try:
-            return self._patches.read(index)
-        except CorruptImageError as error:
-            raise UnreadableImageError(str(error)) from error
 
 
 class VideoSuperResolution:
     """Workload of network, losses, data and scores according to the settings."""
 
-    def __init__(self, config: RunConfig, training: PatchSet, validation: PatchSet) -> None:
+    def __init__(self, config: RunConfig, data: TrainingData) -> None:
         self._config = config
-        self._training = training
-        self.sample_count = len(training.names)
-        self._packed, packed_notices = packed_copy(training)
-        self.validation_images = ValidationImages(validation)
-        self.left_out = [f"{item.name}: {item.reason}" for item in (*training.skipped, *validation.skipped)]
+        self._data = data
+        self.sample_count = data.sample_count
+        self.validation_images: Images = data.validation_images
+        self.left_out = data.left_out
         self._perceptual = _perceptual(config)
-        self.training_fingerprint, self.validation_fingerprint = training.fingerprint, validation.fingerprint
+        self.training_fingerprint, self.validation_fingerprint = (
+            data.training_fingerprint,
+            data.validation_fingerprint,
+        )
         self.reach = reach_for(config)
         self.has_perceptual = self._perceptual is not None
-        self.notices = [*_notices(config, self._perceptual), *packed_notices]
+        self.notices = [*_notices(config, self._perceptual), *data.notices]
 
     def build_model(self) -> nn.Module:
         """Build the network: (B, T, 3, h, w) → (B, 3, H, W)."""
@@ -75,13 +61,7 @@ class VideoSuperResolution:
     def batches(self, share: Share) -> Iterator[PatchBatch]:
         """Return the endless micro-batches of one rank from a position of the stream on."""
         config = self._config
-        dataset = StreamDataset(
-            self._training,
-            seed=config.seed,
-            patch_size=config.patch_size,
-            scale=config.scale,
-            pairs=self._packed,
-        )
+        dataset = self._data.dataset()
         sampler = PositionSampler(
             rank=share.rank,
             world_size=share.world_size,
@@ -114,9 +94,7 @@ def build_network(config: RunConfig) -> Network:
 def build(config: RunConfig) -> VideoSuperResolution:
     """Open the patch set and build the workload. Raises `DatasetError` if a split has no usable pair."""
     ignore_size_warnings()
-    training = PatchSet.open(config.dataset_root, "Patches", config.n_frames, config.scale)
-    validation = PatchSet.open(config.dataset_root, "Val", config.n_frames, config.scale)
-    return VideoSuperResolution(config, training, validation)
+    return VideoSuperResolution(config, open_training_data(config))
 
 
 def _perceptual(config: RunConfig) -> PerceptualFeatures | None:

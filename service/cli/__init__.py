@@ -30,6 +30,7 @@ _COMMANDS = {
     "set": "service.cli.control:set_settings",
     "log": "service.cli.events:log",
     "stats": "service.cli.stats.command:stats",
+    "provenance": "service.cli.stats.provenance.served:provenance",
     "reproduce": "service.cli.stats.provenance.reproduce:reproduce",
     "signature": "service.cli.stats.provenance.signature:signature",
     "replay": "service.cli.stats.provenance.replay:replay",

@@ -20,6 +20,7 @@ from service.launcher.programs import (
     packing_program,
     preparation_program,
     require_patches,
+    require_sources,
     trainer_program,
 )
 from service.launcher.termination import announcements_held_back, terminate_on_announcements
@@ -30,14 +31,16 @@ from service.run.records.provenance.provenance import read
 
 
 @click.command
+@click.option("--workers", type=click.IntRange(0, 256), default=0, help="Processes at work; 0: one for each core.")
 @settings_options
-def prepare(source: SettingsSource) -> None:
+def prepare(source: SettingsSource, workers: int) -> None:
     """Make the patch set from videos.
 
-    It goes to DATASET_ROOT and is made from VIDEO_ROOT, or from the clips named by CLIPS.
+    It goes to DATASET_ROOT and is made from VIDEO_ROOT, or from the clips named by CLIPS. It appears when it is whole;
+    after an interruption, the same command goes on.
     """
     terminate_on_announcements()
-    program = preparation_program(source.load(os.environ).config, os.environ)
+    program = preparation_program(source.load(os.environ).config, os.environ, workers=workers)
     with announcements_held_back():
         replace_process(program.command, program.environment)
 
@@ -104,7 +107,7 @@ def train(source: SettingsSource, ranks: str, restarts: int, nodes: Nodes | None
     if resume and fresh:
         raise SettingError("--resume and --fresh exclude each other; give one.")
     config = source.load(os.environ).config
-    require_patches(config.dataset_root)
+    require_sources(config)
     start = "--resume" if resume else "--fresh" if fresh else None
     count = count_ranks(ranks, config)
     program = trainer_program(source, config, count, os.environ, start, restarts, nodes=nodes)

@@ -152,6 +152,14 @@ class ArtifactClient(ApiConnection):
         """Return one preview image. Raises `ApiError` (404: not found)."""
         return self._send("GET", f"/previews/{step}/{path_part(name)}", accept="image/*").content
 
+    def provenance(self, sha256: str) -> dict[str, Any]:
+        """Return from what a start of the run was made; `sha256` is what a record's `provenance` says.
+
+        Raises `ApiError` (404: not found).
+        """
+        answer = self._send("GET", f"/provenance/{path_part(sha256)}")
+        return self._json_object(answer, file_name=f"{sha256}.json")
+
     def checkpoints(self) -> CheckpointList:
         """Return the checkpoints in order of step with the links to them, and folders that are not checkpoints."""
         return cast(CheckpointList, self._get_object("/checkpoints"))

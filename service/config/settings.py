@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from service.config.data_sources import data_sources
 from service.config.timeouts import check_hang_order
 from service.errors import SettingError
 
@@ -31,6 +32,10 @@ WITHOUT_EFFECT = {
     "VAL_BATCH_SIZE": "validation scores one image at a time",
 }
 """Names of the original trainer that have no effect; using one is an error rather than being ignored silently."""
+
+
+TRACKERS = ("mlflow", "wandb", "trackio", "aim")
+"""Experiment trackers that TRACKERS can name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +86,7 @@ class RunConfig:
     # Where
     data_root: Path = setting(_DEFAULT_RUN, "run directory: everything a run writes (the Learning directory)")
     dataset_root: Path = setting(_DEFAULT_DATA, "patch set: `{Patches,Val}/{GT,LR}/*.png`; only ever read")
+    data_sources: str = setting("", "more patch sets, `path:weight` separated by commas; DATASET_ROOT has weight 1")
     video_root: str = setting("", "folder of your own videos, from which `leitstand up` makes the patch set once")
     clips: str = setting("small", "real clips fetched where VIDEO_ROOT is empty", choices=("small", "film"))
     patch_count: int = setting(0, "training patches that are cut; 0: 480 of the small clips, else 2000", 0, 10_000_000)
@@ -110,6 +116,9 @@ class RunConfig:
     batch_size: int = setting(4, "samples per rank and micro-batch", 1, 4096)
     accumulation_steps: int = setting(1, "micro-batches per optimizer step", 1, 1024)
     patch_size: int = setting(0, "random crop in low-resolution pixels; 0 takes the whole patch", 0, 4096)
+    lr_noise: float = setting(0.0, "strongest Gaussian noise on LR of training samples: sigma in levels of 255", 0, 100)
+    lr_shot_noise: float = setting(0.0, "strongest shot noise there: its variance, in multiples of the level", 0, 20)
+    lr_jpeg_quality: int = setting(0, "lowest JPEG quality of LR of training samples; 0 does not compress", 0, 95)
     num_workers: int = setting(4, "loader processes per rank", 0, 128)
     pin_memory: bool = setting(True, "page-locked host memory for transfers to a GPU")
     seed: int = setting(0, "seed of initialisation, order and augmentation", 0, 2**31 - 1)
@@ -186,6 +195,9 @@ class RunConfig:
     # Reports beside records
     tensorboard: bool = setting(False, "write scalars for TensorBoard into DATA_ROOT/tensorboard")
     tensorboard_images: bool = setting(False, "write the preview pictures there too")
+    trackers: str = setting("", "other trackers to tell, separated by commas: mlflow, wandb, trackio, aim")
+    tracker_experiment: str = setting("leitstand", "experiment or project of theirs in which they keep the run")
+    tracker_end_seconds: float = setting(20.0, "seconds for which the end waits at most for them", 0, 3600)
     webhook_url: str = setting("", "address that gets a signed POST whenever an alert begins or ends")
     webhook_secret: str = setting("", "key of the signature of these POSTs")
     webhook_old_secret: str = setting("", "a second key that signs them too, while receivers change to the first")
@@ -211,6 +223,18 @@ class RunConfig:
         check_consistency(self)
 
 
+def tracker_names(config: RunConfig) -> tuple[str, ...]:
+    """Return the names in TRACKERS, each once. Raises `SettingError` for one that is none."""
+    names = tuple(dict.fromkeys(name.strip().lower() for name in config.trackers.split(",") if name.strip()))
+    for name in names:
+        if name not in TRACKERS:
+            raise SettingError(
+                f"TRACKERS is {config.trackers!r}, but must be names of {', '.join(TRACKERS)} with commas between; "
+                "TensorBoard has a setting of its own, TENSORBOARD."
+            )
+    return names
+
+
 def rule_of(attribute: str) -> SettingRule:
     """Return the rule of the setting with this lower-case attribute name."""
     rule = RunConfig.__dataclass_fields__[attribute].metadata["rule"]
@@ -220,6 +244,10 @@ def rule_of(attribute: str) -> SettingRule:
 
 def check_consistency(config: RunConfig) -> None:
     """Raise `SettingError` if settings contradict each other."""
+    tracker_names(config)
+    if not config.tracker_experiment.strip():
+        raise SettingError("TRACKER_EXPERIMENT is empty, but must be the name of an experiment or project.")
+    data_sources(config.dataset_root, config.data_sources)
     if config.min_lr > config.max_lr:
         raise SettingError(
             f"MIN_LR is {config.min_lr:g}, but must not exceed MAX_LR, which is {config.max_lr:g}.",

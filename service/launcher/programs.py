@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.config.data_sources import data_sources
 from service.config.loader import PREFIX, canonical_name
 from service.config.settings import RENAMED, RunConfig
 from service.config.source import SettingsSource
@@ -74,10 +75,12 @@ def api_program(source: SettingsSource, environment: Mapping[str, str]) -> Progr
     return Program(command, api_environment)
 
 
-def preparation_program(config: RunConfig, environment: Mapping[str, str], *, keep: bool = False) -> Program:
+def preparation_program(
+    config: RunConfig, environment: Mapping[str, str], *, keep: bool = False, workers: int = 0
+) -> Program:
     """Return the program that makes the patch set from VIDEO_ROOT, or if that is empty, from the clips in CLIPS.
 
-    With `keep`, an existing set stays as it is if the videos have changed.
+    With `keep`, an existing set stays as it is if the videos have changed. `workers` processes work, 0: one a core.
     """
     chosen = {"scale": config.scale, "frames": config.n_frames, "degradation": config.degradation}
     counts = {"patch-count": config.patch_count, "val-count": config.val_count}
@@ -85,13 +88,14 @@ def preparation_program(config: RunConfig, environment: Mapping[str, str], *, ke
     options = ["--dataset", str(config.dataset_root), *(f"--{name}={value}" for name, value in chosen.items())]
     videos = ["--videos", config.video_root] if config.video_root else ["--clips", config.clips]
     kept = ["--keep"] if keep and config.video_root else []
+    kept += [f"--workers={workers}"] if workers else []
     return Program((sys.executable, "-m", "ddp.vsr.prepare", *options, *kept, *videos), environment)
 
 
 def packing_program(config: RunConfig, environment: Mapping[str, str]) -> Program:
     """Return the program that makes the packed copy of the patch set in DATASET_ROOT."""
     options = ["--dataset", str(config.dataset_root), "--scale", str(config.scale), "--frames", str(config.n_frames)]
-    return Program((sys.executable, "-m", "ddp.vsr.pack", *options), environment)
+    return Program((sys.executable, "-m", "ddp.vsr.feeding.pack", *options), environment)
 
 
 def inference_program(
@@ -116,6 +120,16 @@ def inference_program(
 def holds_patches(dataset_root: Path) -> bool:
     """Return True if there is a patch set to train on."""
     return (dataset_root / "Patches" / "GT").is_dir()
+
+
+def require_sources(config: RunConfig) -> None:
+    """Raise `DatasetError` if DATASET_ROOT, or a set of DATA_SOURCES, is no patch set."""
+    require_patches(config.dataset_root)
+    for source in data_sources(config.dataset_root, config.data_sources):
+        if not holds_patches(source.path):
+            raise DatasetError(
+                f"DATA_SOURCES names {source.path}, which holds no patch set ({{Patches,Val}}/{{GT,LR}}/*.png)."
+            )
 
 
 def require_patches(dataset_root: Path) -> None:

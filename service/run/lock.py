@@ -49,7 +49,7 @@ class RunLock:
 
     def check(self) -> LockState:
         """Return whether the lock is still held; if its file was removed and nobody locked another, lock it again."""
-        if self._is_at_path():
+        if self.is_at_path():
             return LockState.HELD
         try:
             file = _open(self._path)
@@ -67,7 +67,8 @@ class RunLock:
         """Return for people who holds the lock at the path, for example `gpu-07, process 4711`; empty if unknown."""
         return _holder_at(self._path)
 
-    def _is_at_path(self) -> bool:
+    def is_at_path(self) -> bool:
+        """Return whether the locked file is the one at the path, neither removed nor replaced nor moved."""
         try:
             return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
         except OSError:

@@ -21,7 +21,7 @@ class TrainerStats(TypedDict, total=False):
     checkpoint_bytes           size of the last checkpoint
     checkpoints_written        checkpoints written
     checkpoint_failures        checkpoints that could not be written
-    viewer_events_dropped      TensorBoard events that were discarded because their file could not be written
+    viewer_events_dropped      events that TensorBoard or another tracker never gets, because it did not take them
     disk_free_bytes            space available to ordinary users on the disk of the run directory
     disk_bytes                 size of that disk
     time_spent                 what this start has spent its time on, as `TimeSpent.as_dict` gives it

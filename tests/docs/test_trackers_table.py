@@ -1,6 +1,6 @@
 """docs/records.md says what each tracker keeps of a record and what is lost: here it is pushed to them and read back.
 
-Of Weights & Biases and trackio only where their libraries are installed.
+Of Weights & Biases, trackio and Aim only where their libraries are installed.
 """
 
 import struct
@@ -15,6 +15,7 @@ from service.run.records.tables.tags import TRAINING_TAGS, VALIDATION_TAGS
 from tests.service.harness.pushed_records import a_full_record, save_full_run
 from tests.service.harness.read_back import ReadBack, place, read_back
 from tests.service.harness.saved_records import save_record
+from tests.service.harness.trackers_table import table_of
 
 STEPS = (500, 1000)
 AT = 1_000_000_000.123456
@@ -24,14 +25,6 @@ TEXTS = {
     "settings": "N_FEATS", "name": "city", "note": "first try", "rollbacks": "step_0001000",
 }  # fmt: skip
 """A text that the run has, for each row of the table that is about texts."""
-
-
-def table_of(page: str) -> dict[str, dict[str, str]]:
-    """Cells of the table by row and tracker."""
-    lines = page.partition("\n| of a run | ")[2].partition("\n\n")[0].splitlines()
-    names = [cell.strip(" `") for cell in lines[0].strip("| ").split("|")]
-    rows = ([cell.strip(" `") for cell in line.strip("| ").split("|")] for line in lines[2:])
-    return {row: dict(zip(names, cells, strict=True)) for row, *cells in rows}
 
 
 def save_run(root: Path) -> None:
@@ -75,7 +68,7 @@ def time_kept(found: ReadBack) -> str:
 
 
 def test_the_table_has_every_tracker_and_every_row_is_tested(repository: Path) -> None:
-    table = table_of((repository / "docs" / "records.md").read_text())
+    table = table_of((repository / "docs" / "records.md").read_text(), "of a run")
 
     assert set(table) == {"numbers at their steps", "times", "activity of layers", "values of ranks", *TEXTS}
     assert all(list(cells) == list(TRACKERS) for cells in table.values())
@@ -96,7 +89,8 @@ def test_a_tracker_keeps_what_the_table_says_and_loses_the_rest(
     found = read_back(tracker, tmp_path / "out")
 
     of_tracker = {
-        row: cells[tracker] for row, cells in table_of((repository / "docs" / "records.md").read_text()).items()
+        row: cells[tracker]
+        for row, cells in table_of((repository / "docs" / "records.md").read_text(), "of a run").items()
     }
     assert of_tracker == {
         "numbers at their steps": kept_exactly(found),

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from ddp.vsr.prepare.jobs.progress import duration_text
+
 Show = Callable[[str], None]
 INTERVAL_SECONDS = 10.0
 
@@ -27,9 +29,3 @@ class Progress:
             rate = (self._done - self._begun_with) / (now - self._began_at)
             left = duration_text((self._total - self._done) / rate)
             self._show(f"{self._done} of {self._total} frames, {rate:.2g} a second, {left} left")
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as `H:MM:SS`."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

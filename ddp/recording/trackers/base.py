@@ -26,5 +26,8 @@ class Tracker:
     def validation(self, step: int, at: float, record: Mapping[str, Any], previews: Sequence[Preview]) -> None:
         """Track the values and images of a validation."""
 
+    def set_state(self, state: str) -> None:
+        """Note the state of the run; the last one before `close` is how the run ended, if it has."""
+
     def resume_from(self, step: int) -> None:
         """Discard everything of steps after `step`, to which the run was rolled back."""

@@ -1,6 +1,7 @@
 """Several experiment trackers as one."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ddp.recording.trackers.base import Tracker
@@ -24,9 +25,9 @@ class CombinedTracker(Tracker):
             tracker.start(step)
 
     def close(self) -> None:
-        """Close all of them, one after the other."""
-        for tracker in self._trackers:
-            tracker.close()
+        """Close all of them at the same time, since each may take until its limit."""
+        with ThreadPoolExecutor(max(1, len(self._trackers)), "tracker") as pool:
+            list(pool.map(lambda tracker: tracker.close(), self._trackers))
 
     def log_point(self, step: int, at: float, snapshot: Mapping[str, Any]) -> None:
         """Hand on a log point."""
@@ -37,6 +38,11 @@ class CombinedTracker(Tracker):
         """Hand on a validation."""
         for tracker in self._trackers:
             tracker.validation(step, at, record, previews)
+
+    def set_state(self, state: str) -> None:
+        """Hand on the state of the run."""
+        for tracker in self._trackers:
+            tracker.set_state(state)
 
     def resume_from(self, step: int) -> None:
         """Hand on that the run goes on at `step`."""

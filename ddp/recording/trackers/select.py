@@ -1,4 +1,4 @@
-"""Selection of the tracker by settings, and the check for the packages that it needs."""
+"""Selection of the trackers by settings, and the check for the package that TensorBoard needs."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -6,9 +6,11 @@ from importlib.util import find_spec
 from ddp.distributed.world import World
 from ddp.recording.trackers.base import Tracker
 from ddp.recording.trackers.combined import CombinedTracker
-from service.config.settings import RunConfig
+from service.config.loader import plain_values
+from service.config.settings import RunConfig, tracker_names
 from service.errors import UserError
 from service.run.directory import RunDirectory
+from service.run.records.trackers.tracked_run import TrackedRun
 
 TENSORBOARD_FOLDER = "tensorboard"
 KUBEFLOW_PREFIX = "KUBEFLOW_TRAINER_SERVER_"
@@ -27,7 +29,9 @@ def require_extras(world: World, config: RunConfig) -> None:
     world.raise_together(problem)
 
 
-def open_tracker(config: RunConfig, directory: RunDirectory, environment: Mapping[str, str]) -> Tracker:
+def open_tracker(
+    config: RunConfig, directory: RunDirectory, environment: Mapping[str, str], run_id: str = ""
+) -> Tracker:
     """Return the trackers that settings and scheduler select, as one; a no-op tracker if they select none."""
     trackers: list[Tracker] = []
     if any(name.startswith(KUBEFLOW_PREFIX) for name in environment):
@@ -40,4 +44,10 @@ def open_tracker(config: RunConfig, directory: RunDirectory, environment: Mappin
 
         folder = directory.root / TENSORBOARD_FOLDER
         trackers.append(TensorBoard(folder, has_scalars=config.tensorboard, has_images=config.tensorboard_images))
+    if names := tracker_names(config):
+        from ddp.recording.trackers.library_tracker import LibraryTracker
+
+        settings = {key: str(text) for key, text in plain_values(config).items()}
+        run = TrackedRun(run_id, 0, directory.root.resolve().name, "", settings, facts={}, rollbacks=(), from_step=0)
+        trackers += [LibraryTracker(name, config.tracker_experiment, run, config.tracker_end_seconds) for name in names]
     return trackers[0] if len(trackers) == 1 else CombinedTracker(trackers)

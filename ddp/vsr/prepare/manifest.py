@@ -13,8 +13,8 @@ from typing import Any
 from ddp.vsr.prepare.colours import CONVERSION
 from ddp.vsr.prepare.resize import DEGRADATIONS
 from ddp.vsr.prepare.scenes import Scene, Survey
+from ddp.vsr.prepare.selection.split import Split
 from ddp.vsr.prepare.sources import Source
-from ddp.vsr.prepare.split import Split
 from ddp.vsr.unreadable import reason_of
 from service.atomic_files import sha256_of
 from service.errors import UserError, plain_reason
@@ -22,6 +22,7 @@ from service.errors import UserError, plain_reason
 MANIFEST_FILE = "dataset.json"
 MANIFEST_VERSION = 1
 SHOWN_NAMES = 5
+HASH_METHOD = "DCT, 64 bits a frame, of 64x36 grey pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,12 @@ def manifest_of(
         **asdict(findings),
         "conversion": CONVERSION,
     }
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def frame_hashes_of(surveys: Sequence[Survey]) -> bytes:
+    """Return the content of `frame_hashes.json`, by which sets are compared with each other."""
+    content = {"method": HASH_METHOD, "sources": {found.source.name: found.frame_hashes for found in surveys}}
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -188,10 +195,10 @@ def _sha256_or_reason(path: Path) -> str:
 
 def request_for_videos(sources: Iterable[Source]) -> dict[str, Any]:
     """Return the identity of a set made from videos: names and sizes, because hashing films takes minutes."""
-    return {"videos": {source.name: _size_of(source) for source in sources}}
+    return {"videos": {source.name: size_of_source(source) for source in sources}}
 
 
-def _size_of(source: Source) -> int:
+def size_of_source(source: Source) -> int:
     """Return the bytes of all files of a source; 0 if one has vanished or cannot be asked."""
     try:
         return sum(path.stat().st_size for path in source.files())

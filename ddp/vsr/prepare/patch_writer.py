@@ -9,9 +9,11 @@ border effects. Never keeps more than the frames of the open windows.
 Legend: H, W = GT size; s = scale; T = frames of a window.
 """
 
+import hashlib
+import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +24,8 @@ from PIL import Image
 from ddp.vsr.prepare.colours import Frame
 from ddp.vsr.prepare.resize import DEGRADATIONS
 from ddp.vsr.prepare.scenes import Survey
+from ddp.vsr.prepare.selection.windows import Window
 from ddp.vsr.prepare.video import DamagedVideoError, read_frames
-from ddp.vsr.prepare.windows import Window
 
 FLAT_BELOW = 2.0  # mean absolute difference of neighbouring pixels, 0…255; sky and black bars are below
 PNG_COMPRESS_LEVEL = 1  # three times as fast as the default, with 10 % larger files
@@ -41,16 +43,31 @@ class PatchWriter:
     degradation: str = "bicubic"
     written: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each file, by its path in the set."""
     _names: set[str] = field(default_factory=set)
 
     def make_folders(self) -> None:
         """Create the four folders of the set."""
         for side in ("Patches", "Val"):
             for kind in ("GT", "LR"):
-                (self.root / side / kind).mkdir(parents=True)
+                (self.root / side / kind).mkdir(parents=True, exist_ok=True)
 
-    def write(self, survey: Survey, label: str, windows: Sequence[Window]) -> None:
-        """Decode the source once and write its windows; `label` is the prefix of their file names."""
+    def begin_anew(self) -> None:
+        """Forget what was written and rejected."""
+        self.written, self.rejected, self.files, self._names = Counter(), Counter(), {}, set()
+
+    def write(
+        self,
+        survey: Survey,
+        label: str,
+        windows: Sequence[Window],
+        on_done: Callable[[Window], object] = lambda _: None,
+    ) -> None:
+        """Decode the source once and write its windows; `label` is the prefix of their file names.
+
+        `on_done` gets every window, in the order of their first frames, once it is written or rejected.
+        """
         pending = sorted(windows, key=lambda window: window.first_frame)
         wanted = {number for window in pending for number in self._numbers(window)}
         done = 0
@@ -58,9 +75,12 @@ class PatchWriter:
             for frames, window in self._open_windows(survey, pending, wanted):
                 self._write_window(label, window, frames)
                 done += 1
+                on_done(window)
         except DamagedVideoError:
             # The survey ended before the damage, so the file has changed since.
-            self.rejected["unreadable"] += len(pending) - done
+            for window in pending[done:]:
+                self.rejected["unreadable"] += 1
+                on_done(window)
 
     def _numbers(self, window: Window) -> range:
         return range(window.first_frame, window.first_frame + self.n_frames)
@@ -108,8 +128,11 @@ class PatchWriter:
 
     def _save(self, window: Window, name: str, gt: Frame, small: list[NDArray[np.uint8]]) -> None:
         for kind, image in (("GT", gt), ("LR", np.concatenate(small))):
-            path = self.root / window.side / kind / name
-            Image.fromarray(np.ascontiguousarray(image)).save(path, compress_level=PNG_COMPRESS_LEVEL)
+            path = f"{window.side}/{kind}/{name}"
+            content = io.BytesIO()
+            Image.fromarray(np.ascontiguousarray(image)).save(content, "png", compress_level=PNG_COMPRESS_LEVEL)
+            (self.root / path).write_bytes(content.getbuffer())
+            self.files[path] = hashlib.sha256(content.getbuffer()).hexdigest()
         self.written[window.side] += 1
 
 

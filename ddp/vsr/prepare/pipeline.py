@@ -9,10 +9,15 @@ from typing import Any
 from ddp.vsr.contact_sheet import SHEET_FILE, save_contact_sheet
 from ddp.vsr.prepare.clips import CLIP_SETS, Progress, fetch_set
 from ddp.vsr.prepare.croissant import CROISSANT_FILE, croissant_of
+from ddp.vsr.prepare.jobs.cutting import Cut, Part, cut_all, parts_of
+from ddp.vsr.prepare.jobs.progress import ProgressMeter
+from ddp.vsr.prepare.jobs.surveying import Surveyor, hash_all
+from ddp.vsr.prepare.jobs.work_folder import WorkFolder, work_folder, work_path
 from ddp.vsr.prepare.manifest import (
     MANIFEST_FILE,
     Findings,
     PatchSettings,
+    frame_hashes_of,
     is_prepared,
     is_prepared_from_videos,
     make_folder,
@@ -20,22 +25,36 @@ from ddp.vsr.prepare.manifest import (
     note_on_conversion,
     request_for_clips,
     request_for_videos,
-    sha256_of_source,
     videos_apart,
 )
-from ddp.vsr.prepare.patch_writer import PatchWriter, labels_of
-from ddp.vsr.prepare.scenes import Survey, survey
+from ddp.vsr.prepare.patch_writer import labels_of
+from ddp.vsr.prepare.scenes import Survey
+from ddp.vsr.prepare.selection.frame_hashes import HASHES_FILE
+from ddp.vsr.prepare.selection.split import Split, split_scenes
+from ddp.vsr.prepare.selection.windows import CutOut, Window, training_windows, validation_windows
 from ddp.vsr.prepare.sources import Source, find_sources
-from ddp.vsr.prepare.split import Split, split_scenes
-from ddp.vsr.prepare.video import DamagedVideoError
-from ddp.vsr.prepare.windows import CutOut, Window, training_windows, validation_windows
-from ddp.vsr.unreadable import Skipped, reason_of
+from ddp.vsr.unreadable import Skipped
 from service.atomic_files import sync_folder, write_atomically
 from service.errors import UserError, reason_and_remedy
-from service.run.building import building_folder, finish
 
 SMALL_COUNTS = {"patch_count": 480, "val_count": 8}  # for the small clips: more would be redundant
 LARGE_COUNTS = {"patch_count": 2000, "val_count": 24}
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the work is done, which changes nothing of the set: by how many processes, and where lines are shown.
+
+    `live` replaces a line on a terminal; without it, progress is shown by lines now and then.
+    """
+
+    show: Progress
+    workers: int = 1
+    live: Progress | None = None
+
+    def meter(self) -> ProgressMeter:
+        """Return what shows the progress of phases."""
+        return ProgressMeter(self.show, self.live)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,39 +69,37 @@ class Material:
     """What was found beside the sources and cannot be used."""
 
 
-def prepare_clips(set_name: str, folder: Path, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
+def prepare_clips(set_name: str, folder: Path, dataset: Path, settings: PatchSettings, work: Work) -> None:
     """Make the patch set of a set of clips, fetched into `folder`; an existing set needs no network.
 
     Raises UserError if the clips cannot be fetched or `dataset` contains something else.
     """
     request = request_for_clips(set_name)
-    if _is_already_prepared(dataset, request, settings, progress):
+    if _is_already_prepared(dataset, request, settings, work.show):
         return
-    paths = fetch_set(set_name, folder, progress)
+    paths = fetch_set(set_name, folder, work.show)
     material = Material(
         request=request,
         sources=tuple(Source(path.name, path) for path in paths),
         held_out=frozenset(clip.name for clip in CLIP_SETS[set_name] if clip.role == "held-out"),
         rights={clip.name: {"licence": clip.licence, "origin": clip.origin} for clip in CLIP_SETS[set_name]},
     )
-    _build_atomically(material, dataset, settings, progress)
+    _build_atomically(material, dataset, settings, work)
 
 
-def prepare_videos(
-    folder: Path, dataset: Path, settings: PatchSettings, progress: Progress, *, keep: bool = False
-) -> None:
+def prepare_videos(folder: Path, dataset: Path, settings: PatchSettings, work: Work, *, keep: bool = False) -> None:
     """Make the patch set of all videos and image sequences below `folder`.
 
     With `keep`, a set of these settings stays if the videos are others now, or away. Raises UserError if there are
     none, if they do not suffice, or if `dataset` contains something else.
     """
     if keep and is_prepared_from_videos(dataset, settings):
-        progress(_kept_sentence(folder, dataset))
+        work.show(_kept_sentence(folder, dataset))
         return
     found = find_sources(folder, exclude=dataset)
     material = Material(request=request_for_videos(found.sources), sources=found.sources, skipped=found.skipped)
-    if not _is_already_prepared(dataset, material.request, settings, progress):
-        _build_atomically(material, dataset, settings, progress)
+    if not _is_already_prepared(dataset, material.request, settings, work.show):
+        _build_atomically(material, dataset, settings, work)
 
 
 def _kept_sentence(folder: Path, dataset: Path) -> str:
@@ -107,116 +124,138 @@ def _is_already_prepared(
     return is_ready
 
 
-def _build_atomically(material: Material, dataset: Path, settings: PatchSettings, progress: Progress) -> None:
-    """Build the set beside `dataset` and rename it; remove an incomplete set after an interruption."""
+def _build_atomically(material: Material, dataset: Path, settings: PatchSettings, work: Work) -> None:
+    """Build the set beside `dataset` and rename it; finished parts stay after an interruption, for the next start."""
     make_folder(dataset.parent)
     try:
-        with building_folder(dataset) as building:
-            _build(material, building, settings, progress)
-            finish(building, dataset)
+        with work_folder(dataset, lambda who: work.show(f"{dataset} is being made by {who}: waiting for it")) as folder:
+            if not _is_already_prepared(dataset, material.request, settings, work.show):
+                _make(material, folder, dataset, settings, work)
     except OSError as error:
         raise UserError(
-            f"the patch set {dataset} could not be written ({reason_and_remedy(error)}); or take another one"
+            f"the patch set {dataset} could not be written ({reason_and_remedy(error)}); or take another one. "
+            f"The same command goes on with what is done, which is in {work_path(dataset)}"
         ) from error
+
+
+def _make(material: Material, folder: WorkFolder, dataset: Path, settings: PatchSettings, work: Work) -> None:
+    """Build the set and put it into its place. Raises `OSError`, and `UserError`, which leaves nothing."""
+    if folder.has_parts():
+        work.show("Going on with what an earlier start has done")
+    try:
+        _Building(material, folder, settings, work).build()
+    except UserError:
+        folder.remove()
+        raise
+    folder.finish(dataset)
     sync_folder(dataset.parent)
-    progress(f"{dataset} is ready; to look at: {dataset / SHEET_FILE}")
+    work.show(f"{dataset} is ready; to look at: {dataset / SHEET_FILE}")
 
 
-def _build(material: Material, folder: Path, settings: PatchSettings, progress: Progress) -> None:
-    findings = Findings()
-    for item in material.skipped:
-        _skip(item.name, item.reason, findings, progress)
-    hashes = _hash_all(material.sources, findings, progress)
-    surveys = _survey_all(
-        [source for source in material.sources if source.name in hashes], settings, findings, progress
-    )
-    surveys = _without_small(surveys, material.held_out, settings, findings, progress)
-    split = split_scenes(surveys, material.held_out, settings.val_share, settings.frames, settings.seed)
-    _report_split(split, surveys, settings, findings, progress)
-    writer = PatchWriter(folder, settings.scale, settings.frames, settings.halve_from, settings.degradation)
-    writer.make_folders()
-    _write_all(writer, surveys, _windows_of(split, surveys, settings), progress)
-    findings.rejected = dict(writer.rejected)
-    _check_written(writer, findings)
-    provenance = {name: {"sha256": sha256, **_rights_of(material, name)} for name, sha256 in hashes.items()}
-    content = manifest_of(material.request, settings, surveys, split, provenance, writer.written, findings)
-    save_contact_sheet(folder, settings.frames)
-    write_atomically(folder / CROISSANT_FILE, croissant_of(content, MANIFEST_FILE, date.today()))
-    write_atomically(folder / MANIFEST_FILE, content)
-    rejected = _rejected_text(writer.rejected)
-    progress(f"{writer.written['Patches']} patches, {writer.written['Val']} validation images; rejected: {rejected}")
+class _Building:
+    """One set on its way from sources to samples."""
 
+    def __init__(self, material: Material, folder: WorkFolder, settings: PatchSettings, work: Work) -> None:
+        self._material = material
+        self._folder = folder
+        self._settings = settings
+        self._work = work
+        self._findings = Findings()
+        self._meter = work.meter()
+        self._surveyor = Surveyor(folder, settings.halve_from, work.workers, self._meter)
 
-def _hash_all(sources: Sequence[Source], findings: Findings, progress: Progress) -> dict[str, str]:
-    """Return the SHA-256 of every source, without copies of an earlier one, which could be on both sides."""
-    hashes: dict[str, str] = {}
-    for source in sources:
-        try:
-            sha256 = sha256_of_source(source)
-        except OSError as error:
-            _skip(source.name, reason_of(error), findings, progress)
-            continue
-        twin = next((name for name, other in hashes.items() if other == sha256), None)
-        if twin is None:
-            hashes[source.name] = sha256
-        else:
-            _skip(source.name, f"it has the same content as {twin}", findings, progress)
-    return hashes
+    def build(self) -> None:
+        """Make all files of the set. Raises `OSError` and `UserError`."""
+        material, settings, findings, show = self._material, self._settings, self._findings, self._work.show
+        for item in material.skipped:
+            self._skip(item.name, item.reason)
+        sums = self._hash_all()
+        surveys = self._without_small(self._survey_all(sums))
+        split = split_scenes(surveys, material.held_out, settings.val_share, settings.frames, settings.seed)
+        self._report_split(split, surveys)
+        cut = self._cut(sums, surveys, _windows_of(split, surveys, settings))
+        _check_written(cut, findings)
+        provenance = {source.name: {"sha256": sum, **_rights_of(material, source.name)} for source, sum in sums.items()}
+        content = manifest_of(material.request, settings, surveys, split, provenance, cut.written, findings)
+        save_contact_sheet(self._folder.path, settings.frames)
+        write_atomically(self._folder.path / HASHES_FILE, frame_hashes_of(surveys))
+        write_atomically(self._folder.path / CROISSANT_FILE, croissant_of(content, MANIFEST_FILE, date.today()))
+        write_atomically(self._folder.path / MANIFEST_FILE, content)
+        written, rejected = cut.written, _rejected_text(cut.rejected)
+        show(f"{written['Patches']} patches, {written['Val']} validation images; rejected: {rejected}")
 
+    def _hash_all(self) -> dict[Source, str]:
+        """Return the SHA-256 of every source, without copies of an earlier one, which could be on both sides."""
+        sums: dict[Source, str] = {}
+        for source, found in hash_all(self._material.sources, self._work.workers, self._meter).items():
+            if isinstance(found, Skipped):
+                self._skip(found.name, found.reason)
+            elif twin := next((other.name for other, sha256 in sums.items() if sha256 == found), ""):
+                self._skip(source.name, f"it has the same content as {twin}")
+            else:
+                sums[source] = found
+        return sums
 
-def _survey_all(
-    sources: Sequence[Source], settings: PatchSettings, findings: Findings, progress: Progress
-) -> list[Survey]:
-    surveys = []
-    for source in sources:
-        progress(f"{source.name}: looking for scenes")
-        try:
-            found = survey(source, settings.halve_from)
-        except DamagedVideoError as error:
-            _skip(source.name, str(error), findings, progress)
-            continue
-        surveys.append(found)
+    def _survey_all(self, sums: Mapping[Source, str]) -> list[Survey]:
+        surveys = []
+        for source, found in self._surveyor.survey_all(sums).items():
+            if isinstance(found, Skipped):
+                self._skip(found.name, found.reason)
+            else:
+                surveys.append(found)
+                self._report_survey(source.name, found)
+        return surveys
+
+    def _report_survey(self, name: str, found: Survey) -> None:
+        show = self._work.show
         for item in found.skipped:
-            _skip(f"{source.name}/{item.name}", item.reason, findings, progress)
-        progress(f"{source.name}: {found.width}x{found.height}, {found.frame_count} frames, {len(found.scenes)} scenes")
+            self._skip(f"{name}/{item.name}", item.reason)
+        show(f"{name}: {found.width}x{found.height}, {found.frame_count} frames, {len(found.scenes)} scenes")
         if found.damage:
-            findings.damaged.append({"name": source.name, "reason": found.damage})
-            progress(f"{source.name} is damaged ({found.damage}): used up to frame {found.frame_count - 1}")
-    return surveys
+            self._findings.damaged.append({"name": name, "reason": found.damage})
+            show(f"{name} is damaged ({found.damage}): used up to frame {found.frame_count - 1}")
 
+    def _without_small(self, surveys: list[Survey]) -> list[Survey]:
+        """Return the surveys without sources whose frames are smaller than a patch; held-out ones are used whole."""
+        kept = []
+        for found in surveys:
+            is_held_out = found.source.name in self._material.held_out
+            needed = self._settings.scale if is_held_out else self._settings.patch_size
+            if min(found.height, found.width) >= needed:
+                kept.append(found)
+            else:
+                size = f"{found.width}x{found.height}"
+                self._skip(found.source.name, f"its frames are {size}, patches {needed}x{needed}")
+        return kept
 
-def _without_small(
-    surveys: list[Survey], held_out: frozenset[str], settings: PatchSettings, findings: Findings, progress: Progress
-) -> list[Survey]:
-    """Return the surveys without sources whose frames are smaller than a patch; held-out ones are used whole."""
-    kept = []
-    for found in surveys:
-        needed = settings.scale if found.source.name in held_out else settings.patch_size
-        if min(found.height, found.width) >= needed:
-            kept.append(found)
-        else:
-            size = f"{found.width}x{found.height}"
-            _skip(found.source.name, f"its frames are {size}, patches {needed}x{needed}", findings, progress)
-    return kept
+    def _skip(self, name: str, reason: str) -> None:
+        self._findings.skipped.append({"name": name, "reason": reason})
+        self._work.show(f"{name} is skipped: {reason}")
 
+    def _report_split(self, split: Split, surveys: list[Survey]) -> None:
+        n_frames = self._settings.frames
+        self._findings.warnings.extend(split.warnings)
+        self._findings.windows_across_cuts = sum(
+            max(0, found.frame_count - n_frames + 1) - sum(scene.window_count(n_frames) for scene in found.scenes)
+            for found in surveys
+        )
+        for warning in split.warnings:
+            self._work.show(f"warning: {warning}")
+        self._work.show(f"{len(split.train)} scenes for training, {len(split.val)} for validation")
 
-def _skip(name: str, reason: str, findings: Findings, progress: Progress) -> None:
-    findings.skipped.append({"name": name, "reason": reason})
-    progress(f"{name} is skipped: {reason}")
-
-
-def _report_split(
-    split: Split, surveys: list[Survey], settings: PatchSettings, findings: Findings, progress: Progress
-) -> None:
-    findings.warnings.extend(split.warnings)
-    findings.windows_across_cuts = sum(
-        max(0, found.frame_count - settings.frames + 1)
-        - sum(scene.window_count(settings.frames) for scene in found.scenes)
-        for found in surveys
-    )
-    for warning in split.warnings:
-        progress(f"warning: {warning}")
-    progress(f"{len(split.train)} scenes for training, {len(split.val)} for validation")
+    def _cut(self, sums: Mapping[Source, str], surveys: Sequence[Survey], windows: Sequence[Window]) -> Cut:
+        labels = labels_of([found.source.name for found in surveys])
+        parts: list[Part] = []
+        for found in surveys:
+            own = [window for window in windows if window.scene.source == found.source]
+            parts += parts_of(found, sums[found.source], labels[found.source.name], own, self._settings)
+        kept = [self._surveyor.key_of(source, sha256) for source, sha256 in sums.items()]
+        cut = cut_all(self._folder, parts, self._settings, self._work.workers, self._meter, kept)
+        for name, reason in cut.crashes.items():
+            self._findings.damaged.append({"name": name, "reason": reason})
+            self._work.show(f"{name} is damaged ({reason}): used as far as it was read")
+        self._findings.rejected = dict(cut.rejected)
+        return cut
 
 
 def _windows_of(split: Split, surveys: Sequence[Survey], settings: PatchSettings) -> list[Window]:
@@ -229,24 +268,16 @@ def _windows_of(split: Split, surveys: Sequence[Survey], settings: PatchSettings
     ]
 
 
-def _write_all(writer: PatchWriter, surveys: Sequence[Survey], windows: list[Window], progress: Progress) -> None:
-    labels = labels_of([found.source.name for found in surveys])
-    for found in surveys:
-        own = [window for window in windows if window.scene.source == found.source]
-        writer.write(found, labels[found.source.name], own)
-        progress(f"{found.source.name}: {writer.written.total()} of {len(windows)} samples written")
-
-
 def _rejected_text(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())) or "none"
 
 
-def _check_written(writer: PatchWriter, findings: Findings) -> None:
+def _check_written(cut: Cut, findings: Findings) -> None:
     for side in ("Patches", "Val"):
-        if not writer.written[side]:
+        if not cut.written[side]:
             raise UserError(
                 f"not one sample for {side} came out of the videos (rejected: "
-                f"{_rejected_text(findings.rejected)}; videos skipped: {len(findings.skipped)}): add videos with more "
+                f"{_rejected_text(cut.rejected)}; videos skipped: {len(findings.skipped)}): add videos with more "
                 "detail or lower the patch size"
             )
 

@@ -6,12 +6,13 @@ talking face, and 137 in the ten minutes of bbb.mp4.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 
+from ddp.vsr.prepare.selection.frame_hashes import FLAT, frame_hash, hashes_as_text
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.video import (
     DamagedVideoError,
@@ -62,17 +63,23 @@ class Survey:
     """Images of a sequence that are in no scene: those that cannot be read or have another size than most."""
     colours: str = ""
     """How colours are taken, such as `BT.709 (assumed), limited range`."""
+    frame_hashes: str = ""
+    """The perceptual hash of every frame, 16 hexadecimal digits each; 0 for one that shows nothing or is unreadable."""
     deinterlaced: bool = False
     """Whether there are frames that held two moments and became one."""
 
 
-def survey(source: Source, halve_from: int = 0) -> Survey:
-    """Decode the source once and find its scenes. Raises DamagedVideoError if no frame can be read."""
+def survey(source: Source, halve_from: int = 0, on_frame: Callable[[int], object] = lambda _: None) -> Survey:
+    """Decode the source once and find its scenes; `on_frame` gets the number of frames seen.
+
+    Raises DamagedVideoError if no frame can be read.
+    """
     found = _Pass()
     damage = ""
     try:
         for thumbnail in read_thumbnails(source):
             found.add(thumbnail)
+            on_frame(len(found.frames))
     except DamagedVideoError as error:
         if not found.frames:
             raise
@@ -93,6 +100,7 @@ def survey(source: Source, halve_from: int = 0) -> Survey:
         skipped=tuple(found.skipped),
         colours=describe_colours(source),
         deinterlaced=found.is_deinterlaced,
+        frame_hashes=hashes_as_text(found.hashes),
     )
 
 
@@ -105,6 +113,7 @@ class _Pass:
     differences: list[float] = field(default_factory=list)
     """Between frames i and i + 1; 0 where one of them cannot be read."""
     skipped: list[Skipped] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
     is_deinterlaced: bool = False
     _previous: Thumbnail | Skipped | None = None
 
@@ -116,6 +125,7 @@ class _Pass:
         if isinstance(found, Skipped):
             self.skipped.append(found)
         self.frames.append((found.name, None if isinstance(found, Skipped) else found.size))
+        self.hashes.append(frame_hash(found.grey) if isinstance(found, Thumbnail) else FLAT)
         self.is_deinterlaced |= isinstance(found, Thumbnail) and found.is_deinterlaced
 
     def runs(self) -> list[tuple[int, list[float]]]:

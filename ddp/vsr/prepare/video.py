@@ -8,7 +8,8 @@ Legend: H, W = a frame's height and width; frames are counted from 0 in decoding
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +34,9 @@ IMAGES_PER_SECOND = 25.0  # assumed rate of a folder of images
 THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT = 64, 36
 
 Converted = TypeVar("Converted")
+
+DECODER_THREADS: ContextVar[int] = ContextVar("decoder_threads", default=0)
+"""Threads of a decoder; 0 takes all cores, which is too many where several processes decode."""
 
 UNDECODABLE: tuple[type[Exception], ...] = (av.FFmpegError, *UNREADABLE)
 
@@ -88,6 +92,18 @@ def frames_per_second(source: Source) -> float:
     with opened_video(source.path) as container:
         rate: Fraction | None = shown_stream(container).average_rate
     return float(rate) if rate else IMAGES_PER_SECOND
+
+
+def expected_frame_count(source: Source) -> int:
+    """Return how many frames there will be, by what the container says: to show progress only. 0 if it says nothing."""
+    with suppress(DamagedVideoError, OSError):
+        if source.is_sequence:
+            return len(source.files())
+        with opened_video(source.path) as container:
+            stream = shown_stream(container)
+            seconds = float((container.duration or 0) / av.time_base)
+            return stream.frames or round(seconds * float(stream.average_rate or 0))
+    return 0
 
 
 def describe_colours(source: Source) -> str:
@@ -157,6 +173,7 @@ def shown_stream(container: InputContainer) -> VideoStream:
     if stream.codec_context is None:
         raise DamagedVideoError("there is no decoder for its video")
     stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = DECODER_THREADS.get()
     return stream
 
 

@@ -28,6 +28,7 @@ CALLS: list[Callable[[Client], object]] = [
     lambda client: client.command("c0ffee"),
     lambda client: client.cancel("c0ffee"),
     lambda client: client.stack(1),
+    lambda client: client.provenance("c0ffee"),
     lambda client: client.preview(500, "bikes.webp"),
     lambda client: next(client.previews()),
     lambda client: next(client.commands()),

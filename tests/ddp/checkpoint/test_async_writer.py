@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from ddp.checkpoint import async_writer
+from ddp.checkpoint import folder as folder_module
 from ddp.checkpoint.async_writer import CheckpointWriter, PendingCheckpoint
 from ddp.checkpoint.folder import CheckpointFolder, Reason, verify
 from ddp.checkpoint.format import MANIFEST_FILE
@@ -212,6 +213,23 @@ def test_a_full_disk_is_one_line_and_the_next_state_is_written(
         "training goes on."
     )
     assert line.exc_info is None
+
+
+def test_a_state_that_is_in_place_but_not_flushed_is_called_just_that(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse_folders(folder: Path) -> None:
+        raise OSError(5, "Input/output error", str(folder))
+
+    desk.submit(1)
+    desk.writer.drain()
+    monkeypatch.setattr(folder_module, "sync_folder", refuse_folders)
+    desk.submit(2)
+    desk.writer.drain()
+
+    assert desk.folder.steps() == [2, 1]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line.endswith("; it is in place, but may not outlast a power failure, and training goes on.")
 
 
 def test_a_failure_names_the_state_that_stays_and_is_told_once_however_often_it_is_tried(

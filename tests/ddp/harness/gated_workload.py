@@ -19,7 +19,7 @@ Each happens once, in the first start of a launcher only; `bad` happens again wh
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,9 +29,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddp.vsr import workload
+from ddp.vsr.feeding.training_data import TrainingData, ValidationImages, open_training_data
 from ddp.vsr.networks.recurrent import VSR
-from ddp.vsr.patch_set import PatchSet
-from ddp.workload import Batch, Share
+from ddp.workload import Batch, Images, Share
 from service.config.settings import RunConfig
 from service.errors import UserError
 
@@ -58,16 +58,20 @@ class DroppingVSR(VSR):
         return super().forward(F.dropout(lr, 0.1, self.training))
 
 
-class GatedImages(workload.ValidationImages):
+class GatedImages:
+    def __init__(self, images: ValidationImages) -> None:
+        self.names: Sequence[str] = images.names
+        self._images = images
+
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         wait_for(os.environ.get("TEST_VALIDATION_GATE"))
-        return super().read(index)
+        return self._images.read(index)
 
 
 class GatedWorkload(workload.VideoSuperResolution):
-    def __init__(self, config: RunConfig, training: PatchSet, validation: PatchSet) -> None:
-        super().__init__(config, training, validation)
-        self.validation_images = GatedImages(validation)
+    def __init__(self, config: RunConfig, data: TrainingData) -> None:
+        super().__init__(config, data)
+        self.validation_images: Images = GatedImages(data.validation_images)
 
     def build_model(self) -> nn.Module:
         config = self._config
@@ -139,5 +143,4 @@ def wait_for(path: str | None) -> None:
 
 
 def build(config: RunConfig) -> GatedWorkload:
-    halves = (PatchSet.open(config.dataset_root, half, config.n_frames, config.scale) for half in ("Patches", "Val"))
-    return GatedWorkload(config, *halves)
+    return GatedWorkload(config, open_training_data(config))

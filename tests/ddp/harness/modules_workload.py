@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddp.vsr import workload
-from ddp.vsr.patch_set import PatchSet
+from ddp.vsr.feeding.training_data import open_training_data
 from ddp.workload import Batch, Share
 from service.config.settings import RunConfig
 
@@ -19,5 +19,4 @@ class NotingWorkload(workload.VideoSuperResolution):
 
 
 def build(config: RunConfig) -> NotingWorkload:
-    halves = (PatchSet.open(config.dataset_root, half, config.n_frames, config.scale) for half in ("Patches", "Val"))
-    return NotingWorkload(config, *halves)
+    return NotingWorkload(config, open_training_data(config))

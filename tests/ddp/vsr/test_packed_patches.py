@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddp.vsr.pack import main
+from ddp.vsr.feeding.pack import main
 from ddp.vsr.packed_patches import PACKED_FILE, PackedPatches, StalePackError, packed_copy, write_packed
 from ddp.vsr.patch_set import CorruptImageError, PatchSet
 from ddp.vsr.sample_stream import StreamDataset

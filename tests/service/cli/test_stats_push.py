@@ -12,6 +12,7 @@ from service.cli.stats.exchange.event_scalars import read_scalars
 from service.run.records.history import Records
 from service.run.records.tables.tags import TRAINING_TAGS, VALIDATION_TAGS
 from tests.service.harness.pushed_records import ACTIVITY, a_full_record, save_full_run
+from tests.service.harness.read_back import read_runs
 from tests.service.harness.saved_records import save_original, save_record
 
 
@@ -75,6 +76,27 @@ def test_a_second_push_adds_later_records_only_and_a_new_branch_is_a_run_of_its_
     first, second = runs_in(mlflow)
     assert first.data.tags["leitstand.continued_by"] == second.info.run_id
     assert len(mlflow.get_metric_history(second.info.run_id, "quality/ki")) == 4
+
+
+def test_a_second_push_to_aim_adds_later_records_only_and_a_new_branch_is_a_run_of_its_own(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("aim")
+    push(run, "aim", tmp_path / "aim")
+    save_record(run, 2000, **a_full_record(2000))
+    capsys.readouterr()
+    assert push(run, "aim", tmp_path / "aim") == 0
+    assert capsys.readouterr().out.startswith("demo: 1 new records in Aim's run ")
+
+    save_record(run, 2000, **a_full_record(2000, branch_id=1))
+    assert push(run, "aim", tmp_path / "aim") == 0
+    runs = read_runs("aim", tmp_path / "aim")
+    assert {name: sorted(found.numbers) for name, found in runs.items()} == {
+        "city": [500, 1000, 1500, 2000],
+        "city, branch 1": [500, 1000, 1500, 2000],
+    }
+    assert runs["city"].numbers[1000]["quality/ki"] == a_full_record(1000)["quality_ki_value"]
+    assert "rollback: from step 1200 to step_0001000 (command of anna), at step 1000" in runs["city"].text
 
 
 def test_a_store_that_the_installed_mlflow_cannot_open_is_one_sentence(
@@ -211,7 +233,9 @@ def test_a_folder_of_folders_says_which_have_event_files(tmp_path: Path, capsys:
     assert "but its folders one have: name one of them" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("tracker", "package"), [("mlflow", "mlflow"), ("wandb", "wandb"), ("trackio", "trackio")])
+@pytest.mark.parametrize(
+    ("tracker", "package"), [("mlflow", "mlflow"), ("wandb", "wandb"), ("trackio", "trackio"), ("aim", "aim")]
+)
 def test_without_its_library_a_tracker_is_one_sentence(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tracker: str,
     package: str,

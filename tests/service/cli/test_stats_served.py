@@ -200,3 +200,51 @@ def test_a_name_that_is_no_directory_is_a_run_only_if_a_server_is_named(
 def test_a_report_is_about_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["stats", "report", str(tmp_path), str(tmp_path)]) == 2
     assert "A report is about one run, but 2 are given" in capsys.readouterr().err
+
+
+PROVENANCE = {
+    "code": {"version": "0.1.0", "commit": "c" * 40}, "python": "3.11.9", "torch": "2.9.1", "host": "box-7",
+    "packages": {"torch": "2.9.1", "numpy": "2.3.0"}, "settings": {"N_FEATS": 96}, "origins": {"N_FEATS": "file"},
+}  # fmt: skip
+
+
+def serve_provenance(server: StandIn, sha256: str) -> None:
+    server.on("GET", f"/provenance/{sha256}", Answer(PROVENANCE))
+
+
+def test_a_comparison_of_a_servers_runs_names_different_versions(
+    server: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run, torch in (("one", "2.9.1"), ("two", "2.8.0")):
+        serve_records(server, records_of(provenance=f"{run:0>64}"), f"/runs/{run}")
+        server.on("GET", f"/runs/{run}/provenance/{run:0>64}", Answer({**PROVENANCE, "torch": torch}))
+
+    assert exit_code(["stats", "compare", "--summary", "one", "two", "--url", server.url, "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert "2.9.1" in printed
+    assert "2.8.0" in printed
+
+
+def test_a_command_shows_the_newest_starts_provenance_or_that_of_a_sha256(
+    server: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve_records(server, records_of(provenance="a" * 64))
+    serve_provenance(server, "a" * 64)
+
+    assert exit_code(["provenance", "--url", server.url]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert {"leitstand": "0.1.0", "torch": "2.9.1", "host": "box-7", "N_FEATS": "96 (file)"}.items() <= {
+        tuple(line) for line in lines
+    }
+    assert exit_code(["provenance", "a" * 64, "--json", "--url", server.url]) == 0
+    assert json.loads(capsys.readouterr().out) == PROVENANCE
+    assert exit_code(["provenance", "b" * 64, "--url", server.url]) != 0
+
+
+def test_records_of_an_earlier_version_have_no_provenance_to_show(
+    server: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve_records(server, records_of())
+
+    assert exit_code(["provenance", "--url", server.url]) == 2
+    assert "does not say from what its start was made" in capsys.readouterr().err

@@ -218,4 +218,4 @@ def test_a_program_of_inference_gets_what_was_wished_and_never_takes_a_file_for_
 def test_the_packing_program_packs_the_patch_set_of_the_settings() -> None:
     config = RunConfig(dataset_root=Path("data/mine"), n_frames=7, scale=2)
     options = ("--dataset", "data/mine", "--scale", "2", "--frames", "7")
-    assert packing_program(config, {}).command == (sys.executable, "-m", "ddp.vsr.pack", *options)
+    assert packing_program(config, {}).command == (sys.executable, "-m", "ddp.vsr.feeding.pack", *options)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.cli.stats.exchange.pushed import library
 from service.errors import plain_reason
 from service.run.records.files import RecordProblem
+from service.run.records.trackers.tracked_run import library
 
 HEAD_BYTES, TAIL_BYTES = 12, 4
 """Around each event: its length and that one's checksum; the content's checksum."""

@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Callable
-from importlib import import_module
 
 import click
 
 from service.cli.options import as_json_text, json_option
 from service.cli.server_options import Connect, connection_options
-from service.cli.stats.exchange.pushed import Tracker, push_records, pushed_run
+from service.cli.stats.exchange.pushed import push_records, pushed_run
+from service.cli.stats.exchange.tensorboard_tracker import TensorBoardTracker
 from service.cli.stats.options import runs_argument
 from service.cli.stats.sources.chosen import chosen_sources
 from service.cli.stats.sources.run_source import RunSource
@@ -17,19 +17,17 @@ from service.cli.stats.tables import show_problems
 from service.cli.text_table import show_line
 from service.client.errors import ApiError
 from service.errors import RunDirectoryError, plain_reason
+from service.run.records.trackers.catalog import TITLES, open_tracker
+from service.run.records.trackers.tracked_run import Tracker
 
-TRACKERS = {
-    "mlflow": "mlflow_tracker:MlflowTracker",
-    "tensorboard": "tensorboard_tracker:TensorBoardTracker",
-    "wandb": "wandb_tracker:WandbTracker",
-    "trackio": "trackio_tracker:TrackioTracker",
-}
-"""`module:class` of each tracker, beside this module."""
+TENSORBOARD = "tensorboard"
+TRACKERS = (TENSORBOARD, *TITLES)
+"""Names of the trackers; a training writes TensorBoard's files by itself."""
 
 
 @click.command
 @runs_argument
-@click.option("--to", "tracker_name", type=click.Choice(list(TRACKERS)), required=True, help="The tracker.")
+@click.option("--to", "tracker_name", type=click.Choice(TRACKERS), required=True, help="The tracker.")
 @click.option(
     "--where", metavar="PLACE",
     help="MLflow's tracking URI, or the folder of the others; without it where the tracker itself would write.",
@@ -58,9 +56,7 @@ def push(
 
 
 def _tracker(name: str, where: str | None, experiment: str) -> Tracker:
-    module, _, attribute = TRACKERS[name].partition(":")
-    tracker: Tracker = getattr(import_module(f"service.cli.stats.exchange.{module}"), attribute)(where, experiment)
-    return tracker
+    return TensorBoardTracker(where, experiment) if name == TENSORBOARD else open_tracker(name, where, experiment)
 
 
 def _push(source: RunSource, make_tracker: Callable[[], Tracker]) -> tuple[int, str]:
@@ -69,9 +65,10 @@ def _push(source: RunSource, make_tracker: Callable[[], Tracker]) -> tuple[int, 
     newest = source.newest()
     if newest is None:
         return 0, ""
-    after = tracker.begin(pushed_run(source, newest, _history(source, newest.run)))
+    history = _history(source, newest.run)
+    after = tracker.begin(pushed_run(source, newest, history))
     count = push_records(source.records(), tracker, after)
-    return count, tracker.end()
+    return count, tracker.end(history.state)
 
 
 def _history(source: RunSource, run_id: str) -> StoredHistory:

@@ -5,9 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from service.cli.stats.exchange.event_scalars import EventScalars, event_files, read_scalars
-from service.cli.stats.exchange.pushed import PushedPoint, PushedRun, library
 from service.errors import UserError
 from service.run.records.tables.tags import TRAINING_TAGS
+from service.run.records.trackers.tracked_run import TrackedPoint, TrackedRun, library
 
 DEFAULT_FOLDER = "tensorboard"
 BRANCH = TRAINING_TAGS["branch_id"]
@@ -22,7 +22,7 @@ class TensorBoardTracker:
         self._messages = library("tensorboardX.proto.event_pb2", "TensorBoard", "tensorboardX")
         self._home = Path(where or DEFAULT_FOLDER)
 
-    def begin(self, run: PushedRun) -> int:
+    def begin(self, run: TrackedRun) -> int:
         """Open a new event file; settings, note and rollbacks are texts in the first one."""
         folder = self._home / run.run_id
         files: list[Path] = []
@@ -44,7 +44,7 @@ class TensorBoardTracker:
                 self._writer.add_text(f"leitstand/{name}", text, 0)
         return newest
 
-    def add(self, points: Sequence[PushedPoint]) -> None:
+    def add(self, points: Sequence[TrackedPoint]) -> None:
         """Write the numbers of records."""
         events = self._writer.file_writer.event_writer
         for point in points:  # not by add_scalar, which changes the names of layers
@@ -53,7 +53,7 @@ class TensorBoardTracker:
                 event.summary.value.add(tag=tag, simple_value=value)
             events.add_event(event)
 
-    def end(self) -> str:
+    def end(self, state: str) -> str:  # noqa: ARG002 - event files have no state
         """Write what is still in memory."""
         self._writer.close()
         return str(self._folder)

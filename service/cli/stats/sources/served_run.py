@@ -12,11 +12,13 @@ from service.client.client import Client
 from service.client.errors import ApiError
 from service.config.loader import SECRET, plain_values
 from service.config.settings import RunConfig
+from service.errors import UserError
 from service.run.ledger.answer import answer_of
 from service.run.record import record_name
 from service.run.records.files import MAX_BYTES, BadRecordError, RecordFile, RecordProblem, parse_leniently
 from service.run.records.findings.texts import Language
 from service.run.records.history import STEP, decode_record
+from service.run.records.provenance.provenance import versions_of
 from service.run.records.report.contents import Preview
 from service.run.records.report.gathering import DEFAULT, ReadRun, environment_of, fitting_previews
 from service.run.records.saved_record import SavedRecord
@@ -93,9 +95,12 @@ class ServedRun:
             if name.lower() not in SECRET
         ]
 
-    def versions(self, provenance: str | None) -> Mapping[str, str]:  # noqa: ARG002 - a `RunSource` has it
-        """Return nothing: the API does not serve the files of provenance."""
-        return {}
+    def versions(self, provenance: str | None) -> Mapping[str, str]:
+        """Return code and machine from the provenance that a record names; nothing where the server has it not."""
+        try:
+            return versions_of(self._client.provenance(provenance)) if provenance else {}
+        except UserError:  # of an earlier version, or the run's directory is on another machine
+            return {}
 
     def previews(self, run: ReadRun) -> Mapping[int, Sequence[Preview]]:
         """Return pictures of the first validation that has some, the best and the last; nothing if they are away."""
@@ -121,9 +126,9 @@ class ServedRun:
         checkpoints: list[str] = []
         with suppress(ApiError):
             checkpoints = [checkpoint["name"] for checkpoint in self._client.checkpoints()["checkpoints"]]
-        return environment_of(
-            run, newest.values if newest else {}, directory=self._client.url, checkpoints=checkpoints, versions={}
-        )
+        values = newest.values if newest else {}
+        versions = self.versions(values.get("provenance"))
+        return environment_of(run, values, directory=self._client.url, checkpoints=checkpoints, versions=versions)
 
     def history(self, run_id: str | None, language: Language) -> StoredHistory:  # noqa: ARG002 - a `RunSource` has it
         """Return the run's state, name, note and events."""

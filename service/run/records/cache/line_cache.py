@@ -7,9 +7,11 @@ the cache, not that of the records.
 import hashlib
 import os
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +19,7 @@ from service.run.record import KEYS, SCHEMA_VERSION
 
 APPLICATION_ID = 0x4C656974
 """Marks the SQLite files that are ours."""
-FORMAT = 2
+FORMAT = 3
 """Raised whenever what is computed from a record changes."""
 BUSY_SECONDS = 0.2
 SETTLED_SECONDS = 2.0
@@ -53,6 +55,8 @@ class CachedFile(Protocol):
 
 Stamp = tuple[int, int, int, int]
 """What changes with a file: inode, times of modification and change in nanoseconds, bytes."""
+
+STAMP_FORMAT = "Qqqq"
 
 Compute = Callable[[int], tuple[bytes, bool] | None]
 
@@ -183,8 +187,17 @@ def _page_key(files: Sequence[CachedFile], stamps: Sequence[Stamp | None]) -> tu
         return None
     names = "\n".join([f"{file.branch}/{file.name}" for file in files])
     digest = hashlib.blake2b(os.fsencode(names), digest_size=20)
-    digest.update(repr(stamps).encode())
+    digest.update(_packed(stamps))
     return f"{files[0].branch}/{files[0].name}", digest.hexdigest()
+
+
+def _packed(stamps: Sequence[Stamp | None]) -> bytes:
+    """Return the bytes of stamps: to write them as text would take five times as long."""
+    numbers = list(chain.from_iterable(filter(None, stamps)))
+    try:
+        return struct.pack(f"<{STAMP_FORMAT * len(stamps)}", *numbers)
+    except struct.error:  # a time beyond the year 2262
+        return repr(numbers).encode()
 
 
 @contextmanager

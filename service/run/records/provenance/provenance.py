@@ -133,7 +133,12 @@ def versions(root: Path, sha256: str | None) -> dict[str, str]:
         found = read(RunDirectory(root), sha256) if sha256 else {}
     except (OSError, ValueError, RecursionError):
         return {}
-    code = found.get("code", {})
+    return versions_of(found)
+
+
+def versions_of(found: Provenance) -> dict[str, str]:
+    """Return the code and the machine of a start by name, as far as a provenance says."""
+    code = found.get("code") or {}
     named = {
         "leitstand": code.get("version"), "commit": code.get("commit"), "uncommitted": code.get("diff_sha256"),
         "python": found.get("python"), "torch": found.get("torch"), "cuda": found.get("cuda"),

@@ -11,7 +11,7 @@ from PIL import Image
 from ddp.inference.export.__main__ import main as export
 from ddp.inference.network import open_network
 from ddp.inference.upscale.__main__ import main as upscale
-from ddp.vsr.pack import main as pack
+from ddp.vsr.feeding.pack import main as pack
 from ddp.vsr.patch_set import PatchSet
 from ddp.vsr.pictures import read_picture
 from service.config.settings import RunConfig

@@ -11,8 +11,8 @@ from PIL import Image
 from ddp.vsr.prepare.patch_writer import PatchWriter, detail_of, labels_of
 from ddp.vsr.prepare.resize import DEGRADATIONS
 from ddp.vsr.prepare.scenes import Survey, survey
+from ddp.vsr.prepare.selection.windows import Window
 from ddp.vsr.prepare.sources import Source
-from ddp.vsr.prepare.windows import Window
 
 Textured = Callable[..., list[NDArray[np.uint8]]]
 VideoMaker = Callable[[Path, list[NDArray[np.uint8]]], Path]

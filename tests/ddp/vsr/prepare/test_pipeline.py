@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,7 +19,7 @@ from PIL import Image
 from ddp.vsr.patch_set import PatchSet
 from ddp.vsr.prepare.__main__ import main
 from ddp.vsr.prepare.manifest import PatchSettings
-from ddp.vsr.prepare.pipeline import prepare_videos
+from ddp.vsr.prepare.pipeline import Work, prepare_videos
 from service.errors import UserError
 from tests.ddp.vsr.conftest import ODD_KINDS
 from tests.harness.forked import StartPython
@@ -41,7 +42,7 @@ def videos(tmp_path: Path, textured: Textured, write_video: VideoMaker) -> Path:
 
 def prepare(videos: Path, dataset: Path, settings: PatchSettings = TINY) -> list[str]:
     lines: list[str] = []
-    prepare_videos(videos, dataset, settings, lines.append)
+    prepare_videos(videos, dataset, settings, Work(lines.append))
     return lines
 
 
@@ -200,7 +201,7 @@ def keep(videos: Path, dataset: Path, settings: PatchSettings = TINY) -> str:
     """The only line of a preparation that lets an existing set stay."""
     lines: list[str] = []
     before = digest(dataset)
-    prepare_videos(videos, dataset, settings, lines.append, keep=True)
+    prepare_videos(videos, dataset, settings, Work(lines.append), keep=True)
     assert digest(dataset) == before
     (line,) = lines
     return line
@@ -244,7 +245,7 @@ def test_a_set_that_is_to_stay_is_refused_for_other_settings_clips_or_all_other_
 
 def test_without_a_set_the_wish_to_keep_one_makes_it(videos: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    prepare_videos(videos, tmp_path / "set", TINY, lines.append, keep=True)
+    prepare_videos(videos, tmp_path / "set", TINY, Work(lines.append), keep=True)
 
     assert lines[-1].startswith(f"{tmp_path / 'set'} is ready")
 
@@ -257,19 +258,23 @@ def test_a_folder_of_someone_elses_files_is_never_written_into(videos: Path, tmp
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["thesis.txt"]
 
 
-def test_an_interruption_leaves_nothing_behind(videos: Path, tmp_path: Path) -> None:
+def test_an_interruption_leaves_no_set_and_the_next_start_goes_on(videos: Path, tmp_path: Path) -> None:
     def interrupt(line: str) -> None:
-        if "samples written" in line:
+        if "for validation" in line:
             raise KeyboardInterrupt
 
     before = sorted(tmp_path.iterdir())
     with pytest.raises(KeyboardInterrupt):
-        prepare_videos(videos, tmp_path / "set", TINY, interrupt)
-    assert sorted(tmp_path.iterdir()) == before
+        prepare_videos(videos, tmp_path / "set", TINY, Work(interrupt))
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / ".tmp-preparing-set"])
+
+    assert "Going on with what an earlier start has done" in prepare(videos, tmp_path / "set")
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "set"])
+    assert not [path for path in (tmp_path / "set").iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_terminated_command_leaves_nothing_behind(
+def test_a_terminated_command_leaves_no_set_and_no_process_behind(
     clips_folder: Path, tmp_path: Path, start_python: StartPython, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "ddp.vsr.prepare", "--dataset", str(tmp_path / "set"), "--videos"]
@@ -277,11 +282,12 @@ def test_a_terminated_command_leaves_nothing_behind(
     with start_python(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert any("for validation" in line for line in process.stdout)  # stops reading there
-        assert len(list(tmp_path.iterdir())) == 1
+        workers = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
         process.send_signal(signal.SIGTERM)  # schedulers repeat themselves
         assert process.wait(30) == 128 + signal.SIGTERM
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".tmp-preparing-set"]
+    assert psutil.wait_procs(workers, 20)[1] == []
 
 
 def test_a_name_that_the_console_cannot_show_does_not_end_the_command(tmp_path: Path) -> None:

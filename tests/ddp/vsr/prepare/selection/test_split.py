@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ddp.vsr.prepare.scenes import Scene, Survey
+from ddp.vsr.prepare.selection.split import Split, split_scenes
 from ddp.vsr.prepare.sources import Source
-from ddp.vsr.prepare.split import Split, split_scenes
 from service.errors import UserError
 
 

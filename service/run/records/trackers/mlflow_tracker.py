@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from service.cli.stats.exchange.pushed import PushedPoint, PushedRun, library
 from service.errors import UserError, plain_reason
+from service.run.records.trackers.tracked_run import TrackedPoint, TrackedRun, library
 
 MAX_METRICS, MAX_PARAMS = 1000, 100
 """Of one request: MLflow refuses more."""
@@ -15,7 +15,7 @@ RUN_ID, BRANCH, STEP, ROLLBACKS, LATER = (
     f"leitstand.{name}" for name in ("run_id", "branch", "step", "rollbacks", "continued_by")
 )
 """Tags."""
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "lost": "FAILED"}
 """MLflow's words for the states in which a run has ended."""
 
 
@@ -26,8 +26,7 @@ class MlflowTracker:
         """Find or make the experiment; raises `UserError`."""
         self._mlflow = library("mlflow", "MLflow", "mlflow")
         self._run: Any = None
-        self._status: str | None = None
-        self._newest: PushedPoint | None = None
+        self._newest: TrackedPoint | None = None
         try:
             self._client = self._mlflow.MlflowClient(tracking_uri=where)
             found = self._client.get_experiment_by_name(experiment)
@@ -40,38 +39,43 @@ class MlflowTracker:
         except self._mlflow.MlflowException as error:
             raise _refused(error) from None
 
-    def begin(self, run: PushedRun) -> int:
+    def begin(self, run: TrackedRun) -> int:
         """Find or make the MLflow run of this branch; an earlier branch's run names it."""
         try:
             runs = self._runs_of(run.run_id)
-            self._run = runs.get(run.branch) or self._created(run, list(runs.values()))
+            found = runs.get(run.branch)
+            if found is None or not run.is_continuation_of(_newest_step(found)):
+                found = self._created(run, list(runs.values()))
+            elif run.from_step is not None:
+                self._client.update_run(found.info.run_id, status="RUNNING")
+            self._run = found
             tags = {"mlflow.note.content": run.note, ROLLBACKS: "\n".join(run.rollbacks)}
             for name, text in tags.items():
                 if text:
                     self._client.set_tag(self._id, name, text)
         except self._mlflow.MlflowException as error:
             raise _refused(error) from None
-        self._status = STATUS.get(run.state)
-        return int(self._run.data.tags.get(STEP, -1))
+        return _newest_step(self._run)
 
     @property
     def _id(self) -> str:
         return str(self._run.info.run_id)
 
     def _runs_of(self, run_id: str) -> Mapping[int, Any]:
-        """Return the MLflow runs of one run by branch."""
+        """Return the newest MLflow runs of one run by branch."""
         quote = '"' if "'" in run_id else "'"
         found = self._client.search_runs(
-            [self._experiment], f"tags.`{RUN_ID}` = {quote}{run_id}{quote}", order_by=["attributes.start_time DESC"]
+            [self._experiment], f"tags.`{RUN_ID}` = {quote}{run_id}{quote}", order_by=["attributes.start_time ASC"]
         )
         return {int(run.data.tags.get(BRANCH, 0)): run for run in found}
 
-    def _created(self, run: PushedRun, earlier: Sequence[Any]) -> Any:
-        name = run.name if not run.branch else f"{run.name}, branch {run.branch}"
+    def _created(self, run: TrackedRun, earlier: Sequence[Any]) -> Any:
+        is_again = any(int(other.data.tags.get(BRANCH, 0)) == run.branch for other in earlier)
         facts = {f"leitstand.{key}": text for key, text in run.facts.items()}
         created = self._client.create_run(
-            self._experiment, tags={RUN_ID: run.run_id, BRANCH: str(run.branch), **facts}, run_name=name
-        )
+            self._experiment, tags={RUN_ID: run.run_id, BRANCH: str(run.branch), **facts},
+            run_name=run.start_name if is_again else run.branch_name,
+        )  # fmt: skip
         params = [self._mlflow.entities.Param(key, text[:MAX_PARAM_CHARACTERS]) for key, text in run.settings.items()]
         for part in _parts(iter(params), MAX_PARAMS):
             self._client.log_batch(created.info.run_id, params=part)
@@ -79,7 +83,7 @@ class MlflowTracker:
             self._client.set_tag(other.info.run_id, LATER, created.info.run_id)
         return created
 
-    def add(self, points: Sequence[PushedPoint]) -> None:
+    def add(self, points: Sequence[TrackedPoint]) -> None:
         """Log the numbers of records, and up to which step they are there."""
         metrics = (
             self._mlflow.entities.Metric(tag, value, _milliseconds(point.at), point.step)
@@ -94,12 +98,20 @@ class MlflowTracker:
             raise _refused(error) from None
         self._newest = points[-1]
 
-    def end(self) -> str:
+    def end(self, state: str) -> str:
         """Give the run MLflow's status for a state that is final."""
-        if self._status is not None:
+        status = STATUS.get(state)
+        if status is not None:
             at = None if self._newest is None else _milliseconds(self._newest.at)
-            self._client.set_terminated(self._id, self._status, at)
+            try:
+                self._client.set_terminated(self._id, status, at)
+            except self._mlflow.MlflowException as error:
+                raise _refused(error) from None
         return f"MLflow's run {self._id}"
+
+
+def _newest_step(run: Any) -> int:
+    return int(run.data.tags.get(STEP, -1))
 
 
 def _milliseconds(unix_seconds: float | None) -> int:

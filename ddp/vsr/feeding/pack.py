@@ -1,4 +1,4 @@
-"""Command that makes the packed copy of a patch set: `python -m ddp.vsr.pack --dataset DIR --frames 5 --scale 3`.
+"""Command that packs a patch set: `python -m ddp.vsr.feeding.pack --dataset DIR --frames 5 --scale 3`.
 
 Exit codes: 0 done; 2 bad input; 143 ended by SIGTERM, without a copy.
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ddp.vsr.prepare.scenes import Scene, Survey
+from ddp.vsr.prepare.selection.windows import PATCHES_PER_WINDOW, CutOut, training_windows, validation_windows
 from ddp.vsr.prepare.sources import Source
-from ddp.vsr.prepare.windows import PATCHES_PER_WINDOW, CutOut, training_windows, validation_windows
 
 SOURCE = Source("a", Path("a"))
 SCENES = (Scene(SOURCE, 0, 0, 30), Scene(SOURCE, 1, 30, 4), Scene(SOURCE, 2, 34, 90), Scene(SOURCE, 3, 124, 5))

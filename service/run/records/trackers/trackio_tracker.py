@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from service.cli.stats.exchange.pushed import PushedPoint, PushedRun, library
-
-TIME = "leitstand/unix_seconds"
-"""When a record was made: trackio itself knows only when it was pushed."""
+from service.run.records.trackers.tracked_run import TrackedPoint, TrackedRun, library
 
 
 class TrackioTracker:
@@ -23,23 +20,21 @@ class TrackioTracker:
         self._project = experiment
         self._run: Any = None
 
-    def begin(self, run: PushedRun) -> int:
+    def begin(self, run: TrackedRun) -> int:
         """Begin the run of this branch anew."""
-        name = f"{run.name}, branch {run.branch}" if run.branch else run.name
         facts = {f"leitstand.{key}": text for key, text in run.facts.items()}
         told = {"note": run.note, "rollbacks": "; ".join(run.rollbacks)}
         config = {**run.settings, **facts, **{f"leitstand.{key}": text for key, text in told.items() if text}}
-        self._name = name
-        self._run = self._trackio.init(project=self._project, name=name, config=config, resume="never")
+        self._name = run.start_name
+        self._run = self._trackio.init(project=self._project, name=self._name, config=config, resume="never")
         return -1
 
-    def add(self, points: Sequence[PushedPoint]) -> None:
-        """Log the numbers of records at their steps."""
+    def add(self, points: Sequence[TrackedPoint]) -> None:
+        """Log numbers at their steps."""
         for point in points:
-            at = {} if point.at is None else {TIME: point.at}
-            self._trackio.log({**point.scalars, **at}, step=point.step)
+            self._trackio.log(point.timed_scalars, step=point.step)
 
-    def end(self) -> str:
+    def end(self, state: str) -> str:  # noqa: ARG002 - trackio keeps no state
         """Wait until all is in the file."""
         self._trackio.finish()
         return f"trackio's run {self._name} of project {self._project}"
