@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.gpu.context import Context, rate_of
-from ddp.vsr.model import VSR
+from ddp.vsr.networks.recurrent import VSR
 
 SCALE, FRAMES = 3, 5
 LAYERS = 8

@@ -93,7 +93,7 @@ def network_and_batch() -> tuple[Any, Any]:
     """Network and one batch of random frames, (2, 5, 3, 8, 8)."""
     import torch
 
-    from ddp.vsr.model import VSR
+    from ddp.vsr.networks.recurrent import VSR
 
     torch.set_num_threads(1)
     return VSR(*SIZES), torch.rand(2, 5, 3, 8, 8)

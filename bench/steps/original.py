@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.steps.loops import to_float
 from bench.steps.synthetic import Synthetic
-from ddp.vsr.model import VSR, tracked_layers
+from ddp.vsr.networks.recurrent import VSR, tracked_layers
 from ddp.workload import Share
 from service.config.settings import RunConfig
 

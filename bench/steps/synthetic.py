@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ddp.vsr.losses import HybridLoss
-from ddp.vsr.model import VSR, enlarge_centre, tracked_layers
+from ddp.vsr.networks.recurrent import VSR, enlarge_centre, tracked_layers
 from ddp.workload import Images, Share
 from service.config.settings import RunConfig
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ddp.checkpoint.async_writer import CheckpointWriter, PendingCheckpoint
 from ddp.checkpoint.folder import CheckpointFolder, LoadedState, Reason, SavedState, load_state
+from ddp.checkpoint.network_shape import differences
 from ddp.checkpoint.state_copier import StateCopier, StateCopy
 from ddp.checkpoint.survivor_states import SurvivorStates
 from ddp.distributed.rng import restore_rng, rng_state
@@ -203,10 +204,7 @@ class Checkpointer:
     def _check_shape(self, loaded: LoadedState | None) -> None:
         if loaded is None:
             return
-        saved = loaded.state.get("shape", {})
-        different = [
-            f"{key} {saved.get(key)} → {value}" for key, value in self._shape.items() if saved.get(key) != value
-        ]
+        different = differences(loaded.state.get("shape", {}), self._shape)
         if different:
             raise RunDirectoryError(
                 f"Checkpoint {loaded.saved.folder.name} belongs to another network ({', '.join(different)}); "

@@ -14,12 +14,10 @@ from torch import Tensor
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.format import MANIFEST_FILE, STATE_FILE, LoadedState, SavedState, UnusableError, load, step_in
 from ddp.checkpoint.initial_weights import load_file, weights_in
+from ddp.checkpoint.network_shape import NAMES, SIZES, complete
 from ddp.checkpoint.safetensors import SUFFIX, read_safetensors
 from service.errors import RunDirectoryError, UserError
 from service.run.directory import RunDirectory
-
-NETWORK_SETTINGS = ("n_feats", "n_blocks", "n_frames", "scale")
-"""Settings that say which network weights are for, beside WORKLOAD."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +76,18 @@ def _at(path: Path) -> TrainedWeights:
 def _settings_in(metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings that an exported file names. Raises `UnusableError`."""
     try:
-        sizes = {name: int(metadata[name]) for name in NETWORK_SETTINGS if name in metadata}
+        sizes = {name: int(metadata[name]) for name in SIZES if name in metadata}
     except ValueError as error:
         raise UnusableError("what it says of its network are no numbers") from error
-    return {**sizes, **({"workload": metadata["workload"]} if "workload" in metadata else {})}
+    named = {name: metadata[name] for name in ("workload", *NAMES) if name in metadata}
+    return complete({**sizes, **named}) if sizes else named
 
 
 def _of_state(loaded: LoadedState) -> TrainedWeights:
     """Return the averaged weights of a state if its last validation found them better, else the network's."""
     state, name = loaded.state, loaded.saved.folder.name
-    settings = {key: value for key, value in state.get("shape", {}).items() if key in (*NETWORK_SETTINGS, "workload")}
+    shape = complete(state.get("shape", {}))
+    settings = {key: value for key, value in shape.items() if key in ("workload", *SIZES, *NAMES)}
     averaged = state.get("stepper", {}).get("average")
     if averaged is not None and _is_average_better(state.get("composer", {}).get("validation", {})):
         return TrainedWeights(averaged, settings, f"{name}, averaged weights")

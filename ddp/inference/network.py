@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddp.checkpoint.network_shape import shape_of
 from ddp.checkpoint.trained_weights import TrainedWeights, weights_at, weights_of_run
 from ddp.inference.onnx_network import SUFFIX as ONNX
 from ddp.inference.onnx_network import open_onnx
-from ddp.vsr.model import sizes_in
+from ddp.vsr.networks.choice import settings_in
 from ddp.workload import load_network
 from service.config.settings import RunConfig
 from service.errors import SettingError, UserError
@@ -55,7 +56,7 @@ def open_network(config: RunConfig, run: Path, file: Path | None) -> TrainedNetw
         raise UserError(
             f"{file} is of the WORKLOAD {workload!r}, not {config.workload!r}: if you trust it, set that one"
         )
-    settings = dict(found.settings) or dict(sizes_in(found.tensors))
+    settings = dict(found.settings) or dict(settings_in(found.tensors))
     try:
         own_config = replace(config, **settings)
         network = load_network(own_config)
@@ -63,9 +64,8 @@ def open_network(config: RunConfig, run: Path, file: Path | None) -> TrainedNetw
         raise UserError(f"the network of {found.origin} cannot be built: {error}") from error
     _fill(network.module, found)
     network.module.eval().requires_grad_(False)
-    sizes = {name: getattr(own_config, name) for name in ("workload", "n_feats", "n_blocks", "n_frames", "scale")}
     return TrainedNetwork(
-        network.module, sizes, own_config.n_frames, own_config.scale, network.reach, found.origin
+        network.module, shape_of(own_config), own_config.n_frames, own_config.scale, network.reach, found.origin
     )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ SUFFIX = ".onnx"
 OPSET = 18
 INPUT, OUTPUT = "lr", "picture"
 EXAMPLE_BATCH, EXAMPLE_SIDES = 2, (20, 24)
+DYNAMIC = {0: ("batch", 1), 3: ("height", 3), 4: ("width", 3)}
+"""Axes of any size, and the smallest: half of 3, as a pyramid has it, is still more than 1."""
 SETTINGS_KEY, REACH_KEY = "leitstand.settings", "leitstand.reach"
 
 
@@ -44,7 +46,7 @@ def onnx_bytes(module: nn.Module, n_frames: int, metadata: Mapping[str, str]) ->
     """Return a network as an ONNX file. Equal weights and metadata give equal bytes. Raises `UserError`."""
     onnx_package("onnxscript")  # which torch's exporter needs
     onnx = onnx_package("onnx")
-    sizes = {axis: torch.export.Dim(name) for axis, name in {0: "batch", 3: "height", 4: "width"}.items()}
+    sizes = {axis: torch.export.Dim(name, min=smallest) for axis, (name, smallest) in DYNAMIC.items()}
     example = torch.zeros(EXAMPLE_BATCH, n_frames, 3, *EXAMPLE_SIDES)
     with _quiet():
         program = torch.onnx.export(

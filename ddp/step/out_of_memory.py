@@ -47,7 +47,7 @@ def out_of_memory_sentence(rank: int, device: str, settings: FixedSettings, fitt
 
 def _smaller(settings: FixedSettings) -> str:
     changes = [] if settings.activation_checkpointing else ["ACTIVATION_CHECKPOINTING=true"]
-    changes += [] if settings.precision == "bfloat16" else ["PRECISION=bfloat16"]
+    changes += ["PRECISION=bfloat16"] if settings.precision == "float32" else []
     return f"set {', '.join([*changes, 'a smaller PATCH_SIZE'])} or a smaller N_FEATS."
 
 

@@ -6,7 +6,7 @@ ranks alike, because all have the same reduced gradients.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from ddp.step.buffers import ChangingBuffers
 from ddp.step.copy_fence import CopyFence
 from ddp.step.ema import EmaModel
 from ddp.step.out_of_memory import is_out_of_memory, largest_fitting_batch, out_of_memory_sentence
+from ddp.step.precision import autocast, log_arithmetic
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.workload import Batch, Workload
 from service.config.fixed_settings import FixedSettings
@@ -42,6 +43,8 @@ class Stepper:
         self._world = world
         self._settings = settings
         self._marker = marker
+        if world.is_main:
+            log_arithmetic(settings.precision, world.device)
         self.fence = CopyFence()
         self.model = workload.build_model().to(world.device)
         if settings.channels_last:
@@ -148,19 +151,13 @@ class Stepper:
         """Return the weighted loss () of one micro-batch; `piggyback`, part of `network`, carries its values."""
         lr = self._to_device(batch.lr)  # (B, T, 3, h, w)
         target = self._to_device(batch.gt)  # (B, 3, H, W)
-        with self._precision():
+        with autocast(self._settings.precision, self._world.device):
             output = network(lr)
         terms = self.loss(output, target)  # (4,) unweighted
         total = (terms * weights).sum()
         with torch.no_grad():
             values = pack_values(total, terms, total_variation(output.float(), target))
         return total + piggyback.attach(values)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        """Return the context of the forward pass. One for float32 would cost time and do nothing."""
-        if self._settings.precision == "bfloat16":
-            return torch.autocast(self._world.device.type, torch.bfloat16)
-        return nullcontext()
 
     def _update(self, learning_rate: float, grad_clip: float) -> Tensor:
         """Clip the gradients and update the weights, unless loss or gradients are not finite; return the step's row."""

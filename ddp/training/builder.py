@@ -10,6 +10,7 @@ from ddp.adaptive.controller import Controller
 from ddp.checkpoint.checkpointer import Checkpointer
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.initial_weights import InitialWeights, read_initial_weights
+from ddp.checkpoint.network_shape import shape_of
 from ddp.checkpoint.survivor_states import SurvivorStates
 from ddp.control.agreement import RankAgreement
 from ddp.control.command_queue import CommandQueue
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 
 ClaimedRun = tuple[RunIdentity, RunLock | None]
 """The run to train, and on rank 0 the lock on its directory."""
-SHAPE = ("workload", "n_feats", "n_blocks", "n_frames", "scale")
 
 logger = logging.getLogger(__name__)
 
@@ -199,10 +199,9 @@ def _make_stepper(world: World, config: RunConfig, workload: Workload, marker: S
 
 def _make_checkpointer(world: World, saved: SavedComponents) -> Checkpointer:
     run_status, config = saved.run_status, saved.run_status.config
-    shape = {name: getattr(config, name) for name in SHAPE}
     folder = CheckpointFolder(RunDirectory(config.data_root).checkpoints)
     keep, fenced = lambda: run_status.config.keep_checkpoints, {"stepper": saved.stepper}
-    return Checkpointer(world, folder, keep, shape, saved.by_key(), fenced)
+    return Checkpointer(world, folder, keep, shape_of(config), saved.by_key(), fenced)
 
 
 def _make_agreement(

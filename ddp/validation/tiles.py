@@ -88,7 +88,7 @@ class ImageForward:
         try:
             if not side:
                 return _run(network, lr)
-            return _in_tiles(network, lr, target, side, self.reach or 0, on_tile)
+            return _in_tiles(network, lr, target, _even(side), _even(self.reach or 0), on_tile)
         except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not is_out_of_memory(error):
                 raise
@@ -108,6 +108,11 @@ def _in_tiles(
             into_y, into_x = (_slice_of(span, scale, 0) for span in (rows, columns))
             output[..., into_y, into_x] = _run(network, part.contiguous())[..., y, x]
     return output
+
+
+def _even(pixels: int) -> int:
+    """Return the next even number: a network that halves the frames takes the same pairs of pixels in every tile."""
+    return pixels + pixels % 2
 
 
 def _spans(length: int, side: int, reach: int) -> Iterator[_Span]:

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from ddp.vsr.feeding.training_data import TrainingData, open_training_data
 from ddp.vsr.image_quality import score
 from ddp.vsr.losses import HybridLoss
-from ddp.vsr.model import VSR, enlarge_centre, reach_for, tracked_layers
+from ddp.vsr.networks.choice import build as build_choice
+from ddp.vsr.networks.choice import fusion_of, layers_of, reach_for
+from ddp.vsr.networks.recurrent import enlarge_centre
 from ddp.vsr.perceptual import PerceptualFeatures, build_perceptual
 from ddp.vsr.sample_stream import PatchBatch, PositionSampler, batches_of, build_loader
 from ddp.vsr.unreadable import ignore_size_warnings
@@ -31,7 +33,7 @@ class VideoSuperResolution:
             data.training_fingerprint,
             data.validation_fingerprint,
         )
-        self.reach = reach_for(config.n_blocks, config.n_frames)
+        self.reach = reach_for(config)
         self.has_perceptual = self._perceptual is not None
         self.notices = [*_notices(config, self._perceptual), *data.notices]
 
@@ -44,9 +46,14 @@ class VideoSuperResolution:
         return HybridLoss(self._perceptual)
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Return two groups: the final fusion at FUSION_LR_FACTOR times the learning rate, and everything else."""
-        assert isinstance(model, VSR)
-        fusion = list(model.fusion.parameters())
+        """Return two groups: what joins the frames, at FUSION_LR_FACTOR times the learning rate, and everything else.
+
+        A network without such a layer has only the second one.
+        """
+        layer = fusion_of(model)
+        if layer is None:
+            return [{"params": list(model.parameters())}]
+        fusion = list(layer.parameters())
         fusion_ids = {id(parameter) for parameter in fusion}
         others = [parameter for parameter in model.parameters() if id(parameter) not in fusion_ids]
         return [{"params": others}, {"params": fusion, "lr_factor": self._config.fusion_lr_factor}]
@@ -68,8 +75,7 @@ class VideoSuperResolution:
 
     def layers(self, model: nn.Module) -> Mapping[str, nn.Module]:
         """Return the layers whose activity is reported."""
-        assert isinstance(model, VSR)
-        return tracked_layers(model)
+        return layers_of(model)
 
     def enlarge(self, lr: Tensor) -> Tensor:
         """Enlarge the centre frame bilinearly: (B, T, 3, h, w) → (B, 3, H, W)."""
@@ -82,8 +88,7 @@ class VideoSuperResolution:
 
 def build_network(config: RunConfig) -> Network:
     """Build the network alone, which needs no data."""
-    vsr = VSR(config.n_feats, config.n_blocks, config.n_frames, config.scale, config.activation_checkpointing)
-    return Network(vsr, reach_for(config.n_blocks, config.n_frames))
+    return build_choice(config)
 
 
 def build(config: RunConfig) -> VideoSuperResolution:

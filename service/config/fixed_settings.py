@@ -20,7 +20,7 @@ class FixedSettings(Protocol):
 
     @property
     def precision(self) -> str:
-        """`float32` or `bfloat16`."""
+        """`float32`, `bfloat16` or `auto`."""
 
     @property
     def channels_last(self) -> bool:

@@ -102,8 +102,13 @@ class RunConfig:
 
     # Network
     workload: str = setting("ddp.vsr.workload", "import path of the workload: model, losses, data, quality")
+    network: str = setting(
+        "recurrent",
+        "`recurrent`: the original's; `single`: the centre frame alone, a control; `aligned`: behind an alignment",
+        choices=("recurrent", "single", "aligned"),
+    )
     n_feats: int = setting(128, "feature channels", 1, 1024)
-    n_blocks: int = setting(32, "residual blocks over both directions together", 2, 512)
+    n_blocks: int = setting(32, "residual blocks, of `recurrent` over both directions together", 2, 512)
     n_frames: int = setting(5, "low-resolution frames in (5 or 7)", 5, 7)
     scale: int = setting(3, "enlargement factor", 2, 4)
 
@@ -148,7 +153,11 @@ class RunConfig:
     adapt_every: int = setting(10, "steps between two decisions; each sees the steps up to the one before", 1, 10**4)
 
     # How a step is computed
-    precision: str = setting("float32", "arithmetic of the network", choices=("float32", "bfloat16"))
+    precision: str = setting(
+        "float32",
+        "arithmetic of the network; `auto`: bfloat16 where the device has it",
+        choices=("float32", "bfloat16", "auto"),
+    )
     channels_last: bool = setting(False, "store feature maps channels-last: faster convolutions on many devices")
     fused_adamw: bool = setting(True, "update all weights in one kernel; false costs one wait for a GPU per step")
     compile_model: bool = setting(False, "compile the network with torch.compile; needs a C++ compiler on a CPU")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ddp.training.builder import SHAPE
+from ddp.checkpoint.network_shape import shape_of
 from service.cli import leitstand
 from service.config.docs import BEGIN, END, PAGE, groups, main, render_tables, updated
 from service.config.live_settings import CHANGEABLE, PINNABLE
@@ -104,7 +104,7 @@ def test_settings_that_describe_the_network_are_those_that_a_checkpoint_is_compa
     page = " ".join((repository / "docs/configuration.md").read_text().split())
     (named,) = re.findall(r"Those that describe the network \(([^)]+)\) must be those of the checkpoint", page)
 
-    assert re.findall(r"`(\w+)`", named) == [name.upper() for name in SHAPE]
+    assert re.findall(r"`(\w+)`", named) == [name.upper() for name in shape_of(RunConfig(network="aligned"))]
 
 
 def test_every_option_of_every_command_is_named(repository: Path) -> None:

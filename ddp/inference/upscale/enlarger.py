@@ -69,7 +69,8 @@ def _largest_output(network: TrainedNetwork) -> float:
     sizes: list[int] = []
 
     def note(_module: nn.Module, _inputs: object, output: object) -> None:
-        sizes.append(output.numel() if isinstance(output, Tensor) else 0)
+        parts = output if isinstance(output, tuple) else (output,)
+        sizes.append(sum(part.numel() for part in parts if isinstance(part, Tensor)))
 
     handles = [module.register_forward_hook(note) for module in network.module.modules()]
     with torch.inference_mode():

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ddp.vsr import workload
 from ddp.vsr.feeding.training_data import TrainingData, ValidationImages, open_training_data
-from ddp.vsr.model import VSR
+from ddp.vsr.networks.recurrent import VSR
 from ddp.workload import Batch, Images, Share
 from service.config.settings import RunConfig
 from service.errors import UserError

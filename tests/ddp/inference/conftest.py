@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ddp.inference.network import TrainedNetwork
-from ddp.vsr.model import VSR, reach_for
+from ddp.vsr.networks.recurrent import VSR, reach_for
 from tests.ddp.harness.colour_formula import Planes, frame_of
 from tests.ddp.harness.lossless_video import write_video as write_video  # a fixture
 
@@ -23,7 +23,7 @@ MILLISECONDS = Fraction(1, 1000)
 def untrained(n_feats: int = 4, n_blocks: int = 2, n_frames: int = 5, scale: int = 3) -> TrainedNetwork:
     module = VSR(n_feats, n_blocks, n_frames, scale).eval().requires_grad_(False)
     sizes = {"n_feats": n_feats, "n_blocks": n_blocks, "n_frames": n_frames, "scale": scale}
-    settings = {"workload": "ddp.vsr.workload", **sizes}
+    settings = {"workload": "ddp.vsr.workload", "network": "recurrent", **sizes}
     return TrainedNetwork(module, settings, n_frames, scale, reach_for(n_blocks, n_frames), "untrained")
 
 

@@ -8,15 +8,16 @@ import torch
 
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.format import Reason
+from ddp.checkpoint.network_shape import shape_of
 from ddp.checkpoint.safetensors import write_safetensors
 from ddp.inference.network import open_network
-from ddp.vsr.model import VSR
+from ddp.vsr.networks.recurrent import VSR
 from ddp.workload import load_network
 from service.config.settings import RunConfig
 from service.errors import SettingError, UserError
 
 SIZES = {"n_feats": 4, "n_blocks": 2, "n_frames": 5, "scale": 2}
-SHAPE = {"workload": "ddp.vsr.workload", **SIZES}
+SHAPE = {"workload": "ddp.vsr.workload", "network": "recurrent", **SIZES}
 CONFIG = RunConfig()
 
 
@@ -79,6 +80,28 @@ def test_a_file_of_weights_alone_says_the_sizes_of_its_network_but_for_the_frame
     torch.save(weights(0.3), tmp_path / "weights.pth")
     network = open_network(RunConfig(n_frames=7), tmp_path, tmp_path / "weights.pth")
     assert network.settings == {**SHAPE, "n_frames": 7}
+
+
+def test_what_was_saved_before_there_was_a_choice_is_of_the_recurrent_network(tmp_path: Path) -> None:
+    earlier = {key: str(value) for key, value in SHAPE.items() if key != "network"}
+    write_safetensors(tmp_path / "a.safetensors", weights(0.4), earlier)
+    network = open_network(RunConfig(network="aligned"), tmp_path, tmp_path / "a.safetensors")
+    assert network.settings == SHAPE
+
+
+@pytest.mark.parametrize("name", ["single", "aligned"])
+def test_a_network_and_the_degradation_that_it_knows_come_from_its_file(tmp_path: Path, name: str) -> None:
+    config = RunConfig(network=name, degradation="blur-down", n_feats=4, n_blocks=2, scale=2)
+    module = load_network(config).module
+    write_safetensors(tmp_path / "a.safetensors", module.state_dict(), {k: str(v) for k, v in shape_of(config).items()})
+    torch.save(module.state_dict(), tmp_path / "weights.pth")
+
+    opened = open_network(CONFIG, tmp_path, tmp_path / "a.safetensors")
+    plain = open_network(RunConfig(degradation="blur-down"), tmp_path, tmp_path / "weights.pth")
+
+    assert opened.settings == plain.settings == {**SIZES, **shape_of(config)}
+    lr = torch.rand(1, 5, 3, 9, 8)
+    assert torch.equal(opened.module(lr), module(lr))
 
 
 def test_an_exported_file_says_all_of_its_network(tmp_path: Path) -> None:

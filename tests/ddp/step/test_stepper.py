@@ -15,7 +15,7 @@ from ddp.metrics.step_metrics import grad_norm, is_skipped, losses
 from ddp.metrics.window import MetricsWindow
 from ddp.step.stepper import Stepper
 from ddp.vsr.losses import HybridLoss
-from ddp.vsr.model import VSR
+from ddp.vsr.networks.recurrent import VSR
 from ddp.watchdog.stages import StageMarker
 from ddp.workload import Images, Share
 from service.config.settings import RunConfig

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ddp.validation.layer_activity import ActivityProbe, activity_maps
-from ddp.vsr.model import VSR, tracked_layers
+from ddp.vsr.networks.recurrent import VSR, tracked_layers
 
 
 def hooks_on(layers: dict[str, nn.Module]) -> int:

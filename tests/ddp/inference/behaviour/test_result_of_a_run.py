@@ -21,12 +21,13 @@ Train = Callable[..., Training]
 VALUES = {"MAX_STEPS": 6, "VAL_STEP_EVERY": 3, "EMA_DECAY": 0.5}
 
 
+@pytest.mark.parametrize("network", ["recurrent", "aligned"])
 def test_a_run_enlarges_as_it_validates_and_its_exported_file_as_the_run(
-    train: Train, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], network: str
 ) -> None:
-    run = train(1, **VALUES)
+    run = train(1, NETWORK=network, **VALUES)
     assert run.end() == 0, run.output
-    network = open_network(RunConfig(), run.root, None)
+    opened = open_network(RunConfig(), run.root, None)
     lr, _ = PatchSet.open(tiny_dataset, "Val", 5, 3).read(1)
 
     given = tmp_path / "given"
@@ -36,10 +37,10 @@ def test_a_run_enlarges_as_it_validates_and_its_exported_file_as_the_run(
     assert upscale([str(given), str(tmp_path / "out"), "--run", str(run.root)]) == 0
     assert export([str(tmp_path / "w.safetensors"), "--run", str(run.root)]) == 0
     assert upscale([str(given), str(tmp_path / "same"), "--from", str(tmp_path / "w.safetensors")]) == 0
-    assert f"weights: {network.origin}" in capsys.readouterr().out
+    assert f"weights: {opened.origin}" in capsys.readouterr().out
 
     with torch.inference_mode():
-        expected = network.module(lr[None].float() / 255)[0].clamp(0, 1).mul(255).round().byte()
+        expected = opened.module(lr[None].float() / 255)[0].clamp(0, 1).mul(255).round().byte()
     picture = read_picture(tmp_path / "out" / "2.png")
     assert abs(torch.from_numpy(picture).permute(2, 0, 1).int() - expected.int()).max() <= 1
     assert (read_picture(tmp_path / "same" / "2.png") == picture).all()

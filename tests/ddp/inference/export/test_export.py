@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddp.checkpoint.network_shape import shape_of
 from ddp.inference.export import work
 from ddp.inference.export.__main__ import main
 from ddp.inference.export.work import export, largest_difference
 from ddp.inference.network import TrainedNetwork, open_network
 from ddp.inference.upscale.enlarger import Enlarger
+from ddp.workload import load_network
 from service.config.settings import RunConfig
 from service.errors import UserError
 from tests.ddp.harness.full_folder import full_folder
@@ -68,6 +70,27 @@ def test_an_onnx_file_says_its_opset_and_sizes_and_nothing_of_the_machine(tmp_pa
     assert names == ["batch", 5, 3, "height", "width"]
     assert b"/ddp/" not in (tmp_path / "a.onnx").read_bytes()
     assert str(Path.home()).encode() not in (tmp_path / "a.onnx").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # torch takes half a minute for the graph of the alignment, ten times that beside others
+@pytest.mark.parametrize("name", ["single", "aligned"])
+def test_every_network_can_be_exported_for_any_size(tmp_path: Path, name: str) -> None:
+    needs_onnx()
+    config = RunConfig(network=name, n_feats=4, n_blocks=2, scale=2)
+    built = load_network(config)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in built.module.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    built.module.eval().requires_grad_(False)
+    network = TrainedNetwork(built.module, shape_of(config), 5, 2, built.reach, name)
+
+    export(network, tmp_path / "a.onnx", replaces=False)
+
+    read = open_network(CONFIG, tmp_path, tmp_path / "a.onnx")
+    assert (read.n_frames, read.scale, read.reach, read.settings) == (5, 2, built.reach, shape_of(config))
+    assert largest_difference(network, read.module) <= 1e-4
 
 
 def test_a_video_can_be_enlarged_with_an_onnx_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddp.vsr.model import VSR, enlarge_centre, tracked_layers
+from ddp.vsr.networks.recurrent import VSR, enlarge_centre, tracked_layers
 from service.errors import UserError
 
 # (n_feats, n_blocks) -> million parameters of the single-GPU original at scale 3
