@@ -28,7 +28,7 @@ PARTS = {
     "peers": (*TWO_RANKS, "bench.steps.peers", "--rounds", "3", "--pairs", "12"),
     "original": ("bench.steps.peers", "--rounds", "3", "--pairs", "12", "--only", "bare", "leitstand", "original"),
     "starts": ("bench.starts.peers", "--rounds", "5"),
-    "scaling": ("bench.steps.scaling",),
+    "scaling": ("bench.scaling.ranks",),
     "memory": ("bench.steps.memory",),
 }
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy
 import pytest
 
-from bench.steps.scaling_model import (
+from bench.scaling.model import (
     ROW_BYTES,
     Cluster,
     Measured,

@@ -13,7 +13,7 @@ import requests
 
 from service.auth.tokens import TokenScope, create_token
 from tests.api.harness.checkpoints import write_checkpoint
-from tests.api.harness.example_run import RUN_ID
+from tests.api.harness.example_run import RUN_ID, write_provenance
 from tests.api.harness.serving import REPOSITORY, Server, Serving
 from tests.api.routes.run.test_previews import write_preview
 from tests.api.routes.run.test_ranks import example_ranks
@@ -41,6 +41,7 @@ def living_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for step in (700, 1400):
             write_preview(root, step, "bikes_0001.webp")
             write_checkpoint(root, step, "latest", "best")
+        write_provenance(root)
         (root / "training.log").write_text("a line\nanother\n")
         yield root
 

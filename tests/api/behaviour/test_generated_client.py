@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.api.conftest import keep_alive
 from tests.api.harness.checkpoints import write_checkpoint
-from tests.api.harness.example_run import LAST_STEP, RUN_ID, write_run
+from tests.api.harness.example_run import LAST_STEP, PROVENANCE_SHA256, RUN_ID, write_provenance, write_run
 from tests.api.harness.serving import Server, Serving
 from tests.api.routes.run.test_ranks import example_ranks
 
@@ -32,6 +32,7 @@ PLACES: dict[str, dict[str, Any]] = {
     "documents_answer_schema": {"name": "Series"},
     "previews_show": {"step": LAST_STEP, "name": "bikes.webp"},
     "problems_explain": {"slug": "no-run"},
+    "provenance_download": {"sha256": PROVENANCE_SHA256},
     "ranks_show_stack": {"rank": 1},
     "records_download": {"name": f"Statistik_{LAST_STEP}.json"},
     "series_show": {"names": "total_loss_value"},
@@ -72,6 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serving: Serving) -> Iterat
     with closing(write_run(root)) as store:
         keep_alive(store)
         store.ranks.replace(RUN_ID, example_ranks(time.time()))
+    write_provenance(root)
     picture = root / "previews" / f"step_{LAST_STEP}" / "bikes.webp"
     picture.parent.mkdir(parents=True)
     Image.new("RGB", (3, 1)).save(picture)

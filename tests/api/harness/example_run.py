@@ -1,5 +1,6 @@
 """A run directory as a trainer leaves it: store, series, records, written with the product's own parts."""
 
+import hashlib
 import json
 import math
 import tempfile
@@ -19,6 +20,8 @@ LOG_EVERY = 100
 VALIDATE_EVERY = 700
 LAST_STEP = 4200
 MAX_STEPS = 20_000
+PROVENANCE = b'{"settings": {"N_FEATS": 48}}'
+PROVENANCE_SHA256 = hashlib.sha256(PROVENANCE).hexdigest()
 RECORD_STEPS = tuple(range(VALIDATE_EVERY, LAST_STEP + 1, VALIDATE_EVERY))
 MEASURED_BY_VALIDATION = (
     "quality_lr_value", "quality_ki_value", "quality_improvement_value", "quality_ki_to_gt_value",
@@ -43,6 +46,12 @@ def write_run(
     store = Store(root / "leitstand.db")
     _enliven(store, last_step, state, age_seconds)
     return store
+
+
+def write_provenance(root: Path) -> None:
+    """Write from what a start of the run was made."""
+    (root / "provenance").mkdir(exist_ok=True)
+    (root / "provenance" / f"{PROVENANCE_SHA256}.json").write_bytes(PROVENANCE)
 
 
 def write_files_of(store: Store, root: Path) -> None:

@@ -18,13 +18,14 @@ from schemathesis.openapi.checks import IgnoredAuth, RejectedPositiveData, Unsup
 
 from api.events.messages import KINDS
 from api.http.pagination import cursor_text
-from tests.api.harness.example_run import RUN_ID
+from tests.api.harness.example_run import PROVENANCE_SHA256, RUN_ID
 
 TOKEN_IS_NEEDED = os.environ.get("TOKEN_IS_NEEDED") == "1"
 LONGEST_WAIT_SECONDS = 0.1
 THERE = {
     "/statistics/{name}": {"name": "Statistik_700.json"},
     "/previews/{step}/{name}": {"step": 700, "name": "bikes_0001.webp"},
+    "/provenance/{sha256}": {"sha256": PROVENANCE_SHA256},
     "/ranks/{rank}/stack": {"rank": "1"},
     "/schema/{name}.json": {"name": "RecordList"},
     "/runs/{run}": {"run": RUN_ID},

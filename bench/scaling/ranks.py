@@ -1,6 +1,6 @@
 """What control, metrics and the values beside the gradients cost per step on 1, 2, 4 and 8 gloo ranks, and beyond.
 
-    python -m bench.steps.scaling [--ranks 1 2 4 8] [--rounds 2] [--pairs 8] [--simulate-to 4096]
+    python -m bench.scaling.ranks [--ranks 1 2 4 8] [--rounds 2] [--pairs 8] [--simulate-to 4096]
 
 Measured, in processes of one machine, the numbers of ranks in turn:
   word       one exchange of the control word (16 bytes), sent and awaited at once; a step hides it behind its update
@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy
 import torch
 
+from bench.scaling.model import ROW_BYTES, WORD_BYTES, Cluster, Fit, Measured, Shape, fit, simulate, table
 from bench.steps.blocks import Pair, load_text
 from bench.steps.intervals import median_interval
 from bench.steps.loops import NEVER, Bare, Bench, to_float, trainer_at_work
-from bench.steps.scaling_model import ROW_BYTES, WORD_BYTES, Cluster, Fit, Measured, Shape, fit, simulate, table
 from bench.steps.synthetic import SIZES, Synthetic
 from ddp.distributed.environment import rank_environment
 from ddp.distributed.world import World
@@ -126,7 +126,7 @@ def launch(ranks: int, pairs: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory(prefix="leitstand-scaling-") as folder:
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m",
-            "bench.steps.scaling", "--folder", folder, "--pairs", str(pairs),
+            "bench.scaling.ranks", "--folder", folder, "--pairs", str(pairs),
         ]  # fmt: skip
         subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=900)
         found: dict[str, list[float]] = json.loads(Path(folder, "found.json").read_text())
