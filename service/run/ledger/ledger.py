@@ -70,7 +70,7 @@ class _Start:
     stall: tuple[float, Activity] | None = None
 
     def own(self, spent: TimeSpent | None) -> TimeSpent | None:
-        """Return the latest that is known of this start's time: `spent`, if it is its own, or what an event has said."""
+        """Return the latest known of this start's time: `spent`, if it is its own, or what an event has said."""
         if spent is None or not spent.is_of(self.began_at):
             return self.latest
         return spent if self.latest is None or spent.at >= self.latest.at else self.latest

@@ -103,7 +103,7 @@ def filter_failure(_context: Any, failure: Failure, _case: Any, response: Any) -
 @schemathesis.hook
 def flatmap_path_parameters(context: Any, path_parameters: dict[str, Any]) -> strategies.SearchStrategy[dict[str, Any]]:
     """Ask for what is there in every other request."""
-    return strategies.sampled_from([path_parameters, THERE.get(context.operation.path, path_parameters)])
+    return strategies.sampled_from([THERE.get(context.operation.path, path_parameters), path_parameters])
 
 
 @schemathesis.hook
