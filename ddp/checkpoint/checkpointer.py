@@ -16,8 +16,9 @@ from ddp.checkpoint.folder import CheckpointFolder, LoadedState, Reason, SavedSt
 from ddp.checkpoint.network_shape import differences
 from ddp.checkpoint.state_copier import StateCopier, StateCopy
 from ddp.checkpoint.survivor_states import SurvivorStates
+from ddp.distributed.pending_gather import PendingGather
 from ddp.distributed.rng import restore_rng, rng_state
-from ddp.distributed.world import PendingGather, World
+from ddp.distributed.world import World
 from ddp.step.copy_fence import CopyFence
 from service.errors import RunDirectoryError, UserError
 from service.run.trainer_stats import TrainerStats

@@ -7,7 +7,6 @@ for the GPU's stream nor disturb it.
 
 import inspect
 import os
-import pickle
 import socket
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -20,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ddp.distributed.eager import EagerDDP
 from ddp.distributed.environment import RankEnvironment, choose_device
+from ddp.distributed.pending_gather import PendingGather, packed
 from ddp.distributed.status_store import LocalStatusStore, StatusStore, TcpStatusStore
 from ddp.distributed.stores import (
     have_launcher_of_machines,
@@ -43,10 +43,6 @@ _TIMEOUT_MESSAGES = ("Timed out waiting", "Application timeout caused pair closu
 
 T = TypeVar("T")
 
-MAX_GATHERED_BYTES = 2**15
-"""Size of an item in `World.begin_gather`, pickled and with its length: the same for every rank, so that none asks."""
-_LENGTH_BYTES = 8
-
 
 class PendingAgreement:
     """A control word being reduced; `result` waits for it and returns the bitwise OR over all ranks."""
@@ -61,23 +57,6 @@ class PendingAgreement:
             self._work.wait()
         first, second = self._word.tolist()
         return first, second
-
-
-class PendingGather:
-    """Items of all ranks on their way to rank 0."""
-
-    def __init__(self, items: list[Tensor], work: Any) -> None:
-        self._items = items
-        self._work = work
-
-    def result(self) -> list[Any]:
-        """Wait, and return the items by rank; on ranks other than 0 none. Any thread may call it.
-
-        Raises `RuntimeError` if a rank is gone.
-        """
-        if self._work is not None:
-            self._work.wait()
-        return [_unpickled(item) for item in self._items]
 
 
 class World:
@@ -200,7 +179,7 @@ class World:
 
     def begin_gather(self, item: Any) -> PendingGather:
         """Start to send an item of every rank to rank 0; do not wait. Raises `ValueError` if one is too large."""
-        sent = _pickled(item)
+        sent = packed(item)
         if self._gloo_group is None:
             return PendingGather([sent], None)
         received = [torch.empty_like(sent) for _ in range(self.size)] if self.is_main else []
@@ -270,20 +249,6 @@ class World:
         items = [item]
         dist.broadcast_object_list(items, src=0, group=self._gloo_group)
         return items[0]
-
-
-def _pickled(item: Any) -> Tensor:
-    """Return an item as bytes (MAX_GATHERED_BYTES,): length, content, zeros."""
-    content = pickle.dumps(item)
-    if _LENGTH_BYTES + len(content) > MAX_GATHERED_BYTES:
-        raise ValueError(f"An item of {len(content)} bytes is too large to be gathered.")
-    text = len(content).to_bytes(_LENGTH_BYTES) + content
-    return torch.frombuffer(bytearray(text.ljust(MAX_GATHERED_BYTES, b"\0")), dtype=torch.uint8)
-
-
-def _unpickled(sent: Tensor) -> Any:
-    text = sent.numpy().tobytes()
-    return pickle.loads(text[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(text[:_LENGTH_BYTES])])
 
 
 class CollectiveTimeoutError(RuntimeError):

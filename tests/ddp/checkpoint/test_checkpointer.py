@@ -13,8 +13,9 @@ from ddp.checkpoint.async_writer import MAX_QUEUED
 from ddp.checkpoint.checkpointer import Checkpointer
 from ddp.checkpoint.folder import CheckpointFolder, Reason
 from ddp.distributed.environment import RankEnvironment
+from ddp.distributed.pending_gather import PendingGather
 from ddp.distributed.rng import rng_state
-from ddp.distributed.world import PendingGather, World
+from ddp.distributed.world import World
 from ddp.step.copy_fence import CopyFence
 from ddp.step.stepper import Stepper
 from ddp.watchdog.stages import Stage, StageMarker

@@ -7,8 +7,9 @@ import threading
 import torch
 
 from ddp.distributed.environment import rank_environment
+from ddp.distributed.pending_gather import MAX_GATHERED_BYTES
 from ddp.distributed.rng import rng_state, seed_rng
-from ddp.distributed.world import MAX_GATHERED_BYTES, World
+from ddp.distributed.world import World
 
 
 def main() -> None:
