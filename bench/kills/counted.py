@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddp.vsr.patch_set import PatchSet
+from ddp.vsr.feeding.training_data import open_training_data
 from ddp.workload import Batch, Share
 from service.config.settings import RunConfig
 from tests.ddp.harness.gated_workload import GatedWorkload
@@ -63,5 +63,4 @@ class CountedWorkload(GatedWorkload):
 
 def build(config: RunConfig) -> CountedWorkload:
     """Open the patch set."""
-    halves = (PatchSet.open(config.dataset_root, half, config.n_frames, config.scale) for half in ("Patches", "Val"))
-    return CountedWorkload(config, *halves)
+    return CountedWorkload(config, open_training_data(config))

@@ -79,17 +79,22 @@ def training_processes(room: ControlRoom) -> set[int]:
 
 
 def _trains(process: psutil.Process) -> bool:
+    return "-m ddp" in command_of(process) or re.fullmatch("rank [0-9]+", process.name()) is not None
+
+
+def command_of(process: psutil.Process) -> str:
+    """The command line, empty for a process that has ended since it was listed."""
     try:
-        return "-m ddp" in " ".join(process.cmdline()) or re.fullmatch("rank [0-9]+", process.name()) is not None
-    except psutil.Error:  # it has ended since it was listed
-        return False
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def test_a_killed_api_comes_back_and_the_training_never_notices(room: ControlRoom, eventually: Eventually) -> None:
     before = room.live_step()
     trainers = training_processes(room)
     assert len(trainers) >= 3  # torchrun and two ranks
-    servers = [child for child in room.processes() if "gunicorn" in " ".join(child.cmdline())]
+    servers = [child for child in room.processes() if "gunicorn" in command_of(child)]
     assert len(servers) >= 2  # master and worker
     for server in servers:
         server.kill()

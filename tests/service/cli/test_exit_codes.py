@@ -15,6 +15,7 @@ ASKING: dict[str, tuple[str, str]] = {
     "runs": ("GET", "/runs"),
     "ranks": ("GET", "/ranks"),
     "ranks --stack 1": ("GET", "/ranks/1/stack"),
+    f"provenance {'a' * 64}": ("GET", f"/provenance/{'a' * 64}"),
     "alerts": ("GET", "/alerts"),
     "events": ("GET", "/events"),
     "log": ("GET", "/logs"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ddp.vsr.patch_set import PatchSet
 from ddp.vsr.prepare.manifest import PatchSettings
-from ddp.vsr.prepare.pipeline import prepare_videos
+from ddp.vsr.prepare.pipeline import Work, prepare_videos
 
 TINY = PatchSettings(patch_size=48, val_width=60, val_height=48, patch_count=12, val_count=2)
 FILE_PROPERTIES = {"fullpath", "filepath", "filename", "content", "lines", "lineNumbers"}
@@ -27,7 +27,7 @@ def dataset(
     folder = tmp_path / "my videos"
     folder.mkdir()
     write_video(folder / "über uns.mkv", [*textured(0, 24), *textured(3, 12), *textured(1, 18)])
-    prepare_videos(folder, tmp_path / "set", TINY, lambda _: None)
+    prepare_videos(folder, tmp_path / "set", TINY, Work(lambda _: None))
     return tmp_path / "set"
 
 

@@ -1,6 +1,7 @@
 """The ledgers of runs from the store: each event is read once, and nothing while nothing changes."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def test_a_ledger_follows_the_row_and_new_events(store: Store, location: Path | 
     answer = store.ledgers.of(run_of(store), 1090.0)
     assert answer.wall_seconds == pytest.approx(90)
     assert answer.incident_counts == {"rollback": 1}
-    assert Store(location).ledgers.of(run_of(store), 1090.0) == answer
+    with closing(Store(location)) as another:
+        assert another.ledgers.of(run_of(store), 1090.0) == answer
 
 
 def test_a_trainer_that_is_silent_is_an_incident_without_any_event(store: Store) -> None:
