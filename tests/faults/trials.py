@@ -18,11 +18,11 @@ from tests.faults.places import small_disk
 from tests.faults.table import Fault
 from tests.postgres import PostgresService
 
-STEPS, CHECKPOINT_EVERY, RESTARTS = 200, 25, 100
+STEPS, CHECKPOINT_EVERY, RESTARTS = 400, 25, 100
 
 ATTEMPTS = 2
-MISSED_OF = 4
-"""Calls come at times of their own: of so many faults one may meet no call, however often it is tried."""
+MISSED_OF = 2
+"""Calls come at times of their own: one of so many faults may meet no call, however often it is tried."""
 
 
 class Trials:
