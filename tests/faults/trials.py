@@ -18,11 +18,8 @@ from tests.faults.places import small_disk
 from tests.faults.table import Fault
 from tests.postgres import PostgresService
 
-STEPS, CHECKPOINT_EVERY, RESTARTS = 400, 25, 100
-
-ATTEMPTS = 2
-MISSED_OF = 2
-"""Calls come at times of their own: one of so many faults may meet no call, however often it is tried."""
+STEPS, CHECKPOINT_EVERY, RESTARTS = 500, 25, 100
+"""A fault takes 4 to 110 steps, on a quiet machine more than on a busy one; ten of them took 264."""
 
 
 class Trials:
@@ -39,21 +36,16 @@ class Trials:
 
     def meet(self, ranks: int, faults: list[Fault], server: PostgresService | None = None) -> list[str]:
         """Let faults happen to a training, one after the other, and let it end; returns all that is wrong."""
-        wrong, missed = [], []
+        wrong = []
         with self._training(ranks, server) as ordeal:
             wrong += [f"first start: {complaint}" for complaint in ordeal.settle()]
             for fault in faults:
-                has_met = False
-                for _ in range(ATTEMPTS):
-                    ordeal.await_ranks()
-                    ordeal.ask()
-                    has_met = has_met or fault.deed.happen(ordeal)
-                    wrong += [f"{fault.name}: {complaint}" for complaint in ordeal.settle()]
-                    if has_met:
-                        break
-                else:
-                    missed.append(fault.name)
-            assert len(missed) <= len(faults) // MISSED_OF, f"these did not happen: {missed}"
+                assert ordeal.has_room(), f"no steps are left for {fault.name}"
+                ordeal.await_ranks()
+                ordeal.ask()
+                has_met = fault.deed.happen(ordeal)
+                wrong += [f"{fault.name}: {complaint}" for complaint in ordeal.settle()]
+                assert has_met, f"{fault.name} did not happen"
             ordeal.finish()
             reference = self._reference(ranks)
             return wrong + [f"at the end: {complaint}" for complaint in final_complaints(ordeal.training, reference)]
