@@ -61,7 +61,7 @@ def leitstand(folder: Path, *, with_tensorboard: bool = False) -> Iterator[Log]:
     directory = RunDirectory(folder)
     store = Store(directory.store, create=True, keep_open=True)
     store.open_run("bench", {})
-    tracker = open_tracker(RunConfig(tensorboard=with_tensorboard), directory, {})
+    tracker = open_tracker(RunConfig(tensorboard=with_tensorboard), directory, {}, "bench")
     recorder = Recorder(store, directory, "bench", CommandPoller(store, "bench", CommandQueue()), tracker=tracker)
     recorder.start()
     yield lambda step, values: recorder.log_point(step, values, values)

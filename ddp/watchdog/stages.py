@@ -36,18 +36,14 @@ class Stage(StrEnum):
         """Whether a rank in this stage waits for all others, and may hang because of one of them."""
         return self in {Stage.ALL_REDUCE, Stage.LOG, Stage.COMMAND}
 
-    @property
-    def is_learnt(self) -> bool:
-        """Whether this stage is alike every time, so that its durations say how long it may last.
-
-        A start, a rollback, a command or the end differ from one time to the next, and a pause has no limit.
-        """
-        return self in _LEARNT
-
 
 _LEARNT = frozenset(
     {Stage.DATA, Stage.FORWARD, Stage.ALL_REDUCE, Stage.UPDATE, Stage.LOG, Stage.VALIDATION, Stage.CHECKPOINT}
 )
+"""Stages that are alike every time, so that their durations say how long they may last.
+
+A start, a rollback, a command or the end differ from one time to the next, and a pause has no limit.
+"""
 LONG_SECONDS = 1.0
 """Of longer stages, the time in which this process was stopped is left out of what is learnt."""
 

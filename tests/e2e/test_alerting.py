@@ -76,6 +76,7 @@ def test_a_run_shows_everything_and_an_alert_fires_while_a_rank_is_stopped(
         assert "leitstand ranks" in alert["annotations"]["description"]
         eventually(lambda: ALERT not in firing_alerts(watched), what="the end of the alert")
         run.wait_for_step(client, step + 1)
+        eventually(lambda: names(watched) >= OF_INCIDENTS, what="how long the stall has lasted")
         client.submit(Kind.STOP)
     assert run.processes[-1].wait(timeout=60) == 0, run.output()
 

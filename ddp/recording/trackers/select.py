@@ -29,9 +29,7 @@ def require_extras(world: World, config: RunConfig) -> None:
     world.raise_together(problem)
 
 
-def open_tracker(
-    config: RunConfig, directory: RunDirectory, environment: Mapping[str, str], run_id: str = ""
-) -> Tracker:
+def open_tracker(config: RunConfig, directory: RunDirectory, environment: Mapping[str, str], run_id: str) -> Tracker:
     """Return the trackers that settings and scheduler select, as one; a no-op tracker if they select none."""
     trackers: list[Tracker] = []
     if any(name.startswith(KUBEFLOW_PREFIX) for name in environment):

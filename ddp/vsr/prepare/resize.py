@@ -109,7 +109,7 @@ def _taps(n_in: int, n_out: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]
     centre = (np.arange(n_out) + 0.5) / scale - 0.5
     first = np.floor(centre - reach / 2.0)
     positions = first + np.arange(int(np.ceil(reach)) + 2)[:, None]  # (P, n_out)
-    weights = stretch * _cubic(stretch * (centre - positions))
+    weights = stretch * keys_cubic(stretch * (centre - positions))
     weights /= weights.sum(axis=0)
     mirrored = np.concatenate([np.arange(n_in), np.arange(n_in)[::-1]])
     indices = mirrored[np.mod(positions.astype(np.intp), 2 * n_in)]
@@ -117,7 +117,7 @@ def _taps(n_in: int, n_out: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]
     return weights[used], indices[used]
 
 
-def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def keys_cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return Keys' kernel with a = -0.5: interpolating at the integers, and 0 for |x| >= 2."""
     a = np.abs(x)
     near = 1.5 * a**3 - 2.5 * a**2 + 1.0

@@ -16,7 +16,7 @@ class BicubicEnlarging(nn.Module):
 
     def __init__(self, degradation: Degradation) -> None:
         super().__init__()
-        taps = torch.tensor(enlarging_taps(degradation), dtype=torch.float64)
+        taps = torch.from_numpy(enlarging_taps(degradation))
         weights = torch.einsum("ay,bx->abyx", taps, taps).flatten(0, 1).unsqueeze(1)  # (s², 1, 5, 5)
         self._scale = degradation.scale
         # In no checkpoint: the settings say it.

@@ -208,9 +208,9 @@ def test_a_server_that_is_silent_holds_no_log_point_up(
 def test_the_tracker_is_chosen_by_trainers_variables(environment: dict[str, str], tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
 
-    assert isinstance(open_tracker(RunConfig(), directory, environment), TrainJobProgress)
-    assert isinstance(open_tracker(RunConfig(tensorboard=True), directory, environment), CombinedTracker)
-    assert not isinstance(open_tracker(RunConfig(), directory, {}), TrainJobProgress)
+    assert isinstance(open_tracker(RunConfig(), directory, environment, "run"), TrainJobProgress)
+    assert isinstance(open_tracker(RunConfig(tensorboard=True), directory, environment, "run"), CombinedTracker)
+    assert not isinstance(open_tracker(RunConfig(), directory, {}, "run"), TrainJobProgress)
     for name in environment:
         assert StatusServer.of({**environment, name: ""}) is None
 
