@@ -77,7 +77,7 @@ def machine_rows(device: str) -> list[Row]:
     if device == "cuda":
         found = torch.cuda.get_device_properties(0)
         about = f"{found.total_memory / 2**30:.0f} GiB, {found.multi_processor_count} multiprocessors"
-        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        cudnn = torch.backends.cudnn.version()
         versions = f"CUDA {torch.version.cuda}, cuDNN {cudnn}, {torch.cuda.device_count()} GPUs"
         rows.append(Row("machine", found.name, about, "", versions))
     return rows

@@ -55,7 +55,7 @@ def step_of(network: nn.Module, loss: nn.Module, batch: tuple[Tensor, Tensor], c
 
 def captured(step: Callable[[], None], network: nn.Module) -> Callable[[], None]:
     """The step as a graph, after some steps on a side stream, as torch's documentation of CUDA graphs asks for."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(SETTLING_STEPS):

@@ -75,7 +75,7 @@ class HungRun:
             **os.environ, "OMP_NUM_THREADS": "1", "BENCH_STOPS": str(folder / "stops"),
             "PYTHONPATH": f"{tree}:{folder}",
         }  # fmt: skip
-        command = up_command(ranks) if has_api else [sys.executable, "-m", *launcher]
+        command = up_command(ranks, restarts=0) if has_api else [sys.executable, "-m", *launcher]
         with self._output.open("w") as output:
             self._launcher = psutil.Popen(
                 [*command, *values], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd=tree

@@ -67,5 +67,5 @@ def build(config: RunConfig) -> Any:
             page.count_forward(rank)
         page.stop_if_ordered(rank, stage.value)
 
-    StageMarker.enter = enter_and_look  # type: ignore[method-assign]  # there is no hook for what only this bench needs
+    StageMarker.enter = enter_and_look  # type: ignore[method-assign, assignment]  # there is no hook for what only this bench needs
     return workload.build(config)

@@ -48,6 +48,7 @@ def write(path: Path, planes: tuple[Plane, Plane, Plane], siting: str) -> Source
     height, width = planes[0].shape
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         frame = av.VideoFrame(width, height, "yuv420p")
         frame.pts, frame.time_base = 0, Fraction(1, 25)

@@ -57,7 +57,7 @@ def windows_of(clip: HeldOut, n_frames: int, scale: int, degradation: str) -> li
     return [_window([frames[start + i] for i in range(n_frames)], scale, degradation) for start in clip.starts]
 
 
-def _window(frames: Sequence[np.ndarray], scale: int, degradation: str) -> Window:  # type: ignore[type-arg]
+def _window(frames: Sequence[np.ndarray], scale: int, degradation: str) -> Window:
     height, width = (side - side % scale for side in frames[0].shape[:2])
     whole = [np.ascontiguousarray(frame[:height, :width]) for frame in frames]
     lr = np.stack([DEGRADATIONS[degradation](frame, scale) for frame in whole])

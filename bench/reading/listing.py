@@ -37,7 +37,7 @@ def main() -> None:
         root = Path(name)
         write_run(root, last_step=0).close()
         write_many_records(root, range(0, STEP_EVERY * options.records, STEP_EVERY), images=IMAGES)
-        with serving(root, **NO_LIMIT) as server, requests.Session() as session:
+        with serving(root, **NO_LIMIT) as server, requests.Session() as session:  # type: ignore[arg-type]
             _measure(server, session, root, options.records, options.rounds)
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from service.client.client import Client
@@ -37,7 +38,7 @@ def main() -> None:
         with _training(folder) as trainer:
             try:
                 limits = {"API_READS_PER_MINUTE": "100000000", "API_COMMANDS_PER_MINUTE": "1000000"}
-                with serving(folder / "run", **limits) as server, Client(server.url) as client:
+                with serving(folder / "run", **limits) as server, Client(server.url) as client:  # type: ignore[arg-type]
                     _await_step(client, 200)
                     _measure(server.url, client, options)
             finally:
@@ -99,12 +100,11 @@ def _crowd(url: str, options: argparse.Namespace) -> Tally:
     )
 
 
-def _step_seconds(client: Client, act: object) -> float:
+def _step_seconds(client: Client, act: Callable[[], None]) -> float:
     """Seconds per step while something goes on, by the heartbeat's step (once a second)."""
-    assert callable(act)
     first_step, started_at = client.state()["step_live"], time.monotonic()
     act()
-    steps = client.state()["step_live"] - first_step
+    steps: int = client.state()["step_live"] - first_step
     return (time.monotonic() - started_at) / max(1, steps)
 
 

@@ -169,7 +169,7 @@ def await_(condition: Callable[[], bool]) -> None:
 def processor_seconds(browser: Chrome) -> float:
     """What the browser's processes have used."""
     used = 0.0
-    for process in psutil.Process(browser.service.process.pid).children(recursive=True):  # type: ignore[attr-defined]
+    for process in psutil.Process(browser.service.process.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             used += times.user + times.system
@@ -196,4 +196,4 @@ def write_for(root: Path, seconds: float, *, is_live: bool) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-    sys.exit(main())
+    main()

@@ -77,9 +77,11 @@ def main() -> None:
         ours = stack.enter_context(serving(our_command(), "/livez", environment={"DATA_ROOT": str(options.store)}))
         pages: list[Page] = [("leitstand", f"{ours}/", _is_ours_drawn)]
         if options.tensorboard:
-            pages.append(_tensorboard(stack, *options.tensorboard, options.points))
+            environment, logs = options.tensorboard
+            pages.append(_tensorboard(stack, environment, logs, options.points))
         if options.aim:
-            pages.append(_aim(stack, *options.aim, options.points))
+            environment, repository = options.aim
+            pages.append(_aim(stack, environment, repository, options.points))
         for number in range(options.rounds):
             _ask(found, ours, pages)
             for page in pages[number % len(pages) :] + pages[: number % len(pages)]:
@@ -202,4 +204,4 @@ def _note(found: Milliseconds, name: str, what: str, milliseconds: float) -> Non
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import psutil
 
-from bench.kills.campaign import children_of, write_dataset
+from bench.kills.campaign import write_dataset
 from bench.kills.counted import StepsBegun
+from bench.kills.killed_training import children_of
 from bench.steps.blocks import load_text
 from bench.steps.loops import NEVER
 from ddp.checkpoint.folder import CheckpointFolder, Reason

@@ -203,14 +203,14 @@ def main() -> None:
             "imports": [Tree.imports],
             "api": [Tree.api_memory],
         }
-        trees = []
-        for name, root in (("now", HERE), ("before", given.before.resolve())):
+        for name in ("now", "before"):
             Path(folder, name).mkdir()
-            trees.append(Tree(root, Path(folder, name)))
+        now = Tree(HERE, Path(folder, "now"))
+        before = Tree(given.before.resolve(), Path(folder, "before"))
         sys.stdout.write(f"{'processor seconds':26}   before      now   ratio (of {given.pairs} pairs)\n")
         for part, measurements in parts.items():
             for figures_of in measurements if given.only in {None, part} else ():
-                sys.stdout.write(measure(*trees, given.pairs, figures_of))
+                sys.stdout.write(measure(now, before, given.pairs, figures_of))
                 sys.stdout.flush()
         sys.stdout.write(f"{load_text()}\n")
 

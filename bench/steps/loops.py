@@ -55,7 +55,7 @@ class Bare:
     def advance(self) -> None:
         """One step."""
         total = (self.terms(next(self.batches)) * self.weights).sum()
-        total.backward()  # type: ignore[no-untyped-call]  # as ever in torch
+        total.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -63,7 +63,7 @@ class Original:
         for term in terms[:3]:
             term.item()
         assert isinstance(total, Tensor)
-        total.backward()  # type: ignore[no-untyped-call]  # as ever in torch
+        total.backward()
 
     def _clip_gradients(self) -> None:
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from bench.steps.blocks import BLOCK_STEPS, Pair, describe, load_text, measure
@@ -38,8 +38,9 @@ def compare(world: World, config: RunConfig, pairs: int) -> dict[str, list[Pair]
     with trainer_at_work(world, config, workload) as trainer:
         if world.is_main:
             shares = idle_shares()
-            named = ", ".join(f"{name} {share:.2%}" for name, share in shares.most_common() if share >= MIN_SHARE)
-            sys.stdout.write(f"background threads of rank 0 at rest: {shares.total():.2%} of a core ({named})\n")
+            most = sorted(shares.items(), key=lambda item: -item[1])
+            named = ", ".join(f"{name} {share:.2%}" for name, share in most if share >= MIN_SHARE)
+            sys.stdout.write(f"background threads of rank 0 at rest: {sum(shares.values()):.2%} of a core ({named})\n")
         others = dict(zip(found, (twin.advance, trainer.advance), strict=True))
         for other in others.values():  # warm-up
             measure(4, bare.advance, other, world.device)
@@ -49,11 +50,11 @@ def compare(world: World, config: RunConfig, pairs: int) -> dict[str, list[Pair]
     return found
 
 
-def idle_shares() -> Counter[str]:
+def idle_shares() -> dict[str, float]:
     """CPU seconds per second of the other threads, by name, while this sleeps: what they take from the bare loop."""
     began, before = time.perf_counter(), thread_seconds()
     time.sleep(REST_SECONDS)
-    seconds, shares = time.perf_counter() - began, Counter[str]()
+    seconds, shares = time.perf_counter() - began, defaultdict[str, float](float)
     for number, (name, spent) in thread_seconds().items():
         shares[name] += (spent - before.get(number, (name, 0.0))[1]) / seconds
     return shares

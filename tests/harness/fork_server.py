@@ -159,7 +159,7 @@ def _ask_for_processes(jobs: socket.socket) -> None:
             is_module = args[0] == sys.executable and "-m" in args[1:3]
             return server.start(args, **options) if is_module else super().__new__(cls)
 
-    subprocess.Popen = Popen  # type: ignore[misc]
+    subprocess.Popen = Popen  # type: ignore[misc, assignment]
 
 
 def run(job: Job) -> None:
