@@ -16,7 +16,6 @@ import os
 import selectors
 import socket
 import statistics
-import sys
 import tempfile
 import threading
 import time

@@ -16,7 +16,6 @@ import argparse
 import io
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
