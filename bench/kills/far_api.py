@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.deploy.hosts.training import LEITSTAND
 from tests.postgres import PostgresService, postgres_service
 
 PORT = 5050
-ANSWER_SECONDS = 10
+ANSWER_SECONDS, LONGEST_SECONDS = 10, 30
 LOOKS = (
     "/state", "/ranks", "/alerts", "/settings", "/commands", "/event-log", "/series?points=10", "/statistics",
     "/statistics/latest", "/statistics?format=csv", "/checkpoints", "/previews", "/logs?tail=5", "/metrics", "/runs",
@@ -54,12 +55,15 @@ class FarApi:
         return int(status or 0), body
 
     def state(self) -> str:
-        """The run's state as the API tells it, or why it does not."""
-        status, body = self.curl("/state", seconds=3)
+        """The run's state as the API tells it, or why it does not, and how long that took if it was long."""
+        began = time.monotonic()
+        status, body = self.curl("/state", seconds=LONGEST_SECONDS)
+        took = time.monotonic() - began
+        late = f" (after {took:.0f} s)" if took > ANSWER_SECONDS / 5 else ""
         if status == 0:
-            return "no answer"
+            return f"no answer{late}"
         answer = json.loads(body)
-        return str(answer["run_state"]) if status == 200 else f"{status} {answer.get('title', '')}".strip()
+        return f"{answer['run_state'] if status == 200 else status}{late}"
 
     def command(self, name: str) -> dict[str, Any]:
         """Give a command by curl, and wait for its end at most as long as an answer may take."""

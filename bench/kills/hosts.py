@@ -148,7 +148,7 @@ def database_cut(training: HostsTraining, seen: Observation) -> None:
     seen.watch(lambda: False, seconds=DATABASE_CUT_SECONDS)
     seen.say(f"{step_printed(training) - before} steps were made meanwhile; the cable is back")
     seen.api.database.mend()
-    seen.watch(lambda: seen.is_beyond() and seen.api is not None and seen.api.state() == "running")
+    seen.watch(lambda: seen.is_beyond() and seen.api is not None and seen.api.state().startswith("running"))
     seen.say(f"a command by curl: {seen.api.command('validate').get('state')}")
 
 

@@ -24,7 +24,8 @@ PAGES = (
     "/", "/runs", "/docs", "/openapi.json", "/state", "/alerts", "/settings", "/checkpoints", "/statistics?limit=20",
     "/statistics?format=csv", "/statistics/latest", "/statistics/compare?limit=20", "/previews?limit=20",
     "/event-log?limit=50", "/commands?limit=50", "/series?points=500", "/series?names=total_loss_value&points=50",
-    "/ranks", "/ranks/1/stack", "/logs?tail=200", "/livez", "/readyz", "/runs?limit=10", "/not-there", "/validate?dry_run=true",
+    "/ranks", "/ranks/1/stack", "/logs?tail=200", "/livez", "/readyz", "/runs?limit=10", "/not-there",
+    "/validate?dry_run=true",
 )  # fmt: skip
 """What is asked in turn: all that a page shows, what is not there, and what only POST may ask."""
 ASKED = (
