@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import psycopg
 import pytest
 
 PASSWORD = "geheim/w@rt:7"  # signs that a URL must quote
+LOOPBACK = "127.0.0.1"
+Enter = Callable[[list[str]], list[str]]
 START_SECONDS = 60.0
 FREEZE_SECONDS = 30.0
 
@@ -26,9 +28,11 @@ FREEZE_SECONDS = 30.0
 class PostgresService:
     """A server with its data in a folder; it may be stopped, killed and started again."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, address: str = LOOPBACK, enter: Enter = list) -> None:
+        """Serve at `address`, which is that of the machine on which `enter` runs a command line."""
         self._programs = programs
         self._folder = folder
+        self._address, self._enter = address, enter
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: list[int] = []
         self.port = _free_port()
@@ -42,10 +46,20 @@ class PostgresService:
         secret.chmod(0o644)
         access = ["--username=leitstand", "--auth=scram-sha-256", f"--pwfile={secret}"]
         self._run("initdb", f"--pgdata={folder / 'data'}", "--no-sync", "--encoding=UTF8", "--locale=C", *access)
+        if address != LOOPBACK:
+            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet scram-sha-256\n")
 
     def url(self, database: str, password: str = PASSWORD) -> str:
         """The address of one database, as STORE_URL takes it."""
-        return f"postgresql://leitstand:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://leitstand:{quote(password, safe='')}@{self._address}:{self.port}/{database}"
+
+    def own_url(self, database: str) -> str:
+        """The address of one database for this process, wherever the server runs: they share files."""
+        if self._address == LOOPBACK:
+            return self.url(database)
+        socket_folder = quote(str(self._folder), safe="")
+        return f"postgresql://leitstand:{quote(PASSWORD, safe='')}@/{database}?host={socket_folder}&port={self.port}"
 
     def program(self, name: str) -> Path:
         """The path of one of PostgreSQL's programs of the server's version."""
@@ -57,15 +71,16 @@ class PostgresService:
         if self._process is not None and self._process.poll() is None:
             return
         # Without fsync a power cut would cost data, a process that is killed costs none.
-        settings = ("listen_addresses=127.0.0.1", "shared_buffers=16MB", "fsync=off")
+        settings = (f"listen_addresses={self._address}", "shared_buffers=16MB", "fsync=off")
         options = ["-D", "data", "-p", str(self.port), *(part for setting in settings for part in ("-c", setting))]
+        account = [f"--{kind}={name}" for kind, name in zip(("reuid", "regid"), self._account.values(), strict=False)]
+        as_postgres = ["setpriv", *account, "--clear-groups"] if account else []
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", *options, "-k", str(self._folder)],
+                self._enter([*as_postgres, str(self._programs / "postgres"), *options, "-k", str(self._folder)]),
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,
-                **self._account,
             )
         self._await_answer()
 
@@ -95,13 +110,13 @@ class PostgresService:
     def new_database(self) -> str:
         """Make an empty database; returns its address."""
         name = f"test_{uuid.uuid4().hex}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.own_url("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
         """Remove a database, whoever is connected to it."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.own_url("postgres"), autocommit=True) as connection:
             connection.execute(f'DROP DATABASE "{url.rpartition("/")[2]}" WITH (FORCE)'.encode())
 
     def _end(self, how: signal.Signals) -> None:
@@ -120,7 +135,7 @@ class PostgresService:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                psycopg.connect(self.url("postgres"), connect_timeout=3).close()
+                psycopg.connect(self.own_url("postgres"), connect_timeout=3).close()
             except psycopg.OperationalError:
                 log = (self._folder / "server.log").read_text(errors="replace")
                 assert self._process is not None
@@ -158,13 +173,16 @@ def _programs() -> Path | None:
 
 
 @contextmanager
-def postgres_service() -> Iterator[PostgresService]:
-    """A server of its own, with its data in a temporary folder; raises `FileNotFoundError` without its programs."""
+def postgres_service(address: str = LOOPBACK, enter: Enter = list) -> Iterator[PostgresService]:
+    """A server of its own, with its data in a temporary folder; raises `FileNotFoundError` without its programs.
+
+    At another `address`, `enter` makes of a command line one that runs on that address's machine.
+    """
     programs = _programs()
     if programs is None:
         raise FileNotFoundError("PostgreSQL's server programs are not installed (Debian: postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="leitstand-postgres-"))
-    service = PostgresService(programs, folder)
+    service = PostgresService(programs, folder, address, enter)
     try:
         service.start()
         yield service

@@ -1,12 +1,13 @@
 """What does a training lose when files, processes, disks, stores or clocks fail under it? All faults, for some hours.
 
-    python -m bench.kills.faults [--hours 2] [--ranks 1,2,3] [--faults WORD] [--seed 0] [--write] [--folder DIR]
+    python -m bench.kills.faults [--hours 2] [--ranks 1,2,3] [--faults WORD] [--new] [--seed 0] [--write] [--folder DIR]
 
 The faults are those of `tests/faults/table.py`, in random order until the time is over: every one once before any comes
 twice. Each meets one of a few tiny trainings, on one, two or three ranks, with a store of SQLite or PostgreSQL (where
 the latter is installed), while validations and checkpoints are asked for. After each, records, links, commands and
 store are looked at; each training must end equal to one that nothing happened to, to the last bit. --faults takes only
-those with this word in their names. --write puts the table into bench/RESULTS.md. Exit code 1 where anything was lost.
+those with this word in their names, --new only those of which bench/RESULTS.md has no row yet. --write puts the table
+there in place of the old one. Exit code 1 where anything was lost.
 """
 
 import argparse
@@ -187,10 +188,21 @@ def groups(rows: dict[str, Row]) -> dict[str, list[Row]]:
     """The rows of the table that people read: calls are joined by their place."""
     found: dict[str, list[Row]] = {}
     for name, row in rows.items():
-        place = next((place.name for place in PLACES if name.endswith(f" on {place.name}".lower())), None)
-        way = "killed at" if name.startswith("killed") else "failing"
-        found.setdefault(f"{way} a call on {place}" if place else name, []).append(row)
+        found.setdefault(row_name(name), []).append(row)
     return found
+
+
+def row_name(fault: str) -> str:
+    """The name of the row that a fault belongs to."""
+    place = next((place.name for place in PLACES if fault.endswith(f" on {place.name}".lower())), None)
+    way = "killed at" if fault.startswith("killed") else "failing"
+    return f"{way} a call on {place}" if place else fault
+
+
+def new_faults(results: str) -> list[Fault]:
+    """The faults of which a text of results has no row."""
+    named = {line.split("|")[1].strip() for line in results.partition(HEADING)[2].splitlines() if line.startswith("| ")}
+    return [fault for fault in FAULTS if row_name(fault.name) not in named]
 
 
 def table(campaign: FaultCampaign, seconds: float, command: str) -> str:
@@ -230,6 +242,7 @@ def main() -> int:
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--ranks", default="1,2,3")
     parser.add_argument("--faults", default="")
+    parser.add_argument("--new", action="store_true", help="only those that RESULTS.md does not name")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the trainings live; kept")
@@ -238,7 +251,8 @@ def main() -> int:
         sys.exit(f"No faults can be injected here: {reason}.")
     folder, began = given.folder or Path(tempfile.mkdtemp(prefix="faults-")), time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    faults = [fault for fault in FAULTS if given.faults.lower() in fault.name.lower()]
+    known = new_faults(RESULTS.read_text(encoding="utf-8")) if given.new else FAULTS
+    faults = [fault for fault in known if given.faults.lower() in fault.name.lower()]
     campaign = FaultCampaign(folder, faults, [int(text) for text in given.ranks.split(",")], given.seed)
     campaign.run(began + given.hours * 3600)
     section = table(

@@ -44,6 +44,10 @@ _TIMEOUT_MESSAGES = ("Timed out waiting", "Application timeout caused pair closu
 T = TypeVar("T")
 
 
+class PeerLossError(RuntimeError):
+    """Another rank's process has ended, seen without a collective."""
+
+
 class PendingAgreement:
     """A control word being reduced; `result` waits for it and returns the bitwise OR over all ranks."""
 
@@ -262,6 +266,8 @@ def is_collective_timeout(error: BaseException) -> bool:
 
 
 def is_peer_loss(error: BaseException) -> bool:
-    """Whether a collective failed because another rank's process has ended."""
+    """Whether a collective failed, or a wait was given up, because another rank's process has ended."""
     text = str(error)
-    return isinstance(error, RuntimeError) and any(message in text for message in _PEER_LOSS_MESSAGES)
+    return isinstance(error, PeerLossError) or (
+        isinstance(error, RuntimeError) and any(message in text for message in _PEER_LOSS_MESSAGES)
+    )

@@ -3,7 +3,8 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ddp.distributed.world import World
@@ -19,8 +20,16 @@ _FROM_LOADER = " in DataLoader worker process "
 class BatchStream(Iterator[Batch]):
     """Endless iterator over micro-batches from the run's current sample on. The first `next` starts the loaders."""
 
-    def __init__(self, world: World, workload: Workload, progress: Progress) -> None:
+    def __init__(
+        self,
+        world: World,
+        workload: Workload,
+        progress: Progress,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Each wait for a batch is within a `waiting()`, which may end it by an exception of its own."""
         self._world = world
+        self._waiting = waiting
         self._workload = workload
         self._progress = progress
         self._batches: Iterator[Batch] | None = None
@@ -31,7 +40,8 @@ class BatchStream(Iterator[Batch]):
             share = Share(self._world.rank, self._world.size, self._progress.position)
             self._batches = self._workload.batches(share)
         try:
-            return next(self._batches)
+            with self._waiting():
+                return next(self._batches)
         except UserError as error:
             raise type(error)(_own_words(error)) from None
         except OSError:  # also where no loader process could be started, which needs semaphores there

@@ -132,7 +132,7 @@ def build_components(
         run_id=identity.run_id,
         directory=RunDirectory(config.data_root),
         workload=workload,
-        batch_stream=BatchStream(world, workload, run_status.progress),
+        batch_stream=BatchStream(world, workload, run_status.progress, shutdown.waiting),
         stepper=saved.stepper,
         controller=saved.controller,
         metrics_buffer=saved.metrics_buffer,

@@ -150,6 +150,8 @@ def watchdog_running(components: TrainerComponents) -> Iterator[None]:
         on_stall=recorder.record_stall if world.rank in WATCHING_RANKS else None,
         on_end=lambda ended: ended.tell(recorder.event),
         is_ended=lambda: components.run_status.config.stall_action == "restart",
+        is_leaving=lambda: components.shutdown.is_set,
+        on_lost_rank=components.shutdown.give_up,
         files=HangFiles(lambda: components.directory.root, "" if world.is_main else f"_of_rank_{world.rank}"),
     )
     watchdog.start()

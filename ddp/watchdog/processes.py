@@ -24,6 +24,11 @@ def state_of(pid: int) -> str:
     return "gone" if fields is None else _STATES.get(fields[0], "")
 
 
+def has_ended(pid: int) -> bool:
+    """Return whether a process of this machine has ended; False where nothing tells."""
+    return state_of(pid) in {"gone", "dead"}
+
+
 def is_sibling(pid: int) -> bool:
     """Return whether a process has the same parent as this one: the launcher that started both as ranks."""
     fields = _stat(pid)

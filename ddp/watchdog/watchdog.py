@@ -3,8 +3,10 @@
     every rank            stage, step, age, usual time and, in a long stage or every 10 s, the stack  ─> status store
     rank 0                status store ─> rank table ─> report (the store's rows), stall detection ─> on_stall
     rank 1, for rank 0    status store ─> rank table ─> stall detection ─> on_stall, if rank 0 is silent itself
+    a rank asked to leave which waits for data: is another one's process gone? ─> on_lost_rank
 
-It never interrupts the thread that it watches, and it uses no collective, so it works while all collectives hang.
+It uses no collective, so it works while all collectives hang, and it never interrupts the thread that it watches, but
+through `on_lost_rank`.
 """
 
 import logging
@@ -61,6 +63,8 @@ class Watchdog:
         *,
         on_end: Callable[[Ended], None] = lambda _: None,
         is_ended: Callable[[], bool] = lambda: False,
+        is_leaving: Callable[[], bool] = lambda: False,
+        on_lost_rank: Callable[[str], None] = lambda _: None,
         files: HangFiles | None = None,
         interval_seconds: float = REPORT_SECONDS,
     ) -> None:
@@ -68,7 +72,8 @@ class Watchdog:
 
         `on_stall` receives each stall once when it is detected, and once more with `is_resolved` when it has ended; on
         other ranks than rank 0 only those of a silent rank 0. While `is_ended()`, ranks whose stall lasts are ended,
-        after `on_end`. The stacks of each stall are written to `files`.
+        after `on_end`. The stacks of each stall are written to `files`. While `is_leaving()` and the watched thread
+        waits for data, `on_lost_rank` is told of a rank on this machine whose process has ended, at every look.
         """
         self._marker = marker
         self._status_store = status_store
@@ -77,6 +82,8 @@ class Watchdog:
         self._report = report
         self._on_stall = on_stall
         self._on_end = on_end
+        self._is_leaving = is_leaving
+        self._on_lost_rank = on_lost_rank
         self._files = files
         self._interval_seconds = interval_seconds
         self._watched_thread = threading.get_ident()
@@ -127,12 +134,16 @@ class Watchdog:
             self._status_store_loss.end()
 
     def _check(self) -> None:
-        self._publish(self._marker.now())
+        reading = self._marker.now()
+        self._publish(reading)
         self._escalation.obey()
-        if self._report is None and self._on_stall is None:
+        is_waiting = reading.stage is Stage.DATA and self._is_leaving()
+        if self._report is None and self._on_stall is None and not is_waiting:
             return
         self._rank_table.update(self._status_store.read_all())
         statuses, now = self._rank_table.statuses(), time.monotonic()
+        if is_waiting:
+            self._look_for_lost_ranks(statuses)
         if self._report is not None and not self._thread.is_closing and now - self._shown_at >= self._show_seconds:
             self._shown_at = now
             self._report(statuses)
@@ -177,6 +188,13 @@ class Watchdog:
             on_stall(stall if stall.is_resolved else self._with_stacks(stall, statuses))
         if found is not None and self._escalation.is_due(found):
             self._end(found, statuses)
+
+    def _look_for_lost_ranks(self, statuses: Sequence[RankStatus]) -> None:
+        """Tell of a rank whose process has ended: the launcher kills those that do not hear of it and leave."""
+        for status in statuses:
+            if status.host == self._host and status.pid is not None and processes.has_ended(status.pid):
+                self._on_lost_rank(f"Rank {status.rank} (process {status.pid}) has ended; this one waited for data.")
+                return
 
     def _with_stacks(self, stall: Stall, statuses: Sequence[RankStatus]) -> Stall:
         """Return the stall with the groups of equal stacks, which are written to a file."""

@@ -132,6 +132,19 @@ def started(run: Training) -> list[int]:
     return [event["step"] for event in run.events("started")]
 
 
+def test_a_rank_that_waits_for_its_data_hears_of_the_others_end_and_leaves_its_state(
+    hang: Hang, straight: Straight
+) -> None:
+    """Of two ranks the other one is killed: what this one does not leave before it is killed too is lost."""
+    run = hang(2)
+    run.ranks()[0].kill()
+
+    assert run.end(180) == 0, run.output
+    assert started(run) == [0, 19]
+    assert [event["details"]["source"] for event in run.events("recovered")] == ["rank 1"]
+    check_recovered(run, straight(2), kills=1)
+
+
 def test_kills_during_the_recovery_lose_nothing(
     hang: Hang, straight: Straight, tmp_path: Path, eventually: Eventually
 ) -> None:

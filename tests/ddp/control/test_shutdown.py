@@ -2,11 +2,13 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from ddp.control.shutdown import ShutdownRequest
+from ddp.distributed.world import PeerLossError, is_peer_loss
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGQUIT)
 
@@ -27,6 +29,32 @@ def test_a_signal_sets_the_flag_and_ends_nothing(number: signal.Signals) -> None
     os.kill(os.getpid(), number)
 
     assert request.is_set
+
+
+def test_only_a_wait_is_given_up_and_only_once_a_rank_is_gone() -> None:
+    request = ShutdownRequest()
+    request.install()
+    with request.waiting():
+        os.kill(os.getpid(), signal.SIGTERM)  # a wish alone: the data may still come
+    teller = threading.Thread(target=request.give_up, args=("Rank 1 has ended.",))
+    teller.start()
+    teller.join()
+    assert request.is_set  # and this test goes on, as it does not wait
+
+    with pytest.raises(PeerLossError, match=r"^Rank 1 has ended\.$") as caught, request.waiting():
+        wait_until_told(request)
+
+    assert is_peer_loss(caught.value)
+
+
+def wait_until_told(request: ShutdownRequest) -> None:
+    """Wait for what never comes, while another thread gives up."""
+    threading.Thread(target=request.give_up, args=("Rank 1 has ended.",)).start()
+    threading.Event().wait(60)
+
+
+def test_a_request_without_handlers_ends_nothing() -> None:
+    ShutdownRequest().give_up("Rank 1 has ended.")
 
 
 def test_the_same_wish_delivered_twice_at_once_is_one_wish() -> None:

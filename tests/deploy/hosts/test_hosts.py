@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from bench.kills.far_api import FarApi, far_api
 from bench.kills.inspection import RunInspector, differences, record_differences
 from service.commands import Kind
 from service.run.state import RunState
@@ -113,6 +115,32 @@ def test_a_machine_that_comes_later_is_taken_in_and_nothing_is_lost(make_trainin
     assert training.end() == {first.name: 0, second.name: 0}
     assert (training.starts()[0], ranks) == ((0, 1), 2)
     assert f"Leaving after a signal at step {at_step}." in training.outputs()[first.name]
+
+
+def test_an_api_whose_database_is_on_a_machine_that_is_cut_off_says_so_and_goes_on(tmp_path: Path) -> None:
+    with machines(2, tmp_path) as (here, database), far_api(here, database, tmp_path) as api:
+        api.store.open_run("r1", {})
+        wait_for_answer(api, 200)
+
+        database.cut()
+        wait_for_answer(api, 503)
+        assert api.curl("/livez")[0] == 200
+        assert api.curl("/validate", "-X", "POST", seconds=30)[0] == 503
+
+        database.mend()
+        wait_for_answer(api, 200)
+        status, answer = api.curl("/checkpoints")
+        assert (status, json.loads(answer)["detail"]) == (
+            404, "The run's directory is not on this machine, so its checkpoints cannot be shown.",
+        )  # fmt: skip
+
+
+def wait_for_answer(api: FarApi, status: int) -> None:
+    """Ask for the run's state until the answer has this status."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := api.curl("/state", seconds=30)[0]) != status:
+        assert time.monotonic() < deadline, f"the API answered {found}, not {status}"
+        time.sleep(0.1)
 
 
 def test_doctor_knows_an_endpoint_that_others_cannot_use_and_one_that_is_silent(tmp_path: Path) -> None:

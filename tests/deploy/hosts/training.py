@@ -36,11 +36,21 @@ def write_patches(folder: Path) -> Path:
 class HostsTraining:
     """A training whose first machine keeps torchrun's store, and the run."""
 
-    def __init__(self, folder: Path, patches: Path, machines: list[Machine], nnodes: str, **values: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        patches: Path,
+        machines: list[Machine],
+        nnodes: str,
+        *,
+        store: Store | None = None,
+        **values: object,
+    ) -> None:
+        """Without a `store`, to which `environment` leads the machines, the run directory holds it."""
         self._folder, self._patches, self.machines, self._nnodes = folder, patches, machines, nnodes
         self._values = values
         self.root = folder / f"run-{machines[0].name}"
-        self.store = Store(self.root / "leitstand.db")
+        self.store = store or Store(self.root / "leitstand.db")
         self.environment: dict[str, str] = {}
         self.launchers: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -127,10 +137,10 @@ class HostsTraining:
 
 @contextmanager
 def training_on(
-    machines: list[Machine], folder: Path, patches: Path, nnodes: str, **values: object
+    machines: list[Machine], folder: Path, patches: Path, nnodes: str, store: Store | None = None, **values: object
 ) -> Iterator[HostsTraining]:
     """A training on machines, still to be started; what is left of it is killed."""
-    training = HostsTraining(folder, patches, machines, nnodes, **values)
+    training = HostsTraining(folder, patches, machines, nnodes, store=store, **values)
     try:
         yield training
     finally:

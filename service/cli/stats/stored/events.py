@@ -2,12 +2,14 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from service.cli.stats.stored.row_state import STATE_COLUMNS, state_of_row
 from service.errors import RunDirectoryError, UserError, plain_reason
 from service.run.directory import RunDirectory
 
@@ -28,7 +30,10 @@ class StoredEvent:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as its trainer wrote it last, and its events of KINDS in their order; `heartbeat_at` in Unix seconds."""
+    """A run as its trainer wrote it last, and its events of KINDS in their order; `heartbeat_at` in Unix seconds.
+
+    `state` is the one to report: `lost` or `stalled` where the trainer could not write it.
+    """
 
     step: int = 0
     state: str = ""
@@ -57,16 +62,21 @@ def _own(root: Path, run_id: str) -> StoredRun | None:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             known = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
-            wanted = [name if name in known else "NULL" for name in COLUMNS]  # an earlier version has fewer
+            columns = dict.fromkeys((*COLUMNS, *STATE_COLUMNS))
+            wanted = [name if name in known else "NULL" for name in columns]  # an earlier version has fewer
             row = connection.execute(f"SELECT {', '.join(wanted)} FROM runs WHERE id = ?", (run_id,)).fetchone()
             rows = connection.execute(
                 "SELECT time, step, kind, details FROM events WHERE run_id = ? AND kind IN (?, ?, ?, ?) ORDER BY id",
                 (run_id, *KINDS),
             )
             events = [StoredEvent(at, step, kind, json.loads(details)) for at, step, kind, details in rows]
+            values = {} if row is None else dict(zip(columns, row, strict=True))
+            state = state_of_row(values, time.time()) if values else ""
     except (sqlite3.Error, ValueError) as error:
         raise UserError(f"{path} cannot be read ({plain_reason(error)}); restore it from a backup.") from None
-    return None if row is None else replace(StoredRun(*row), events=events)
+    if row is None:
+        return None
+    return StoredRun(**{**{name: values[name] for name in COLUMNS}, "state": state, "events": events})
 
 
 def _shared(store_url: str, run_id: str) -> StoredRun | None:
@@ -78,7 +88,8 @@ def _shared(store_url: str, run_id: str) -> StoredRun | None:
         if run is None:
             return None
         found = StoredRun(*(getattr(run, name) for name in COLUMNS))
-        return replace(found, events=[*_shared_events(store, run_id)])
+        state = run.reported_state(store.runs.now(run)).value
+        return replace(found, state=state, events=[*_shared_events(store, run_id)])
     except StoreUnavailableError as error:
         raise UserError(f"The store cannot be asked ({error}); mend STORE_URL, or unset it.") from None
     finally:

@@ -14,6 +14,7 @@ from typing import Any
 
 from service.cli.events import details_sentence, sentence
 from service.cli.stats.stored.events import StoredEvent
+from service.cli.stats.stored.row_state import STATE_COLUMNS, state_of_row
 from service.client.sse import LiveEvent
 from service.commands import CommandState
 from service.errors import UserError
@@ -24,7 +25,7 @@ from service.run.ledger.ledger import REGISTERED, TIME_SPENT, RunLedger
 from service.run.records.findings.texts import Language
 from service.run.records.report.contents import LogEntry
 from service.run.records.report.german_events import german_sentence
-from service.run.state import RunState, derive_state
+from service.run.state import RunState
 
 PAGE = 5000
 INTERVENTIONS = frozenset({"command", "rollback"})
@@ -39,7 +40,7 @@ Row = tuple[float, int, str, Mapping[str, Any]]
 
 @dataclass
 class StoredHistory:
-    """The state of a run as its trainer wrote it last, its name, note and ledger, and its events in their order."""
+    """The state of a run as it is reported, its name, note and ledger, and its events in their order."""
 
     state: str = ""
     name: str = ""
@@ -55,7 +56,8 @@ def own_history(root: Path, run_id: str, language: Language) -> StoredHistory:
         return StoredHistory()
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         columns = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
-        wanted = [name if name in columns else "NULL" for name in _COLUMNS]  # an earlier version has fewer
+        names = dict.fromkeys((*_COLUMNS, *STATE_COLUMNS))
+        wanted = [name if name in columns else "NULL" for name in names]  # an earlier version has fewer
         run = connection.execute(f"SELECT {', '.join(wanted)} FROM runs WHERE id = ?", (run_id,)).fetchone()
         found = connection.execute(
             "SELECT time, step, kind, details FROM events WHERE run_id = ? ORDER BY id", (run_id,)
@@ -64,18 +66,17 @@ def own_history(root: Path, run_id: str, language: Language) -> StoredHistory:
     log = [*log_entries(rows, language)]
     if run is None:
         return StoredHistory(log=log)
-    values = dict(zip(_COLUMNS, run, strict=True))
-    name, note = values["name"] or "", values["note"] or ""
-    return StoredHistory(values["state"] or "", name, note, log, _own_ledger(rows, values, time.time()))
+    values = dict(zip(names, run, strict=True))
+    name, note, state = values["name"] or "", values["note"] or "", state_of_row(values, time.time())
+    return StoredHistory(state, name, note, log, _own_ledger(rows, values, is_lost=state == RunState.LOST))
 
 
-def _own_ledger(rows: Iterable[Row], run: Mapping[str, Any], now: float) -> LedgerAnswer:
-    """Return the ledger that a store's events and the columns of its run's row give at the Unix time `now`."""
+def _own_ledger(rows: Iterable[Row], run: Mapping[str, Any], *, is_lost: bool) -> LedgerAnswer:
+    """Return the ledger that a store's events and the columns of its run's row give."""
     ledger = RunLedger()
     for row in rows:
         ledger.apply(StoredEvent(*row))
     seen = LastSeen.parse({**run, "time_spent": json.loads(run["facts"] or "{}").get("time_spent")})
-    is_lost = seen is not None and derive_state(RunState(seen.state), now - seen.heartbeat_at, 0.0) is RunState.LOST
     return ledger.answer(seen, is_lost=is_lost)
 
 
@@ -87,14 +88,15 @@ def shared_history(store_url: str, run_id: str, language: Language) -> StoredHis
     try:
         run = store.runs.get(run_id)
         log = [*log_entries(_shared_rows(store, run_id), language)]
-        ledger = None if run is None else store.ledgers.of(run, store.runs.now(run))
+        now = 0.0 if run is None else store.runs.now(run)
+        ledger = None if run is None else store.ledgers.of(run, now)
     except StoreUnavailableError as error:
         raise UserError(f"The store cannot be asked ({error}); mend STORE_URL, or unset it.") from None
     finally:
         store.close()
     if run is None:
         return StoredHistory(log=log)
-    return StoredHistory(str(run.state), run.name or "", run.note or "", log, ledger)
+    return StoredHistory(run.reported_state(now).value, run.name or "", run.note or "", log, ledger)
 
 
 def _shared_rows(store: Any, run_id: str) -> Iterator[Row]:

@@ -8,6 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.runs.state_answer import state_answer
+from service.cli.stats.stored.events import read_run
+from service.cli.stats.stored.history import own_history, shared_history
 from service.run.ledger.answer import LedgerAnswer
 from service.run.lock import launch_mark
 from service.run.record import KEYS
@@ -82,6 +84,25 @@ def test_a_trainer_without_a_heartbeat_is_reported_lost(client: FlaskClient, roo
     assert state["run_state"] == "lost"
     assert 47 <= state["age_seconds"] < 60
     assert state["training_active"] is False
+
+
+@pytest.mark.parametrize(("state", "silent_seconds"), [("lost", 60.0), ("stalled", 5.0), ("running", 0.0)])
+@on_both_databases
+def test_every_view_of_a_run_tells_the_same_state(
+    client: FlaskClient, store: Store, root: Path, store_address: str, state: str, silent_seconds: float
+) -> None:
+    """The row says `running` in all cases: nobody is left to write that a trainer is gone, or hangs."""
+    now = time.time()
+    store.runs.update(RUN_ID, state="running", heartbeat_at=now - silent_seconds, progress_at=now - 30 * silent_seconds)
+
+    history = shared_history(store_address, RUN_ID, "en") if store_address else own_history(root, RUN_ID, "en")
+
+    assert client.get("/state").get_json()["run_state"] == state
+    assert [run["run_state"] for run in client.get("/runs").get_json()["runs"]] == [state]
+    assert f'leitstand_run_state{{state="{state}"}} 1.0' in client.get("/metrics").get_data(as_text=True)
+    assert client.get("/readyz").status_code == (503 if state == "lost" else 200)
+    assert history.state == state
+    assert read_run(root, RUN_ID, store_address).state == state
 
 
 @pytest.mark.parametrize(
