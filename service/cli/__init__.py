@@ -20,7 +20,7 @@ OUTPUT_FAILED, INTERRUPTED = 1, 130
 
 _MODULES = {
     "start": ("train", "serve", "prepare", "fork", "upscale", "export", "pack"),
-    "control": ("validate", "pause", "resume", "checkpoint", "stop", "rollback", "cancel", "settings"),
+    "control": ("validate", "preview", "pause", "resume", "checkpoint", "stop", "rollback", "cancel", "settings"),
     "show": ("state", "runs", "commands", "ranks", "alerts", "checkpoints"),
 }
 _COMMANDS = {

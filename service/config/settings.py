@@ -88,6 +88,7 @@ class RunConfig:
     dataset_root: Path = setting(_DEFAULT_DATA, "patch set: `{Patches,Val}/{GT,LR}/*.png`; only ever read")
     data_sources: str = setting("", "more patch sets, `path:weight` separated by commas; DATASET_ROOT has weight 1")
     video_root: str = setting("", "folder of your own videos, from which `leitstand up` makes the patch set once")
+    preview_root: str = setting("", "folder whose clips `POST /previews` may render; empty: VIDEO_ROOT")
     clips: str = setting("small", "real clips fetched where VIDEO_ROOT is empty", choices=("small", "film"))
     patch_count: int = setting(0, "training patches that are cut; 0: 480 of the small clips, else 2000", 0, 10_000_000)
     val_count: int = setting(0, "validation images that are cut; 0: 8 of the small clips, else 24", 0, 100_000)
