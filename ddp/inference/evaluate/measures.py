@@ -1,7 +1,7 @@
 """What is measured of a clip, and how it is averaged.
 
-PSNR and SSIM of RGB and of Y by `ddp.vsr.image_quality`, dtSSD by `ddp.vsr.temporal`. A clip's value is the mean over
-its frames, a set's the mean over its clips, as published: each clip counts alike, however long it is.
+PSNR and SSIM of RGB and of Y by `ddp.vsr.image_quality`, dtSSD by `temporal` beside this module. A clip's value is the
+mean over its frames, a set's the mean over its clips, as published: each clip counts alike, however long it is.
 """
 
 import math
@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ddp.inference.evaluate.temporal import dtssd, luma_error
 from ddp.vsr.image_quality import score
-from ddp.vsr.temporal import dtssd, luma_error
 
 SPATIAL = ("psnr_db", "ssim", "psnr_y_db", "ssim_y")
 TEMPORAL = "dtssd_y"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddp.vsr.temporal import dtssd, luma_error
+from ddp.inference.evaluate.temporal import dtssd, luma_error
 from service.errors import UserError
 
 
