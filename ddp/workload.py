@@ -46,6 +46,19 @@ class Images(Protocol):
         """Return LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
 
 
+@runtime_checkable
+class Grouped(Protocol):
+    """What images add if they are of several sets."""
+
+    sets: Sequence[str]
+    """The name of the set of each image."""
+
+
+def sets_of(images: Images) -> tuple[str, ...]:
+    """Return the name of the set of each image; nothing if the images know of no sets."""
+    return tuple(images.sets) if isinstance(images, Grouped) else ()
+
+
 @dataclass(frozen=True)
 class Share:
     """Share of one rank in the stream of samples; `samples_seen` counts from the start with the present data."""
@@ -86,7 +99,7 @@ class Workload(Protocol):
         """Enlarge LR to the size of GT: (B, T, 3, h, w) → (B, 3, H, W)."""
 
     def score(self, picture: Tensor, target: Tensor) -> Mapping[str, Tensor]:
-        """Return the scores (B,) of images (B, 3, H, W): `psnr_db`, `ssim`, `psnr_y_db`, `quality`."""
+        """Return scores (B,) of images (B, 3, H, W): `psnr_db`, `ssim`, `psnr_y_db`, `quality`; `ssim_y` if known."""
 
 
 @dataclass(frozen=True)

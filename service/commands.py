@@ -13,11 +13,21 @@ from enum import IntFlag, StrEnum
 from typing import Any
 
 from service.config.live_settings import read_changes
-from service.errors import CommandError, checked_text
+from service.errors import UNPRINTABLE, CommandError, checked_text
 
 LATEST = "latest"
 WHY_LENGTH = 500
+MAX_SHOWN = 80
 """Most characters of a person's reason for a command."""
+
+MAX_PREVIEW_FRAMES = 48
+"""Most frames that one preview of a clip has: the training waits while they are made."""
+LAST_PREVIEW_FRAME = 10**6
+CLIP_LENGTH = 500
+"""Most characters in the name of a clip."""
+_OUTSIDE_CLIPS = UNPRINTABLE.pattern[1:-1] + r"\\/"
+CLIP_PATTERN = rf"^[^.{_OUTSIDE_CLIPS}][^{_OUTSIDE_CLIPS}]*(?:/[^.{_OUTSIDE_CLIPS}][^{_OUTSIDE_CLIPS}]*)*$"
+"""Names with `/` between them, none of which is empty, hidden, or leads upwards."""
 
 _CHECKPOINT = re.compile(r"latest|best|[0-9]{1,18}|step_[0-9]{7,18}")
 
@@ -30,6 +40,7 @@ class Kind(StrEnum):
     RESUME = "resume"
     PAUSE = "pause"
     VALIDATE = "validate"
+    PREVIEW = "preview"
     CHECKPOINT = "checkpoint"
     STOP = "stop"
 
@@ -50,6 +61,7 @@ class CommandBits(IntFlag):
     LEAVE = 32
     SET = 64
     ROLLBACK = 128
+    PREVIEW = 256
 
     @classmethod
     def of(cls, kind: Kind) -> "CommandBits":
@@ -124,6 +136,12 @@ class Command:
         }
 
 
+def command_route(kind: str) -> tuple[str, str]:
+    """Return method and path by which a command is asked for: where what it changes or makes is read, if anywhere."""
+    elsewhere: dict[str, tuple[str, str]] = {Kind.SET: ("PATCH", "/settings"), Kind.PREVIEW: ("POST", "/previews")}
+    return elsewhere.get(kind, ("POST", f"/{kind}"))
+
+
 def split_why(body: Any) -> tuple[Any, str | None]:
     """Return the arguments in the body of a command, and the person's reason for it, None if there is none.
 
@@ -142,7 +160,8 @@ def check_arguments(kind: Kind, arguments: Any) -> dict[str, Any]:
     """Return the arguments of a command with canonical names and types; raises `CommandError` if they are invalid.
 
     `set`: {"KEY": value, ...}, at least one. `rollback`: {"checkpoint": "latest", "best", "500" or "step_0000500"},
-    by default the latest. The other commands take none.
+    by default the latest. `preview`: {"clip": "street.mp4", "frame": 0, "frames": 1}, where the last two are the
+    defaults. The other commands take none.
     """
     if not isinstance(arguments, dict):
         raise CommandError(f"The body of {kind} must be a JSON object, but is {type(arguments).__name__}.")
@@ -150,6 +169,8 @@ def check_arguments(kind: Kind, arguments: Any) -> dict[str, Any]:
         return _changes(arguments)
     if kind is Kind.ROLLBACK:
         return {"checkpoint": _checkpoint(arguments)}
+    if kind is Kind.PREVIEW:
+        return _part_of_clip(arguments)
     if arguments:
         names = sorted(map(str, arguments))
         text = f"{kind} takes no arguments, but got: {', '.join(names)}."
@@ -187,6 +208,37 @@ def _checkpoint(arguments: Mapping[str, Any]) -> str:
         text = f"The checkpoint is {given!r}, but must be latest, best, a step (500) or a name (step_0000500)."
         raise CommandError.of_members({"checkpoint": text})
     return name
+
+
+def _part_of_clip(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the name of a clip, the number of its first frame to show, and how many frames are shown."""
+    if others := sorted(map(str, arguments.keys() - {"clip", "frame", "frames"})):
+        text = f"preview takes only `clip`, `frame` and `frames`, but got: {', '.join(others)}."
+        raise CommandError(text, dict.fromkeys(others, "preview takes only `clip`, `frame` and `frames`."))
+    clip = arguments.get("clip")
+    if not isinstance(clip, str) or len(clip) > CLIP_LENGTH or not re.fullmatch(CLIP_PATTERN, clip):
+        text = (
+            f"clip is {_shown(clip)}, but must be the name of a validation image, or of a video, a picture or a folder "
+            "of pictures below PREVIEW_ROOT: without `..`, and not beginning with `/` or `.`."
+        )
+        raise CommandError.of_members({"clip": text})
+    frame = _whole_number("frame", arguments.get("frame", 0), 0, LAST_PREVIEW_FRAME)
+    frames = _whole_number("frames", arguments.get("frames", 1), 1, MAX_PREVIEW_FRAMES)
+    return {"clip": clip, "frame": frame, "frames": frames}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def _whole_number(name: str, given: Any, minimum: int, maximum: int) -> int:
+    """Return a whole number, which JSON may also write as 5.0; raises `CommandError`."""
+    is_whole = isinstance(given, int | float) and not isinstance(given, bool) and given == given // 1
+    if not is_whole or not minimum <= given <= maximum:
+        text = f"{name} is {_shown(given)}, but must be a whole number from {minimum} to {maximum}."
+        raise CommandError.of_members({name: text})
+    return int(given)
 
 
 def outcome_sentence(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.http.operation import Body
-from service.commands import WHY_LENGTH, Kind
+from service.commands import CLIP_LENGTH, CLIP_PATTERN, LAST_PREVIEW_FRAME, MAX_PREVIEW_FRAMES, WHY_LENGTH, Kind
 from service.config.live_settings import ADAPTIVE, CHANGEABLE, PINNABLE, allowed_text
 from service.config.settings import RunConfig, rule_of
 from service.errors import UNPRINTABLE
@@ -29,6 +29,8 @@ def body_of(kind: Kind) -> Body:
         return Body(_reference("SettingsChange"), True, {"LR_SCALE": 0.5, "L1_WEIGHT": ADAPTIVE}, PATCH_TYPES)
     if kind is Kind.ROLLBACK:
         return Body(_reference("RollbackArguments"), example={"checkpoint": "best"})
+    if kind is Kind.PREVIEW:
+        return Body(_reference("PreviewArguments"), True, {"clip": "street.mp4", "frame": 100, "frames": 24})
     return Body(_reference("NoArguments"), example={})
 
 
@@ -36,6 +38,7 @@ def body_schemas() -> dict[str, Schema]:
     """Return the schemas of all bodies by name."""
     return {
         "NoArguments": _EMPTY_OBJECT,
+        "PreviewArguments": _PREVIEW,
         "RollbackArguments": _ROLLBACK,
         "SettingsChange": _settings_schema(),
         "RunDescription": _DESCRIPTION,
@@ -79,16 +82,21 @@ def _setting_schema(name: str) -> Schema:
 
 def _text_or_null(description: str, max_length: int, kept: str = "") -> Schema:
     """Return the schema of a text that a person gives, without unprintable characters but those in `kept`."""
-    unprintable = "".join(map(_escaped, UNPRINTABLE.pattern[1:-1]))
-    # Unpaired surrogates are in no text that JSON can carry, and not every engine takes them in a pattern.
-    unprintable = unprintable.replace(r"\ud800-\udfff", "")
-    pattern = "|".join((f"[^{unprintable}]", *map(_escaped, kept)))
+    pattern = "|".join((f"[^{_unprintable()}]", *map(_escaped, kept)))
     return {
         "type": ["string", "null"],
         "maxLength": max_length,
         "pattern": f"^(?:{pattern})*$",
         "description": description,
     }
+
+
+def _unprintable() -> str:
+    """Return the inside of a set of characters for a pattern.
+
+    Unpaired surrogates are in no text that JSON can carry, and not every engine takes them in a pattern.
+    """
+    return "".join(map(_escaped, UNPRINTABLE.pattern[1:-1])).replace(r"\ud800-\udfff", "")
 
 
 def _escaped(character: str) -> str:
@@ -126,5 +134,35 @@ _ROLLBACK: Schema = {
         },
         "why": _WHY,
     },
+    "additionalProperties": False,
+}
+_PREVIEW: Schema = {
+    "type": "object",
+    "description": "Which part of a clip to render with the present weights.",
+    "properties": {
+        "clip": {
+            "type": "string",
+            "maxLength": CLIP_LENGTH,
+            "pattern": CLIP_PATTERN.replace(UNPRINTABLE.pattern[1:-1], _unprintable()),
+            "description": "the name of a validation image, or of a video, a picture or a folder of pictures below "
+            "PREVIEW_ROOT",
+        },
+        "frame": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": LAST_PREVIEW_FRAME,
+            "default": 0,
+            "description": "the first frame that is shown, counted from 0",
+        },
+        "frames": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_PREVIEW_FRAMES,
+            "default": 1,
+            "description": "how many frames are shown; several make a moving picture",
+        },
+        "why": _WHY,
+    },
+    "required": ["clip"],
     "additionalProperties": False,
 }

@@ -14,12 +14,12 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.http.problem_types import PROBLEMS
 from api.http.proxies import external_path
-from service.commands import CommandState, Kind, outcome_sentence
+from service.commands import CommandState, Kind, command_route, outcome_sentence
 from service.errors import CommandError, FieldError, Problem, joined_sentences
 from service.store.database import StoreReadOnlyError, StoreUnavailableError
 
 RETRY_SECONDS = 2
-COMMAND_ROUTES = tuple(f"/{kind}" for kind in Kind if kind is not Kind.SET)
+COMMAND_ROUTES = tuple(command_route(kind)[1] for kind in Kind if kind is not Kind.SET)
 """Routes that accept a command by POST; settings are changed by PATCH."""
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ Never changes a run's folder: its trainer may be at work. Nothing in a file is e
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,22 @@ from ddp.checkpoint.safetensors import SUFFIX, read_safetensors
 from service.errors import RunDirectoryError, UserError
 from service.run.directory import RunDirectory
 
+AVERAGED = ", averaged weights"
+"""What is said of averaged weights after the name of their checkpoint."""
+
 
 @dataclass(frozen=True)
 class TrainedWeights:
     """Weights by name, and the settings of their network as far as they are known, by lower-case names.
 
-    `origin` says for people where they are from.
+    `origin` says for people where they are from. Of a state with averaged weights, `variants` are both: the network's
+    own as `ki`, the averaged ones as `ema`.
     """
 
     tensors: Mapping[str, Tensor]
     settings: Mapping[str, Any]
     origin: str
+    variants: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def weights_of_run(folder: Path) -> TrainedWeights:
@@ -89,9 +94,12 @@ def _of_state(loaded: LoadedState) -> TrainedWeights:
     shape = complete(state.get("shape", {}))
     settings = {key: value for key, value in shape.items() if key in ("workload", *SIZES, *NAMES)}
     averaged = state.get("stepper", {}).get("average")
-    if averaged is not None and _is_average_better(state.get("composer", {}).get("validation", {})):
-        return TrainedWeights(averaged, settings, f"{name}, averaged weights")
-    return TrainedWeights(weights_in(state), settings, name)
+    if averaged is None:
+        return TrainedWeights(weights_in(state), settings, name)
+    variants = {"ki": weights_in(state), "ema": averaged}
+    if _is_average_better(state.get("composer", {}).get("validation", {})):
+        return TrainedWeights(averaged, settings, f"{name}{AVERAGED}", variants)
+    return TrainedWeights(weights_in(state), settings, name, variants)
 
 
 def _is_average_better(validation: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddp.checkpoint.network_shape import shape_of
-from ddp.checkpoint.trained_weights import TrainedWeights, weights_at, weights_of_run
+from ddp.checkpoint.trained_weights import AVERAGED, TrainedWeights, weights_at, weights_of_run
 from ddp.inference.onnx_network import SUFFIX as ONNX
 from ddp.inference.onnx_network import open_onnx
 from ddp.vsr.networks.choice import settings_in
@@ -51,11 +51,37 @@ def open_network(config: RunConfig, run: Path, file: Path | None) -> TrainedNetw
     """
     if file is not None and file.suffix == ONNX:
         return _open_onnx(file)
+    return _built(config, _found(config, run, file))
+
+
+def open_networks(config: RunConfig, run: Path, file: Path | None) -> dict[str, TrainedNetwork]:
+    """Return the network as `ki`, and one with its averaged weights as `ema` if there are any, from the same places.
+
+    Raises `UserError`.
+    """
+    if file is not None and file.suffix == ONNX:
+        return {"ki": _open_onnx(file)}
+    found = _found(config, run, file)
+    named = found.variants or {"ki": found.tensors}
+    origin = found.origin.removesuffix(AVERAGED)
+    origins = {"ki": origin, "ema": f"{origin}{AVERAGED}"}
+    return {
+        name: _built(config, replace(found, tensors=tensors, origin=origins[name])) for name, tensors in named.items()
+    }
+
+
+def _found(config: RunConfig, run: Path, file: Path | None) -> TrainedWeights:
+    """Return the weights of a file, or of a run. Raises `UserError`, also for a file of another workload."""
     found = weights_of_run(run) if file is None else weights_at(file)
     if file is not None and (workload := found.settings.get("workload", config.workload)) != config.workload:
         raise UserError(
             f"{file} is of the WORKLOAD {workload!r}, not {config.workload!r}: if you trust it, set that one"
         )
+    return found
+
+
+def _built(config: RunConfig, found: TrainedWeights) -> TrainedNetwork:
+    """Return the network with these weights. Raises `UserError`."""
     settings = dict(found.settings) or dict(settings_in(found.tensors))
     try:
         own_config = replace(config, **settings)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.run.record import LogPoint, Record
@@ -48,6 +49,10 @@ class NullRecorder:
 
     def publish_snapshot(self, snapshot: Any) -> None:
         """Do nothing: rank 0 publishes."""
+
+    def previews_folder(self) -> Path:
+        """Return no place: rank 0 writes them."""
+        return Path()
 
     def set_state(self, state: RunState, reason: str | None = None) -> None:
         """Do nothing: rank 0 publishes."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.atomic_files import move_without_replacing, read_small_file, sync_folder, write_atomically
-from service.run.directory import CHECKPOINTS, RunDirectory
+from service.run.directory import CHECKPOINTS, PREVIEWS, RunDirectory
 from service.run.lock import LockWatch, RunLock
 from service.run.record import PACKED, list_records
 from service.run.records.keeping.packing import read_saved
@@ -48,6 +48,10 @@ class RecordFiles:
     def guest_folder(self, name: str) -> Path:
         """Return the folder of the archive for a file of this name, while another trainer has the run directory."""
         return self._directory.other_trainers_folder(self._run_id, name)
+
+    def previews_folder(self) -> Path:
+        """Return the folder of previews: one in the archive, while another trainer has the run directory."""
+        return self.guest_folder(PREVIEWS) / PREVIEWS if self.is_guest else self._directory.previews
 
     def write(self, name: str, content: bytes, folder: Path | None = None) -> tuple[Path, str]:
         """Write a record into a folder, by default the run directory; return where it is, and its SHA-256.

@@ -72,8 +72,8 @@ class Recorder:
             on_lost=lambda reason: self._reports.report_lost_directory(self.step, reason),
         )
         self._reports = StoreReporter(store, directory, run_id, self._stats, registration, self._watch.is_held)
-        # Set by the training thread
-        self.step = 0
+        self.previews_folder = self._files.previews_folder
+        self.step = 0  # set by the training thread
         self._tracker = tracker or Tracker()
         self._stalls = 0  # set by the watchdog's thread
         # Used by the recorder's thread only

@@ -10,8 +10,8 @@ from ddp.distributed.world import World
 from ddp.recording.null_recorder import RunRecorder
 from ddp.training.checkpoints import Checkpoints
 from ddp.training.metrics_publisher import MetricsPublisher
+from ddp.training.passes.validation_pass import ValidationPass
 from ddp.training.run_status import RunStatus
-from ddp.training.validation_pass import ValidationPass
 from ddp.watchdog.stages import Stage, StageMarker
 from service.commands import Command
 from service.errors import TrainingFailedError

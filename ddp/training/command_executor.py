@@ -1,6 +1,7 @@
 """Executes the agreed commands at a step boundary, the same on all ranks, and reports each outcome.
 
-A rollback is executed alone; otherwise the order within one boundary is set, resume, pause, validate, checkpoint, stop.
+A rollback is executed alone; otherwise the order within one boundary is set, resume, pause, validate, preview,
+checkpoint, stop.
 Rank 0 broadcasts the arguments of a command only if all ranks need them (rollback, set). Each rank reports its outcome.
 """
 
@@ -16,6 +17,7 @@ from ddp.metrics.window import MetricsWindow
 from ddp.recording.null_recorder import RunRecorder
 from ddp.training.boundary import StepBoundary
 from ddp.training.checkpoints import Checkpoints
+from ddp.training.passes.preview_pass import PreviewPass
 from ddp.training.recovery.rollback import Rollback
 from ddp.training.run_status import RunStatus
 from ddp.training.settings_change import SettingsChange
@@ -115,6 +117,7 @@ class CommandExecutor:
         checkpoints: Checkpoints,
         settings: SettingsChange,
         rollback: Rollback,
+        previews: PreviewPass,
         run_status: RunStatus,
         marker: StageMarker,
     ) -> None:
@@ -123,6 +126,7 @@ class CommandExecutor:
         self._checkpoints = checkpoints
         self._settings = settings
         self._rollback = rollback
+        self._previews = previews
         self._run_status = run_status
         self._marker = marker
 
@@ -143,10 +147,16 @@ class CommandExecutor:
             self._exchange.finish(agreed.of(Kind.PAUSE) + agreed.of(Kind.RESUME), None)
         if CommandBits.VALIDATE in wanted:
             self._validate(agreed.of(Kind.VALIDATE))
+        if CommandBits.PREVIEW in wanted:
+            self._previews.run(agreed.of(Kind.PREVIEW))
         if CommandBits.CHECKPOINT in wanted:
             self._checkpoints.save(Reason.COMMAND, self._exchange.finish_when_written(agreed.of(Kind.CHECKPOINT)))
         if wanted & (CommandBits.STOP | CommandBits.LEAVE) and self._run_status.ending is None:
             self._leave(agreed)
+
+    def wait_for_files(self) -> None:
+        """Wait for the files that commands have asked for, before the run ends."""
+        self._previews.wait()
 
     def execute_replayed(self) -> None:
         """Execute the interventions of another run that are due here, one by one in its order."""
@@ -171,6 +181,7 @@ class CommandExecutor:
     def _roll_back(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         found = self._checkpoints.named(arguments["checkpoint"])
         from_step = self._run_status.progress.step
+        self._previews.wait()
         self._rollback.run(found, "a person asked for it")
         branch = self._run_status.progress.branch
         return {"checkpoint": found.saved.folder.name, "from_step": from_step, "branch_id": branch}
@@ -215,6 +226,10 @@ class CommandLoop:
         """Execute what a replay is to do at the position of this start, which its checkpoint may be older than."""
         with self._window.excluded():
             self._executor.execute_replayed()
+
+    def finish(self) -> None:
+        """Wait for what commands have begun, at the end of the run."""
+        self._executor.wait_for_files()
 
     def run_agreed(self) -> None:
         """Execute the commands agreed for this boundary; return once the run is not paused, or ends."""

@@ -25,6 +25,8 @@ from ddp.training.boundary import StepBoundary
 from ddp.training.checkpoints import Checkpoints
 from ddp.training.command_executor import CommandExchange, CommandExecutor, CommandLoop
 from ddp.training.metrics_publisher import MetricsPublisher
+from ddp.training.passes.preview_pass import PreviewPass
+from ddp.training.passes.validation_pass import ImageScoring, ValidationPass
 from ddp.training.recovery.incident import Incident
 from ddp.training.recovery.rollback import Rollback
 from ddp.training.recovery.survivor import Survivor
@@ -32,8 +34,8 @@ from ddp.training.run_status import RunStatus
 from ddp.training.settings_change import SettingsChange
 from ddp.training.snapshot import SnapshotBuilder
 from ddp.training.trainer import StepAccounting, StepMaker, Trainer
-from ddp.training.validation_pass import ImageScoring, ValidationPass
 from ddp.validation.image_scores import Networks
+from ddp.validation.preview.rendering import TILE
 from ddp.validation.tiles import ImageForward
 from ddp.watchdog.stages import Stage, StageMarker
 from ddp.watchdog.watchdog import HangFiles, Watchdog
@@ -108,7 +110,8 @@ def build_trainer(c: TrainerComponents) -> Trainer:
     settings = SettingsChange(c.run_status, c.controller, c.recorder, metrics, has_perceptual=c.workload.has_perceptual)
     rollback = _build_rollback(c, checkpoints, settings)
     exchange = CommandExchange(c.world, c.run_id, c.run_status, c.recorder)
-    executor = CommandExecutor(exchange, boundary, checkpoints, settings, rollback, c.run_status, c.marker)
+    previews = _build_previews(c)
+    executor = CommandExecutor(exchange, boundary, checkpoints, settings, rollback, previews, c.run_status, c.marker)
     guard = NonFiniteGuard(c.world, c.nonfinite_steps, c.run_status, c.recorder, checkpoints, rollback)
     generators = StepGenerators(c.run_status.config.seed, c.world.rank, c.world.device)
     return Trainer(
@@ -171,10 +174,18 @@ def build_checkpoints(c: TrainerComponents) -> Checkpoints:
     return Checkpoints(c.world, c.checkpointer, c.run_status, c.recorder, c.window, c.marker, lambda: c.shutdown.is_set)
 
 
-def _build_validation(c: TrainerComponents, metrics: MetricsPublisher) -> ValidationPass:
+def _networks(c: TrainerComponents, tile: int) -> Networks:
     ema = None if c.stepper.ema is None else c.stepper.ema.model
-    forward = ImageForward(c.run_status.config.val_tile, reach_of(c.workload))
-    networks = Networks(c.stepper.model, ema, c.stepper.loss, forward)
+    return Networks(c.stepper.model, ema, c.stepper.loss, ImageForward(tile, reach_of(c.workload)))
+
+
+def _build_previews(c: TrainerComponents) -> PreviewPass:
+    networks = _networks(c, c.run_status.config.val_tile or TILE if reach_of(c.workload) is not None else 0)
+    return PreviewPass(c.world, c.workload, networks, c.recorder, c.run_status, c.window, c.marker, c.shutdown)
+
+
+def _build_validation(c: TrainerComponents, metrics: MetricsPublisher) -> ValidationPass:
+    networks = _networks(c, c.run_status.config.val_tile)
     scoring = ImageScoring(c.world, c.workload, networks, c.marker, c.shutdown, c.recorder.mark_progress)
     return ValidationPass(scoring, metrics, c.snapshot_builder, c.recorder, c.controller, c.run_status, c.window)
 

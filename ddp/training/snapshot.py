@@ -103,6 +103,6 @@ class SnapshotBuilder:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore the values of a checkpoint."""
         self._step = state["step"]
-        self._validation = state["validation"]
+        self._validation = {**record_values.NOT_YET_VALIDATED, **state["validation"]}
         self._grad_norm = state["grad_norm"]
         self._summary = WindowMetrics(state["total_loss"], tuple(state["terms"]))

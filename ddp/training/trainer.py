@@ -164,6 +164,7 @@ class Trainer:
             self.advance()
         if run_status.ending is None:
             self._boundary.finish()
+        self._commands.finish()
         assert run_status.ending is not None
         return run_status.ending
 

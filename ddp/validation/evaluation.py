@@ -18,7 +18,7 @@ from ddp.metrics.window import memory_use
 from ddp.validation.image_scores import ImageScorer, Networks
 from ddp.validation.layer_activity import ActivityProbe
 from ddp.validation.result import COLUMNS, Preview, ValidationResult
-from ddp.workload import UnreadableImageError, Workload
+from ddp.workload import UnreadableImageError, Workload, sets_of
 from service.errors import MemoryShortageError, TrainingFailedError
 
 
@@ -77,6 +77,7 @@ def validate(
         peak_gib=float(by_rank[:, 2].max()),
         previews=tuple(share.previews),
         unreadable=_joined(world, share.unreadable) if (table[:, 0] == 0).any() else {},
+        sets=sets_of(workload.validation_images),
     )
 
 

@@ -87,7 +87,7 @@ class ImageScorer:
             row[scores : scores + len(SCORES)] = _scores(self._workload.score(image, target))
             row[terms : terms + TERM_COUNT] = self._networks.loss(image, target).double().cpu()
             if with_preview and name in PREVIEWED:
-                shown.append(_as_bytes(image))
+                shown.append(as_bytes(image))
             del image
         return torch.cat([*shown, gt_bytes], dim=-1) if with_preview else None
 
@@ -120,10 +120,12 @@ def shortage_sentence(name: str, size: tuple[int, ...], place: str, tile: int) -
 
 
 def _scores(scores: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([scores[name].double().cpu() for name in SCORES])
+    """Return the scores of an image (SCORES,); NaN for one that the workload does not have."""
+    unknown = torch.full((1,), float("nan"))
+    return torch.cat([scores.get(name, unknown).double().cpu() for name in SCORES])
 
 
-def _as_bytes(image: Tensor) -> Tensor:
+def as_bytes(image: Tensor) -> Tensor:
     """Return an image (1, 3, H, W) as (3, H, W) uint8 on the CPU, converted in strips to save memory."""
     strips = image[0].split(STRIP_ROWS, dim=-2)
     return torch.cat([(strip.clamp(0, 1) * 255).round().byte().cpu() for strip in strips], dim=-2)

@@ -36,12 +36,16 @@ NOT_YET_VALIDATED: dict[str, Any] = {
             "ssim_ema",
             "psnr_y_ema_db",
             "validation_loss_ema_value",
+            "ssim_y_ki",
+            "ssim_y_lr",
+            "ssim_y_ema",
         )
     ),
     "layer_activity_map": {},
     "layer_activity_raw_map": {},
     "validation_image_count": 0,
     "validation_images": [],
+    "validation_sets": [],
 }
 """Validation keys of the live snapshot before the first validation."""
 

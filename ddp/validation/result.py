@@ -12,7 +12,8 @@ from ddp.validation.layer_activity import activity_maps
 from service.loss_terms import TERM_COUNT
 
 VARIANTS = ("lr", "ki", "ema")
-SCORES = ("psnr_db", "ssim", "psnr_y_db", "quality")
+SCORES = ("psnr_db", "ssim", "psnr_y_db", "quality", "ssim_y")
+REPORTED = ("psnr_db", "ssim", "psnr_y_db", "ssim_y")
 PER_IMAGE = ("psnr_db", "ssim", "quality")
 COLUMNS = 1 + len(VARIANTS) * (len(SCORES) + TERM_COUNT)  # seen | scores of LR, KI, EMA | loss terms of the same
 
@@ -38,6 +39,8 @@ class ValidationResult:
     previews: tuple[Preview, ...]
     unreadable: Mapping[str, str]
     """The reason by name of each image that could not be read."""
+    sets: tuple[str, ...] = ()
+    """The name of the set of each image; empty if the workload knows of no sets."""
 
     @cached_property
     def seen(self) -> Tensor:
@@ -64,16 +67,28 @@ class ValidationResult:
             "layer_activity_map": activity,
             "layer_activity_raw_map": raw,
             "layer_activity_peak_value": peak,
-            **{_key(variant, score): self.mean(variant, score) for score in SCORES[:3] for variant in VARIANTS},
+            **{_key(variant, score): self.mean(variant, score) for score in REPORTED for variant in VARIANTS},
             "validation_image_count": len(self.seen),
             "validation_duration": self.duration_seconds,
             "validation_images": self._images(),
+            "validation_sets": self._sets(),
         }
 
     def _loss(self, variant: str, weights: tuple[float, ...]) -> float:
         """Return the mean total loss of a variant with these weights."""
         first = first_term_of(variant)
         return float((self.seen[:, first : first + TERM_COUNT] @ torch.tensor(weights, dtype=torch.float64)).mean())
+
+    def _sets(self) -> list[dict[str, Any]]:
+        """Return the means of each set of images, in the order of the sets."""
+        columns = {_key(variant, score): column_of(variant, score) for score in SCORES for variant in VARIANTS}
+        found = []
+        for name in dict.fromkeys(self.sets):
+            is_own = torch.tensor([own == name for own in self.sets]) & (self.table[:, 0] > 0)
+            if is_own.any():
+                means = {key: float(self.table[is_own, column].mean()) for key, column in columns.items()}
+                found.append({"name": name, "image_count": int(is_own.sum()), **means})
+        return found
 
     def _images(self) -> list[dict[str, Any]]:
         columns = {_key(variant, score): column_of(variant, score) for score in PER_IMAGE for variant in ("lr", "ki")}

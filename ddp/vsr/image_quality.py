@@ -25,12 +25,13 @@ RGB_TO_Y = (65.481, 128.553, 24.966)
 
 
 class ImageScores(NamedTuple):
-    """The scores of N images, each (N,) float64: `psnr_db`, `ssim` of RGB, `psnr_y_db` of Y, `quality` in 0…1."""
+    """The scores of N images, each (N,) float64: `psnr_db`, `ssim` of RGB, `quality` in 0…1, and two of Y."""
 
     psnr_db: Tensor
     ssim: Tensor
     psnr_y_db: Tensor
     quality: Tensor
+    ssim_y: Tensor
 
 
 def score(output: Tensor, target: Tensor, border: int = 0) -> ImageScores:
@@ -39,13 +40,14 @@ def score(output: Tensor, target: Tensor, border: int = 0) -> ImageScores:
     `border` pixels are cropped on every side, after rounding. Raises UserError for shapes that differ, images that
     are not RGB, or a border that leaves nothing.
     """
-    _check(output, target, border)
+    check_images(output, target, border)
     with torch.no_grad():
-        output, target = _crop(output, border), _crop(target, border)
+        output, target = crop(output, border), crop(target, border)
         psnr = _decibels(_mse_in_strips(output, target, quantise), math.prod(output.shape[1:]))
-        similarity = _ssim_in_strips(output, target)
+        similarity = _ssim_in_strips(output, target, quantise)
         psnr_y = _decibels(_mse_in_strips(output, target, _quantised_y), math.prod(output.shape[2:]))
-        return ImageScores(psnr, similarity, psnr_y, quality(psnr, similarity))
+        similarity_y = _ssim_in_strips(output, target, _quantised_y)
+        return ImageScores(psnr, similarity, psnr_y, quality(psnr, similarity), similarity_y)
 
 
 def _mse_in_strips(output: Tensor, target: Tensor, convert: Callable[[Tensor], Tensor]) -> Tensor:
@@ -55,12 +57,12 @@ def _mse_in_strips(output: Tensor, target: Tensor, convert: Callable[[Tensor], T
     return mean_over_rows(output.shape[-2], len(output) * output.shape[-1], mean_of)
 
 
-def _ssim_in_strips(output: Tensor, target: Tensor) -> Tensor:
+def _ssim_in_strips(output: Tensor, target: Tensor, convert: Callable[[Tensor], Tensor]) -> Tensor:
     size = _window_size(output)
 
     def mean_of(first: int, end: int) -> Tensor:
         rows = slice(first, end + size - 1)
-        return ssim(quantise(output[..., rows, :]), quantise(target[..., rows, :]), size)
+        return ssim(convert(output[..., rows, :]), convert(target[..., rows, :]), size)
 
     return mean_over_rows(output.shape[-2] - size + 1, len(output) * output.shape[-1], mean_of)
 
@@ -132,7 +134,8 @@ def quality(psnr_db: Tensor, ssim: Tensor) -> Tensor:
     return (0.7 * fidelity + 0.3 * ssim).clamp(0.0, 1.0)
 
 
-def _check(output: Tensor, target: Tensor, border: int) -> None:
+def check_images(output: Tensor, target: Tensor, border: int) -> None:
+    """Raise `UserError` unless both are RGB images (N, 3, H, W) of one size that a border leaves something of."""
     if output.shape != target.shape:
         raise UserError(f"cannot compare images of shapes {tuple(output.shape)} and {tuple(target.shape)}")
     if output.ndim != 4 or output.shape[1] != 3:
@@ -142,7 +145,8 @@ def _check(output: Tensor, target: Tensor, border: int) -> None:
         raise UserError(f"a border of {border} pixels leaves nothing of a {height}x{width} image: choose a smaller one")
 
 
-def _crop(image: Tensor, border: int) -> Tensor:
+def crop(image: Tensor, border: int) -> Tensor:
+    """Return an image (N, C, H, W) without so many pixels on every side."""
     height, width = image.shape[-2:]
     return image[..., border : height - border, border : width - border]
 

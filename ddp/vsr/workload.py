@@ -15,8 +15,9 @@ from ddp.vsr.networks.recurrent import enlarge_centre
 from ddp.vsr.perceptual import PerceptualFeatures, build_perceptual
 from ddp.vsr.sample_stream import PatchBatch, PositionSampler, batches_of, build_loader
 from ddp.vsr.unreadable import ignore_size_warnings
-from ddp.workload import Images, Network, Share
+from ddp.workload import Images, Network, Share, fingerprint
 from service.config.settings import RunConfig
+from service.errors import SettingError
 
 
 class VideoSuperResolution:
@@ -29,10 +30,8 @@ class VideoSuperResolution:
         self.validation_images: Images = data.validation_images
         self.left_out = data.left_out
         self._perceptual = _perceptual(config)
-        self.training_fingerprint, self.validation_fingerprint = (
-            data.training_fingerprint,
-            data.validation_fingerprint,
-        )
+        self.training_fingerprint = data.training_fingerprint
+        self.validation_fingerprint = _with_border(data.validation_fingerprint, config.val_border)
         self.reach = reach_for(config)
         self.has_perceptual = self._perceptual is not None
         self.notices = [*_notices(config, self._perceptual), *data.notices]
@@ -82,8 +81,8 @@ class VideoSuperResolution:
         return enlarge_centre(lr, self._config.scale)
 
     def score(self, picture: Tensor, target: Tensor) -> Mapping[str, Tensor]:
-        """Return the scores (B,) of images, quantized to 8 bits, by the field's protocol."""
-        return score(picture, target)._asdict()
+        """Return the scores (B,) of images, quantized to 8 bits, by the field's protocol, without VAL_BORDER pixels."""
+        return score(picture, target, self._config.val_border)._asdict()
 
 
 def build_network(config: RunConfig) -> Network:
@@ -92,9 +91,23 @@ def build_network(config: RunConfig) -> Network:
 
 
 def build(config: RunConfig) -> VideoSuperResolution:
-    """Open the patch set and build the workload. Raises `DatasetError` if a split has no usable pair."""
+    """Open the patch set and build the workload.
+
+    Raises `DatasetError` if a split has no usable pair, `SettingError` if VAL_BORDER leaves nothing of an image.
+    """
     ignore_size_warnings()
-    return VideoSuperResolution(config, open_training_data(config))
+    data = open_training_data(config)
+    if data.smallest_image_side <= 2 * config.val_border:
+        raise SettingError(
+            f"VAL_BORDER is {config.val_border}, which leaves nothing of a validation image with a side of "
+            f"{data.smallest_image_side} pixels; choose a smaller one."
+        )
+    return VideoSuperResolution(config, data)
+
+
+def _with_border(validation: str, border: int) -> str:
+    """Return the fingerprint of the validation: scores without a border compare only with others without it."""
+    return fingerprint([validation, f"border {border}"]) if border else validation
 
 
 def _perceptual(config: RunConfig) -> PerceptualFeatures | None:

@@ -19,8 +19,8 @@ from service.launcher.terminal.console import escape_unencodable
 OUTPUT_FAILED, INTERRUPTED = 1, 130
 
 _MODULES = {
-    "start": ("train", "serve", "prepare", "fork", "upscale", "export", "pack"),
-    "control": ("validate", "pause", "resume", "checkpoint", "stop", "rollback", "cancel", "settings"),
+    "start": ("train", "serve", "prepare", "fork", "upscale", "export", "evaluate", "pack"),
+    "control": ("validate", "preview", "pause", "resume", "checkpoint", "stop", "rollback", "cancel", "settings"),
     "show": ("state", "runs", "commands", "ranks", "alerts", "checkpoints"),
 }
 _COMMANDS = {

@@ -11,7 +11,15 @@ from service.cli.options import as_json_text, json_option
 from service.cli.server_options import server_options
 from service.cli.text_table import SHOWN_ID_LENGTH, show_line, show_text, table
 from service.client.client import ApiError, Client, is_final
-from service.commands import LATEST, CommandState, Kind, acceptance_sentence, outcome_sentence
+from service.commands import (
+    LAST_PREVIEW_FRAME,
+    LATEST,
+    MAX_PREVIEW_FRAMES,
+    CommandState,
+    Kind,
+    acceptance_sentence,
+    outcome_sentence,
+)
 from service.errors import UserError
 
 FAILED = 1
@@ -21,6 +29,7 @@ _HELP = {
     Kind.VALIDATE: "Validate now and save a record; also while paused.",
     Kind.PAUSE: "Pause the training.",
     Kind.RESUME: "Go on after a pause.",
+    Kind.PREVIEW: "Render a clip with the present weights.",
     Kind.CHECKPOINT: "Save a checkpoint now.",
     Kind.STOP: "Finish the step, save a checkpoint and end the training.",
     Kind.SET: "Change settings while the training runs.",
@@ -159,6 +168,14 @@ validate, pause, resume = _command_for(Kind.VALIDATE), _command_for(Kind.PAUSE),
 checkpoint, stop = _command_for(Kind.CHECKPOINT), _command_for(Kind.STOP)
 set_settings = _command_for(
     Kind.SET, [click.argument("pairs", metavar="KEY=VALUE...", nargs=-1, required=True)], _changes
+)
+preview = _command_for(
+    Kind.PREVIEW,
+    [
+        click.argument("clip", metavar="CLIP"),
+        click.option("--frame", type=click.IntRange(0, LAST_PREVIEW_FRAME), default=0, help="The first frame shown."),
+        click.option("--frames", type=click.IntRange(1, MAX_PREVIEW_FRAMES), default=1, help="How many; several move."),
+    ],
 )
 rollback = _command_for(Kind.ROLLBACK, [click.argument("checkpoint", default=LATEST)])
 

@@ -1,4 +1,4 @@
-"""`leitstand train`, `serve`, `prepare`, `pack`, `upscale`, `export`, which become another program; and `fork`."""
+"""`leitstand train`, `serve`, `prepare`, `upscale`, `evaluate` and others, which become another program; and `fork`."""
 
 import os
 from pathlib import Path
@@ -136,6 +136,27 @@ def upscale(source: SettingsSource, given: Path, target: Path, **wishes: str | i
     terminate_on_announcements()
     wishes["from"] = wishes.pop("file")
     program = inference_program("upscale", source, (given, target), wishes, os.environ)
+    with announcements_held_back():
+        replace_process(program.command, program.environment)
+
+
+@click.command
+@click.argument("sets", metavar="[[NAME=]SET]...", nargs=-1)
+@click.option("--run", type=click.Path(), metavar="DIR", help="Measure the best state of this run; default: DATA_ROOT.")
+@click.option("--from", "file", type=click.Path(), metavar="FILE", help="Measure a checkpoint or a file of weights.")
+@click.option("--out", type=click.Path(), metavar="FILE", help="Write all scores, also of each frame, as JSON.")
+@click.option("--tile", type=click.IntRange(0), default=0, help="Side of a tile in LR pixels; 0 chooses it.")
+@click.option("--workers", type=click.IntRange(0, 256), default=0, help="Processes; 0: one for each core or GPU.")
+@settings_options
+def evaluate(source: SettingsSource, sets: tuple[str, ...], **wishes: str | int | None) -> None:
+    """Measure a network on clips: PSNR, SSIM, flicker.
+
+    SET is a folder of clips (the truth, from which LR is made), a video, or a patch set; without any, those of
+    EVALUATION_SETS. VAL_BORDER pixels are left out on every side.
+    """
+    terminate_on_announcements()
+    wishes["from"] = wishes.pop("file")
+    program = inference_program("evaluate", source, sets, wishes, os.environ)
     with announcements_held_back():
         replace_process(program.command, program.environment)
 

@@ -33,7 +33,7 @@ from service.client.errors import (
 from service.client.retry import MAX_OUTAGE_SECONDS
 from service.client.runs import RunClient
 from service.client.sse import STREAM_TIMEOUT_SECONDS, LiveEvent, follow
-from service.commands import CommandState, Kind
+from service.commands import CommandState, Kind, command_route
 from service.errors import ProblemExplanation
 
 __all__ = [
@@ -239,7 +239,7 @@ class Client(RunClient):
         extra_seconds: float = 0.0,
     ) -> dict[str, Any]:
         """Send one command and return the answer; repeats the request with the same key if an answer is lost."""
-        method, path = ("PATCH", "/settings") if kind == Kind.SET else ("POST", f"/{path_part(kind)}")
+        method, path = command_route(path_part(kind))
         headers = {KEY_HEADER: key, "If-Match": if_match or ""}
         response = self._send(
             method, path, query, arguments, headers={name: value for name, value in headers.items() if value},

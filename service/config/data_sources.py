@@ -1,7 +1,7 @@
 """Patch sets that are mixed by weight, from DATASET_ROOT and DATA_SOURCES. Reads no file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
@@ -41,6 +41,25 @@ def data_sources(dataset_root: Path, text: str) -> tuple[DataSource, ...]:
         )
     names = _names(list(weights))
     return tuple(DataSource(name, path, weight) for name, path, weight in zip(names, weights, whole, strict=True))
+
+
+def named_sets(parts: Iterable[str]) -> dict[str, Path]:
+    """Return the sets to evaluate by name, in their order, each given as `path` or `name=path`.
+
+    Raises `SettingError`.
+    """
+    given = [part.strip() for part in parts if part.strip()]
+    named = [part.partition("=") if "=" in part else ("", "=", part) for part in given]
+    paths = [Path(path.strip()).expanduser() for _, _, path in named]
+    names = [name.strip() or own for (name, _, _), own in zip(named, _names(paths), strict=True)]
+    for name, path in zip(names, paths, strict=True):
+        if names.count(name) > 1:
+            raise SettingError(
+                f"{name} is named twice among the sets to evaluate: give {path} another name, NAME=PATH."
+            )
+        if path == Path():
+            raise SettingError(f"The set {name} to evaluate has no path: give NAME=PATH, or a path alone.")
+    return dict(zip(names, paths, strict=True))
 
 
 def _parsed(part: str) -> tuple[Path, Fraction]:

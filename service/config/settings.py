@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from service.config.data_sources import data_sources
+from service.config.data_sources import data_sources, named_sets
 from service.config.timeouts import check_hang_order
 from service.errors import SettingError
 
@@ -88,6 +88,7 @@ class RunConfig:
     dataset_root: Path = setting(_DEFAULT_DATA, "patch set: `{Patches,Val}/{GT,LR}/*.png`; only ever read")
     data_sources: str = setting("", "more patch sets, `path:weight` separated by commas; DATASET_ROOT has weight 1")
     video_root: str = setting("", "folder of your own videos, from which `leitstand up` makes the patch set once")
+    preview_root: str = setting("", "folder whose clips `POST /previews` may render; empty: VIDEO_ROOT")
     clips: str = setting("small", "real clips fetched where VIDEO_ROOT is empty", choices=("small", "film"))
     patch_count: int = setting(0, "training patches that are cut; 0: 480 of the small clips, else 2000", 0, 10_000_000)
     val_count: int = setting(0, "validation images that are cut; 0: 8 of the small clips, else 24", 0, 100_000)
@@ -96,6 +97,7 @@ class RunConfig:
         "how low resolution is made: like MATLAB's imresize, or a blur of sigma 1.6 and every SCALE-th pixel",
         choices=("bicubic", "blur-down"),
     )
+    evaluation_sets: str = setting("", "clips that `leitstand evaluate` measures: `name=path` separated by commas")
     init_from: str = setting("", "checkpoint, run folder or file of weights with which a new run begins")
     replay_file: str = setting("", "interventions of another run that this one repeats, by `leitstand replay export`")
     store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
@@ -169,6 +171,7 @@ class RunConfig:
     # Rhythm, in optimizer steps
     log_every: int = setting(100, "steps between log points", 1, 10**6)
     val_tile: int = setting(0, "side of validation tiles in LR pixels; 0 takes tiles where memory is short", 0, 65536)
+    val_border: int = setting(0, "pixels on every side that are left out of scores; many papers: SCALE", 0, 1024)
     val_step_every: int = setting(500, "steps between scheduled validations", 1, 10**9)
     checkpoint_every: int = setting(1000, "steps between checkpoints", 1, 10**9)
     keep_checkpoints: int = setting(5, "newest scheduled checkpoints that are kept; 0 keeps all", 0, 10**6)
@@ -248,6 +251,7 @@ def check_consistency(config: RunConfig) -> None:
     if not config.tracker_experiment.strip():
         raise SettingError("TRACKER_EXPERIMENT is empty, but must be the name of an experiment or project.")
     data_sources(config.dataset_root, config.data_sources)
+    named_sets(config.evaluation_sets.split(","))
     if config.min_lr > config.max_lr:
         raise SettingError(
             f"MIN_LR is {config.min_lr:g}, but must not exceed MAX_LR, which is {config.max_lr:g}.",

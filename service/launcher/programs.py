@@ -101,11 +101,11 @@ def packing_program(config: RunConfig, environment: Mapping[str, str]) -> Progra
 def inference_program(
     name: str,
     source: SettingsSource,
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     wishes: Mapping[str, str | int | bool | None],
     environment: Mapping[str, str],
 ) -> Program:
-    """Return the program `upscale` or `export`; `wishes` are its options, None for one not given."""
+    """Return the program `upscale`, `evaluate` or `export`; `wishes` are its options, None for one not given."""
     options: list[str] = []
     for wish, value in wishes.items():
         option = f"--{wish.replace('_', '-')}"

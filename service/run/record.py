@@ -13,7 +13,7 @@ from typing import Any
 
 from service.run.record_schema import FIELDS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 KEYS: tuple[str, ...] = tuple(field.name for field in FIELDS)
 
 Record = dict[str, Any]

@@ -70,6 +70,17 @@ _RANK = _object(
         "own_duration": "number",
     }
 )
+_SET = _object(
+    {
+        "name": "string",
+        "image_count": "integer",
+        **{
+            f"{score}_{variant}{unit}": "number"
+            for score, unit in (("psnr", "_db"), ("ssim", ""), ("psnr_y", "_db"), ("quality", ""), ("ssim_y", ""))
+            for variant in ("lr", "ki", "ema")
+        },
+    }
+)
 _IMAGE = _object(
     {
         "name": "string",
@@ -158,6 +169,10 @@ FIELDS: tuple[RecordField, ...] = (
     _text("training_data", "fingerprint of the training set: other names, sizes or pictures give another"),
     _text("validation_data", "fingerprint of the validation set: scores compare only where it is the same"),
     _text("provenance", "sha256 of the file in provenance/ with what this start was made from; null if there is none"),
+    _number("ssim_y_ki", "mean SSIM of the luma (BT.601) of KI", -1, 1),
+    _number("ssim_y_lr", "mean SSIM of the luma of LR", -1, 1),
+    _number("ssim_y_ema", "mean SSIM of the luma of the averaged weights' output; null without EMA", -1, 1),
+    RecordField("validation_sets", "array", "means of each validation set, in the order of DATA_SOURCES", items=_SET),
 )
 
 

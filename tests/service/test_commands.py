@@ -1,6 +1,7 @@
 """Kinds of commands, their bits, their states and their arguments."""
 
 import json
+import re
 from functools import reduce
 from operator import or_
 
@@ -24,7 +25,7 @@ def test_all_states_but_two_are_final(state: CommandState) -> None:
 
 
 def test_bits_that_were_released_stay_what_they_are() -> None:
-    assert [int(CommandBits.of(kind)) for kind in Kind] == [128, 64, 1, 2, 4, 8, 16]
+    assert [int(CommandBits.of(kind)) for kind in Kind] == [128, 64, 1, 2, 4, 256, 8, 16]
     assert CommandBits.LEAVE == 32
 
 
@@ -101,6 +102,48 @@ def test_a_rollback_to_what_is_no_checkpoints_name_is_refused(given: object) -> 
 def test_a_rollback_takes_nothing_else() -> None:
     with pytest.raises(CommandError, match="rollback takes only `checkpoint`, but got: lr, step"):
         check_arguments(Kind.ROLLBACK, {"step": 5, "lr": 1, "checkpoint": "best"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ({"clip": "street.mp4"}, ("street.mp4", 0, 1)),
+        ({"clip": "day 1/räder", "frame": 5.0, "frames": 48}, ("day 1/räder", 5, 48)),
+        ({"clip": "a..b/c...png", "frame": 10**6}, ("a..b/c...png", 10**6, 1)),
+    ],
+)
+def test_a_preview_names_a_part_of_a_clip(arguments: dict[str, object], part: tuple[str, int, int]) -> None:
+    assert check_arguments(Kind.PREVIEW, arguments) == dict(zip(("clip", "frame", "frames"), part, strict=True))
+
+
+@pytest.mark.parametrize(
+    "clip",
+    ["", "/etc/passwd", "../other.mp4", "a/../b.mp4", ".", "..", "a/.hidden/b.mp4", ".ssh/id", "a//b.mp4", "a/", "a\\b",
+     "a\x00.mp4", "a\n.mp4", "x" * 501, "\udcff.mp4", "a\u202egnp.mp4", None, 5, ["a.mp4"]],
+)  # fmt: skip
+def test_a_preview_of_what_no_clip_can_be_called_is_refused(clip: object) -> None:
+    with pytest.raises(CommandError, match="must be the name of a validation image, or of a video") as wrong:
+        check_arguments(Kind.PREVIEW, {"clip": clip})
+
+    assert len(str(wrong.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"frame": -1}, "frame is -1, but must be a whole number from 0 to 1000000."),
+        ({"frame": 0.5}, "frame is 0.5, but"),
+        ({"frame": float("inf")}, "frame is inf, but"),
+        ({"frames": 0}, "frames is 0, but must be a whole number from 1 to 48."),
+        ({"frames": 49}, "frames is 49, but"),
+        ({"frames": True}, "frames is True, but"),
+        ({"frames": "2"}, "frames is '2', but"),
+        ({"path": "/etc"}, "preview takes only `clip`, `frame` and `frames`, but got: path."),
+    ],
+)
+def test_a_preview_of_what_is_no_part_of_a_clip_is_refused(arguments: dict[str, object], sentence: str) -> None:
+    with pytest.raises(CommandError, match=re.escape(sentence)):
+        check_arguments(Kind.PREVIEW, {"clip": "a.mp4", **arguments})
 
 
 def test_a_command_is_shown_as_plain_json() -> None:

@@ -21,7 +21,7 @@ from api.http.problems import ProblemError, problem_of_command
 from api.runs.context import current_run_context, named_run
 from api.runs.registry import current_registry
 from service.api_types import Acceptance, CommandAnswer, CommandList
-from service.commands import Command, CommandState, Kind
+from service.commands import Command, CommandState, Kind, command_route
 from service.store.store import Store
 
 RETRY_SECONDS = 1
@@ -29,6 +29,7 @@ SUMMARIES = {
     Kind.VALIDATE: "Queue one validation with its record, also while paused.",
     Kind.PAUSE: "Queue a pause; asking twice changes nothing.",
     Kind.RESUME: "Queue the end of a pause; asking twice changes nothing.",
+    Kind.PREVIEW: "Queue a preview of a clip with the present weights, also while paused.",
     Kind.CHECKPOINT: "Queue a checkpoint.",
     Kind.STOP: "Queue the end of the run: finish the step, save a checkpoint, leave.",
     Kind.SET: "Queue a change of settings, taken as a whole or not at all.",
@@ -106,7 +107,7 @@ def _view(kind: Kind) -> View:
 
 
 for _kind in Kind:
-    _path, _method = ("/settings", "PATCH") if _kind is Kind.SET else (f"/{_kind}", "POST")
+    _method, _path = command_route(_kind)
     blueprint.add_url_rule(_path, _kind.value, _view(_kind), methods=[_method])
 
 

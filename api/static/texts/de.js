@@ -92,6 +92,7 @@ export default {
   "command.validate": "Validieren",
   "command.pause": "Pause",
   "command.resume": "Fortsetzen",
+  "command.preview": "Vorschau",
   "command.checkpoint": "Sichern",
   "command.stop": "Beenden",
   "command.set": "Ändern",

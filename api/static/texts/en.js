@@ -92,6 +92,7 @@ export default {
   "command.validate": "Validate",
   "command.pause": "Pause",
   "command.resume": "Resume",
+  "command.preview": "Preview",
   "command.checkpoint": "Checkpoint",
   "command.stop": "Stop",
   "command.set": "Change",

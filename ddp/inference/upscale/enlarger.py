@@ -29,11 +29,12 @@ class Enlarger:
     `tile` is the side of a tile in pixels of a frame, without its margin; 0 to choose it.
     """
 
-    def __init__(self, network: TrainedNetwork, device: torch.device, tile: int = 0) -> None:
+    def __init__(self, network: TrainedNetwork, device: torch.device, tile: int = 0, *, is_exact: bool = False) -> None:
+        """With `is_exact`, compute in float32 everywhere."""
         self._module = network.module.to(device)
         self._scale = network.scale
         self._device = device
-        self._is_half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self._is_half = not is_exact and device.type == "cuda" and torch.cuda.is_bf16_supported()
         side = tile or (0 if device.type == "cuda" else side_for(network, MEMORY_BYTES))
         self._forward = ImageForward(side if network.reach is not None else 0, network.reach)
 

@@ -43,6 +43,8 @@ class ValidationImages:
             f"{_prefix(item, sources)}{name}" for item in sources for name in item.validation.names
         )
 
+        self.sets: Sequence[str] = tuple(item.source.name for item in sources for _ in item.validation.names)
+
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Return LR (T, 3, h, w) and GT (3, H, W), uint8. Raises `UnreadableImageError`."""
         patches, own_index = self._places[index]
@@ -61,6 +63,8 @@ class TrainingData:
         self.sample_count = sum(len(item.training) for item in sources)
         """Samples in an epoch: as many as all sources have; with weights some of them come more or less than once."""
         self.validation_images = ValidationImages(sources)
+        self.smallest_image_side = config.scale * min(min(size) for item in sources for size in item.validation.sizes)
+        """Pixels of the shortest side of GT among the validation images."""
         self.left_out = [
             f"{_prefix(item, sources)}{skipped.name}: {skipped.reason}"
             for item in sources

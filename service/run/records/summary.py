@@ -10,7 +10,7 @@ from service.loss_terms import LOSS_TERMS, TOTAL_LOSS_KEY
 from service.run.record import Record
 from service.run.records.saved_record import Origin, Remark, RemarkKind, SavedRecord
 
-NESTED = frozenset({"layer_activity_map", "layer_activity_raw_map", "per_rank", "validation_images"})
+NESTED = frozenset({"layer_activity_map", "layer_activity_raw_map", "per_rank", "validation_images", "validation_sets"})
 """Keys whose values are lists or objects: most of a record's size."""
 
 _FINITE_KEYS = (

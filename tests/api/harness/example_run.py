@@ -27,7 +27,7 @@ MEASURED_BY_VALIDATION = (
     "quality_lr_value", "quality_ki_value", "quality_improvement_value", "quality_ki_to_gt_value",
     "quality_lr_to_gt_value", "validation_loss_value", "best_quality_ever", "psnr_ki_db", "psnr_lr_db",
     "ssim_ki", "ssim_lr", "psnr_y_ki_db", "psnr_y_lr_db", "validation_duration", "quality_ema_value", "psnr_ema_db",
-    "ssim_ema", "psnr_y_ema_db", "validation_loss_ema_value",
+    "ssim_ema", "psnr_y_ema_db", "validation_loss_ema_value", "ssim_y_ki", "ssim_y_lr", "ssim_y_ema",
 )  # fmt: skip
 
 
@@ -168,6 +168,9 @@ def _scores(step: int) -> Mapping[str, Any]:
         "psnr_ema_db": 27.2 + 12 * ki,
         "ssim_ema": 0.872,
         "psnr_y_ema_db": 28.2 + 12 * ki,
+        "ssim_y_ki": 0.89,
+        "ssim_y_lr": 0.86,
+        "ssim_y_ema": 0.892,
         "validation_loss_ema_value": 0.017 + 0.05 * math.exp(-step / 800),
         "validation_image_count": 1,
         "validation_images": [
@@ -206,7 +209,7 @@ def _fixed() -> Mapping[str, Any]:
         "training_active": True,
         "validation_running": False,
         "training_paused": False,
-        "schema_version": 3,
+        "schema_version": 4,
         "training_data": "0f3a5c7e9b1d2f40",
         "validation_data": "7c21b8d04e6f9a35",
         "run_id": RUN_ID,
@@ -219,4 +222,5 @@ def _fixed() -> Mapping[str, Any]:
         "parent_run": None,
         "parent_step": None,
         "provenance": None,
+        "validation_sets": [],
     }

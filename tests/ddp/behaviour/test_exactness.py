@@ -4,10 +4,12 @@ Two real gloo ranks, dropout, augmentation, accumulation over three micro-batche
 work (tiny numbers make it act within these few steps). The loader waits for the commands, which name their steps.
 """
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from api.app import create_app
 from service.commands import CommandState, Kind
@@ -89,27 +91,73 @@ def check_left_and_resumed(
 
 
 def watched(train: Train, tmp_path: Path, eventually: Callable[..., None]) -> Path:
-    """Manual validations, checkpoints, a pause: each at a step of its own, two at once."""
-    gate = tmp_path / "watched.gate"
-    run = train(2, output="watched.txt", root="watched", environment={"TEST_GATE": str(gate)}, **EXACT)
+    """Manual validations, previews, checkpoints, a pause: each at a step of its own, two at once."""
+    gate, clip = tmp_path / "watched.gate", tmp_path / "clips" / "walk"
+    write_clip(clip)
+    run = train(
+        2, output="watched.txt", root="watched", environment={"TEST_GATE": str(gate)}, PREVIEW_ROOT=clip.parent, **EXACT
+    )
     wanted = [
         (Kind.VALIDATE, 3), (Kind.CHECKPOINT, 9), (Kind.PAUSE, EPOCH_END), (Kind.VALIDATE, EPOCH_END),
-        (Kind.VALIDATE, VALIDATED), (Kind.CHECKPOINT, 22), (Kind.VALIDATE, 41),
+        (Kind.VALIDATE, VALIDATED), (Kind.CHECKPOINT, 22), (Kind.PREVIEW, 31), (Kind.VALIDATE, 41),
     ]  # fmt: skip
     asked = submit_before_the_start(run, gate, wanted, eventually)
     paused = run.ended(asked[2])
     assert (paused.state, paused.step) == (CommandState.DONE, EPOCH_END)
     run.ended(run.submit(Kind.VALIDATE))
+    check_previews(run)
     read_everything(run.root)
     run.ended(run.submit(Kind.RESUME))
     read_everything(run.root)
     assert run.end() == 0, run.output
 
+    rendered = run.root / "previews" / "step_31" / "rendered_val_1.png.webp"
+    assert rendered.exists()
     ended = [run.command(command_id) for command_id in asked]
     assert [item.state for item in ended] == [CommandState.DONE] * len(ended), [item.reason for item in ended]
     assert [(item.kind, item.step) for item in ended] == wanted
     assert {3, EPOCH_END, 41} < {step for step, _ in list_records(run.root)}
     return run.root
+
+
+def write_clip(folder: Path) -> None:
+    """Three pictures of odd sizes."""
+    folder.mkdir(parents=True)
+    for number in range(3):
+        Image.effect_noise((23, 17), 50 + number).convert("RGB").save(folder / f"{number}.png")
+
+
+def check_previews(run: Training) -> None:
+    """A moving picture of a clip, and commands that are refused, while the run is paused at EPOCH_END."""
+    link = run.root.parent / "clips" / "log.png"
+    link.symlink_to(run.root / "training.log")
+    asked = [
+        run.submit(Kind.PREVIEW, {"clip": clip, "frame": frame, "frames": frames})
+        for clip, frame, frames in [
+            ("walk", 0, 3),
+            ("walk", 9, 1),
+            ("log.png", 0, 1),
+            ("val_1.png", 1, 1),
+            ("../run/training.log", 0, 1),
+        ]
+    ]
+    done, *refused = [run.ended(command_id) for command_id in asked]
+    assert (done.state, done.step) == (CommandState.DONE, EPOCH_END), done.reason
+    assert done.result == {
+        "preview": "rendered_walk_0.webp", "frames": 3, "url": f"/previews/{EPOCH_END}/rendered_walk_0.webp",
+    }  # fmt: skip
+    answer = create_app(RunConfig(data_root=run.root)).test_client().get(done.result["url"])
+    with Image.open(io.BytesIO(answer.data)) as image:
+        assert (image.size, image.n_frames) == ((2 * 3 * 23, 3 * 17), 3)  # type: ignore[attr-defined]
+    assert [command.state for command in refused] == [CommandState.REJECTED] * 4
+    reasons = [
+        "so there is no frame 9",
+        "leads out of",
+        "which has one frame",
+        "must be the name of a validation image",
+    ]
+    for command, reason in zip(refused, reasons, strict=True):
+        assert reason in (command.reason or ""), command.reason
 
 
 def read_everything(root: Path) -> None:
@@ -170,7 +218,8 @@ def submit_before_the_start(
 ) -> list[str]:
     """Queue commands for steps to come while the loader still waits, and let it go once all have begun."""
     eventually(lambda: run.is_at(0), seconds=60, what="a trainer that waits")
-    asked = [run.submit(kind, apply_at_step=step) for kind, step in wanted]
+    clip = {Kind.PREVIEW: {"clip": "val_1.png"}}
+    asked = [run.submit(kind, clip.get(kind), apply_at_step=step) for kind, step in wanted]
     eventually(lambda: all(run.has_begun(command_id) for command_id in asked), what="the beginning of all commands")
     gate.touch()
     return asked

@@ -54,7 +54,7 @@ def test_a_new_run_begins_with_weights_of_another_and_says_so(train: Train) -> N
     assert identity is not None
     assert (identity.init_from, identity.parent_run, identity.parent_step) == (str(parent.root), parents, 6)
     assert record["run_id"] == identity.run_id != parents
-    assert (record["schema_version"], record["samples_seen"]) == (3, 4)
+    assert (record["schema_version"], record["samples_seen"]) == (4, 4)
     assert (record["init_from"], record["parent_run"], record["parent_step"]) == (str(parent.root), parents, 6)
 
     made_from = provenance.read(RunDirectory(child.root), record["provenance"])

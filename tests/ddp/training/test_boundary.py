@@ -13,8 +13,8 @@ from ddp.step.progress import Progress
 from ddp.training.boundary import StepBoundary
 from ddp.training.checkpoints import Checkpoints
 from ddp.training.metrics_publisher import MetricsPublisher
+from ddp.training.passes.validation_pass import ValidationPass
 from ddp.training.run_status import RunStatus
-from ddp.training.validation_pass import ValidationPass
 from ddp.watchdog.stages import StageMarker
 from service.commands import Command
 from service.config.live_settings import LiveSettings

@@ -17,7 +17,7 @@ from ddp.distributed.environment import RankEnvironment
 from ddp.distributed.world import World
 from ddp.validation.evaluation import validate
 from ddp.validation.image_scores import Networks
-from ddp.validation.result import ValidationResult
+from ddp.validation.result import COLUMNS, ValidationResult, column_of
 from ddp.validation.tiles import ImageForward
 from ddp.vsr.workload import build
 from service.config.settings import RunConfig
@@ -196,3 +196,22 @@ def test_a_rank_that_wishes_to_leave_does_not_finish_a_large_image(tiny_dataset:
 
     assert result is None
     assert len(parts) == 5
+
+
+def test_each_validation_set_has_means_of_its_own_images_that_were_seen() -> None:
+    table = torch.zeros(4, COLUMNS, dtype=torch.float64)
+    table[:3, 0] = 1
+    table[:, column_of("ki", "psnr_y_db")] = torch.tensor([30.0, 20.0, 24.0, 0.0])
+    table[:, column_of("ema", "ssim_y")] = math.nan
+    result = ValidationResult(
+        names=("city__1", "walk__1", "walk__2", "walk__3"), table=table, layer_names=(), layer_means=torch.zeros(0),
+        duration_seconds=1.0, began_at=(0.0,), peak_gib=0.0, previews=(), unreadable={"walk__3": "cut off"},
+        sets=("city", "walk", "walk", "walk"),
+    )  # fmt: skip
+
+    report = result.report((1.0, 0.0, 0.0, 0.0))
+
+    found = [(item["name"], item["image_count"], item["psnr_y_ki_db"]) for item in report["validation_sets"]]
+    assert found == [("city", 1, 30.0), ("walk", 2, 22.0)]
+    assert math.isnan(report["validation_sets"][0]["ssim_y_ema"])
+    assert report["psnr_y_ki_db"] == pytest.approx(74 / 3)

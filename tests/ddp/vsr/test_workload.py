@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddp.adaptive.controller import Controller
 from ddp.vsr import workload
-from ddp.workload import Share, UnreadableImageError, load_workload
+from ddp.workload import Share, UnreadableImageError, data_identity, load_workload
 from service.config.settings import RunConfig
 from service.errors import SettingError
 
@@ -80,3 +80,18 @@ def test_a_validation_image_that_breaks_after_the_start_is_unreadable_not_fatal(
 def test_a_module_that_is_no_workload_is_named(config: RunConfig) -> None:
     with pytest.raises(SettingError, match=r"WORKLOAD 'json' has no function `build\(config\)`"):
         load_workload(replace(config, workload="json"))
+
+
+def test_a_border_is_left_out_of_scores_marks_the_validation_and_must_leave_something(config: RunConfig) -> None:
+    plain, cropping = load_workload(config), load_workload(replace(config, val_border=4))
+    target = torch.rand(1, 3, 24, 24)
+    output = target.clone()
+    output[..., :4, :] = 0
+
+    assert plain.score(output, target)["ssim_y"] < cropping.score(output, target)["ssim_y"] == 1
+    assert data_identity(plain).validation != data_identity(cropping).validation
+    assert data_identity(plain).training == data_identity(cropping).training
+    with pytest.raises(
+        SettingError, match="VAL_BORDER is 18, which leaves nothing of a validation image with a side of 36"
+    ):
+        load_workload(replace(config, val_border=18))

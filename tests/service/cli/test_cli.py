@@ -22,7 +22,7 @@ def test_the_commands_are_these() -> None:
         "up", "train", "serve", "validate", "pause", "resume", "checkpoint", "stop", "set", "rollback", "cancel",
         "settings", "commands", "state", "runs", "ranks", "alerts", "events", "log", "stats", "series", "checkpoints",
         "prepare", "pack", "fork", "upscale", "export", "token", "doctor", "watch", "name", "note", "reproduce",
-        "replay", "signature", "provenance",
+        "replay", "signature", "provenance", "preview", "evaluate",
     }  # fmt: skip
     assert set(stats.commands) == {
         "list", "show", "get", "csv", "jsonl", "compare", "plot", "report", "check", "verify", "prune", "compress",

@@ -238,3 +238,16 @@ def test_a_run_is_given_a_name_or_a_note(
     assert json.loads(server.requests[-1].body) == body
     assert server.requests[-1].headers["X-Leitstand-Source"] == "cli"
     assert capsys.readouterr().out == f"{said}\n"
+
+
+def test_a_preview_names_its_clip_and_says_where_the_picture_is(
+    server: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = {"preview": "rendered_a.mp4_7.webp", "frames": 3, "url": "/previews/500/rendered_a.mp4_7.webp"}
+    server.on("POST", "/previews", Answer(command("done", kind="preview", step=500, result=result)))
+
+    assert exit_code(["preview", "a.mp4", "--frame", "7", "--frames", "3", "--wait", "--url", server.url]) == 0
+    assert json.loads(server.requests[0].body) == {"clip": "a.mp4", "frame": 7, "frames": 3}
+    assert capsys.readouterr().out == (
+        "preview done at step 500: preview rendered_a.mp4_7.webp, frames 3, url /previews/500/rendered_a.mp4_7.webp\n"
+    )

@@ -36,6 +36,7 @@ ASKING: dict[str, tuple[str, str]] = {
     "stats report a": ("GET", "/runs/a/statistics"),
     "validate": ("POST", "/validate"),
     "validate --wait": ("POST", "/validate"),
+    "preview bikes.mp4 --frames 3": ("POST", "/previews"),
     "pause": ("POST", "/pause"),
     "resume": ("POST", "/resume"),
     "checkpoint": ("POST", "/checkpoint"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config.data_sources import DataSource, data_sources
+from service.config.data_sources import DataSource, data_sources, named_sets
 from service.config.loader import load_config
 from service.errors import SettingError
 
@@ -44,3 +44,18 @@ def test_dataset_root_has_another_weight_if_it_is_named() -> None:
 def test_wrong_weights_are_refused_in_words(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         load_config(None, [f"DATA_SOURCES={text}"], {})
+
+
+def test_sets_to_evaluate_have_the_names_given_or_those_of_their_folders() -> None:
+    found = named_sets(["Vid4 = /data/vid4/GT", "/data/reds", " ~/other/reds ", ""])
+
+    assert found == {
+        "Vid4": Path("/data/vid4/GT"), "reds": Path("/data/reds"), "reds-2": Path.home() / "other/reds",
+    }  # fmt: skip
+    assert load_config(None, ["EVALUATION_SETS=a=/x,/y"], {}).config.evaluation_sets == "a=/x,/y"
+
+
+@pytest.mark.parametrize(("text", "message"), [("a=x,a=y", "a is named twice"), ("a=", "a to evaluate has no path")])
+def test_sets_to_evaluate_that_are_none_are_refused(text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        load_config(None, [f"EVALUATION_SETS={text}"], {})

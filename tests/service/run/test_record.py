@@ -28,6 +28,7 @@ FIXED_KEYS = [
     "ssim_ema", "psnr_y_ema_db", "validation_loss_ema_value",
     "init_from", "parent_run", "parent_step",
     "training_data", "validation_data", "provenance",
+    "ssim_y_ki", "ssim_y_lr", "ssim_y_ema", "validation_sets",
 ]  # fmt: skip
 """Released names in their released order: people's scripts depend on both."""
 
@@ -44,12 +45,21 @@ IMAGE = {
     "name": "a.png", "psnr_lr_db": 28.0, "psnr_ki_db": 30.0, "ssim_lr": 0.8, "ssim_ki": 0.9, "quality_lr": 0.5,
     "quality_ki": 0.6,
 }  # fmt: skip
+SET = {
+    "name": "city", "image_count": 2,
+    **{
+        f"{score}_{variant}{unit}": 0.5
+        for score, unit in (("psnr", "_db"), ("ssim", ""), ("psnr_y", "_db"), ("quality", ""), ("ssim_y", ""))
+        for variant in ("lr", "ki", "ema")
+    },
+}  # fmt: skip
 SPECIAL: dict[str, Any] = {
     "layer_activity_map": {"Forward_Fuse": 100.0},
     "layer_activity_raw_map": {"Forward_Fuse": 0.3},
     "command_id": None,
     "per_rank": [RANK],
     "validation_images": [IMAGE],
+    "validation_sets": [SET],
 }
 
 

@@ -50,22 +50,28 @@ def core_count() -> int:
 
 
 def run_tasks(
-    tasks: Sequence[Task[Result]], workers: int, on_progress: Callable[[int, float], object]
+    tasks: Sequence[Task[Result]],
+    workers: int,
+    on_progress: Callable[[int, float], object],
+    preloaded: Sequence[str] = PRELOADED,
 ) -> Iterator[tuple[int, Result | Crash]]:
     """Yield the number and the result of each task as it ends; with one worker in this process, in order.
 
-    `on_progress` gets what tasks report. An error of a task is raised, after all processes have ended; so they have if
-    the iterator is closed.
+    `on_progress` gets what tasks report; processes begin with the `preloaded` modules. An error of a task is raised,
+    after all processes have ended; so they have if the iterator is closed.
     """
     if workers == 1:
         for number, task in enumerate(tasks):
             yield number, task(partial(on_progress, number))
     elif tasks:
-        yield from _in_processes(tasks, workers, on_progress)
+        yield from _in_processes(tasks, workers, on_progress, preloaded)
 
 
 def _in_processes(
-    tasks: Sequence[Task[Result]], workers: int, on_progress: Callable[[int, float], object]
+    tasks: Sequence[Task[Result]],
+    workers: int,
+    on_progress: Callable[[int, float], object],
+    preloaded: Sequence[str],
 ) -> Iterator[tuple[int, Result | Crash]]:
     threads = max(1, workers // len(tasks))
     waiting = deque(enumerate(tasks))
@@ -74,7 +80,7 @@ def _in_processes(
         while waiting or running:
             while waiting and len(running) < workers:
                 number, task = waiting.popleft()
-                connection, process = _start(task, threads)
+                connection, process = _start(task, threads, preloaded)
                 running[connection] = number, process
             for connection in cast("list[Connection]", wait(list(running))):
                 number, process = running[connection]
@@ -93,9 +99,9 @@ def _in_processes(
             _end(connection, process)
 
 
-def _start(task: Task[Any], threads: int) -> tuple[Connection, BaseProcess]:
+def _start(task: Task[Any], threads: int, preloaded: Sequence[str]) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    context.set_forkserver_preload(list(preloaded))
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(task, theirs, threads), daemon=True)
     process.start()

@@ -7,6 +7,7 @@ import click
 
 from service.cli.options import as_json_text
 from service.cli.server_options import Connect
+from service.cli.stats.analysis.frames_gain import frames_gains
 from service.cli.stats.sources.chosen import chosen_sources
 from service.cli.stats.sources.run_source import RunSource, RunSources
 from service.cli.stats.tables import plain, show_problems
@@ -46,6 +47,7 @@ class Summary:
             *other_versions({run.label: _versions(run, source) for run, source in known}),
         ]
         self.verdict = verdict(with_records)
+        self.frames_gains = frames_gains(with_records, {source.label: _settings(source) for _, source in known})
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it for programs."""
@@ -56,6 +58,7 @@ class Summary:
             ],
             "differences": {one.name: dict(one.values) for one in self.differences},
             "verdict": self.verdict,
+            "frames_gains": [gain.as_json() for gain in self.frames_gains],
         }
 
     def show(self) -> None:
@@ -76,6 +79,8 @@ class Summary:
             values = ", ".join(f"{label} {plain(value)}" for label, value in one.values.items())
             show_line(f"differs: {one.name}: {values}")
         show_line(self.verdict)
+        for sentence in (sentence for gain in self.frames_gains for sentence in gain.sentences()):
+            show_line(sentence)
 
 
 def _settings(source: RunSource) -> Mapping[str, Any]:

@@ -16,7 +16,8 @@ WEIGHTS = tuple(term.weight_key for term in LOSS_TERMS)
 QUALITIES = ("quality_ki_value", "quality_lr_value", "quality_ema_value")
 LEARNING_RATE = "learning_rate_value"
 NUMBERS = (
-    *QUALITIES, *LOSSES, *WEIGHTS, LEARNING_RATE, "psnr_ki_db", "grad_norm", "samples_seen", "iteration_duration",
+    *QUALITIES, *LOSSES, *WEIGHTS, LEARNING_RATE, "psnr_ki_db", "psnr_y_ki_db", "ssim_ki", "grad_norm", "samples_seen",
+    "iteration_duration",
 )  # fmt: skip
 PHASE, MODE = "lr_phase_name", "adaptive_mode"
 

@@ -12,6 +12,7 @@ TEXTS: Mapping[str, str] = {
     "command.validate": "Validieren",
     "command.pause": "Pause",
     "command.resume": "Fortsetzen",
+    "command.preview": "Vorschau",
     "command.checkpoint": "Sichern",
     "command.stop": "Beenden",
     "command.set": "Ändern",

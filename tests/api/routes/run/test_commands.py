@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from api.http.problem_types import PROBLEMS
-from service.commands import CommandState, Kind
+from service.commands import CommandState, Kind, command_route
 from service.run.state import RunState
 from service.store.backends.base import Backend
 from service.store.backends.postgres import PostgresServer
@@ -26,7 +26,9 @@ def test_a_command_is_queued_and_the_answer_says_where_to_look(
     client: FlaskClient, store: Store, root: Path, kind: Kind
 ) -> None:
     write_checkpoint(root, 4000)
-    answer = client.patch("/settings", json={"LR_SCALE": 0.5}) if kind is Kind.SET else client.post(f"/{kind}")
+    method, path = command_route(kind)
+    bodies: dict[Kind, object] = {Kind.SET: {"LR_SCALE": 0.5}, Kind.PREVIEW: {"clip": "bikes/räder.mp4", "frames": 3}}
+    answer = client.open(path, method=method, json=bodies.get(kind, {}))
 
     command = answer.get_json()
     assert answer.status_code == 202
@@ -377,3 +379,33 @@ def test_a_repeated_request_has_the_same_reason(client: FlaskClient, store: Stor
 
 def test_a_dry_run_shows_the_reason(client: FlaskClient, store: Store) -> None:
     assert client.post("/pause?dry_run=true", json={"why": "lunch"}).get_json()["why"] == "lunch"
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "clip"), ({"clip": "../../etc/passwd"}, "clip"), ({"clip": "/etc/passwd"}, "clip"),
+        ({"clip": "a\x00"}, "clip"),
+        ({"clip": "x" * 10_000}, "clip"), ({"clip": {"a": 1}}, "clip"), ({"clip": "a.mp4", "frame": 10**30}, "frame"),
+        ({"clip": "a.mp4", "frames": 49}, "frames"), ({"clip": "a.mp4", "path": "/"}, "path"),
+    ],
+)  # fmt: skip
+def test_a_preview_of_what_is_no_clip_is_refused_and_not_queued(
+    client: FlaskClient, store: Store, body: dict[str, object], pointer: str
+) -> None:
+    answer = client.post("/previews", json=body)
+
+    assert (answer.status_code, answer.get_json()["type"]) == (422, "/problems/invalid-argument")
+    assert [error["pointer"] for error in answer.get_json()["errors"]] == [f"#/{pointer}"]
+    assert len(answer.data) < 2000
+    assert store.commands.find(RUN_ID) == []
+
+
+def test_a_preview_is_queued_once_under_its_key_and_can_be_taken_back(client: FlaskClient, store: Store) -> None:
+    asked = [client.post("/previews", json={"clip": "a.mp4"}, headers={"Idempotency-Key": "one"}) for _ in range(2)]
+    other = client.post("/previews", json={"clip": "b.mp4"}, headers={"Idempotency-Key": "one"})
+
+    assert [answer.status_code for answer in (*asked, other)] == [202, 202, 422]
+    (queued,) = store.commands.find(RUN_ID)
+    assert queued.arguments == {"clip": "a.mp4", "frame": 0, "frames": 1}
+    assert client.delete(f"/commands/{queued.id}").get_json()["state"] == "cancelled"
