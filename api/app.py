@@ -14,10 +14,11 @@ from typing import Any
 
 from flask import Blueprint, Flask, current_app, g, request
 
+from api.alerts.actions import register as register_actions
 from api.alerts.current import register as register_alerts
 from api.events.broadcaster import register as register_events
 from api.http import auth, compression, operation, problems, static_files
-from api.routes import dashboard, health, metrics, openapi, runs
+from api.routes import actions, dashboard, health, metrics, openapi, runs
 from api.routes import problems as problem_pages
 from api.routes.run import (
     alerts,
@@ -67,7 +68,8 @@ def create_app(settings: RunConfig | None = None) -> Flask:
     openapi.register(app)
     register_events(app, registry, config.api_streams)
     register_alerts(app)
-    for blueprint in (runs.blueprint, health.blueprint, openapi.blueprint, problem_pages.blueprint):
+    register_actions(app, config)
+    for blueprint in (runs.blueprint, health.blueprint, openapi.blueprint, problem_pages.blueprint, actions.blueprint):
         app.register_blueprint(blueprint)
     for blueprint in _run_blueprints():
         app.register_blueprint(blueprint)

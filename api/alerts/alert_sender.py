@@ -119,7 +119,7 @@ class AlertSender:
             attempt = self._receiver.deliver(event, int(time.time()))
             if attempt.outcome is DeliveryOutcome.GONE:
                 self._switch_off(attempt)
-            elif not self._is_settled(event, attempt):
+            elif not self._is_settled(outbox, event, attempt):
                 outbox.release()
                 self._pause(backoff_seconds(self._failures, attempt.wait_seconds))
                 return 0.0
@@ -139,8 +139,8 @@ class AlertSender:
             _begin(self._receiver.name), attempt.reason,
         )  # fmt: skip
 
-    def _is_settled(self, event: Event, attempt: DeliveryAttempt) -> bool:
-        """Whether this alert need not be tried again; logs a warning if it was not accepted."""
+    def _is_settled(self, outbox: WebhookOutbox, event: Event, attempt: DeliveryAttempt) -> bool:
+        """Whether this alert need not be tried again; if it was not accepted, the log and the run's events say why."""
         if attempt.outcome is DeliveryOutcome.UNAVAILABLE:
             now = time.monotonic()
             failing = self._failing.get(event.run_id)
@@ -154,6 +154,7 @@ class AlertSender:
         if attempt.outcome is not DeliveryOutcome.ACCEPTED:
             arguments = (event.details["name"], event.run_id, self._receiver.name, attempt.reason)
             logger.warning("The alert %s of run %s is not delivered to %s: %s.", *arguments)
+            outbox.note_undelivered(event, self._receiver.name, attempt.reason)
         self._failures = 0
         return True
 

@@ -19,7 +19,9 @@ import requests
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
+from api.alerts.actions import ActionLinks
 from api.alerts.receiver import DeliveryAttempt, DeliveryOutcome
+from api.alerts.signing import checked_key, signing_key
 from service import __version__
 from service.alerts.receivers import receiver_id
 from service.config.settings import RunConfig
@@ -28,10 +30,6 @@ from service.store.queries.events import Event
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
 MESSAGE_ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
-KEY_PREFIX = "whsec_"
-"""What a secret begins with that is the base64 of its key; any other secret is the key itself, byte for byte."""
-KEY_BYTES = 24, 64
-"""Shortest and longest key of such a secret."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +42,7 @@ class WebhookTarget:
     url: str
     secret: str
     old_secret: str = ""
+    actions: ActionLinks | None = None
 
     @classmethod
     def of(cls, config: RunConfig) -> "WebhookTarget | None":
@@ -58,8 +57,9 @@ class WebhookTarget:
         if not is_valid:
             raise SettingError("WEBHOOK_URL is not the address of a web server; write https://host/path.")
         for name in ("webhook_secret", "webhook_old_secret"):
-            _check_secret(name.upper(), getattr(config, name))
-        return cls(config.webhook_url, config.webhook_secret, config.webhook_old_secret)
+            checked_key(name.upper(), getattr(config, name))
+        actions = ActionLinks.of(config)
+        return cls(config.webhook_url, config.webhook_secret, config.webhook_old_secret, actions)
 
     @property
     def id(self) -> str:
@@ -81,31 +81,6 @@ class WebhookTarget:
         return [signing_key(secret) for secret in (self.secret, self.old_secret) if secret]
 
 
-def _check_secret(name: str, secret: str) -> None:
-    """Raise `SettingError` for a secret in the form of the standard that does not follow it."""
-    try:
-        key = signing_key(secret)
-    except ValueError:
-        raise SettingError(
-            f"{name} begins with {KEY_PREFIX}, but what follows is not base64; copy it again, or "
-            f"choose a secret that begins otherwise."
-        ) from None
-    least, most = KEY_BYTES
-    if secret.startswith(KEY_PREFIX) and not least <= len(key) <= most:
-        raise SettingError(
-            f"{name} stands for a key of {len(key)} bytes, but Standard Webhooks asks for {least} to {most}: "
-            f'make one with `echo "{KEY_PREFIX}$(openssl rand -base64 32)"`.'
-        )
-
-
-def signing_key(secret: str) -> bytes:
-    """Return the key that a secret stands for; raises `ValueError` if what follows `whsec_` is not base64."""
-    if not secret.startswith(KEY_PREFIX):
-        return secret.encode(errors="surrogateescape")  # the exact bytes of the environment, UTF-8 or not
-    encoded = secret.removeprefix(KEY_PREFIX)
-    return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-
-
 def signatures(keys: Iterable[bytes], message_id: str, sent_at: int, body: bytes) -> str:
     """Return the value of the signature header for a body sent at the Unix time `sent_at`: one signature per key."""
     signed = f"{message_id}.{sent_at}.".encode() + body
@@ -118,10 +93,13 @@ def event_name(event: Event) -> str:
     return f"{event.run_id}-{event.id}"
 
 
-def payload(event: Event, sent_at: int) -> Mapping[str, Any]:
-    """Return the body of the POST for an alert's event."""
+def payload(event: Event, sent_at: int, actions: ActionLinks | None = None) -> Mapping[str, Any]:
+    """Return the body of the POST for an alert's event; with `actions`, the links that answer it are in it."""
     fields = {key: event.details[key] for key in ("name", "is_on", "since", "sentence")}
-    return {"id": event_name(event), "run_id": event.run_id, "step": event.step, **fields, "sent_at": sent_at}
+    body = {"id": event_name(event), "run_id": event.run_id, "step": event.step, **fields, "sent_at": sent_at}
+    if actions is not None:
+        body["actions"] = [link.as_dict() for link in actions.offered(event, sent_at)]
+    return body
 
 
 def headers_of(receiver: WebhookTarget, event: Event, sent_at: int, body: bytes) -> dict[str, str]:
@@ -143,7 +121,7 @@ def post(receiver: WebhookTarget, event: Event, sent_at: int) -> DeliveryAttempt
 
     Redirects are not followed.
     """
-    body = json.dumps(payload(event, sent_at)).encode()
+    body = json.dumps(payload(event, sent_at, receiver.actions)).encode()
     headers = headers_of(receiver, event, sent_at, body)
     timeout = (CONNECT_SECONDS, ANSWER_SECONDS)
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # its warnings contain the whole URL

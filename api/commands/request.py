@@ -123,6 +123,25 @@ class CommandRequest:
             why=why,
         )
 
+    @classmethod
+    def of_action(cls, kind: Kind, actor: str, source: str, key: str) -> Self:
+        """Return the request for a command without arguments that no client wrote, and that is not waited for."""
+        return cls(
+            kind=kind,
+            arguments={},
+            given_names={},
+            actor=actor,
+            source=source,
+            apply_at_step=None,
+            expires_in=None,
+            dry_run=False,
+            wait=0.0,
+            preferences=Preferences(),
+            key=key,
+            if_match=None,
+            why=None,
+        )
+
     @property
     def fingerprint(self) -> str:
         """Hash of the requested command; equal for equal requests, whatever their formatting and `wait`."""

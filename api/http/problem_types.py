@@ -41,6 +41,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "the token may only read",
         "Use a token made with `leitstand token create NAME --scope control`.",
     ),
+    "action-invalid": ProblemType(
+        403,
+        "The link is not one of this server's",
+        "the link of a notification was altered, or another server made it",
+        "Open the link as it was sent; links made before `ACTION_SECRET` was changed are void.",
+    ),
     "foreign-origin": ProblemType(
         403,
         "Another web page may neither watch nor steer a training",
@@ -88,6 +94,18 @@ PROBLEMS: dict[str, ProblemType] = {
         "The command was not carried out",
         "in a command, not as an answer: it was `rejected`, because the run's state ruled it out when it was due",
         "Read its `reason`; correct it and send it again.",
+    ),
+    "action-used": ProblemType(
+        409,
+        "The link was used before",
+        "what the link of a notification asks for was asked for before",
+        "Look at `/commands`; use the dashboard or `leitstand pause` to ask again.",
+    ),
+    "action-expired": ProblemType(
+        410,
+        "The link is too old",
+        "the link of a notification is older than ten minutes",
+        "Use the dashboard, `leitstand pause` or `leitstand stop`.",
     ),
     "precondition-failed": ProblemType(
         412,

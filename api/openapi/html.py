@@ -17,7 +17,7 @@ from service import __version__
 
 SERVER = "localhost:5050"
 TAG_ORDER = (
-    "controls", "live_settings", "states", "events", "alerts", "records", "comparison", "series", "previews",
+    "controls", "actions", "live_settings", "states", "events", "alerts", "records", "comparison", "series", "previews",
     "checkpoints", "ranks", "logs", "runs", "metrics", "health", "documents", "problems", "page",
 )  # fmt: skip
 """Order of the groups of routes on the page: steering, watching, history, the rest."""

@@ -64,6 +64,11 @@ class WebhookOutbox:
         """
         return self._update(event_id=event_id, held_until=now + LEASE_SECONDS)
 
+    def note_undelivered(self, event: Event, receiver: str, reason: str) -> None:
+        """Append to the run's events that this alert will not reach `receiver` (its name for people), and why."""
+        details = {"name": event.details["name"], "receiver": receiver, "reason": reason}
+        self._store.events.add(self._run_id, None, "alert undelivered", details)
+
     def release(self) -> None:
         """Release the lease, so that other processes can deliver."""
         self._update(holder=None, held_until=0.0)

@@ -108,6 +108,8 @@ def details_sentence(kind: str, details: Mapping[str, Any]) -> str:
             return _slow_rank(value("rank"), value("own_seconds"))
         case "not finite":
             return f"a loss or gradient was not finite, so no weight changed in step {_plain(value('steps'))}"
+        case "alert undelivered":
+            return f"{value('name')} does not reach {value('receiver')}: {value('reason')}"
         case "left out" | "skipped":
             return _named(next(iter(details.values()), None))
         case "data changed":

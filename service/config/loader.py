@@ -25,7 +25,9 @@ NOT_SETTINGS = frozenset(
 )
 """Variables with our prefix that are not settings of a run, but are used by the client, the launcher and the tests."""
 
-SECRET = frozenset({"api_token", "notify_urls", "store_url", "webhook_old_secret", "webhook_secret", "webhook_url"})
+SECRET = frozenset(
+    {"action_secret", "api_token", "notify_urls", "store_url", "webhook_old_secret", "webhook_secret", "webhook_url"}
+)
 NAMES = tuple(item.name.upper() for item in fields(RunConfig))
 
 

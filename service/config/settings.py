@@ -205,6 +205,8 @@ class RunConfig:
     webhook_secret: str = setting("", "key of the signature of these POSTs")
     webhook_old_secret: str = setting("", "a second key that signs them too, while receivers change to the first")
     notify_urls: str = setting("", "addresses that get each alert too, by e-mail, ntfy, Slack …, separated by spaces")
+    public_url: str = setting("", "address at which people's phones reach the API, for buttons in notifications")
+    action_secret: str = setting("", "key that signs these buttons, which pause or stop a run; empty: there are none")
     alert_record_seconds: float = setting(86400.0, "seconds without a new record that raise an alert; 0 never", 0, 1e9)
     alert_disk_gib: float = setting(2.0, "free GiB in DATA_ROOT below which there is an alert", 0, 1e6)
 

@@ -130,7 +130,7 @@ def list_newest() -> Response:
         limit=LIMIT.value(),
     )
     next_cursor = None if before is None else cursor_text((before, ""))
-    page: CommandList = {"commands": [_command_answer(command) for command in commands], "next_cursor": next_cursor}
+    page: CommandList = {"commands": [command_answer(command) for command in commands], "next_cursor": next_cursor}
     response = jsonify(page)
     if next_cursor is not None:
         response.headers["Link"] = next_link(next_cursor)
@@ -144,7 +144,7 @@ def list_newest() -> Response:
 )  # fmt: skip
 def show(command_id: str) -> CommandAnswer:
     """Show one command."""
-    return _command_answer(_find(command_id)[1])
+    return command_answer(_find(command_id)[1])
 
 
 @blueprint.delete("/commands/<command_id>")
@@ -162,7 +162,7 @@ def cancel(command_id: str) -> CommandAnswer:
         raise ProblemError(
             "command-begun", f"Command {command_id} is {command.state}; only one that is queued can be cancelled."
         )
-    return _command_answer(command)
+    return command_answer(command)
 
 
 def _find(command_id: str) -> tuple[Store, Command]:
@@ -182,7 +182,7 @@ def _find(command_id: str) -> tuple[Store, Command]:
 
 def _answer(command: Command) -> Response:
     """Answer 200 with a final command, otherwise 202 with its current state, Location and Retry-After."""
-    response = jsonify(_command_answer(command))
+    response = jsonify(command_answer(command))
     response.headers["Location"] = url_for(".show", command_id=command.id)
     if not command.state.is_final:
         response.status_code = 202
@@ -190,6 +190,7 @@ def _answer(command: Command) -> Response:
     return response
 
 
-def _command_answer(command: Command) -> CommandAnswer:
+def command_answer(command: Command) -> CommandAnswer:
+    """Return a command as the API answers it."""
     answer = command.as_dict()
     return cast(CommandAnswer, {**answer, "problem": problem_of_command(answer)})

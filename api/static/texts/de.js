@@ -247,6 +247,7 @@ export default {
   "event.slow-rank": "Rang {rank} ist langsamer als die anderen",
   "event.no-slow-rank": "Alle Ränge sind wieder gleich schnell",
   "event.not-finite": "Übersprungen, weil Verlust oder Gradient nicht endlich war: Schritt {steps}",
+  "event.alert-undelivered": "Der Alarm {name} erreicht {receiver} nicht",
   "event.left-out": "Aus den Daten ausgelassen: {files}",
   "event.data-changed": "Andere Daten als zuvor: {sets}",
   "event.data-set": "Satz {set}, {before} → {now}",

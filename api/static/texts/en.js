@@ -247,6 +247,7 @@ export default {
   "event.slow-rank": "Rank {rank} is slower than the others",
   "event.no-slow-rank": "All ranks are equally fast again",
   "event.not-finite": "Skipped, because a loss or gradient was not finite: step {steps}",
+  "event.alert-undelivered": "The alert {name} does not reach {receiver}",
   "event.left-out": "Left out of the data: {files}",
   "event.data-changed": "Other data than before: {sets}",
   "event.data-set": "{set} set, {before} → {now}",

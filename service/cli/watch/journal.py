@@ -15,7 +15,7 @@ MAX_ENTRIES = 500
 
 _TONES = {
     "slow rank": "warn", "not finite": "warn", "stalled": "warn", "checkpoint failed": "bad", "skipped": "warn",
-    "rollback": "warn", "left out": "warn", "hang ended": "bad",
+    "rollback": "warn", "left out": "warn", "hang ended": "bad", "alert undelivered": "bad",
 }  # fmt: skip
 _COMMAND_TONES = {CommandState.DONE: "good", CommandState.FAILED: "bad", CommandState.REJECTED: "bad"}
 

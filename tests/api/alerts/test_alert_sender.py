@@ -94,6 +94,8 @@ def test_a_refusal_is_said_and_the_next_goes_on(
         eventually(lambda: received(hook) == ["a", "b"], what="both")
 
     assert f"The alert a of run {RUN_ID} is not delivered to the webhook at 127.0.0.1: it answers 400." in caplog.text
+    (noted,) = (event for event in store.events.find(RUN_ID, 0, 1000) if event.kind == "alert undelivered")
+    assert noted.details == {"name": "a", "receiver": "the webhook at 127.0.0.1", "reason": "it answers 400"}
 
 
 @on_both_databases

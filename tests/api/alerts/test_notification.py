@@ -16,6 +16,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope
 
 from api.alerts import notification
+from api.alerts.actions import ActionLinks
 from api.alerts.notification import NotificationReceiver
 from api.alerts.receiver import DeliveryOutcome
 from api.server.background import receivers_of
@@ -74,9 +75,18 @@ def post_office() -> Iterator[tuple[Letters, int]]:
         controller.stop()
 
 
-def receiver(address: str) -> NotificationReceiver:
-    (found,) = NotificationReceiver.all_of(RunConfig(notify_urls=address))
+ACTIONS = {"public_url": "https://train.example", "action_secret": "at least twenty-four bytes of secret"}
+
+
+def receiver(address: str, **settings: Any) -> NotificationReceiver:
+    (found,) = NotificationReceiver.all_of(RunConfig(notify_urls=address, **settings))
     return found
+
+
+def links() -> list[str]:
+    made = ActionLinks.of(RunConfig(**ACTIONS))
+    assert made is not None
+    return [link.url for link in made.offered(EVENT, SENT_AT)]
 
 
 def host_of(server: StandIn) -> str:
@@ -121,13 +131,60 @@ def test_a_letter_is_sent_that_shows_the_sentence_as_it_is(post_office: tuple[Le
     assert "Only 1.2 GiB are free" in text.get_content()
 
 
-@pytest.mark.parametrize("status", [301, 307, 403, 404, 500])
-def test_an_answer_that_is_no_yes_is_tried_again(server: StandIn, status: int) -> None:
+def test_ntfy_has_a_button_for_each_answer(server: StandIn) -> None:
+    address = f"ntfy://{host_of(server)}/alarm?priority=high"
+
+    receiver(address, **ACTIONS).deliver(EVENT, SENT_AT)
+
+    (request,) = server.requests
+    buttons = [button.split(", ") for button in request.headers["X-Actions"].split("; ")]
+    assert [button[:2] + button[3:] for button in buttons] == [
+        ["http", name, "method=POST", "clear=true"] for name in ("Pause", "Stop")
+    ]
+    assert [button[2] for button in buttons] == links()
+    assert json.loads(request.body)["message"] == EVENT.details["sentence"], "no link is in the text"
+
+
+def test_buttons_that_the_address_has_are_kept(server: StandIn) -> None:
+    address = f"ntfy://{host_of(server)}/alarm?actions=view%2C%20Mine%2C%20mailto%3Aeva"
+
+    receiver(address, **ACTIONS).deliver(EVENT, SENT_AT)
+
+    (request,) = server.requests
+    assert request.headers["X-Actions"] == "view, Mine, mailto:eva"
+    assert links()[0] in json.loads(request.body)["message"]
+
+
+def test_where_there_are_no_buttons_the_links_are_in_the_text(server: StandIn) -> None:
+    receiver(f"json://{host_of(server)}/hook", **ACTIONS).deliver(EVENT, SENT_AT)
+
+    (request,) = server.requests
+    pause, stop = links()
+    assert json.loads(request.body)["message"] == (
+        f"{EVENT.details['sentence']}\n\nPause: {pause}\nStop: {stop}\n"
+        "Each link works once, for ten minutes, for whoever has it."
+    )
+
+
+def test_a_letter_has_links_that_can_be_followed(post_office: tuple[Letters, int]) -> None:
+    letters, port = post_office
+
+    receiver(f"mailto://127.0.0.1:{port}?from=run@example.com&to=eva@example.com", **ACTIONS).deliver(EVENT, SENT_AT)
+
+    text = letters.message().get_body(("html", "plain"))
+    assert text is not None
+    assert all(link in text.get_content() for link in links())
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(301, "REJECTED"), (307, "REJECTED"), (500, "UNAVAILABLE")])
+def test_an_answer_that_is_no_yes_is_none_and_redirects_are_not_followed(
+    server: StandIn, status: int, outcome: str
+) -> None:
     server.on("POST", "/hook", Answer(b"", status, {"Location": f"{server.url}/elsewhere"}))
 
     attempt = receiver(f"json://{host_of(server)}/hook").deliver(EVENT, SENT_AT)
 
-    assert attempt.outcome is DeliveryOutcome.UNAVAILABLE
+    assert attempt.outcome is DeliveryOutcome[outcome]
     assert {target.partition("?")[0] for target in server.targets} == {"/hook"}, "redirects are not followed"
 
 
@@ -157,8 +214,13 @@ def test_nothing_that_is_said_holds_an_address_or_a_secret(caplog: pytest.LogCap
     away = receiver(address)
     said = f"{away.deliver(EVENT, SENT_AT)} {away.name} {away.id} {away!r}"
 
+    logger = logging.getLogger("apprise")
+    assert not logger.propagate, "what it logs reaches no log of this process; pytest's looks at the logger itself"
+    own = [handler for handler in logger.handlers if not type(handler).__module__.startswith("_pytest")]
+    assert [type(handler) for handler in own] == [logging.NullHandler]
+    others = [record.getMessage() for record in caplog.records if record.name not in {"root", "apprise"}]
     for secret in ("T0KEN", "password", "127.0.0.77"):
-        assert secret not in said + "".join(record.getMessage() for record in caplog.records if record.name != "root")
+        assert secret not in said + "".join(others)
     assert plain_values(RunConfig(notify_urls=address))["NOTIFY_URLS"] == "(set)"
 
 

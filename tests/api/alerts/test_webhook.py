@@ -13,7 +13,8 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from api.alerts import webhook
-from api.alerts.webhook import DeliveryOutcome, WebhookTarget, post, signatures, signing_key
+from api.alerts.signing import signing_key
+from api.alerts.webhook import DeliveryOutcome, WebhookTarget, post, signatures
 from service.config.settings import RunConfig
 from service.errors import SettingError
 from service.store.queries.events import Event
@@ -43,6 +44,21 @@ def is_genuine(secret: str, request: Request, body: bytes | None = None) -> bool
     except WebhookVerificationError:
         return False
     return True
+
+
+def test_links_that_answer_the_alert_are_in_the_body_and_signed_with_it(hook: StandIn) -> None:
+    actions = {"public_url": "https://train.example", "action_secret": "at least twenty-four bytes of secret"}
+    target = WebhookTarget.of(RunConfig(webhook_url=f"{hook.url}/hook", webhook_secret=SECRET, **actions))
+    assert target is not None
+
+    target.deliver(EVENT, int(time.time()))
+
+    (request,) = hook.requests
+    offered = json.loads(request.body)["actions"]
+    assert [link["command"] for link in offered] == ["pause", "stop"]
+    assert all(link["url"].startswith("https://train.example/actions/") for link in offered)
+    assert {link["expires_at"] for link in offered} == {json.loads(request.body)["sent_at"] + 600}
+    assert is_genuine(SECRET, request)
 
 
 def test_an_alert_is_posted_as_json(hook: StandIn) -> None:

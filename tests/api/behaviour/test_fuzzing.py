@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from service.auth.tokens import TokenScope, create_token
+from tests.api.harness.action_links import ACTION_SETTINGS
 from tests.api.harness.checkpoints import write_checkpoint
 from tests.api.harness.example_run import RUN_ID, write_provenance
 from tests.api.harness.serving import REPOSITORY, Server, Serving
@@ -29,7 +30,9 @@ IMPORTED = (
     "api.events.messages", "api.http.pagination", "prometheus_client.openmetrics.parser", "schemathesis.cli",
     "schemathesis.cli.commands.run.executor",
 )  # fmt: skip
-NO_LIMIT = {"API_STREAMS": "48", "API_READS_PER_MINUTE": "1000000000", "API_COMMANDS_PER_MINUTE": "1000000"}
+NO_LIMIT = {
+    "API_STREAMS": "48", "API_READS_PER_MINUTE": "1000000000", "API_COMMANDS_PER_MINUTE": "1000000", **ACTION_SETTINGS,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.api.conftest import keep_alive
+from tests.api.harness.action_links import ACTION_SETTINGS, action_token
 from tests.api.harness.checkpoints import write_checkpoint
 from tests.api.harness.example_run import LAST_STEP, PROVENANCE_SHA256, RUN_ID, write_provenance, write_run
 from tests.api.harness.serving import Server, Serving
@@ -29,6 +30,7 @@ NOT_TYPED = {"previews_show"}
 """The generator knows no pictures: the answer's bytes are there, but `parsed` is None."""
 ENDLESS = {"events_follow"}
 PLACES: dict[str, dict[str, Any]] = {
+    "actions_ask": {"token": action_token()},
     "documents_answer_schema": {"name": "Series"},
     "previews_show": {"step": LAST_STEP, "name": "bikes.webp"},
     "problems_explain": {"slug": "no-run"},
@@ -79,7 +81,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serving: Serving) -> Iterat
     Image.new("RGB", (3, 1)).save(picture)
     write_checkpoint(root, LAST_STEP)
     (root / "training.log").write_text("12:00:00 INFO step 4200\n")
-    with serving(root) as server:
+    with serving(root, **ACTION_SETTINGS) as server:
         yield server
 
 
@@ -113,7 +115,7 @@ def test_its_answers_have_the_values(ask: Callable[..., Any]) -> None:
     assert sum(summaries.series["total_loss_value"].counts) == len(series.steps)
 
 
-@pytest.mark.parametrize("operation", sorted(operations("post")))
+@pytest.mark.parametrize("operation", sorted(operations("post").keys() - {"actions_use"}))
 def test_it_gives_every_command(ask: Callable[..., Any], operation: str) -> None:
     given = ask(operation, "controls", apply_at_step=LAST_STEP + 1000)
     assert given.status_code == 202, given.content
@@ -124,6 +126,12 @@ def test_it_gives_every_command(ask: Callable[..., Any], operation: str) -> None
     assert shown.parsed.to_dict() == given.parsed.to_dict()
     assert operation.endswith(str(shown.parsed.kind))
     assert cancelled.parsed.state == "cancelled"
+
+
+def test_it_uses_the_link_of_a_notification(ask: Callable[..., Any]) -> None:
+    given = ask("actions_use", "actions", token=action_token())
+
+    assert (given.status_code, given.parsed.kind, given.parsed.source) == (202, "pause", "notification")
 
 
 def test_it_changes_settings(ask: Callable[..., Any], generated: Callable[[str], ModuleType]) -> None:

@@ -112,6 +112,7 @@ def test_every_way_to_change_something_needs_a_token_to_control(
         (method, rule.rule.replace("<run>", RUN_ID).replace("<command_id>", "0" * 32))
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}
+        if rule.endpoint != "actions.use"  # its own signature is what it needs
     ]
 
     answers = {(method, path): client.open(path, method=method, headers=reading) for method, path in changing}

@@ -13,7 +13,7 @@ const KINDS = {
   commands: ["command", "set", "rollback", "paused", "resumed"],
   records: ["record", "checkpoint", "checkpoint failed"],
   controller: ["mode", "weights", "perceptual", "boost", "safety reset"],
-  trouble: ["alert", "stalled", "going on", "hang ended", "slow rank", "not finite", "checkpoint failed", "left out", "skipped", "data changed", "recovered"],
+  trouble: ["alert", "alert undelivered", "stalled", "going on", "hang ended", "slow rank", "not finite", "checkpoint failed", "left out", "skipped", "data changed", "recovered"],
 };
 /** What a person would look for on a curve, with the tone of its mark. */
 const MARKS = { rollback: "bad", set: "accent", boost: "loss", "safety reset": "warn", started: "muted", "not finite": "bad" };

@@ -3,7 +3,7 @@
 import { fixed, whole } from "../../shared/format.js";
 import { counted, hasText, t } from "../../shared/texts.js";
 
-const BAD = new Set(["checkpoint failed", "stalled", "hang ended", "not finite", "safety reset"]);
+const BAD = new Set(["alert undelivered", "checkpoint failed", "stalled", "hang ended", "not finite", "safety reset"]);
 
 export function toneOf({ kind, details }) {
   if (BAD.has(kind)) return "bad";
@@ -23,6 +23,7 @@ const VALUES = {
   "left out": ({ files }) => ({ key: "event.left-out", values: { files: [files].flat().join(", ") } }),
   skipped: ({ images }) => ({ key: "event.skipped", values: { images: [images].flat().join(", ") } }),
   described: ({ actor, name, note }) => ({ key: "event.described", values: { actor, changes: pairs({ ...(name !== undefined && { name }), ...(note !== undefined && { note }) }) } }),
+  "alert undelivered": ({ name, receiver }) => ({ key: "event.alert-undelivered", values: { name, receiver } }),
   set: (details) => ({ key: "event.set", values: { changes: pairs(details) } }),
   mode: ({ before, after }) => (after ? { key: "event.mode", values: { before, after } } : { key: "event.mode-reason", values: {} }),
 };

@@ -41,6 +41,7 @@ TEXTS: Mapping[str, str] = {
     "event.slow-rank": "Rang {rank} ist langsamer als die anderen",
     "event.no-slow-rank": "Alle Ränge sind wieder gleich schnell",
     "event.not-finite": "Übersprungen, weil Verlust oder Gradient nicht endlich war: Schritt {steps}",
+    "event.alert-undelivered": "Der Alarm {name} erreicht {receiver} nicht",
     "event.left-out": "Aus den Daten ausgelassen: {files}",
     "event.data-changed": "Andere Daten als zuvor: {sets}",
     "event.data-set": "Satz {set}, {before} → {now}",
@@ -130,6 +131,9 @@ _OF_KIND: Mapping[str, Callable[[Details], str]] = {
     "not finite": lambda details: TEXTS["event.not-finite"].format(steps=_listed(details.get("steps"), _whole)),
     "left out": lambda details: TEXTS["event.left-out"].format(files=_listed(details.get("files"), str)),
     "skipped": lambda details: TEXTS["event.skipped"].format(images=_listed(details.get("images"), str)),
+    "alert undelivered": lambda details: TEXTS["event.alert-undelivered"].format(
+        name=details.get("name"), receiver=details.get("receiver")
+    ),
     "described": _described,
     "set": lambda details: TEXTS["event.set"].format(changes=_pairs(details)),
     "mode": _mode,
