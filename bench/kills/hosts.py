@@ -203,7 +203,7 @@ def meet(
         api = stack.enter_context(far_api(boxes[count], boxes[count + 1], folder)) if options.with_api else None
         training = stack.enter_context(
             training_on(
-                boxes[:count], folder, patches, f"1:{count}", api and api.store,
+                boxes[:count], folder, patches, f"1:{count}", api.store if api else None,
                 COLLECTIVE_TIMEOUT_SECONDS=options.timeout, **ENDLESS,
             )
         )  # fmt: skip

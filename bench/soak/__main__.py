@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from bench.soak.crowd import Crowd
@@ -46,8 +47,13 @@ def soak(room: Room, minutes: float, api_until: float, ranks_until: float, seed:
                 _, part = kills.pop(0)
                 room.kill(part)
                 say(f"{passed:7.0f} s  {part} killed; another is there. Step {_step(room)}")
-            room.wait_for(lambda passed=passed: time.monotonic() - began >= passed + SAMPLE_SECONDS, "the next sample")
+            next_at = began + passed + SAMPLE_SECONDS
+            room.wait_for(partial(_is_past, next_at), "the next sample")
     return f"{crowd.summary()}; step {_step(room)}"
+
+
+def _is_past(moment: float) -> bool:
+    return time.monotonic() >= moment
 
 
 def _step(room: Room) -> int | None:

@@ -60,7 +60,7 @@ class Room:
 
     def parts(self) -> Mapping[str, psutil.Process]:
         """The processes that run now, by what they are."""
-        found = {"launcher": self.launcher}
+        found: dict[str, psutil.Process] = {"launcher": self.launcher}
         for process in _below(self.launcher):
             with suppress(psutil.Error):
                 if (part := _part(process, self.launcher)) is not None:
