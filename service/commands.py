@@ -17,8 +17,9 @@ from service.errors import UNPRINTABLE, CommandError, checked_text
 
 LATEST = "latest"
 WHY_LENGTH = 500
-MAX_SHOWN = 80
 """Most characters of a person's reason for a command."""
+MAX_SHOWN = 80
+"""Most characters of a refused value that a message repeats."""
 
 MAX_PREVIEW_FRAMES = 48
 """Most frames that one preview of a clip has: the training waits while they are made."""
