@@ -31,7 +31,8 @@ RENDER_SECONDS = 300.0
 """Most seconds for which the training waits for one preview."""
 WRITE_SECONDS = 30.0
 """Most seconds for which a rollback or the end of a run waits for previews that are being written."""
-NAME_LENGTH = 100
+NAME_BYTES = 180
+"""Most bytes of a clip's name in the name of a file, which may have 255."""
 MAX_REASON = 500
 
 
@@ -138,6 +139,7 @@ class PreviewPass:
 
 def file_name(arguments: Mapping[str, Any]) -> str:
     """Return the name of a preview's file: `rendered_street.mp4_100.webp`; of one frame 0 without its number."""
-    clip = str(arguments["clip"]).replace("/", "_")[-NAME_LENGTH:]
+    shown = "".join(letter if letter.isprintable() and letter != "/" else "_" for letter in arguments["clip"])
+    clip = shown.encode()[-NAME_BYTES:].decode(errors="ignore")
     frame = f"_{arguments['frame']}" if arguments["frame"] or arguments["frames"] > 1 else ""
     return f"rendered_{clip}{frame}.webp"

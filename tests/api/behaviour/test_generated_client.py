@@ -116,8 +116,13 @@ def test_its_answers_have_the_values(ask: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("operation", sorted(operations("post").keys() - {"actions_use"}))
-def test_it_gives_every_command(ask: Callable[..., Any], operation: str) -> None:
-    given = ask(operation, "controls", apply_at_step=LAST_STEP + 1000)
+def test_it_gives_every_command(
+    ask: Callable[..., Any], generated: Callable[[str], ModuleType], operation: str
+) -> None:
+    wanted: dict[str, Any] = {}
+    if operation == "controls_preview":
+        wanted["body"] = generated("models.preview_arguments").PreviewArguments.from_dict({"clip": "street.mp4"})
+    given = ask(operation, "controls", apply_at_step=LAST_STEP + 1000, **wanted)
     assert given.status_code == 202, given.content
 
     shown = ask("controls_show", "controls", command_id=given.parsed.id)

@@ -10,7 +10,7 @@ from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.format import Reason
 from ddp.checkpoint.network_shape import shape_of
 from ddp.checkpoint.safetensors import write_safetensors
-from ddp.inference.network import open_network
+from ddp.inference.network import open_network, open_networks
 from ddp.vsr.networks.recurrent import VSR
 from ddp.workload import load_network
 from service.config.settings import RunConfig
@@ -59,6 +59,18 @@ def test_averaged_weights_are_used_where_the_validation_found_them_better(tmp_pa
     save(tmp_path / "c", 100, average=0.5, quality_ki_value=0.9, quality_ema_value=float("nan"))
     assert value_of(tmp_path / "a") == pytest.approx(0.5)
     assert value_of(tmp_path / "b") == value_of(tmp_path / "c") == pytest.approx(0.1)
+
+
+def test_averaged_weights_can_be_had_beside_the_networks_own_whichever_is_better(tmp_path: Path) -> None:
+    folder = save(tmp_path / "a", 100, average=0.5, quality_ki_value=0.8, quality_ema_value=0.9)
+    save(tmp_path / "b", 100)
+
+    for networks in (open_networks(CONFIG, tmp_path / "a", None), open_networks(CONFIG, tmp_path, folder)):
+        values = {name: float(next(network.module.parameters()).flatten()[0]) for name, network in networks.items()}
+        assert values == pytest.approx({"ki": 0.1, "ema": 0.5})
+        origins = [network.origin for network in networks.values()]
+        assert origins == ["step_0000100", "step_0000100, averaged weights"]
+    assert list(open_networks(CONFIG, tmp_path / "b", None)) == ["ki"]
 
 
 def test_a_running_trainers_files_are_left_alone(tmp_path: Path) -> None:
