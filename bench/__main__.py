@@ -1,7 +1,7 @@
 """Every benchmark of the trainer, one after the other: `python -m bench`. They want the machine to themselves.
 
 Not among them: what needs an environment of its own (`bench/steps/peers.py`), another checkout
-(`bench/starts/startup.py`) or no training (`bench/reading`, `bench/pictures`).
+(`bench/starts/startup.py`), an hour (`bench/soak`) or no training (`bench/reading`, `bench/pictures`).
 """
 
 import subprocess

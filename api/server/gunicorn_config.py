@@ -15,6 +15,7 @@ from typing import Any
 from api.app import settings_from_environment
 from api.commands.wait import MAX_WAITING
 from api.server import background
+from api.server.arenas import limit_arenas
 from api.server.gunicorn_parts import require_private_parts
 from api.server.request_buffer import MAX_FIELD_BYTES, MAX_FIELDS, MAX_REQUEST_LINE_BYTES
 from service.auth.hosts import require_safe_address
@@ -90,8 +91,9 @@ def on_starting(server: Any) -> None:
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Terminate a serving process when gunicorn's master has ended for any reason (gunicorn hook)."""
+    """Prepare a serving process, which ends when gunicorn's master has ended for any reason (gunicorn hook)."""
     end_with_parent(parent=worker.ppid)
+    limit_arenas()
 
 
 def post_worker_init(worker: Any) -> None:
