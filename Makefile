@@ -1,4 +1,4 @@
-# make setup · make run · make check · make test · make lint · make bench · make lock · make sbom · make clean
+# make setup · make run · make check · make test · make lint · make bench · make lock · make sbom · make ends · make clean
 #
 # Settings can be given to `make run` on its command line or in the environment:
 #   make run VIDEO_ROOT=/my/videos DATASET_ROOT=data/mine      make run ARGS=--fresh
@@ -13,7 +13,7 @@ READY := .venv/.ready
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 SETTINGS := $(foreach name,$(filter-out PYTHON ARGS,$(GIVEN)),--set "$(name)=$$$(name)")
 
-.PHONY: setup run check test lint bench lock sbom clean
+.PHONY: setup run check test lint bench lock sbom ends clean
 
 setup: $(READY)
 
@@ -63,6 +63,10 @@ lock: setup
 # Which packages of others a release needs: dist/leitstand-<version>.cdx.json, and docs/third-party.md.
 sbom: setup
 	@$(BIN)/python deploy/bill_of_materials.py
+
+# A release at one end of the supported versions, in an environment of its own; see the head of the script.
+ends:
+	@python3 deploy/ends.py --python $(PYTHON) $(ARGS)
 
 # Only what can be made again in seconds: no environment, no data, no run.
 clean:

@@ -5,11 +5,13 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s\\]+)", re.MULTILINE)
@@ -48,6 +50,17 @@ def test_the_lock_with_hashes_has_the_same_pins_each_with_hashes(repository: Pat
         first, *hashes = entry.replace("\\\n", " ").split("--hash=")
         assert hashes, first
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", text.strip()) for text in hashes), first
+
+
+def test_the_lock_is_within_the_ranges_of_the_project(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    locked = pins((repository / "requirements.lock").read_text())
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    asked = [requirement for requirement in map(Requirement, texts) if canonicalize_name(requirement.name) in locked]
+
+    assert len(asked) > 15
+    for requirement in asked:
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), str(requirement)
 
 
 def test_pip_takes_the_lock_with_hashes(repository: Path) -> None:

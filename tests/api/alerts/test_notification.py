@@ -217,7 +217,7 @@ def test_nothing_that_is_said_holds_an_address_or_a_secret(caplog: pytest.LogCap
     logger = logging.getLogger("apprise")
     assert not logger.propagate, "what it logs reaches no log of this process; pytest's looks at the logger itself"
     own = [handler for handler in logger.handlers if not type(handler).__module__.startswith("_pytest")]
-    assert [type(handler) for handler in own] == [logging.NullHandler]
+    assert all(isinstance(handler, logging.NullHandler) for handler in own)
     others = [record.getMessage() for record in caplog.records if record.name not in {"root", "apprise"}]
     for secret in ("T0KEN", "password", "127.0.0.77"):
         assert secret not in said + "".join(others)

@@ -15,7 +15,7 @@ from service.config.settings import RunConfig
 from service.errors import UserError
 from tests.service.harness.stand_in import Answer, Request, StandIn, serving
 
-FOR_PEOPLE = {"/", "/docs", "/static/<path:filename>"}
+FOR_PEOPLE = {"/", "/docs", "/static/<path:filename>", "/actions/<token>"}
 """Routes that a browser asks for: pages and what belongs to them."""
 
 CALLS: list[Callable[[Client], object]] = [
