@@ -162,7 +162,7 @@ class _Building:
         self._work = work
         self._findings = Findings()
         self._meter = work.meter()
-        self._surveyor = Surveyor(folder, settings.halve_from, work.workers, self._meter)
+        self._surveyor = Surveyor(folder, settings.halve_from, work.workers, self._meter, settings.hdr == "map")
 
     def build(self) -> None:
         """Make all files of the set. Raises `OSError` and `UserError`."""

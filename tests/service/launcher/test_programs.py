@@ -98,6 +98,7 @@ def test_the_preparation_gets_counts_only_if_they_were_chosen() -> None:
 
     assert counts(RunConfig()) == []
     assert counts(RunConfig(patch_count=900, val_count=3)) == ["--patch-count=900", "--val-count=3"]
+    assert "--hdr=leave-out" in preparation_program(RunConfig(hdr="leave-out"), {}).command
     assert "--degradation=blur-down" in preparation_program(RunConfig(degradation="blur-down"), {}).command
 
 

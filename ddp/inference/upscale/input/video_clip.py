@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ddp.inference.upscale.input.clip import InputFrame
-from ddp.vsr.prepare.colours import ColourTags, RgbConverter, is_transposed, tags_of
-from ddp.vsr.prepare.deinterlace import progressive
+from ddp.vsr.prepare.frames.colours import ColourTags, RgbConverter, is_transposed, tags_of
+from ddp.vsr.prepare.frames.deinterlace import progressive
 from ddp.vsr.prepare.scenes import survey
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.video import DamagedVideoError, checked_frames, opened_video, shown_stream
