@@ -12,6 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
+from ddp.vsr.prepare.missing import missing_part
 from ddp.vsr.prepare.selection.frame_hashes import FLAT, frame_hash, hashes_as_text
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.video import (
@@ -94,6 +95,8 @@ def survey(
     runs = found.runs()
     if not runs:
         raise DamagedVideoError(found.nothing_sentence())
+    if not damage and not source.is_sequence:
+        damage = missing_part(source.path)
     scenes = [scene for start, differences in runs for scene in scenes_between(start, differences)]
     peak = found.hdr_peak or None
     _, first = next(read_frames(source, {runs[0][0]}, halve_from, peak))

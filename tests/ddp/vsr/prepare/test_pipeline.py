@@ -160,6 +160,27 @@ def test_a_set_that_does_not_name_its_degradation_is_bicubic(videos: Path, tmp_p
         PatchSettings(degradation="box")
 
 
+def test_a_source_that_is_too_short_is_named(
+    videos: Path, tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    write_video(videos / "single.mkv", textured(6, 1))
+    write_video(videos / "short.mkv", [*textured(7, 4), *textured(9, 3)])
+    lines = prepare(videos, tmp_path / "set")
+    assert "single.mkv is skipped: its longest scene has 1 frames, but a sample takes 5 (N_FRAMES)" in lines
+    assert {item["name"] for item in manifest(tmp_path / "set")["skipped"]} == {"single.mkv", "short.mkv"}
+
+
+def test_a_video_that_ends_sooner_than_it_says_is_used_and_named(
+    videos: Path, tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    whole = write_video(videos / "cut.mkv", textured(6, 60)).read_bytes()
+    (videos / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    prepare(videos, tmp_path / "set")
+    (damaged,) = manifest(tmp_path / "set")["damaged"]
+    assert damaged["name"] == "cut.mkv"
+    assert re.match(r"it is cut off: it ends at 1\.\d s of 2\.4 s|its data is damaged", damaged["reason"])
+
+
 def write_pq(path: Path, frames: list[NDArray[np.uint8]]) -> None:
     """SDR frames as PQ, of which 203 cd/m² are white, and a spot that is ten times as bright."""
     with av.open(str(path), "w") as container:
