@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from ddp.vsr.prepare.colours import box_mean
+from ddp.vsr.prepare.frames.colours import box_mean
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.video import read_frames
 

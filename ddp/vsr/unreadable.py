@@ -4,6 +4,7 @@ A name that is shown or stored has to be UTF-8. Folders, pipes, sockets and devi
 could wait for ever. Never writes, and imports no video library: training reads pictures only.
 """
 
+import io
 import os
 import stat
 import struct
@@ -88,10 +89,26 @@ def opened_picture(path: Path, formats: list[str] | None = None) -> Iterator[Ima
 
     Raises `UnreadableFileError`.
     """
-    try:
+    with _errors_named(formats):
         require_content(path)
         with _open(path) as file, Image.open(file, formats=formats) as image:
             yield image
+
+
+@contextmanager
+def opened_content(content: bytes, formats: list[str] | None = None) -> Iterator[Image.Image]:
+    """Open a picture whose file is in memory, as `opened_picture` does. Raises `UnreadableFileError`."""
+    with _errors_named(formats):
+        if not content:
+            raise UnreadableFileError("it is empty")
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            yield image
+
+
+@contextmanager
+def _errors_named(formats: list[str] | None) -> Iterator[None]:
+    try:
+        yield
     except UnidentifiedImageError as error:
         raise UnreadableFileError(f"it is not a {' or '.join(formats or ['known'])} image") from error
     except UNREADABLE as error:

@@ -190,6 +190,8 @@ def _pixels_of_first(folder: Path) -> int:
 def _dataset(config: RunConfig) -> str:
     require_patches(config.dataset_root)
     low, high = (Path(config.dataset_root, "Patches", kind) for kind in ("LR", "GT"))
+    if not high.is_dir():
+        return f"{config.dataset_root}, patches in databases or shards"
     patches = sum((low / path.name).is_file() for path in high.glob("*.png"))
     if not patches:
         raise DatasetError(

@@ -46,16 +46,23 @@ def prepare(source: SettingsSource, workers: int) -> None:
 
 
 @click.command
+@click.option("--container", type=click.Choice(["lmdb", "shards"]), help="Write the set once more in this form.")
+@click.option("--out", type=click.Path(path_type=Path), help="New folder for that.")
 @settings_options
-def pack(source: SettingsSource) -> None:
+def pack(source: SettingsSource, container: str | None, out: Path | None) -> None:
     """Make a packed copy of a patch set's training pairs.
 
     It lies in DATASET_ROOT beside the PNG files, takes the room of their pixels, and saves decoding them in each epoch.
+
+    With --container and --out, the whole set is written to a new folder instead, as LMDB databases or as tar shards of
+    WebDataset's kind. DATASET_ROOT can be such a folder.
     """
+    if (container is None) != (out is None):
+        raise click.UsageError("--container and --out belong together: give both, or neither.")
     terminate_on_announcements()
     config = source.load(os.environ).config
     require_patches(config.dataset_root)
-    program = packing_program(config, os.environ)
+    program = packing_program(config, os.environ, container or "", out)
     with announcements_held_back():
         replace_process(program.command, program.environment)
 

@@ -98,6 +98,11 @@ class RunConfig:
         choices=("bicubic", "blur-down"),
     )
     evaluation_sets: str = setting("", "clips that `leitstand evaluate` measures: `name=path` separated by commas")
+    hdr: str = setting(
+        "map",
+        "what becomes of HDR video (PQ, HLG) in a patch set: mapped to SDR, or named and left out",
+        choices=("map", "leave-out"),
+    )
     init_from: str = setting("", "checkpoint, run folder or file of weights with which a new run begins")
     replay_file: str = setting("", "interventions of another run that this one repeats, by `leitstand replay export`")
     store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
@@ -121,6 +126,7 @@ class RunConfig:
     lr_noise: float = setting(0.0, "strongest Gaussian noise on LR of training samples: sigma in levels of 255", 0, 100)
     lr_shot_noise: float = setting(0.0, "strongest shot noise there: its variance, in multiples of the level", 0, 20)
     lr_jpeg_quality: int = setting(0, "lowest JPEG quality of LR of training samples; 0 does not compress", 0, 95)
+    lr_codec_crf: int = setting(0, "highest CRF of H.264 there, all frames of a sample as one clip; 0: none", 0, 51)
     num_workers: int = setting(4, "loader processes per rank", 0, 128)
     pin_memory: bool = setting(True, "page-locked host memory for transfers to a GPU")
     seed: int = setting(0, "seed of initialisation, order and augmentation", 0, 2**31 - 1)

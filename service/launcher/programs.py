@@ -82,7 +82,7 @@ def preparation_program(
 
     With `keep`, an existing set stays as it is if the videos have changed. `workers` processes work, 0: one a core.
     """
-    chosen = {"scale": config.scale, "frames": config.n_frames, "degradation": config.degradation}
+    chosen = {"scale": config.scale, "frames": config.n_frames, "degradation": config.degradation, "hdr": config.hdr}
     counts = {"patch-count": config.patch_count, "val-count": config.val_count}
     chosen.update({name: count for name, count in counts.items() if count})  # 0 leaves it to the material
     options = ["--dataset", str(config.dataset_root), *(f"--{name}={value}" for name, value in chosen.items())]
@@ -92,9 +92,15 @@ def preparation_program(
     return Program((sys.executable, "-m", "ddp.vsr.prepare", *options, *kept, *videos), environment)
 
 
-def packing_program(config: RunConfig, environment: Mapping[str, str]) -> Program:
-    """Return the program that makes the packed copy of the patch set in DATASET_ROOT."""
+def packing_program(
+    config: RunConfig, environment: Mapping[str, str], container: str = "", out: Path | None = None
+) -> Program:
+    """Return the program that makes the packed copy of the patch set in DATASET_ROOT.
+
+    Or, with `container`, that writes the set as `lmdb` or `shards` to the folder `out`.
+    """
     options = ["--dataset", str(config.dataset_root), "--scale", str(config.scale), "--frames", str(config.n_frames)]
+    options += [f"--container={container}", f"--out={out}"] if container else []
     return Program((sys.executable, "-m", "ddp.vsr.feeding.pack", *options), environment)
 
 
@@ -118,8 +124,9 @@ def inference_program(
 
 
 def holds_patches(dataset_root: Path) -> bool:
-    """Return True if there is a patch set to train on."""
-    return (dataset_root / "Patches" / "GT").is_dir()
+    """Return True if there is a patch set to train on: folders of PNG files, LMDB databases, or tar shards."""
+    side = dataset_root / "Patches"
+    return (side / "GT").is_dir() or (side / "GT.lmdb").is_dir() or any(side.glob("*.tar"))
 
 
 def require_sources(config: RunConfig) -> None:

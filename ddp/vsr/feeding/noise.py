@@ -2,13 +2,14 @@
 
 How strong they are is drawn once for a sample, since one camera and one encoder made all of its frames; the noise
 itself is independent in each frame. All of it is a function of seed and position. The order is that of a camera: light
-is counted (shot noise), read out (Gaussian noise), and compressed.
+is counted (shot noise), read out (Gaussian noise), and compressed, each frame alone (JPEG) or all as a video (H.264).
 
 Legend: T = frames; h, w = LR size.
 """
 
 import io
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from torch.utils.data import Dataset
 from ddp.vsr.sample_stream import Sample, hash_numbers
 from service.config.settings import RunConfig
 
-_NOISE = 4  # separates this use of the seed from others
+_NOISE, _CODEC = 4, 6  # separate these uses of the seed from others
 BEST_QUALITY = 95
 """Of JPEG: above it the files grow and the pictures do not change."""
+BEST_CRF = 15
+"""Of H.264: below it the files grow and the pictures do not change."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,11 @@ class NoiseRange:
     """Variance of shot noise in levels, for each level of brightness: a pixel of 100 has the variance 100 · shot."""
     jpeg_quality: int = 0
     """Lowest quality of JPEG, 1…95."""
+    codec_crf: int = 0
+    """Highest CRF of H.264, 1…51."""
 
     def __bool__(self) -> bool:
-        return bool(self.sigma or self.shot or self.jpeg_quality)
+        return bool(self.sigma or self.shot or self.jpeg_quality or self.codec_crf)
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,16 @@ class SampleNoise:
 
 def noise_range(config: RunConfig) -> NoiseRange:
     """Return the range that the settings ask for."""
-    return NoiseRange(config.lr_noise, config.lr_shot_noise, config.lr_jpeg_quality)
+    return NoiseRange(config.lr_noise, config.lr_shot_noise, config.lr_jpeg_quality, config.lr_codec_crf)
 
 
 class NoisyDataset(Dataset[Sample]):
     """Samples by position with noise on LR."""
 
     def __init__(self, dataset: Dataset[Sample], strongest: NoiseRange, seed: int) -> None:
+        """Raises `SettingError` if there is no encoder for the codec that is asked for."""
+        if strongest.codec_crf:
+            _codec().require_encoder()
         self._dataset = dataset
         self._strongest = strongest
         self._seed = seed
@@ -68,7 +76,17 @@ class NoisyDataset(Dataset[Sample]):
         state = hash_numbers(self._seed, _NOISE, position)
         random = np.random.Generator(np.random.PCG64(state))
         frames = degraded(sample.lr.permute(0, 2, 3, 1).numpy(), drawn(self._strongest, random), random)
+        if self._strongest.codec_crf:
+            crf, lead = drawn_codec(self._strongest.codec_crf, self._seed, position, len(frames))
+            frames = _codec().through_codec(frames, crf, lead)
         return sample._replace(lr=torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous())
+
+
+def _codec() -> ModuleType:
+    """Return `codec`, which imports PyAV: most trainings never need it."""
+    from ddp.vsr.feeding import codec
+
+    return codec
 
 
 def drawn(strongest: NoiseRange, random: np.random.Generator) -> SampleNoise:
@@ -80,6 +98,16 @@ def drawn(strongest: NoiseRange, random: np.random.Generator) -> SampleNoise:
         shot * strongest.shot,
         lowest + int(quality * (BEST_QUALITY + 1 - lowest)) if lowest else 0,
     )
+
+
+def drawn_codec(highest: int, seed: int, position: int, n_frames: int) -> tuple[int, int]:
+    """Return the CRF of one sample, evenly up to the highest, and the frames that its video has before it.
+
+    Drawn apart from the noise, which so is the same with and without a codec.
+    """
+    crf, lead = (hash_numbers(seed, _CODEC, position, part) for part in range(2))
+    best = min(BEST_CRF, highest)
+    return best + crf % (highest + 1 - best), lead % n_frames
 
 
 def degraded(frames: NDArray[np.uint8], noise: SampleNoise, random: np.random.Generator) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddp.vsr.prepare.colours import CONVERSION
+from ddp.vsr.prepare.frames.colours import CONVERSION
 from ddp.vsr.prepare.resize import DEGRADATIONS
 from ddp.vsr.prepare.scenes import Scene, Survey
 from ddp.vsr.prepare.selection.split import Split
@@ -22,6 +22,7 @@ from service.errors import UserError, plain_reason
 MANIFEST_FILE = "dataset.json"
 MANIFEST_VERSION = 1
 SHOWN_NAMES = 5
+HDR_CHOICES = ("map", "leave-out")
 HASH_METHOD = "DCT, 64 bits a frame, of 64x36 grey pixels"
 
 
@@ -43,6 +44,8 @@ class PatchSettings:
     seed: int = 0
     degradation: str = "bicubic"
     """How LR is made of GT, a name in `resize.DEGRADATIONS`; sets of earlier versions, which lack it, are bicubic."""
+    hdr: str = "map"
+    """What becomes of HDR video, one of `HDR_CHOICES`; sets of earlier versions, which lack it, left it out."""
 
     def __post_init__(self) -> None:
         if self.scale not in (2, 3, 4):
@@ -55,6 +58,8 @@ class PatchSettings:
             raise UserError("the numbers and sizes of patches and validation images must all be positive")
         if self.degradation not in DEGRADATIONS:
             raise UserError(f"the degradation is {self.degradation!r}, but must be one of {', '.join(DEGRADATIONS)}")
+        if self.hdr not in HDR_CHOICES:
+            raise UserError(f"HDR is to be {self.hdr!r}, but must be one of {', '.join(HDR_CHOICES)}")
         if not 0 <= self.val_share < 1:
             raise UserError(f"the validation share is {self.val_share}, but must be at least 0 and below 1")
 
@@ -224,7 +229,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _setting_differences(found: Mapping[str, Any], settings: PatchSettings) -> list[str]:
     wanted = asdict(settings)
-    found = {"degradation": PatchSettings.degradation, **found}
+    # Sets of earlier versions stay usable, whatever is asked of HDR now.
+    found = {"degradation": PatchSettings.degradation, "hdr": settings.hdr, **found}
     return [
         f"{key} {found.get(key)} there, {wanted.get(key)} asked for"
         for key in sorted(found.keys() | wanted.keys())

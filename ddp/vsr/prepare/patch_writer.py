@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddp.vsr.prepare.colours import Frame
+from ddp.vsr.prepare.frames.colours import Frame
 from ddp.vsr.prepare.resize import DEGRADATIONS
 from ddp.vsr.prepare.scenes import Survey
 from ddp.vsr.prepare.selection.windows import Window
@@ -91,7 +91,7 @@ class PatchWriter:
         """Yield each window with its frames as soon as its last frame is decoded."""
         frames: dict[int, Frame] = {}
         upcoming = 0
-        for number, frame in read_frames(survey.source, wanted, self.halve_from):
+        for number, frame in read_frames(survey.source, wanted, self.halve_from, survey.hdr_peak):
             frames[number] = frame
             while upcoming < len(pending) and self._numbers(pending[upcoming])[-1] == number:
                 yield [frames[i] for i in self._numbers(pending[upcoming])], pending[upcoming]

@@ -162,7 +162,7 @@ class _Building:
         self._work = work
         self._findings = Findings()
         self._meter = work.meter()
-        self._surveyor = Surveyor(folder, settings.halve_from, work.workers, self._meter)
+        self._surveyor = Surveyor(folder, settings.halve_from, work.workers, self._meter, settings.hdr == "map")
 
     def build(self) -> None:
         """Make all files of the set. Raises `OSError` and `UserError`."""
@@ -170,7 +170,7 @@ class _Building:
         for item in material.skipped:
             self._skip(item.name, item.reason)
         sums = self._hash_all()
-        surveys = self._without_small(self._survey_all(sums))
+        surveys = self._without_useless(self._survey_all(sums))
         split = split_scenes(surveys, material.held_out, settings.val_share, settings.frames, settings.seed)
         self._report_split(split, surveys)
         cut = self._cut(sums, surveys, _windows_of(split, surveys, settings))
@@ -215,18 +215,25 @@ class _Building:
             self._findings.damaged.append({"name": name, "reason": found.damage})
             show(f"{name} is damaged ({found.damage}): used up to frame {found.frame_count - 1}")
 
-    def _without_small(self, surveys: list[Survey]) -> list[Survey]:
-        """Return the surveys without sources whose frames are smaller than a patch; held-out ones are used whole."""
+    def _without_useless(self, surveys: list[Survey]) -> list[Survey]:
+        """Return the surveys without sources that can give no sample: too short, or too small for a patch."""
         kept = []
         for found in surveys:
-            is_held_out = found.source.name in self._material.held_out
-            needed = self._settings.scale if is_held_out else self._settings.patch_size
-            if min(found.height, found.width) >= needed:
-                kept.append(found)
+            if reason := self._useless_reason(found):
+                self._skip(found.source.name, reason)
             else:
-                size = f"{found.width}x{found.height}"
-                self._skip(found.source.name, f"its frames are {size}, patches {needed}x{needed}")
+                kept.append(found)
         return kept
+
+    def _useless_reason(self, found: Survey) -> str:
+        """Return why a source gives no sample, empty if it may; held-out ones are used whole, however small."""
+        needed = self._settings.scale if found.source.name in self._material.held_out else self._settings.patch_size
+        if min(found.height, found.width) < needed:
+            return f"its frames are {found.width}x{found.height}, patches {needed}x{needed}"
+        longest = max(scene.frame_count for scene in found.scenes)
+        if longest < self._settings.frames:
+            return f"its longest scene has {longest} frames, but a sample takes {self._settings.frames} (N_FRAMES)"
+        return ""
 
     def _skip(self, name: str, reason: str) -> None:
         self._findings.skipped.append({"name": name, "reason": reason})

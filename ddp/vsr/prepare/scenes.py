@@ -12,6 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
+from ddp.vsr.prepare.missing import missing_part
 from ddp.vsr.prepare.selection.frame_hashes import FLAT, frame_hash, hashes_as_text
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.video import (
@@ -67,17 +68,24 @@ class Survey:
     """The perceptual hash of every frame, 16 hexadecimal digits each; 0 for one that shows nothing or is unreadable."""
     deinterlaced: bool = False
     """Whether there are frames that held two moments and became one."""
+    hdr_peak: float | None = None
+    """The brightest light of HDR video in cd/m², from which it is mapped to SDR."""
 
 
-def survey(source: Source, halve_from: int = 0, on_frame: Callable[[int], object] = lambda _: None) -> Survey:
+def survey(
+    source: Source,
+    halve_from: int = 0,
+    on_frame: Callable[[int], object] = lambda _: None,
+    maps_hdr: bool = False,
+) -> Survey:
     """Decode the source once and find its scenes; `on_frame` gets the number of frames seen.
 
-    Raises DamagedVideoError if no frame can be read.
+    Raises DamagedVideoError if no frame can be read, and for HDR unless `maps_hdr`.
     """
     found = _Pass()
     damage = ""
     try:
-        for thumbnail in read_thumbnails(source):
+        for thumbnail in read_thumbnails(source, maps_hdr):
             found.add(thumbnail)
             on_frame(len(found.frames))
     except DamagedVideoError as error:
@@ -87,8 +95,11 @@ def survey(source: Source, halve_from: int = 0, on_frame: Callable[[int], object
     runs = found.runs()
     if not runs:
         raise DamagedVideoError(found.nothing_sentence())
+    if not damage and not source.is_sequence:
+        damage = missing_part(source.path)
     scenes = [scene for start, differences in runs for scene in scenes_between(start, differences)]
-    _, first = next(read_frames(source, {runs[0][0]}, halve_from))
+    peak = found.hdr_peak or None
+    _, first = next(read_frames(source, {runs[0][0]}, halve_from, peak))
     return Survey(
         source=source,
         height=first.shape[0],
@@ -98,9 +109,10 @@ def survey(source: Source, halve_from: int = 0, on_frame: Callable[[int], object
         scenes=tuple(Scene(source, index, start, count) for index, (start, count) in enumerate(scenes)),
         damage=damage,
         skipped=tuple(found.skipped),
-        colours=describe_colours(source),
+        colours=describe_colours(source, maps_hdr) + (f", brightest {peak:.0f} cd/m²" if peak else ""),
         deinterlaced=found.is_deinterlaced,
         frame_hashes=hashes_as_text(found.hashes),
+        hdr_peak=peak,
     )
 
 
@@ -115,6 +127,7 @@ class _Pass:
     skipped: list[Skipped] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
     is_deinterlaced: bool = False
+    hdr_peak: float = 0.0
     _previous: Thumbnail | Skipped | None = None
 
     def add(self, found: Thumbnail | Skipped) -> None:
@@ -126,7 +139,9 @@ class _Pass:
             self.skipped.append(found)
         self.frames.append((found.name, None if isinstance(found, Skipped) else found.size))
         self.hashes.append(frame_hash(found.grey) if isinstance(found, Thumbnail) else FLAT)
-        self.is_deinterlaced |= isinstance(found, Thumbnail) and found.is_deinterlaced
+        if isinstance(found, Thumbnail):
+            self.is_deinterlaced |= found.is_deinterlaced
+            self.hdr_peak = max(self.hdr_peak, found.hdr_peak)
 
     def runs(self) -> list[tuple[int, list[float]]]:
         """Return the first frame of each run of frames of the commonest size, and the differences within the run.

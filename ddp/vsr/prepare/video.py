@@ -25,8 +25,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddp.vsr.pictures import read_picture
-from ddp.vsr.prepare.colours import Frame, RgbConverter, UnknownColoursError, box_mean, colours_of
-from ddp.vsr.prepare.deinterlace import CannotDeinterlaceError, progressive
+from ddp.vsr.prepare.frames.colours import (
+    Frame,
+    RgbConverter,
+    UnknownColoursError,
+    box_mean,
+    brightness_of,
+    colours_of,
+)
+from ddp.vsr.prepare.frames.deinterlace import CannotDeinterlaceError, progressive
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.unreadable import UNREADABLE, Skipped, UnreadableFileError, reason_of, require_content
 
@@ -49,40 +56,42 @@ class DamagedVideoError(Exception):
 class Thumbnail:
     """A frame as a small grey image, (36, 64), 0…255; the frame's size (width, height); its file in a sequence.
 
-    `is_deinterlaced`: the frame held two moments and became one.
+    `is_deinterlaced`: the frame held two moments and became one. `hdr_peak`: cd/m² of its brightest spot, 0 for SDR.
     """
 
     grey: NDArray[np.float32]
     size: tuple[int, int]
     name: str = ""
     is_deinterlaced: bool = False
+    hdr_peak: float = 0.0
 
 
 def read_frames(
-    source: Source, wanted: Collection[int] | None = None, halve_from: int = 0
+    source: Source, wanted: Collection[int] | None = None, halve_from: int = 0, hdr_peak: float | None = None
 ) -> Iterator[tuple[int, Frame]]:
     """Yield (number, frame (H, W, 3) uint8) for the wanted frames, or for all; stop decoding after the last one.
 
     A frame whose shorter side has at least `halve_from` pixels (0: never) is halved by the box mean, which removes the
-    block noise of strongly compressed video. Raises DamagedVideoError at a damage.
+    block noise of strongly compressed video. HDR is mapped to SDR from its brightest light, `hdr_peak` cd/m². Raises
+    DamagedVideoError at a damage, and for HDR without `hdr_peak`.
     """
     if source.is_sequence:
         yield from _image_frames(source, wanted, halve_from)
     else:
-        converter = RgbConverter()
-        yield from _decode(source.path, lambda frame, _: _to_rgb(converter, frame, halve_from), wanted)
+        converter, maps_hdr = RgbConverter(hdr_peak), hdr_peak is not None
+        yield from _decode(source.path, lambda frame, _: _to_rgb(converter, frame, halve_from), wanted, maps_hdr)
 
 
-def read_thumbnails(source: Source) -> Iterator[Thumbnail | Skipped]:
+def read_thumbnails(source: Source, maps_hdr: bool = False) -> Iterator[Thumbnail | Skipped]:
     """Yield every frame as a small grey image, without converting the full frame of a video to RGB.
 
     An image of a sequence that cannot be read is yielded as `Skipped`. Raises DamagedVideoError at the damage of a
-    video, or if the folder of a sequence cannot be read.
+    video, or if the folder of a sequence cannot be read; for HDR unless `maps_hdr`.
     """
     if source.is_sequence:
         yield from map(thumbnail_of_image, _files(source))
     else:
-        yield from (thumbnail for _, thumbnail in _decode(source.path, _thumbnail_of_frame))
+        yield from (thumbnail for _, thumbnail in _decode(source.path, _thumbnail_of_frame, maps_hdr=maps_hdr))
 
 
 def frames_per_second(source: Source) -> float:
@@ -106,11 +115,11 @@ def expected_frame_count(source: Source) -> int:
     return 0
 
 
-def describe_colours(source: Source) -> str:
+def describe_colours(source: Source, maps_hdr: bool = False) -> str:
     """Return how the first frame's colours are taken; `RGB` for images. Raises DamagedVideoError."""
     if source.is_sequence:
         return "RGB"
-    for _, colours in _decode(source.path, lambda frame, _: colours_of(frame), {0}):
+    for _, colours in _decode(source.path, lambda frame, _: colours_of(frame, maps_hdr), {0}, maps_hdr):
         return colours
     raise DamagedVideoError("it holds no frame")
 
@@ -145,7 +154,10 @@ def _reason_of(error: Exception) -> str:
 
 
 def _decode(
-    path: Path, convert: Callable[[Any, bool], Converted], wanted: Collection[int] | None = None
+    path: Path,
+    convert: Callable[[Any, bool], Converted],
+    wanted: Collection[int] | None = None,
+    maps_hdr: bool = False,
 ) -> Iterator[tuple[int, Converted]]:
     """Yield number and converted frame of the wanted frames, or of all, and decode no more after the last one.
 
@@ -155,7 +167,7 @@ def _decode(
     if last == -1:
         return
     with opened_video(path) as container:
-        frames = checked_frames(container.decode(shown_stream(container)))
+        frames = checked_frames(container.decode(shown_stream(container)), maps_hdr)
         for number, (frame, is_deinterlaced) in enumerate(progressive(frames)):
             if wanted is None or number in wanted:
                 yield number, convert(frame, is_deinterlaced)
@@ -177,7 +189,7 @@ def shown_stream(container: InputContainer) -> VideoStream:
     return stream
 
 
-def checked_frames(frames: Iterable[Any]) -> Iterator[Any]:
+def checked_frames(frames: Iterable[Any], maps_hdr: bool = False) -> Iterator[Any]:
     """Yield the frames up to the first that cannot be used, for which DamagedVideoError is raised."""
     size: tuple[int, int] | None = None
     for frame in frames:
@@ -186,13 +198,14 @@ def checked_frames(frames: Iterable[Any]) -> Iterator[Any]:
             raise DamagedVideoError("the decoder marked a frame as corrupt")
         if (frame.width, frame.height) != size:
             raise DamagedVideoError(f"the frame size changes from {size[0]}x{size[1]} to {frame.width}x{frame.height}")
-        colours_of(frame)
+        colours_of(frame, maps_hdr)
         yield frame
 
 
 def _thumbnail_of_frame(frame: Any, is_deinterlaced: bool) -> Thumbnail:
     small = frame.reformat(THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT, "gray", interpolation=Interpolation.AREA)
-    return Thumbnail(small.to_ndarray().astype(np.float32), (frame.width, frame.height), "", is_deinterlaced)
+    grey, size = small.to_ndarray().astype(np.float32), (frame.width, frame.height)
+    return Thumbnail(grey, size, "", is_deinterlaced, brightness_of(frame))
 
 
 def _to_rgb(converter: RgbConverter, frame: Any, halve_from: int) -> Frame:

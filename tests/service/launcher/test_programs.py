@@ -16,6 +16,7 @@ from service.launcher.programs import (
     api_program,
     count_devices,
     count_ranks,
+    holds_patches,
     inference_program,
     packing_program,
     preparation_program,
@@ -98,6 +99,7 @@ def test_the_preparation_gets_counts_only_if_they_were_chosen() -> None:
 
     assert counts(RunConfig()) == []
     assert counts(RunConfig(patch_count=900, val_count=3)) == ["--patch-count=900", "--val-count=3"]
+    assert "--hdr=leave-out" in preparation_program(RunConfig(hdr="leave-out"), {}).command
     assert "--degradation=blur-down" in preparation_program(RunConfig(degradation="blur-down"), {}).command
 
 
@@ -218,4 +220,15 @@ def test_a_program_of_inference_gets_what_was_wished_and_never_takes_a_file_for_
 def test_the_packing_program_packs_the_patch_set_of_the_settings() -> None:
     config = RunConfig(dataset_root=Path("data/mine"), n_frames=7, scale=2)
     options = ("--dataset", "data/mine", "--scale", "2", "--frames", "7")
-    assert packing_program(config, {}).command == (sys.executable, "-m", "ddp.vsr.feeding.pack", *options)
+    command = (sys.executable, "-m", "ddp.vsr.feeding.pack", *options)
+    assert packing_program(config, {}).command == command
+    container = ("--container=shards", "--out=out")
+    assert packing_program(config, {}, "shards", Path("out")).command == (*command, *container)
+
+
+@pytest.mark.parametrize("path", ["Patches/GT/a.png", "Patches/GT.lmdb/data.mdb", "Patches/shard-000000.tar"])
+def test_folders_databases_and_shards_are_patch_sets(tmp_path: Path, path: str) -> None:
+    assert not holds_patches(tmp_path)
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).touch()
+    assert holds_patches(tmp_path)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ddp.inference.upscale.input.clip import InputFrame
-from ddp.vsr.prepare.colours import ColourTags, RgbConverter, is_transposed, tags_of
-from ddp.vsr.prepare.deinterlace import progressive
+from ddp.vsr.prepare.frames.colours import ColourTags, RgbConverter, is_transposed, tags_of
+from ddp.vsr.prepare.frames.deinterlace import progressive
 from ddp.vsr.prepare.scenes import survey
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.video import DamagedVideoError, checked_frames, opened_video, shown_stream
@@ -21,10 +21,6 @@ from service.errors import UserError
 COLOUR_COMPONENTS = 3
 ASSUMED_RATE = Fraction(25)
 FINEST_TIME_BASE = Fraction(1, 1_000_000)
-MISSING_SECONDS = 0.5
-"""How much sooner than it says a file may end: containers round, and streams end at different times."""
-MISSING_SHARE = 0.05
-"""The share of frames that may be missing where the container counts frames without pictures too."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class VideoClip:
         source = Source(path.name, path)
         try:
             found = survey(source)
-            missing = found.damage or missing_part(path)
+            missing = found.damage
             self.properties = properties_of(path)
         except DamagedVideoError as error:
             raise UserError(f"{path} cannot be upscaled: {error}") from error
@@ -158,38 +154,3 @@ def _subsampling_of(pixels: Any) -> tuple[int, int]:
     if len(pixels.components) < COLOUR_COMPONENTS:
         return 2, 2  # grey has no chroma: any will do
     return 16 // pixels.chroma_width(16), 16 // pixels.chroma_height(16)
-
-
-def missing_part(path: Path) -> str:
-    """Return why a file ends too early, by what its container promises; empty if it is whole, or promises nothing.
-
-    A decoder does not say it of every file that is cut off. Raises DamagedVideoError.
-    """
-    with opened_video(path) as container:
-        stream = shown_stream(container)
-        if "mp4" in container.format.name:
-            # Not by the number of frames: an edit list may leave frames out.
-            end_bytes = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
-            size_bytes = path.stat().st_size
-            return f"it is cut off at {size_bytes:,} of {end_bytes:,} bytes" if end_bytes > size_bytes else ""
-        return _missing_packets(container, stream)
-
-
-def _missing_packets(container: Any, stream: Any) -> str:
-    promised, count, end = stream.frames, 0, 0.0
-    for packet in container.demux():
-        if packet.size:
-            count += packet.stream.index == stream.index
-            end = max(end, _end_of(packet))
-    if promised and count < promised * (1 - MISSING_SHARE):
-        return f"it is cut off: {count} of {promised} frames are there"
-    duration = (container.duration or 0) / 1_000_000
-    length = end - max(0, container.start_time or 0) / 1_000_000
-    if "matroska" in container.format.name and length < duration - MISSING_SECONDS:
-        return f"it is cut off: it ends at {length:.1f} s of {duration:.1f} s"
-    return ""
-
-
-def _end_of(packet: Any) -> float:
-    time = packet.pts if packet.pts is not None else packet.dts
-    return 0.0 if time is None else float((time + (packet.duration or 0)) * packet.time_base)

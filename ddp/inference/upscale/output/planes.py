@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddp.vsr.prepare.colours import ColourTags
+from ddp.vsr.prepare.frames.colours import ColourTags
 
 RED_AND_BLUE = {
     1: (0.2126, 0.0722),

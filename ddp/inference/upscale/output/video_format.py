@@ -7,7 +7,7 @@ from typing import Any
 
 from ddp.inference.upscale.input.video_clip import VideoProperties
 from ddp.inference.upscale.output.planes import PlaneFormat
-from ddp.vsr.prepare.colours import BT_709, SRGB, ColourTags
+from ddp.vsr.prepare.frames.colours import BT_709, SRGB, ColourTags
 
 H264_OPTIONS = {"preset": "medium", "bf": "0"}
 VP9_OPTIONS = {"b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1", "auto-alt-ref": "0", "lag-in-frames": "0"}

@@ -160,7 +160,7 @@ def _window_count(parts: Sequence[Part]) -> int:
 def _key_of(sha256: str, label: str, windows: Sequence[Window], settings: PatchSettings) -> str:
     scene = {"index": windows[0].scene.index, "first_frame": windows[0].scene.first_frame}
     plans = [{**vars(window), "scene": scene} for window in windows]
-    ways = {name: getattr(settings, name) for name in ("scale", "frames", "halve_from", "degradation")}
+    ways = {name: getattr(settings, name) for name in ("scale", "frames", "halve_from", "degradation", "hdr")}
     return part_key(part="windows", sha256=sha256, label=label, windows=plans, **ways)
 
 

@@ -39,12 +39,17 @@ class SurveyTask:
 
     source: Source
     halve_from: int
+    maps_hdr: bool = False
 
     def __call__(self, report: Report) -> Survey | Skipped:
         """Return what the source holds, or why it cannot be used."""
         expected = expected_frame_count(self.source)
+
+        def on_frame(count: int) -> None:
+            report(min(1.0, count / max(expected, count)))
+
         try:
-            return survey(self.source, self.halve_from, lambda count: report(min(1.0, count / max(expected, count))))
+            return survey(self.source, self.halve_from, on_frame, self.maps_hdr)
         except DamagedVideoError as error:
             return Skipped(self.source.name, str(error))
 
@@ -64,9 +69,12 @@ def hash_all(sources: Sequence[Source], workers: int, meter: ProgressMeter) -> d
 class Surveyor:
     """Surveys sources, and keeps what it finds in a work folder."""
 
-    def __init__(self, folder: WorkFolder, halve_from: int, workers: int, meter: ProgressMeter) -> None:
+    def __init__(
+        self, folder: WorkFolder, halve_from: int, workers: int, meter: ProgressMeter, maps_hdr: bool = False
+    ) -> None:
         self._folder = folder
         self._halve_from = halve_from
+        self._maps_hdr = maps_hdr
         self._workers = workers
         self._meter = meter
 
@@ -81,7 +89,8 @@ class Surveyor:
 
     def key_of(self, source: Source, sha256: str) -> str:
         """Return the key of the part that holds what is found in a source."""
-        return part_key(part="survey", sha256=sha256, is_sequence=source.is_sequence, halve_from=self._halve_from)
+        ways = {"halve_from": self._halve_from, "maps_hdr": self._maps_hdr}
+        return part_key(part="survey", sha256=sha256, is_sequence=source.is_sequence, **ways)
 
     def _find(
         self, missing: Mapping[Source, str], sums: Mapping[Source, str], found: dict[Source, Survey | Skipped]
@@ -96,7 +105,7 @@ class Surveyor:
             self._meter.update(done + sum(sizes[of] * part for of, part in zip(sources, shares, strict=True)))
 
         self._meter.begin("looking for scenes", sum(sizes.values()), "MiB", done)
-        tasks = [SurveyTask(source, self._halve_from) for source in sources]
+        tasks = [SurveyTask(source, self._halve_from, self._maps_hdr) for source in sources]
         for number, result in run_tasks(tasks, self._workers, on_progress):
             source = sources[number]
             found[source] = Skipped(source.name, result.reason) if isinstance(result, Crash) else result

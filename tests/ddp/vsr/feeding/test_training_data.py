@@ -101,7 +101,7 @@ def test_a_source_that_is_not_there_is_named(config: RunConfig) -> None:
 
 
 def test_noise_is_on_lr_of_training_only_and_the_same_at_a_position(config: RunConfig) -> None:
-    noisy = replace(config, lr_noise=20.0, lr_jpeg_quality=50)
+    noisy = replace(config, lr_noise=20.0, lr_jpeg_quality=50, lr_codec_crf=40)
     clean, first, again = (next(workload.build(one).batches(Share(0, 1, 5))) for one in (config, noisy, noisy))
 
     assert torch.equal(first.lr, again.lr)

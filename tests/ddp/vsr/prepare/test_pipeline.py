@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -18,6 +20,7 @@ from PIL import Image
 
 from ddp.vsr.patch_set import PatchSet
 from ddp.vsr.prepare.__main__ import main
+from ddp.vsr.prepare.frames.hdr import BT_709, BT_2020, PQ, matrix_between, pq_signal
 from ddp.vsr.prepare.manifest import PatchSettings
 from ddp.vsr.prepare.pipeline import Work, prepare_videos
 from service.errors import UserError
@@ -155,6 +158,79 @@ def test_a_set_that_does_not_name_its_degradation_is_bicubic(videos: Path, tmp_p
         prepare(videos, dataset, PatchSettings(**{**vars(TINY), "degradation": "blur-down"}))
     with pytest.raises(UserError, match=r"the degradation is 'box', but must be one of bicubic, blur-down"):
         PatchSettings(degradation="box")
+
+
+def test_a_source_that_is_too_short_is_named(
+    videos: Path, tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    write_video(videos / "single.mkv", textured(6, 1))
+    write_video(videos / "short.mkv", [*textured(7, 4), *textured(9, 3)])
+    lines = prepare(videos, tmp_path / "set")
+    assert "single.mkv is skipped: its longest scene has 1 frames, but a sample takes 5 (N_FRAMES)" in lines
+    assert {item["name"] for item in manifest(tmp_path / "set")["skipped"]} == {"single.mkv", "short.mkv"}
+
+
+def test_a_video_that_ends_sooner_than_it_says_is_used_and_named(
+    videos: Path, tmp_path: Path, textured: Textured, write_video: VideoMaker
+) -> None:
+    whole = write_video(videos / "cut.mkv", textured(6, 60)).read_bytes()
+    (videos / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    prepare(videos, tmp_path / "set")
+    (damaged,) = manifest(tmp_path / "set")["damaged"]
+    assert damaged["name"] == "cut.mkv"
+    assert re.match(r"it is cut off: it ends at 1\.\d s of 2\.4 s|its data is damaged", damaged["reason"])
+
+
+def write_pq(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+    """SDR frames as PQ, of which 203 cd/m² are white, and a spot that is ten times as bright."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25, options={"color_trc": "smpte2084", "color_primaries": "bt2020"})
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "gbrp16le"
+        for number, frame in enumerate(frames):
+            light = 203 * (frame / 255) ** 2.4 @ matrix_between(BT_709, BT_2020).T
+            light[:12, :12] = 2030
+            signal = np.round(65535 * pq_signal(light)).astype(np.uint16)
+            made = av.VideoFrame.from_ndarray(signal, format="rgb48le").reformat(format="gbrp16le")
+            made.pts, made.color_trc, made.color_primaries = number, PQ, BT_2020
+            container.mux(stream.encode(made))
+        container.mux(stream.encode())
+
+
+def test_hdr_is_mapped_or_left_out_as_the_settings_say_and_the_manifest_says_which(
+    videos: Path, tmp_path: Path, textured: Textured
+) -> None:
+    frames = textured(8, 12)
+    write_pq(videos / "bright.mkv", frames)
+    prepare(videos, tmp_path / "mapped")
+    sources = {source["name"]: source["colours"] for source in manifest(tmp_path / "mapped")["sources"]}
+    assert re.fullmatch(r"RGB, PQ mapped to SDR, brightest 203\d cd/m²", sources["bright.mkv"])
+    assert sources["one.mkv"] == "RGB"
+    cut = [path for side in ("Patches", "Val") for path in (tmp_path / "mapped" / side / "GT").glob("bright*")]
+    assert cut
+    for path in cut:
+        number, top, left = map(int, re.findall(r"_[fyx](\d+)", path.stem))
+        picture = np.asarray(Image.open(path)).astype(int)
+        original = frames[number][top:, left:][: picture.shape[0], : picture.shape[1]]
+        dark = original.max(axis=2) < 150  # below where BT.2390 begins to compress
+        dark[: max(0, 12 - top), : max(0, 12 - left)] = False
+        assert not dark.any() or np.abs(picture - original)[dark].max() <= 1
+
+    prepare(videos, tmp_path / "left-out", PatchSettings(**{**vars(TINY), "hdr": "leave-out"}))
+    (skipped,) = manifest(tmp_path / "left-out")["skipped"]
+    assert skipped["name"] == "bright.mkv"
+    assert skipped["reason"] == "it is HDR with the transfer function PQ: convert it to SDR first"
+    with pytest.raises(UserError, match="HDR is to be 'clip', but must be one of map, leave-out"):
+        PatchSettings(hdr="clip")
+
+
+def test_a_set_of_an_earlier_version_stays_whatever_is_asked_of_hdr(videos: Path, tmp_path: Path) -> None:
+    prepare(videos, tmp_path / "set")
+    content = manifest(tmp_path / "set")
+    del content["settings"]["hdr"]
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    for choice in ("map", "leave-out"):
+        settings = PatchSettings(**{**vars(TINY), "hdr": choice})
+        assert "nothing to do" in prepare(videos, tmp_path / "set", settings)[0]
 
 
 def test_a_set_has_a_contact_sheet_of_lr_beside_gt(videos: Path, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 swscale is right only with both flags of `EXACT`: without them its pictures are 1 to 2 levels too dark, and chroma is
 repeated instead of interpolated. It scales the chroma of an odd width or height by a wrong factor, so such frames are
-completed to even sizes first. Shrinking is the box mean of the RGB pixels, whatever the divisor.
+completed to even sizes first. Shrinking is the box mean of the RGB pixels, whatever the divisor. HDR is mapped to SDR
+by `hdr`, where that is asked for.
 
 Legend: H, W = a frame's height and width.
 """
@@ -17,6 +18,8 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from ddp.vsr.prepare.frames.hdr import BT_2020, NAMES, PRIMARIES, WHITE, HdrColours, as_sdr, brightest
+
 CONVERSION = "bicubic chroma, accurate rounding, box mean"
 """What a manifest says of how its pictures were made. Sets made before it was noted lack it."""
 
@@ -26,7 +29,6 @@ HD_HEIGHT, HD_WIDTH = 720, 1280  # untagged video of this height or width or mor
 
 NEARLY_STRAIGHT = 50  # a display matrix that deviates from a quarter turn by more than 1 / 50 is another turn
 UNTAGGED = 2
-OPAQUE = 255
 MATRICES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020"}
 """The matrices that swscale knows, by their number in H.273."""
 SWSCALE_NUMBERS = {6: 5}  # where swscale has another number than H.273
@@ -42,6 +44,13 @@ NOT_SDR = {
 """Transfer functions, by their number in H.273, whose pictures would be wrong if shown as they are."""
 
 BT_709, SRGB = 1, 13  # a matrix or primaries, and a transfer function
+
+OPAQUE = (255, 65535)  # of 8 and of 16 bits
+LIMITED_WHITE = 65283  # see `_deep_white`
+
+BRIGHT_SHARE = 0.999
+"""Of the pixels of a frame: what is brighter is not its brightest spot, but noise."""
+BRIGHTNESS_STEP = 4  # every fourth pixel of every fourth row tells how bright a frame is
 
 Frame = NDArray[np.uint8]  # (H, W, 3)
 
@@ -66,24 +75,41 @@ class UnknownColoursError(Exception):
 class RgbConverter:
     """Converts the frames of one video; keeps what swscale computes once for a size and a format."""
 
-    def __init__(self) -> None:
+    def __init__(self, hdr_peak: float | None = None) -> None:
+        """HDR is mapped to SDR from a brightest light of `hdr_peak` cd/m²; None refuses it."""
         self._reformatter = VideoReformatter()
+        self._hdr_peak = hdr_peak
 
     def convert(self, frame: Any, divisor: int = 1) -> Frame:
         """Return the frame as RGB, (H // divisor, W // divisor, 3), turned upright. Raises UnknownColoursError."""
+        hdr = _hdr_colours(frame, self._hdr_peak is not None)
         even = frame if _is_even(frame) else _completed(frame)
         has_alpha = any(part.is_alpha for part in frame.format.components)
+        formats = ("rgb24", "rgba") if hdr is None else ("rgb48le", "rgba64le")
         made = self._reformatter.reformat(
             even,
-            format="rgba" if has_alpha else "rgb24",
+            format=formats[has_alpha],
             src_colorspace=_swscale_matrix(frame),
             interpolation=EXACT,
             threads=1,
         )
-        picture = made.to_ndarray().astype(np.uint8, copy=False)[: frame.height, : frame.width]
-        if has_alpha and picture[..., 3].min() < OPAQUE:
+        picture: NDArray[Any] = made.to_ndarray()[: frame.height, : frame.width]
+        if has_alpha and picture[..., 3].min() < OPAQUE[hdr is not None]:
             raise UnknownColoursError("it has transparent pixels, and nothing says what is behind them")
-        return _upright(box_mean(picture[..., :3], divisor), frame)
+        colours: Frame = picture[..., :3] if hdr is None else as_sdr(picture[..., :3], hdr, self._hdr_peak or WHITE)
+        return _upright(box_mean(colours, divisor), frame)
+
+
+def brightness_of(frame: Any) -> float:
+    """Return the light of the brightest spot of an HDR frame in cd/m², at least SDR's white; 0 for SDR."""
+    hdr = _hdr_colours(frame, maps_hdr=True)
+    if hdr is None:
+        return 0.0
+    width, height = (max(1, side // BRIGHTNESS_STEP) for side in (frame.width, frame.height))
+    small = frame.reformat(
+        width, height, "rgb48le", src_colorspace=_swscale_matrix(frame), interpolation=Interpolation.POINT
+    )
+    return max(brightest(small.to_ndarray(), hdr, BRIGHT_SHARE), WHITE)
 
 
 def box_mean(picture: Frame, divisor: int) -> Frame:
@@ -109,15 +135,39 @@ def _sum_of_every(picture: NDArray[Any], count: int) -> NDArray[Any]:
     return total
 
 
-def colours_of(frame: Any) -> str:
+def colours_of(frame: Any, maps_hdr: bool = False) -> str:
     """Return how a frame is taken, such as `BT.709 (assumed), limited range`. Raises UnknownColoursError."""
-    if int(frame.color_trc) in NOT_SDR:
-        raise UnknownColoursError(f"it is {NOT_SDR[int(frame.color_trc)]}: convert it to SDR first")
+    hdr = _hdr_colours(frame, maps_hdr)
     _turns_of(frame)
+    mapped = f", {NAMES[hdr.transfer]} mapped to SDR" if hdr else ""
     if _is_rgb(frame):
-        return "RGB"
+        return f"RGB{mapped}"
     matrix, is_assumed = _matrix_of(frame)
-    return f"{MATRICES[matrix]}{' (assumed)' if is_assumed else ''}, {_range_name(frame)} range"
+    return f"{MATRICES[matrix]}{' (assumed)' if is_assumed else ''}, {_range_name(frame)} range{mapped}"
+
+
+def _hdr_colours(frame: Any, maps_hdr: bool) -> HdrColours | None:
+    """Return how an HDR frame holds its light, None for SDR. Raises UnknownColoursError for what is not mapped."""
+    transfer, primaries = int(frame.color_trc), int(frame.color_primaries)
+    if transfer not in NOT_SDR:
+        return None
+    if transfer not in NAMES or not maps_hdr:
+        raise UnknownColoursError(f"it is {NOT_SDR[transfer]}: convert it to SDR first")
+    primaries = BT_2020 if primaries == UNTAGGED else primaries
+    if primaries not in PRIMARIES:
+        raise UnknownColoursError(f"it is HDR in the primaries {primaries} of H.273, which cannot be converted")
+    return HdrColours(transfer, primaries, _deep_white(frame))
+
+
+def _deep_white(frame: Any) -> int:
+    """Return what swscale makes of white in RGB of 16 bits: full scale of deep RGB only.
+
+    See `findings/swscale-deep-white.sh`.
+    """
+    bits = max(part.bits for part in frame.format.components)
+    if _is_rgb(frame):
+        return OPAQUE[1] if bits > 8 else LIMITED_WHITE
+    return (2**bits - 1) << (16 - bits) if _is_full_range(frame) else LIMITED_WHITE
 
 
 def tags_of(frame: Any) -> ColourTags:
@@ -166,6 +216,8 @@ def _matrix_of(frame: Any) -> tuple[int, bool]:
     number = int(frame.colorspace)
     if number in MATRICES:
         return number, False
+    if number == UNTAGGED and int(frame.color_trc) in NAMES:
+        return BT_2020, True
     if number == UNTAGGED or frame.format.name.startswith("gray"):
         is_hd = frame.height >= HD_HEIGHT or frame.width >= HD_WIDTH
         return (1 if is_hd else 6), True

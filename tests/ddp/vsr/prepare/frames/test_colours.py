@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ddp.vsr.prepare.colours import RgbConverter, UnknownColoursError, box_mean, colours_of
+from ddp.vsr.prepare.frames.colours import RgbConverter, UnknownColoursError, box_mean, colours_of
 from ddp.vsr.prepare.scenes import survey
 from ddp.vsr.prepare.sources import Source, find_sources
 from ddp.vsr.prepare.video import DamagedVideoError, describe_colours, read_frames
