@@ -78,7 +78,7 @@ class OpenCvPairs(Dataset[tuple[Tensor, Tensor]]):
         top, left = int(how.top * (height - size + 1)), int(how.left * (width - size + 1))
         frames = frames[:, top : top + size, left : left + size]
         gt = gt[SCALE * top : SCALE * (top + size), SCALE * left : SCALE * (left + size)]
-        axes = [-2] * how.flip_horizontal + [-3] * how.flip_vertical
+        axes = (-2,) * how.flip_horizontal + (-3,) * how.flip_vertical
         made = [np.rot90(np.flip(x, axes), how.quarter_turns, (-3, -2)) for x in (frames, gt)]
         frames, gt = (np.ascontiguousarray(np.moveaxis(x, -1, -3)) for x in made)
         return torch.from_numpy(frames), torch.from_numpy(gt)
