@@ -1,6 +1,8 @@
 """Patches per second of processor time: the packed copy of a patch set, against its PNG files read with OpenCV.
 
-    python -m bench.pictures.feeding          needs opencv-python-headless, which Leitstand does not
+    python -m bench.pictures.feeding          needs opencv-python-headless, which Leitstand does not, and lmdb
+
+Beside them, the same PNG files in LMDB databases and tar shards, and what degrading LR costs: JPEG, H.264.
 
 Both feed the same crops of the same pairs, in batches, in this process: ours through its loader, with its order, flips
 and turns; the peer as most frameworks do it: `cv2.imread` of both files, crop, the same flips and turns in numpy, and a
@@ -21,14 +23,24 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ddp.vsr.feeding.containers.export import export
+from ddp.vsr.feeding.noise import NoiseRange, NoisyDataset
 from ddp.vsr.packed_patches import PackedPatches, write_packed
 from ddp.vsr.patch_set import PatchSet
-from ddp.vsr.sample_stream import PositionSampler, StreamDataset, augmentation_at, batches_of, build_loader, sample_at
+from ddp.vsr.sample_stream import (
+    PositionSampler,
+    Sample,
+    StreamDataset,
+    augmentation_at,
+    batches_of,
+    build_loader,
+    sample_at,
+)
 
 FRAMES, SCALE, BATCH, SEED = 5, 3, 4, 0
-ROUNDS = 5
 SIZES = {"demo, 192": (192, 32, 400), "original, 540": (540, 64, 60)}
 """GT pixels, LR pixels of a crop, batches in a round."""
+NOISES = {"packed, JPEG": NoiseRange(jpeg_quality=30), "packed, H.264": NoiseRange(codec_crf=40)}
 
 
 def natural(random: np.random.Generator, size: int, frames: int) -> np.ndarray:
@@ -88,8 +100,12 @@ class OpenCvPairs(Dataset[tuple[Tensor, Tensor]]):
         return self._cv2.cvtColor(picture, self._cv2.COLOR_BGR2RGB)
 
 
-def ours(patches: PatchSet, crop: int, pairs: PackedPatches | None) -> Iterator[object]:
-    dataset = StreamDataset(patches, seed=SEED, patch_size=crop, scale=SCALE, pairs=pairs)
+def ours(
+    patches: PatchSet, crop: int, pairs: PackedPatches | None = None, noise: NoiseRange | None = None
+) -> Iterator[object]:
+    dataset: Dataset[Sample] = StreamDataset(patches, seed=SEED, patch_size=crop, scale=SCALE, pairs=pairs)
+    if noise:
+        dataset = NoisyDataset(dataset, noise, SEED)
     sampler = PositionSampler(rank=0, world_size=1, batch_size=BATCH)
     return batches_of(build_loader(dataset, sampler, num_workers=0, pin_memory=False, seed=SEED))
 
@@ -110,24 +126,31 @@ def patches_per_second(batches: Iterator[object], count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=60, help="pairs of a set")
-    count = parser.parse_args().count
+    parser.add_argument("--rounds", type=int, default=5)
+    parsed = parser.parse_args()
+    count = parsed.count
     torch.set_num_threads(1)
     for label, (size, crop, batch_count) in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
             write_set(Path(folder), size, count)
             patches = PatchSet.open(Path(folder), "Patches", FRAMES, SCALE)
             write_packed(patches, lambda _: None)
-            feeds = {"packed": ours(patches, crop, PackedPatches(patches)), "our PNG": ours(patches, crop, None)}
+            feeds = {"packed": ours(patches, crop, PackedPatches(patches)), "our PNG": ours(patches, crop)}
             feeds["OpenCV PNG"] = peers(patches, crop)
+            for container in ("lmdb", "shards"):
+                export([patches], Path(folder, container), container, lambda _: None)
+                feeds[container] = ours(PatchSet.open(Path(folder, container), "Patches", FRAMES, SCALE), crop)
+            for name, noise in NOISES.items():
+                feeds[name] = ours(patches, crop, PackedPatches(patches), noise)
             for one, other in zip(islice(feeds["packed"], 3), islice(feeds["OpenCV PNG"], 3), strict=True):
                 assert torch.equal(one.lr, other[0])  # type: ignore[attr-defined,index]
                 assert torch.equal(one.gt, other[1])  # type: ignore[attr-defined,index]
-            rounds = [one_round(feeds, batch_count) for _ in range(ROUNDS)]
+            rounds = [one_round(feeds, batch_count) for _ in range(parsed.rounds)]
         for name in feeds:
             rate = statistics.median(row[name] for row in rounds)
             ratios = sorted(row["packed"] / row[name] for row in rounds)
             text = f"packed is {statistics.median(ratios):.1f} x ({ratios[0]:.1f}–{ratios[-1]:.1f})"
-            print(f"{label:14} {name:11} {rate:9.0f} patches/s; {text}")  # noqa: T201  the result
+            print(f"{label:14} {name:13} {rate:9.0f} patches/s; {text}", flush=True)  # noqa: T201  the result
 
 
 def one_round(feeds: dict[str, Iterator[object]], batch_count: int) -> dict[str, float]:

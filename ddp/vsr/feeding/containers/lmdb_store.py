@@ -6,6 +6,7 @@ shorter than its own header says is refused, because reading beyond its end woul
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,14 @@ def _close_inherited() -> None:
     _OPEN.clear()
 
 
-os.register_at_fork(after_in_child=_close_inherited)
+@lru_cache(maxsize=1)
+def _close_in_forks() -> None:
+    os.register_at_fork(after_in_child=_close_inherited)
 
 
 def _environment(path: Path) -> Any:
     """Return a database, open in this process. Raises `DatasetError`."""
+    _close_in_forks()
     path = path.resolve()
     if path not in _OPEN:
         _OPEN[path] = _opened_environment(path)
