@@ -20,7 +20,8 @@ def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device multiplies in bfloat16; elsewhere torch converts to float32 and back, which is slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities()
+    # PyTorch 2.6 cannot be asked, so there `auto` is float32; with an attribute, mypy would know of the newest alone.
+    found = getattr(torch.cpu, "get_capabilities", dict)()
     return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import apprise
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from api.server.gunicorn_parts import require_private_parts
 from ddp.recording.trackers.kubeflow import INTERVAL_SECONDS
@@ -93,6 +95,21 @@ def test_supported_versions_are_those_of_the_lock_and_of_the_project(
     assert f"leitstand-{__version__}-py3-none-any.whl" in page
     require_private_parts()
     assert f"gunicorn is bound to major version {locked(repository, 'gunicorn').partition('.')[0]}" in page
+
+
+def test_the_ends_that_were_tried_are_those_that_the_project_allows(
+    page: str, repository: Path, project: dict[str, Any]
+) -> None:
+    tried = table(section(page, "### The ends that were tried"))
+    pythons, torches, decoders = ([Version(row[place].partition(",")[0]) for row in tried] for place in (1, 2, 4))
+    asked = project["project"]
+    train = {item.name: item.specifier for item in map(Requirement, asked["optional-dependencies"]["train"])}
+
+    assert len(tried) >= 2
+    assert asked["requires-python"] == f">={min(pythons).major}.{min(pythons).minor}"
+    assert str(train["torch"]) == f">={min(torches).major}.{min(torches).minor}"
+    assert Version(locked(repository, "torch")) in torches
+    assert all(version in train["av"] for version in decoders)
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

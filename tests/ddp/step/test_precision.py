@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 def with_cpu(monkeypatch: pytest.MonkeyPatch, capabilities: Mapping[str, bool]) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
 
 
 @pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", "arm_bf16"])
@@ -33,6 +33,12 @@ def test_a_cpu_without_it_computes_in_float32_and_says_so(monkeypatch: pytest.Mo
     assert notice("auto", CPU) == "This CPU has no bfloat16 arithmetic: the network computes in float32."
     assert "PRECISION=bfloat16 is slow here" in (notice("bfloat16", CPU) or "")
     assert notice("float32", CPU) is None
+
+
+def test_a_pytorch_that_does_not_tell_is_taken_for_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+
+    assert not has_bfloat16(CPU)
 
 
 def test_the_context_is_autocast_for_bfloat16_only(monkeypatch: pytest.MonkeyPatch) -> None:
