@@ -14,6 +14,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -30,6 +31,7 @@ from ddp.inference.network import open_network
 from ddp.vsr.networks.alignment.degradation import degradation_of
 from ddp.vsr.networks.alignment.enlarging import BicubicEnlarging
 from ddp.vsr.prepare.clips import fetch_set
+from service.cli.options import DEMONSTRATION
 from service.config.settings import RunConfig
 
 SCALE, FRAMES, WINDOWS = 3, 5, 6
@@ -38,6 +40,8 @@ RECIPE = (
     "L1_WEIGHT=1", "MS_WEIGHT=0", "GRAD_WEIGHT=0", "MAX_LR=1e-3", "MIN_LR=1e-5", "WARMUP_STEPS=50",
     "WEIGHT_DECAY=1e-4", "INITIAL_GRAD_CLIP=0.5",
 )  # fmt: skip
+DEMO = tuple(f"{name}={value}" for name, value in tomllib.loads(DEMONSTRATION.read_text()).items())
+"""What `make run` trains: its losses, among them the perceptual term, its clip and its schedule, here over the time."""
 NETWORKS: Mapping[str, tuple[str, ...]] = {
     "single": ("NETWORK=single", "CHANNELS_LAST=true", *RECIPE),
     "aligned": ("NETWORK=aligned", "CHANNELS_LAST=true", *RECIPE),
@@ -45,6 +49,9 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
     # What `make run` trained before: the same network with three loss terms, half the batch, float32.
     "demo before": ("NETWORK=recurrent", *RECIPE, "BATCH_SIZE=2", "PRECISION=float32", "L1_WEIGHT=0.6", "MS_WEIGHT=0.2",
                     "GRAD_WEIGHT=0.2", "WEIGHT_DECAY=1e-3", "INITIAL_GRAD_CLIP=1.5"),
+    "demo recurrent": (*DEMO, "NETWORK=recurrent", "BATCH_SIZE=2", "PRECISION=float32", "CHANNELS_LAST=false"),
+    "demo single": (*DEMO, "NETWORK=single"),
+    "demo": DEMO,
 }  # fmt: skip
 
 

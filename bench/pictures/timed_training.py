@@ -40,7 +40,7 @@ def train(world: World, config: RunConfig, seconds: float) -> tuple[Stepper, int
     workload = load_workload(config)
     seed_rng(config.seed)
     stepper = Stepper(world, config, workload, StageMarker())
-    controller = Controller.of(config, has_perceptual=False)
+    controller = Controller.of(config, has_perceptual=workload.has_perceptual)
     batches, window = workload.batches(Share(world.rank, world.size, 0)), MetricsWindow(world)
     window.timer.restart()
     step, used, began = 0, 0.0, time.process_time()

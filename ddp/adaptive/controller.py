@@ -67,8 +67,7 @@ class Controller:
     def learning_rate(self, steps_done: int) -> float:
         """Return the learning rate of the step after `steps_done` steps: schedule plus boost, times LR_SCALE."""
         rate = self._schedule.learning_rate(steps_done)
-        boost = self._state.boost
-        if boost is not None:
+        if (boost := self._state.boost) is not None:
             rate = min(rate + boost.amount(steps_done), self._config.max_lr)
         return rate * self._config.lr_scale
 
@@ -106,6 +105,7 @@ class Controller:
         """
         self._balance.pins = Pins.of(pins)
         self._config, self._schedule = config, LrSchedule.of(config)
+        self._state.boost = self._state.boost and self._state.boost.ended_by(config.max_steps)
         if self._balance.configure(config):
             self._state.plateau.forget_loss()
         self._state.clip.configure(config)
@@ -276,9 +276,9 @@ class Controller:
     def _boost_height(self) -> float:
         """Return what a plateau would add to the learning rate now; 0 if no boost is allowed or useful."""
         steps_done, boost = self._state.steps_done, self._state.boost
-        if not self._config.adaptive_lr_boost or not self._is_settled or self._schedule.phase(steps_done) != "cosine":
-            return 0.0
-        if boost is not None and boost.rests(steps_done):
+        is_due = self._config.adaptive_lr_boost and self._is_settled and self._schedule.phase(steps_done) == "cosine"
+        is_too_late = steps_done + self._config.boost_steps > self._config.max_steps
+        if not is_due or is_too_late or (boost is not None and boost.rests(steps_done)):
             return 0.0
         return height_at(self._schedule.learning_rate(steps_done), self._config.max_lr)
 

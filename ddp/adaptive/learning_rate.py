@@ -1,7 +1,7 @@
 """The learning rate: a schedule of linear warm-up and cosine, and boosts that decay back to it."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ddp.adaptive.state_reader import StateReader
@@ -30,6 +30,10 @@ class LrBoost:
     def rests(self, steps_done: int) -> bool:
         """Whether it is too early for another boost."""
         return steps_done < self.began + self.steps + REST_STEPS
+
+    def ended_by(self, max_steps: int) -> "LrBoost":
+        """Return the boost with a decay that is over after `max_steps` steps, so that a run ends with the schedule."""
+        return replace(self, steps=max(1, min(self.steps, max_steps - self.began)))
 
     def amount(self, steps_done: int) -> float:
         """Return the addition to the learning rate of the step after `steps_done` steps."""

@@ -238,6 +238,16 @@ def load(saved: SavedState) -> LoadedState:
     return LoadedState(saved, _load_tensors(saved.folder / STATE_FILE))
 
 
+def shape_in(folder: Path) -> dict[str, Any]:
+    """Return the settings of the network that a state is for; verifies nothing, reads no tensor.
+
+    Raises `UnusableError`.
+    """
+    _read_manifest(folder)
+    shape: dict[str, Any] = _load_tensors(folder / STATE_FILE, mmap=True).get("shape", {})
+    return shape
+
+
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(read_small_file(folder / MANIFEST_FILE))

@@ -24,6 +24,7 @@ from ddp.step.temporary_folder import rank_temporary_folder
 from ddp.training.builder import build_components, open_initial_weights, open_workload
 from ddp.training.components import TrainerComponents, build_trainer, watchdog_running
 from ddp.training.recovery.failure import close_after, repeated_failure
+from ddp.training.recovery.network_kept import log_kept_network, with_network_of_weights
 from ddp.training.recovery.survivor import survivor_states
 from service.config.loader import LoadedConfig, load_config, naming_origins
 from service.config.timeouts import RESTART_PATIENCE_SECONDS, check_launch_order
@@ -135,16 +136,21 @@ def run_rank(environment: RankEnvironment, start: Start, listener: QueueListener
     try:
         require_extras(world, config)
         # Before anything is written, so that a wrong path has no effect.
+        source, continues_run = start.initial_source(world), start.continues_run(world)
+        loaded = with_network_of_weights(world, start.loaded, source, continues_run=continues_run)
+        start, config = replace(start, loaded=loaded), loaded.config
         workload = open_workload(world, config)
-        weights = open_initial_weights(world, start.initial_source(world), workload)
+        weights = open_initial_weights(world, source, workload)
         shutdown = ShutdownRequest()
         shutdown.install()
         about_run = about_start(world, workload)
-        replay = open_replay(world, config, about_run, is_new=not start.continues_run(world))
+        replay = open_replay(world, config, about_run, is_new=not continues_run)
         with claimed_run_directory(world, start, listener, weights, about_run) as claimed:
             note = world.restart_note()
             if note in {LEFT_BY_SIGNAL, UNSAVED_NOTE}:  # the launcher took this end of all ranks for a failure
                 return EXIT_CODE if note == LEFT_BY_SIGNAL else LAST_STATE_UNSAVED
+            if world.is_main:
+                log_kept_network(start.loaded)
             states = survivor_states(environment, world, claimed.identity.run_id)
             components = build_components(
                 world, start.loaded, claimed.identity, shutdown, workload, weights, claimed.lock, replay, states

@@ -110,9 +110,9 @@ class RunConfig:
     # Network
     workload: str = setting("ddp.vsr.workload", "import path of the workload: model, losses, data, quality")
     network: str = setting(
-        "recurrent",
-        "`recurrent`: the original's; `single`: the centre frame alone, a control; `aligned`: behind an alignment",
-        choices=("recurrent", "single", "aligned"),
+        "aligned",
+        "`aligned`: behind an alignment; `single`: the centre frame alone, a control; `recurrent`: the original's",
+        choices=("aligned", "single", "recurrent"),
     )
     n_feats: int = setting(128, "feature channels", 1, 1024)
     n_blocks: int = setting(32, "residual blocks, of `recurrent` over both directions together", 2, 512)

@@ -202,8 +202,8 @@ def test_aggressive_ends_when_the_output_is_sharp_and_counts_anew() -> None:
 
 
 def test_a_plateau_boosts_the_learning_rate_which_decays_over_boost_steps() -> None:
-    controller = controller_of(replace(QUICK, max_steps=1000))
-    schedule = LrSchedule.of(replace(QUICK, max_steps=1000))
+    controller = controller_of(replace(QUICK, max_steps=1300))
+    schedule = LrSchedule.of(replace(QUICK, max_steps=1300))
 
     drive(controller, 1, 760, observed)
 
@@ -220,7 +220,7 @@ def test_a_plateau_boosts_the_learning_rate_which_decays_over_boost_steps() -> N
 
 
 def test_boosts_rest_a_thousand_steps_after_the_end_of_one() -> None:
-    controller = controller_of(replace(QUICK, max_steps=1000))
+    controller = controller_of(replace(QUICK, max_steps=2800))
     began: list[int] = []
     available: dict[int, bool] = {}
 
@@ -228,10 +228,29 @@ def test_boosts_rest_a_thousand_steps_after_the_end_of_one() -> None:
         began.extend(steps_done for change in controller.take_changes() if change.kind == "boost")
         available[steps_done] = controller.report()["adaptive_lr_boost_available"]
 
-    drive(controller, 1, 3000, observed, after=note)
+    drive(controller, 1, 2800, observed, after=note)
 
     assert began == [760, 2260]
     assert [available[step] for step in (140, 150, 750, 760, 2250, 2260)] == [False, False, True, False, False, False]
+
+
+def test_no_boost_begins_that_would_outlast_the_run() -> None:
+    controller = controller_of(replace(QUICK, max_steps=1259))
+
+    drive(controller, 1, 1259, observed)
+
+    assert "boost" not in kinds(controller)
+    assert controller.learning_rate(1259) == pytest.approx(QUICK.min_lr)
+
+
+def test_a_boost_is_over_at_the_end_of_a_run_that_was_shortened_meanwhile() -> None:
+    controller = controller_of(replace(QUICK, max_steps=1300))
+    drive(controller, 1, 760, observed)
+
+    controller.configure(replace(QUICK, max_steps=900), {})
+
+    assert controller.phase(899) == "plateau_boost"
+    assert controller.learning_rate(900) == pytest.approx(QUICK.min_lr)
 
 
 def test_near_the_top_of_the_cosine_a_plateau_does_not_boost() -> None:
@@ -253,7 +272,7 @@ def test_a_plateau_does_not_boost_while_the_learning_rate_warms_up() -> None:
 
 
 def test_the_boosted_rate_never_exceeds_max_lr() -> None:
-    controller = controller_of(replace(QUICK, max_steps=1000))
+    controller = controller_of(replace(QUICK, max_steps=1300))
     drive(controller, 1, 760, observed)
 
     controller.configure(replace(QUICK, max_steps=100_000), {})

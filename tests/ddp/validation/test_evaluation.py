@@ -57,7 +57,7 @@ def test_any_number_of_ranks_gives_the_same_numbers_also_with_fewer_images_than_
 
 
 def validated(dataset: Path, *, with_average: bool = False, is_shutdown_requested: bool = False) -> Any:
-    config = RunConfig(dataset_root=dataset, n_feats=4, n_blocks=2, num_workers=0)
+    config = RunConfig(dataset_root=dataset, network="recurrent", n_feats=4, n_blocks=2, num_workers=0)
     world = World(RankEnvironment(), torch.device("cpu"))
     workload = build(config)
     model = workload.build_model()
@@ -159,7 +159,7 @@ def test_validation_leaves_the_random_generators_and_the_modes_alone(
     tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the data of a workload draw random numbers."""
-    config = RunConfig(dataset_root=tiny_dataset, n_feats=4, n_blocks=2, num_workers=0)
+    config = RunConfig(dataset_root=tiny_dataset, network="recurrent", n_feats=4, n_blocks=2, num_workers=0)
     workload = build(config)
     read = workload.validation_images.read
 
@@ -182,7 +182,7 @@ def test_validation_leaves_the_random_generators_and_the_modes_alone(
 
 def test_a_rank_that_wishes_to_leave_does_not_finish_a_large_image(tiny_dataset: Path) -> None:
     """A signal is noticed between the tiles of an image, which may take minutes all in all."""
-    workload = build(RunConfig(dataset_root=tiny_dataset, n_feats=4, n_blocks=2, num_workers=0))
+    workload = build(RunConfig(dataset_root=tiny_dataset, network="recurrent", n_feats=4, n_blocks=2, num_workers=0))
     parts = list[None]()
     result = validate(
         World(RankEnvironment(), torch.device("cpu")),
