@@ -58,7 +58,7 @@ def main() -> None:
     names, settings = given.variants.split(","), (f"MAX_STEPS={given.steps}", *given.settings)
     with ThreadPoolExecutor(given.jobs) as pool:
         wanted = [(name, seed) for seed in range(given.seeds) for name in names]
-        list(pool.map(lambda run: train(given.folder, *run, settings), wanted))
+        list(pool.map(lambda run: train(given.folder, run[0], run[1], settings), wanted))
     found = {name: [scored(given.folder, name, seed, windows) for seed in range(given.seeds)] for name in names}
     print_table(windows, found, f"{given.steps} steps, 1 rank; {load_text()}")
 
@@ -91,9 +91,9 @@ def scored(folder: Path, name: str, seed: int, windows: Windows) -> Run:
     root = root_of(folder, name, seed)
     run = json.loads((root / "bench.json").read_text())
     missing = [clip for clip in windows if clip.name not in run]
-    network = network_of(root / "checkpoints" / "latest") if missing else None
-    for clip in missing:
-        run[clip.name] = list(scores_of(windows[clip], network, SCALE))
+    if missing:
+        network = network_of(root / "checkpoints" / "latest")
+        run |= {clip.name: list(scores_of(windows[clip], network, SCALE)) for clip in missing}
     run |= {"changes": changes_in(root), "course": course_of(root)}
     (root / "bench.json").write_text(json.dumps(run))
     return run
@@ -111,7 +111,7 @@ def course_of(root: Path) -> list[tuple[int, float, float, float]]:
     """Return step, PSNR of Y in dB, gradient share and learning rate of each validation."""
     records = [json.loads(path.read_text()) for _, path in list_records(root)]
     keys = ("step_current", "psnr_y_ki_db", "gradient_weight_current", "learning_rate_value")
-    return [tuple(record[key] for key in keys) for record in records]  # type: ignore[misc]
+    return [tuple(record[key] for key in keys) for record in records]
 
 
 def print_table(windows: Windows, found: Mapping[str, Sequence[Run]], title: str) -> None:

@@ -24,7 +24,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from bench.pictures.crops import write_crops
+from bench.pictures.crop_sheet import write_crops
 from bench.pictures.held_out import HeldOut, Window, scores_of, starts_in, windows_of
 from bench.steps.blocks import load_text
 from ddp.inference.network import open_network
@@ -109,7 +109,7 @@ def train_all(folder: Path, names: Sequence[str], seeds: int, seconds: float, ra
     """Train what is not trained yet; the seeds in turn, so that what is done at any time can be compared."""
     with ThreadPoolExecutor(jobs) as pool:
         wanted = [(name, seed) for seed in range(seeds) for name in names]
-        list(pool.map(lambda run: train_one(folder, *run, seconds, ranks), wanted))
+        list(pool.map(lambda run: train_one(folder, run[0], run[1], seconds, ranks), wanted))
 
 
 def train_one(folder: Path, name: str, seed: int, seconds: float, ranks: int) -> None:
@@ -146,9 +146,9 @@ def runs_of(
         file = file_of(folder, name, seed, seconds, ranks)
         run = json.loads(file.with_suffix(".json").read_text())
         missing = [clip for clip in windows if clip.name not in run]
-        network = network_of(file) if missing else None
-        for clip in missing:
-            run[clip.name] = list(scores_of(windows[clip], network, SCALE))
+        if missing:
+            network = network_of(file)
+            run |= {clip.name: list(scores_of(windows[clip], network, SCALE)) for clip in missing}
         file.with_suffix(".json").write_text(json.dumps(run) + "\n")
         runs.append(run)
     return runs
@@ -157,7 +157,7 @@ def runs_of(
 def print_table(
     windows: Mapping[HeldOut, Sequence[Window]],
     found: Mapping[str, Sequence[Mapping]],
-    title: str,  # type: ignore[type-arg]
+    title: str,
 ) -> None:
     """Print means and standard deviations over the seeds, and the difference from the single frame seed by seed."""
     click.echo(f"{title}\n")

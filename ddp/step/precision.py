@@ -21,8 +21,8 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # PyTorch 2.6 cannot be asked, so there `auto` is float32; with an attribute, mypy would know of the newest alone.
-    found = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
 
 
 def autocast(setting: str, device: torch.device) -> AbstractContextManager[object]:

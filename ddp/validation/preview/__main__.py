@@ -14,7 +14,7 @@ from PIL import Image
 
 from ddp.validation.preview.clip_part import ClipPart, PartRequest
 from ddp.vsr.pictures import read_picture
-from ddp.vsr.prepare.colours import Frame
+from ddp.vsr.prepare.frames.colours import Frame
 from ddp.vsr.prepare.scenes import scenes_between
 from ddp.vsr.prepare.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 from ddp.vsr.prepare.video import (
