@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ddp.distributed.world import PeerLossError
+from ddp.distributed.peer_loss import PeerLossError
 from service.launcher.parent_death import end_with_launcher
 from service.launcher.termination import TERMINATION, RepeatedInterrupt, terminate_on_announcements
 

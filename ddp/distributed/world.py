@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ddp.distributed.eager import EagerDDP
 from ddp.distributed.environment import RankEnvironment, choose_device
+from ddp.distributed.peer_loss import PeerLossError
 from ddp.distributed.pending_gather import PendingGather, packed
 from ddp.distributed.status_store import LocalStatusStore, StatusStore, TcpStatusStore
 from ddp.distributed.stores import (
@@ -42,10 +43,6 @@ _PEER_LOSS_MESSAGES = (
 _TIMEOUT_MESSAGES = ("Timed out waiting", "Application timeout caused pair closure", "wait timeout after")
 
 T = TypeVar("T")
-
-
-class PeerLossError(RuntimeError):
-    """Another rank's process has ended, seen without a collective."""
 
 
 class PendingAgreement:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from ddp.control.shutdown import ShutdownRequest
-from ddp.distributed.world import PeerLossError, is_peer_loss
+from ddp.distributed.peer_loss import PeerLossError
+from ddp.distributed.world import is_peer_loss
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGQUIT)
 
