@@ -103,7 +103,7 @@ def test_the_commands_of_the_page_train_it_on_two_ranks_and_resume_it_on_one(
 
     assert "2 ranks on cpu, 7 training samples, 3 validation images" in output
     early, late = record(root, 30), record(root, 60)
-    assert (late["world_size"], late["samples_seen"], late["trigger"]) == (2, 60 * 2 * 2, "final")
+    assert (late["world_size"], late["samples_seen"], late["trigger"]) == (2, 60 * 2 * 4, "final")
     assert late["total_loss_value"] < early["total_loss_value"]
     assert late["quality_ki_value"] > late["quality_lr_value"] + 0.01
     assert late["psnr_ki_db"] > late["psnr_lr_db"] + 0.5
@@ -114,7 +114,7 @@ def test_the_commands_of_the_page_train_it_on_two_ranks_and_resume_it_on_one(
     run(command(page, "torchrun", "--nproc-per-node=1"), repository, MAX_STEPS=90, **places)
 
     last = record(root, 90)
-    assert (last["world_size"], last["samples_seen"]) == (1, 60 * 2 * 2 + 30 * 2)
+    assert (last["world_size"], last["samples_seen"]) == (1, 60 * 2 * 4 + 30 * 4)
     assert last["run_id"] == late["run_id"]
     assert last["psnr_ki_db"] > last["psnr_lr_db"] + 0.5
 

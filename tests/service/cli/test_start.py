@@ -194,7 +194,7 @@ def test_prepare_becomes_the_preparation(started: STARTED, tmp_path: Path) -> No
     assert exit_code(["prepare", *settings(DATASET_ROOT=tmp_path, SCALE=4, CLIPS="film")]) == 0
     assert started["arguments"][1:] == [
         "-m", "ddp.vsr.prepare", "--dataset", str(tmp_path), "--scale=4", "--frames=5", "--degradation=bicubic",
-        "--clips", "film",
+        "--hdr=map", "--clips", "film",
     ]  # fmt: skip
 
 
