@@ -31,7 +31,7 @@ from ddp.inference.network import open_network
 from ddp.vsr.networks.alignment.degradation import degradation_of
 from ddp.vsr.networks.alignment.enlarging import BicubicEnlarging
 from ddp.vsr.prepare.clips import fetch_set
-from service.cli.options import DEMONSTRATION
+from service.config.loader import DEMONSTRATION
 from service.config.settings import RunConfig
 
 SCALE, FRAMES, WINDOWS = 3, 5, 6

@@ -8,7 +8,7 @@ import click
 
 from service.api_types import ChangeableSetting, CommandAnswer, RunEntry, SettingsAnswer
 from service.cli.options import as_json_text, json_option
-from service.cli.server_options import server_options
+from service.cli.server_options import Connect, connected, connection_options, server_options
 from service.cli.text_table import SHOWN_ID_LENGTH, show_line, show_text, table
 from service.client.client import ApiError, Client, is_final
 from service.commands import (
@@ -156,12 +156,37 @@ def _show_description(answer: RunEntry, part: Literal["name", "note"], as_json: 
 
 
 @click.command
+@click.option("--all", "every", is_flag=True, help="Every setting of a start, its default and meaning; asks no server.")
 @json_option
-@server_options
-def settings(client: Client, as_json: bool) -> None:
+@connection_options
+def settings(connect: Connect, every: bool, as_json: bool) -> None:
     """Show the settings that can change while it runs."""
-    answer = client.settings()
+    if every:
+        _show_every_setting(as_json)
+        return
+    with connected(connect) as client:
+        answer = client.settings()
     click.echo(as_json_text(answer) if as_json else settings_table(answer))
+
+
+def _show_every_setting(as_json: bool) -> None:
+    from service.config.docs import described_settings  # reads the source of the settings, which no other command does
+
+    columns = ("setting", "default", "value", "meaning")
+    groups = described_settings()
+    if as_json:
+        entries = [dict(zip(columns, _plain_cells(row), strict=True)) for group in groups.values() for row in group]
+        click.echo(as_json_text({"settings": entries}))
+        return
+    for heading, group in groups.items():
+        rows = [_plain_cells(row) for row in group]
+        click.echo(f"{heading}\n")
+        click.echo(f"{table(columns, rows, left=frozenset({0, 1, 2, 3}), wrapped=frozenset({2, 3}))}\n")
+
+
+def _plain_cells(cells: Sequence[str]) -> tuple[str, ...]:
+    """Return the cells without the marks of Markdown."""
+    return tuple(cell.replace("`", "") for cell in cells)
 
 
 validate, pause, resume = _command_for(Kind.VALIDATE), _command_for(Kind.PAUSE), _command_for(Kind.RESUME)

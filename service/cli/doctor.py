@@ -17,13 +17,14 @@ from service.auth.hosts import require_safe_address
 from service.auth.tokens import read_tokens, token_file_path
 from service.cli.options import as_json_text, json_option, nodes_options, settings_options
 from service.cli.text_table import table
+from service.config.data_sources import data_sources
 from service.config.loader import LoadedConfig, naming_origins
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from service.errors import DatasetError, UserError
 from service.launcher.machines.nodes import Nodes
 from service.launcher.ports import require_free_port
-from service.launcher.programs import CPU_RANKS, require_patches, usable_devices
+from service.launcher.programs import CPU_RANKS, require_sources, usable_devices
 from service.run.directory import require_writable
 from service.store.schema_upgrade import needs_upgrade
 from service.store.store import StoreUnavailableError, open_store
@@ -78,7 +79,7 @@ def _packages(_config: RunConfig) -> str:
     required = [(module, extra) for extra, modules in EXTRAS.items() for module in modules]
     missing = [f"{module} (extra {extra!r})" for module, extra in required if not find_spec(module)]
     if missing:
-        raise UserError(f"not installed: {', '.join(missing)}; run `make setup`.")
+        raise UserError(f"not installed: {', '.join(missing)}; `pip install 'leitstand[train,api]'` brings them.")
     return "training and API are installed"
 
 
@@ -188,17 +189,23 @@ def _pixels_of_first(folder: Path) -> int:
 
 
 def _dataset(config: RunConfig) -> str:
-    require_patches(config.dataset_root)
-    low, high = (Path(config.dataset_root, "Patches", kind) for kind in ("LR", "GT"))
+    require_sources(config)
+    sources = data_sources(config.dataset_root, config.data_sources)
+    return "; ".join(_count_patches(source.path, config) for source in sources)
+
+
+def _count_patches(root: Path, config: RunConfig) -> str:
+    low, high = (Path(root, "Patches", kind) for kind in ("LR", "GT"))
     if not high.is_dir():
-        return f"{config.dataset_root}, patches in databases or shards"
+        return f"{root}, patches in databases or shards"
     patches = sum((low / path.name).is_file() for path in high.glob("*.png"))
     if not patches:
+        setting = "DATASET_ROOT" if root == config.dataset_root else "DATA_SOURCES"
         raise DatasetError(
-            f"DATASET_ROOT {config.dataset_root} holds no pair of PNG files of one name in Patches/GT and Patches/LR: "
+            f"{setting} {root} holds no pair of PNG files of one name in Patches/GT and Patches/LR: "
             "give the folder of another patch set, or a new one to `leitstand prepare`."
         )
-    return f"{config.dataset_root}, {patches} patches"
+    return f"{root}, {patches} patches"
 
 
 def _address(config: RunConfig) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import service.config
 from service.errors import UNPRINTABLE, UserError
 from service.launcher.machines.nodes import Nodes
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 NNODES = "With --rdzv-endpoint: how many machines train together; 1:2 begins with one, and takes in a second."
 RDZV_ENDPOINT = "Train on several machines that meet at this address of one of them, the same for all."
-DEMONSTRATION = Path(service.config.__file__).with_name("demo.toml")
 
 
 def settings_options(function: Command) -> Command:
@@ -33,7 +31,7 @@ def settings_options(function: Command) -> Command:
     @wraps(function)
     def with_source(config: Path | None, demo: bool, overrides: tuple[str, ...], **others: Any) -> Any:
         # Not above: all commands have these options' module, few have the options.
-        from service.config.loader import naming_origins
+        from service.config.loader import DEMONSTRATION, naming_origins
         from service.config.source import SettingsSource
 
         if demo and config is not None:

@@ -53,15 +53,19 @@ def pack(source: SettingsSource, container: str | None, out: Path | None) -> Non
     """Make a packed copy of a patch set's training pairs.
 
     It lies in DATASET_ROOT beside the PNG files, takes the room of their pixels, and saves decoding them in each epoch.
+    Each set of DATA_SOURCES gets one as well.
 
-    With --container and --out, the whole set is written to a new folder instead, as LMDB databases or as tar shards of
-    WebDataset's kind. DATASET_ROOT can be such a folder.
+    With --container and --out, the whole set in DATASET_ROOT is written to a new folder instead, as LMDB databases or
+    as tar shards of WebDataset's kind. DATASET_ROOT can be such a folder.
     """
     if (container is None) != (out is None):
         raise click.UsageError("--container and --out belong together: give both, or neither.")
     terminate_on_announcements()
     config = source.load(os.environ).config
-    require_patches(config.dataset_root)
+    if container:
+        require_patches(config.dataset_root)
+    else:
+        require_sources(config)
     program = packing_program(config, os.environ, container or "", out)
     with announcements_held_back():
         replace_process(program.command, program.environment)

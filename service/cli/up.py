@@ -20,6 +20,7 @@ from service.launcher.programs import (
     count_ranks,
     holds_patches,
     preparation_program,
+    require_mixed_sources,
     trainer_program,
 )
 from service.launcher.supervisor import LaunchPlan, Supervisor
@@ -66,6 +67,7 @@ def _plan(
 ) -> LaunchPlan:
     """Check the settings and the machine before any process starts; raises `UserError`."""
     require_safe_address(config)
+    require_mixed_sources(config)
     directory = RunDirectory(config.data_root)
     require_untrained(directory)
     require_free_port(config.api_host, config.api_port)

@@ -1,5 +1,7 @@
 """Generates the tables of `docs/configuration.md` from the settings: `python -m service.config.docs`.
 
+`leitstand settings --all` shows the same rows where there is no such page, as after an installation from a wheel.
+
 Only the text between the page's markers is replaced; all other lines are written by hand.
 """
 
@@ -50,13 +52,18 @@ def updated(page: str) -> str:
 
 def render_tables() -> str:
     """Return the tables of all settings, grouped as in `service/config/settings.py`, and of the original names."""
-    by_name = {item.name: item for item in fields(RunConfig)}
-    blocks = [_section(group, [_row(by_name[name]) for name in names]) for group, names in groups().items()]
+    blocks = [_section(group, rows) for group, rows in described_settings().items()]
     renamed = [(f"`{old}`", f"`{new}`") for old, new in RENAMED.items()]
     retired = [(f"`{name}`", reason) for name, reason in WITHOUT_EFFECT.items()]
     blocks.append(f"### Other names that are understood\n\n{_table(('original name', 'setting'), renamed)}")
     blocks.append(f"### Names that are refused\n\n{_table(('original name', 'why it would have no effect'), retired)}")
     return "\n".join(blocks)
+
+
+def described_settings() -> dict[str, list[tuple[str, ...]]]:
+    """Return {heading: rows} of all settings: name, default, values and meaning, in the page's Markdown."""
+    by_name = {item.name: item for item in fields(RunConfig)}
+    return {group: [_row(by_name[name]) for name in names] for group, names in groups().items()}
 
 
 def groups() -> dict[str, list[str]]:

@@ -18,6 +18,8 @@ from service.config.settings import RENAMED, WITHOUT_EFFECT, RunConfig, Value
 from service.errors import DatasetError, RunDirectoryError, SettingError, UserError, plain_reason
 
 PREFIX = "LEITSTAND_"
+DEMONSTRATION = Path(__file__).with_name("demo.toml")
+"""The file of --demo."""
 MAX_SHOWN = 200
 """Most characters of a wrong value in an error."""
 NOT_SETTINGS = frozenset(
@@ -126,7 +128,7 @@ def canonical_name(key: str) -> str:
     if name in NAMES:
         return name
     near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else " `docs/configuration.md` lists all settings."
+    hint = f" Did you mean {near[0]}?" if near else " `leitstand settings --all` lists them."
     raise SettingError(f"Unknown setting {key.strip()!r}.{hint}")
 
 
@@ -200,7 +202,7 @@ def _from_file(path: Path | None) -> list[Source]:
         reason = "a number in it is too long, or it is nested too deeply"
         raise SettingError(f"The settings file {path} cannot be used: {reason}.") from None
     _refuse_contradictions(path, values)
-    return [Source(str(path), values, f"the file {path}")]
+    return [Source(str(path), values, "--demo" if path == DEMONSTRATION else f"the file {path}")]
 
 
 def _refuse_contradictions(path: Path, values: Mapping[str, Any]) -> None:

@@ -95,11 +95,13 @@ def preparation_program(
 def packing_program(
     config: RunConfig, environment: Mapping[str, str], container: str = "", out: Path | None = None
 ) -> Program:
-    """Return the program that makes the packed copy of the patch set in DATASET_ROOT.
+    """Return the program that makes the packed copies of the patch sets in DATASET_ROOT and DATA_SOURCES.
 
-    Or, with `container`, that writes the set as `lmdb` or `shards` to the folder `out`.
+    Or, with `container`, that writes the set in DATASET_ROOT as `lmdb` or `shards` to the folder `out`.
     """
-    options = ["--dataset", str(config.dataset_root), "--scale", str(config.scale), "--frames", str(config.n_frames)]
+    sources = data_sources(config.dataset_root, "" if container else config.data_sources)
+    options = [part for source in sources for part in ("--dataset", str(source.path))]
+    options += ["--scale", str(config.scale), "--frames", str(config.n_frames)]
     options += [f"--container={container}", f"--out={out}"] if container else []
     return Program((sys.executable, "-m", "ddp.vsr.feeding.pack", *options), environment)
 
@@ -132,10 +134,16 @@ def holds_patches(dataset_root: Path) -> bool:
 def require_sources(config: RunConfig) -> None:
     """Raise `DatasetError` if DATASET_ROOT, or a set of DATA_SOURCES, is no patch set."""
     require_patches(config.dataset_root)
+    require_mixed_sources(config)
+
+
+def require_mixed_sources(config: RunConfig) -> None:
+    """Raise `DatasetError` if a set of DATA_SOURCES is no patch set; that in DATASET_ROOT need not be there yet."""
     for source in data_sources(config.dataset_root, config.data_sources):
-        if not holds_patches(source.path):
+        if source.path != config.dataset_root and not holds_patches(source.path):
             raise DatasetError(
-                f"DATA_SOURCES names {source.path}, which holds no patch set ({{Patches,Val}}/{{GT,LR}}/*.png)."
+                f"DATA_SOURCES names {source.path}, which holds no patch set ({{Patches,Val}}/{{GT,LR}}/*.png): "
+                "correct the path, or make the set with `leitstand prepare` first."
             )
 
 
@@ -143,8 +151,8 @@ def require_patches(dataset_root: Path) -> None:
     """Raise `DatasetError` if there is no patch set."""
     if not holds_patches(dataset_root):
         raise DatasetError(
-            f"DATASET_ROOT {dataset_root} holds no patch set: run `leitstand prepare`, "
-            "or set DATASET_ROOT to a folder with Patches and Val."
+            f"DATASET_ROOT {dataset_root} holds no patch set: run `leitstand prepare` (`leitstand up` does "
+            "that by itself), or set DATASET_ROOT to a folder with Patches and Val."
         )
 
 
@@ -179,4 +187,4 @@ def count_devices() -> int:
         return int(answer.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        raise UserError(f"torch cannot be used ({reason}); install it with `make setup`, or give --ranks N.") from None
+        raise UserError(f"torch cannot be used ({reason}); `pip install 'leitstand[train]'` brings it.") from None

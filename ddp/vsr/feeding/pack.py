@@ -1,6 +1,7 @@
 """Command that packs a patch set: `python -m ddp.vsr.feeding.pack --dataset DIR --frames 5 --scale 3`.
 
-With `--container` and `--out` it writes the set as LMDB databases or tar shards into another folder instead.
+Several `--dataset` are packed one after the other. With `--container` and `--out` it writes the (first) set as LMDB
+databases or tar shards into another folder instead.
 Exit codes: 0 done; 2 bad input; 143 ended by SIGTERM, without a copy.
 """
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     escape_unencodable((sys.stdout, sys.stderr))
     ignore_size_warnings()
     parser = argparse.ArgumentParser(prog="leitstand pack", description="Make a packed copy of a patch set.")
-    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--dataset", dest="datasets", type=Path, action="append", required=True)
     parser.add_argument("--frames", type=int, required=True)
     parser.add_argument("--scale", type=int, required=True)
     parser.add_argument("--container", choices=CONTAINERS)
@@ -40,9 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with exiting_on_termination():
             if parsed.container:
-                _export(parsed.dataset, parsed.frames, parsed.scale, parsed.out, parsed.container)
-            else:
-                _pack(PatchSet.open(parsed.dataset, "Patches", parsed.frames, parsed.scale))
+                _export(parsed.datasets[0], parsed.frames, parsed.scale, parsed.out, parsed.container)
+                return 0
+            for dataset in parsed.datasets:
+                _pack(PatchSet.open(dataset, "Patches", parsed.frames, parsed.scale))
     except UserError as error:
         click.echo(f"Error: {printable(str(error))}", err=True)
         return error.exit_code

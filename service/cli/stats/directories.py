@@ -248,7 +248,7 @@ def comparison(
 ) -> Comparison:
     """Return values of the records of several directories, as a server compares runs; raises `UserError`."""
     if unknown := [name for name in names if name not in KEYS]:
-        raise UserError(f"{unknown[0]} is no key of a record; docs/records.md lists all.")
+        raise UserError(f"{unknown[0]} is no key of a record; the columns of `leitstand stats csv` are all of them.")
     chosen = list(names or COMPARED)
     labels = labels_of(records.folders)
     found: list[ComparedRecord] = [

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from service.cli import exit_code
+from service.config.loader import NAMES
 from tests.service.harness.stand_in import Answer, StandIn, command, page, problem
 
 
@@ -251,3 +252,14 @@ def test_a_preview_names_its_clip_and_says_where_the_picture_is(
     assert capsys.readouterr().out == (
         "preview done at step 500: preview rendered_a.mp4_7.webp, frames 3, url /previews/500/rendered_a.mp4_7.webp\n"
     )
+
+
+def test_every_setting_can_be_looked_up_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["settings", "--all", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["settings"]
+    assert {entry["setting"] for entry in shown} == set(NAMES)
+    assert all(entry["meaning"] and "`" not in entry["meaning"] for entry in shown)
+
+    assert exit_code(["settings", "--all"]) == 0
+    said = capsys.readouterr().out
+    assert [name for name in NAMES if f"\n{name} " not in said] == []

@@ -32,3 +32,14 @@ def test_the_demonstration_and_a_file_of_settings_exclude_each_other(
     assert capsys.readouterr().err == (
         f"Error: --demo has settings of its own, and so has {tmp_path / 'run.toml'}: give one of the two.\n"
     )
+
+
+def test_a_value_of_the_demonstration_is_not_told_with_a_path_inside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert exit_code(["pack", "--demo"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("Patches and Val. DATASET_ROOT comes from --demo.\n")
+    assert "/" not in said.replace("data/demo", "")

@@ -465,3 +465,56 @@ def test_fork_makes_a_run_of_its_own_and_says_how_to_continue_it(
     assert second.endswith(f"leitstand train --resume --set DATA_ROOT={target}")
     assert exit_code(["fork", str(parent.root), str(target)]) == 2
     assert capsys.readouterr().err == f"Error: {target} exists and is not an empty folder; choose another.\n"
+
+
+@pytest.mark.parametrize("verb", ["up", "train", "pack", "doctor"])
+def test_a_set_of_data_sources_that_is_not_there_is_refused_before_anything_starts(
+    verb: str, dataset: Path, tmp_path: Path, port: int, started: STARTED, planned: list[LaunchPlan],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    places = settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path / "run", API_PORT=port, DATA_SOURCES="/films:2")
+
+    assert exit_code([verb, *places]) == (1 if verb == "doctor" else 2)
+
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "DATA_SOURCES names /films, which holds no patch set ({Patches,Val}/{GT,LR}/*.png): correct the path" in said
+    assert "DATA_SOURCES comes from --set." in said
+    assert not started
+    assert not planned
+    assert not (tmp_path / "run").exists()
+
+
+def test_up_with_data_sources_may_still_have_to_make_the_set_in_dataset_root(
+    dataset: Path, tmp_path: Path, port: int, planned: list[LaunchPlan]
+) -> None:
+    mine = tmp_path / "mine"
+    places = settings(DATASET_ROOT=mine, DATA_ROOT=tmp_path / "run", API_PORT=port)
+
+    assert exit_code(["up", "--ranks", "1", *places, *settings(DATA_SOURCES=f"{dataset}:2,{mine}:3")]) == 7
+    assert planned[0].preparation is not None
+
+
+def test_pack_packs_every_set_of_data_sources(dataset: Path, tmp_path: Path, started: STARTED) -> None:
+    other = tmp_path / "other"
+    (other / "Patches" / "GT").mkdir(parents=True)
+    places = settings(DATASET_ROOT=dataset, DATA_SOURCES=f"{other}:2")
+
+    assert exit_code(["pack", *places]) == 0
+    assert started["arguments"][3:7] == ["--dataset", str(dataset), "--dataset", str(other)]
+    assert exit_code(["pack", *places, "--container", "shards", "--out", str(tmp_path / "out")]) == 0
+    assert started["arguments"].count("--dataset") == 1
+
+
+def test_doctor_counts_the_patches_of_every_set(
+    dataset: Path, tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    for folder, count in ((dataset, 1), (other, 2)):
+        for kind in ("GT", "LR"):
+            (folder / "Patches" / kind).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                (folder / "Patches" / kind / f"{number}.png").touch()
+    places = settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path, API_PORT=port, DEVICE="cpu", DATA_SOURCES=f"{other}:2")
+
+    assert exit_code(["doctor", "--json", *places]) == 0
+    assert f"{dataset}, 1 patches; {other}, 2 patches" in capsys.readouterr().out

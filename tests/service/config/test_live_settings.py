@@ -111,7 +111,7 @@ def test_a_setting_of_the_start_is_refused_as_such(name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("MAXLR", "Did you mean MAX_LR?"), ("lr-scale", "Did you mean LR_SCALE?"), ("", "docs/configuration.md"),
+        ("MAXLR", "Did you mean MAX_LR?"), ("lr-scale", "Did you mean LR_SCALE?"), ("", "`leitstand settings --all`"),
         ("HIST_STEP_EVERY", "has no effect here"), ("changes", "Unknown setting 'changes'."),
     ],
 )  # fmt: skip

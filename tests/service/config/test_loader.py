@@ -124,7 +124,7 @@ def test_an_unknown_name_names_the_nearest_right_one(key: str, nearest: str) -> 
 
 
 def test_a_name_that_resembles_none_points_to_the_documentation() -> None:
-    with pytest.raises(SettingError, match=r"Unknown setting 'xyzzy'\. `docs/configuration\.md` lists all settings\."):
+    with pytest.raises(SettingError, match=r"Unknown setting 'xyzzy'\. `leitstand settings --all` lists them\."):
         load_config(None, ["xyzzy=1"], {})
 
 

@@ -150,7 +150,9 @@ def test_cuda_without_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_torch_that_cannot_be_used_is_one_sentence(monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
     monkeypatch.setattr(programs, "COUNT_DEVICES", (sys.executable, "-c", code))
 
-    with pytest.raises(UserError, match=rf"torch cannot be used \(.*{said}.*\); install it with `make setup`"):
+    with pytest.raises(
+        UserError, match=rf"torch cannot be used \(.*{said}.*\); `pip install 'leitstand\[train\]'` brings it"
+    ):
         count_devices()
 
 

@@ -38,6 +38,8 @@ def export(sides: Sequence[PatchSet], target: Path, container: str, on_pair: OnP
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists: give a folder that does not, or remove it")
+    if container == "lmdb":
+        lmdb_package(target)  # before anything is made
     write = {"lmdb": _write_lmdb, "shards": _write_shards}[container]
     target.parent.mkdir(parents=True, exist_ok=True)
     done = 0

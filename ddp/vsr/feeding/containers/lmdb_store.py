@@ -108,8 +108,8 @@ def lmdb_package(path: Path) -> Any:
         import lmdb
     except ImportError:
         raise DatasetError(
-            f"{path} is an LMDB database, and the package for these is not installed: install the extra "
-            "`leitstand[lmdb]`"
+            f"{path}: LMDB databases need the package lmdb, which is not installed; `pip install 'leitstand[lmdb]'` "
+            "brings it"
         ) from None
     return lmdb
 

@@ -51,7 +51,10 @@ def import_tensorboard(logs: Path, out: Path, run_id: str | None, tags: tuple[st
 def _key_and_tag(text: str) -> tuple[str, str]:
     key, equals, tag = text.partition("=")
     if not equals or not tag or key not in _NUMBERS:
-        raise UserError(f"--tag is {text!r}, but must be KEY=TAG with a key of docs/records.md that is a number.")
+        raise UserError(
+            f"--tag is {text!r}, but must be KEY=TAG with a key of a record that is a number, a column "
+            "of `leitstand stats csv`."
+        )
     return key, tag
 
 

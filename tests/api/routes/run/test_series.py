@@ -65,7 +65,12 @@ def test_a_bound_that_is_no_whole_number_is_refused(client: FlaskClient, store: 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("qualty_ki", "quality_ki_value"), ("zzz", "docs/records.md"), ("lr_phase_name", ""), ("per_rank", "")],
+    [
+        ("qualty_ki", "quality_ki_value"),
+        ("zzz", "the page /docs of this server"),
+        ("lr_phase_name", ""),
+        ("per_rank", ""),
+    ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_right_one(
     client: FlaskClient, store: Store, name: str, hint: str
