@@ -22,6 +22,7 @@ from service.auth.hosts import require_safe_address
 from service.config.settings import RunConfig
 from service.errors import UserError, printable
 from service.launcher.parent_death import end_with_parent
+from service.launcher.termination import release_announcements
 
 REQUEST_THREADS = 32
 """Threads left for requests that are answered immediately if all streams and waiting requests are in use."""
@@ -88,6 +89,11 @@ def on_starting(server: Any) -> None:
         for address in server.cfg.address:
             if isinstance(address, tuple):  # otherwise a Unix socket or an inherited one
                 require_safe_address(replace(_settings, api_host=address[0]))
+
+
+def when_ready(_server: Any) -> None:
+    """Let a Ctrl-C that came before gunicorn handled it take effect (gunicorn hook)."""
+    release_announcements()
 
 
 def post_fork(_server: Any, worker: Any) -> None:

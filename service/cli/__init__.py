@@ -13,10 +13,10 @@ import click
 
 from service import __version__
 from service.cli.lazy_commands import LazyCommands
-from service.errors import UserError, printable
+from service.errors import UserError, printable, reason_and_remedy
 from service.launcher.terminal.console import escape_unencodable
 
-OUTPUT_FAILED, INTERRUPTED = 1, 130
+OUTPUT_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 _MODULES = {
     "start": ("train", "serve", "prepare", "fork", "upscale", "export", "evaluate", "pack"),
@@ -51,8 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = exit_code(arguments)
     except OSError as error:
-        if error.filename is not None:
-            raise
+        if error.filename is not None:  # of a library, since our own parts say more
+            click.echo(
+                f"Error: {printable(str(error.filename))} cannot be used ({reason_and_remedy(error)}).", err=True
+            )
+            sys.exit(BAD_INPUT)
         # The interpreter would try to write the buffered output again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         click.echo(f"Error: The output cannot be written ({error.strerror}).", err=True)

@@ -41,7 +41,7 @@ def prepare(source: SettingsSource, workers: int) -> None:
     """
     terminate_on_announcements()
     program = preparation_program(source.load(os.environ).config, os.environ, workers=workers)
-    with announcements_held_back():
+    with announcements_held_back(interrupts_too=True):
         replace_process(program.command, program.environment)
 
 
@@ -67,7 +67,7 @@ def pack(source: SettingsSource, container: str | None, out: Path | None) -> Non
     else:
         require_sources(config)
     program = packing_program(config, os.environ, container or "", out)
-    with announcements_held_back():
+    with announcements_held_back(interrupts_too=True):
         replace_process(program.command, program.environment)
 
 
@@ -89,7 +89,8 @@ def serve(source: SettingsSource, directories: tuple[Path, ...]) -> None:
         click.echo(_runs_sentence(config))
     click.echo(f"Dashboard: {address_text(config.api_host, config.api_port)}")
     program = api_program(source, os.environ)
-    replace_process(program.command, program.environment)
+    with announcements_held_back(interrupts_too=True):
+        replace_process(program.command, program.environment)
 
 
 def _runs_sentence(config: RunConfig) -> str:
@@ -147,7 +148,7 @@ def upscale(source: SettingsSource, given: Path, target: Path, **wishes: str | i
     terminate_on_announcements()
     wishes["from"] = wishes.pop("file")
     program = inference_program("upscale", source, (given, target), wishes, os.environ)
-    with announcements_held_back():
+    with announcements_held_back(interrupts_too=True):
         replace_process(program.command, program.environment)
 
 
@@ -168,7 +169,7 @@ def evaluate(source: SettingsSource, sets: tuple[str, ...], **wishes: str | int 
     terminate_on_announcements()
     wishes["from"] = wishes.pop("file")
     program = inference_program("evaluate", source, sets, wishes, os.environ)
-    with announcements_held_back():
+    with announcements_held_back(interrupts_too=True):
         replace_process(program.command, program.environment)
 
 
@@ -199,7 +200,7 @@ def export(
     terminate_on_announcements()
     wishes["from"] = wishes.pop("file")
     program = inference_program("export", source, (target,), wishes, os.environ)
-    with announcements_held_back():
+    with announcements_held_back(interrupts_too=True):
         replace_process(program.command, program.environment)
 
 

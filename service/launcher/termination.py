@@ -38,12 +38,14 @@ def terminate_on_announcements() -> None:
 
 
 @contextmanager
-def announcements_held_back() -> Iterator[None]:
-    """Let announcements wait during the block.
+def announcements_held_back(*, interrupts_too: bool = False) -> Iterator[None]:
+    """Let announcements, and with `interrupts_too` Ctrl-C, wait during the block.
 
-    A program that replaces this one there gets them when it releases them; before it handles them, they would kill it.
+    A program that replaces this one there gets them when it releases them; before it handles them, announcements would
+    kill it, and Ctrl-C would end its imports, which take seconds, with a traceback.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, ANNOUNCEMENTS)
+    numbers = (*ANNOUNCEMENTS, signal.SIGINT) if interrupts_too else ANNOUNCEMENTS
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
@@ -51,8 +53,8 @@ def announcements_held_back() -> Iterator[None]:
 
 
 def release_announcements() -> None:
-    """Let those that waited take effect."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ANNOUNCEMENTS)
+    """Let those that waited take effect, and Ctrl-C."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ANNOUNCEMENTS, signal.SIGINT))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Several `--dataset` are packed one after the other. With `--container` and `--out` it writes the (first) set as LMDB
 databases or tar shards into another folder instead.
-Exit codes: 0 done; 2 bad input; 143 ended by SIGTERM, without a copy.
+Exit codes: 0 done; 2 bad input; 130 and 143 interrupted, without a copy.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from service.errors import UserError, plain_reason, printable
 from service.launcher.terminal.console import escape_unencodable
 from service.launcher.termination import exiting_on_termination
 
+INTERRUPTED = 130
 SHOWN_EVERY = 5000  # pairs
 CONTAINERS = ("lmdb", "shards")
 SIDES: tuple[Split, ...] = ("Patches", "Val")
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         click.echo(f"Error: {printable(str(error))}", err=True)
         return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

@@ -1,5 +1,6 @@
 """The command line as a whole: its commands, its errors, its exit codes; over a real HTTP server."""
 
+import errno
 import json
 import os
 import subprocess
@@ -175,6 +176,21 @@ def test_output_that_finds_no_room_is_one_sentence(server: StandIn, line: str) -
 
     sentence = "Error: The output cannot be written (No space left on device).\n"
     assert (answer.returncode, answer.stderr) == (1, sentence)
+
+
+def test_a_file_error_that_nothing_else_explains_names_the_file_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_arguments: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "of/a\nlibrary")
+
+    monkeypatch.setattr("service.cli.exit_code", refused)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+
+    assert ended.value.code == 2
+    sentence = "Error: of/a\\nlibrary cannot be used (Permission denied: mend the permissions).\n"
+    assert capsys.readouterr().err == sentence
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])

@@ -91,6 +91,32 @@ def test_train_becomes_torchrun(dataset: Path, started: STARTED, flags: list[str
 def test_an_announcement_while_one_program_replaces_another_counts_as_sigterm(
     dataset: Path, tmp_path: Path, verb: str, number: signal.Signals
 ) -> None:
+    (tmp_path / "videos").mkdir()
+    given = settings(DATASET_ROOT=dataset if verb == "train" else tmp_path / "new", VIDEO_ROOT=tmp_path / "videos")
+
+    ended = replaced_under_signal(tmp_path, number, [verb, *given])
+
+    assert ended.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("verb", ["pack", "export", "serve"])
+def test_ctrl_c_before_the_new_program_handles_it_ends_it_without_a_traceback(
+    dataset: Path, tmp_path: Path, port: int, verb: str
+) -> None:
+    paths = ["out.safetensors"] if verb == "export" else []
+    given = settings(DATASET_ROOT=dataset, DATA_ROOT=tmp_path / "run", API_PORT=port)
+
+    ended = replaced_under_signal(tmp_path, signal.SIGINT, [verb, *paths, *given])
+
+    assert ended.returncode == (0 if verb == "serve" else 130), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def replaced_under_signal(
+    tmp_path: Path, number: signal.Signals, command: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that becomes another program, which gets a signal as soon as its interpreter starts."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os; number = os.environ.pop('ANNOUNCEMENT', None); number and os.kill(os.getpid(), int(number))"
     )
@@ -103,17 +129,11 @@ def test_an_announcement_while_one_program_replaces_another_counts_as_sigterm(
         os.execvpe = announced
         main(sys.argv[1:])
         """
-    (tmp_path / "videos").mkdir()
-    chosen = settings(DATASET_ROOT=dataset if verb == "train" else tmp_path / "new", VIDEO_ROOT=tmp_path / "videos")
-
-    ended = subprocess.run(
-        [sys.executable, "-c", code, str(number.value), verb, *chosen],
+    return subprocess.run(
+        [sys.executable, "-c", code, str(number.value), *command],
         cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
-
-    assert ended.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}, ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 def test_train_without_data_says_what_to_do(

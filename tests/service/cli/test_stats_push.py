@@ -252,3 +252,14 @@ def test_an_empty_run_has_nothing_to_push(tmp_path: Path, capsys: pytest.Capture
 
     assert exit_code(["stats", "push", str(tmp_path / "empty"), "--to", "tensorboard", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"pushed": [{"run": "empty", "records": 0, "place": ""}]}
+
+
+def test_event_files_that_cannot_be_made_are_one_sentence(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    assert push(run, "tensorboard", tmp_path / "file" / "there") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"Error: {tmp_path / 'file' / 'there'}/")
+    assert said.endswith("cannot be written (Not a directory); choose another place.\n")

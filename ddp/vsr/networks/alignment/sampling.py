@@ -3,6 +3,8 @@
 Legend: N = images, C = channels, H, W = size of an image, h, w = size of a field of positions.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,7 +52,13 @@ def prefers_shifts(image: Tensor) -> bool:
 
     On a GPU each sum is a kernel, and in an exported graph a node.
     """
-    return image.device.type == "cpu" and not torch.compiler.is_exporting()
+    return image.device.type == "cpu" and not _is_exporting()
+
+
+def _is_exporting() -> bool:
+    # PyTorch 2.6 does not tell an export from torch.compile.
+    is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+    return is_exporting()
 
 
 def _sums_of(image: Tensor, count: int, axis: int) -> Tensor:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from service.cli.stats.exchange.event_scalars import EventScalars, event_files, read_scalars
+from service.cli.stats.tables import explained_write_errors
 from service.errors import UserError
 from service.run.records.tables.tags import TRAINING_TAGS
 from service.run.records.trackers.tracked_run import TrackedPoint, TrackedRun, library
@@ -23,18 +24,22 @@ class TensorBoardTracker:
         self._home = Path(where or DEFAULT_FOLDER)
 
     def begin(self, run: TrackedRun) -> int:
-        """Open a new event file; settings, note and rollbacks are texts in the first one."""
+        """Open a new event file; settings, note and rollbacks are texts in the first one.
+
+        Raises `UserError` if it cannot be made.
+        """
         folder = self._home / run.run_id
         files: list[Path] = []
-        with suppress(FileNotFoundError):
+        with explained_write_errors(folder), suppress(FileNotFoundError):
             files = event_files(folder)
         before = read_scalars(folder) if files else EventScalars()
         newest = max(before.times, default=-1)
         if before.values.get(BRANCH, {}).get(newest, run.branch) != run.branch:
             raise UserError(f"{folder} has another branch of this run; choose another folder with --where.")
         self._folder = folder
-        # Without a name of its own it would replace a file that was begun in the same second.
-        self._writer = self._writers.SummaryWriter(str(folder), filename_suffix=f".{len(files):06d}")
+        with explained_write_errors(folder):
+            # Without a name of its own it would replace a file that was begun in the same second.
+            self._writer = self._writers.SummaryWriter(str(folder), filename_suffix=f".{len(files):06d}")
         texts = {
             "settings": "\n".join(f"{name} = {value}" for name, value in run.settings.items()),
             "note": run.note, "rollbacks": "\n\n".join(run.rollbacks),

@@ -180,3 +180,14 @@ def test_any_number_of_frames_and_any_size_is_taken(shape: tuple[int, int, int, 
     assert fused.estimate.shape == (shape[0], 1, 3 * shape[2], 3 * shape[3])
     assert fused.confidence.shape == (shape[0], shape[1] - 1, *shape[2:])
     assert bool(torch.isfinite(fused.estimate).all())
+
+
+@pytest.mark.parametrize("is_compiling", [False, True])
+def test_a_torch_that_cannot_tell_an_export_from_compiling_takes_the_layer_in_both(
+    monkeypatch: pytest.MonkeyPatch, is_compiling: bool
+) -> None:
+    """PyTorch 2.6."""
+    monkeypatch.delattr(torch.compiler, "is_exporting")
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: is_compiling)
+
+    assert sampling.prefers_shifts(torch.zeros(1)) is not is_compiling
