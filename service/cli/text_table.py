@@ -1,8 +1,8 @@
 """Tables and other small texts for a terminal.
 
 What a program prints is plain text, without colours and frames; what it holds is made printable. On a terminal a table
-is as wide as the terminal at most: columns that may be wrapped continue on the next line. Elsewhere a row is one line,
-for `grep` and `awk`.
+is as wide as the terminal at most: columns that may be wrapped continue on the next line, and where that is not enough,
+each row is a list of its cells. Elsewhere a row is one line, for `grep` and `awk`.
 """
 
 import shutil
@@ -60,6 +60,11 @@ class TextTable:
             return "\n".join([(form % tuple(line)).rstrip() for line in lines])
         return "\n".join(text for line in lines for text in self._lines(line, widths))
 
+    def has_room(self) -> bool:
+        """Return whether the rows so far fit into `max_width`."""
+        width = sum(self._fitting_widths()) + len(GAP) * (len(self._widths) - 1)
+        return self._max_width is None or width <= self._max_width
+
     def _fitting_widths(self) -> list[int]:
         """Return the widths of the columns, the wrapped ones made narrower where all together have no room."""
         widths = list(self._widths)
@@ -94,8 +99,27 @@ def table(
     left: frozenset[int] = frozenset({0}),
     wrapped: frozenset[int] = frozenset(),
 ) -> str:
-    """Return the whole table; see `TextTable`."""
-    return TextTable(headings, left, wrapped).render(rows)
+    """Return the whole table as `TextTable` does; where the terminal has no room, each row is a list of its cells."""
+    listed = [*rows]
+    whole = TextTable(headings, left, wrapped)
+    text = whole.render(listed)
+    return text if whole.has_room() else _row_lists(headings, listed, output_width() or 0)
+
+
+def _row_lists(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """Return each row as lines of heading and cell, with an empty line between rows; empty cells are left out."""
+    label_width = max(map(len, headings))
+    cell_width = max(width - label_width - len(GAP), MIN_WRAPPED_WIDTH)
+    blocks = []
+    for row in _printable_lines(rows):
+        lines = [
+            f"{label if at == 0 else '':<{label_width}}{GAP}{part}".rstrip()
+            for label, cell in zip(headings, row, strict=True)
+            if cell
+            for at, part in enumerate(broken(cell, cell_width))
+        ]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
 
 
 def side_by_side(

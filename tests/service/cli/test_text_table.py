@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.cli import exit_code
-from service.cli.text_table import TextTable, broken, short_moment, side_by_side
+from service.cli.text_table import TextTable, broken, short_moment, side_by_side, table
 from tests.service.harness.stand_in import Answer, StandIn, command, page
 
 WIDTH = 80
@@ -186,3 +186,26 @@ def test_for_programs_a_row_stays_one_line(server: StandIn, capsys: pytest.Captu
     assert exit_code([*line.split(), "--url", server.url]) == 0
     rows = len(next(iter(answer.body.values() if isinstance(answer, Answer) else answer.values())))
     assert len(capsys.readouterr().out.splitlines()) == 1 + rows
+
+
+@pytest.mark.parametrize("line", ["runs", "ranks", "alerts", "checkpoints", "commands", "settings"])
+def test_on_a_terminal_of_40_columns_no_line_is_broken_by_the_terminal(
+    server: StandIn, terminal: TerminalOutput, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    path, answer = VIEWS[line]
+    server.on("GET", path, answer if isinstance(answer, Answer) else Answer(answer))
+
+    with redirect_stdout(terminal):
+        assert exit_code([*line.split(), "--url", server.url]) == 0
+    assert [text for text in terminal.getvalue().splitlines() if len(text) > 40] == []
+
+
+def test_without_room_for_a_table_each_row_is_a_list_of_its_cells(
+    terminal: TerminalOutput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+
+    with redirect_stdout(terminal):
+        made = table(("run", "state", "of"), [("a" * 20, "running", "10"), ("b", "", "20")])
+    assert made == f"run    {'a' * 13}\n       {'a' * 7}\nstate  running\nof     10\n\nrun    b\nof     20"
