@@ -26,6 +26,8 @@ MEANINGS = {
     "postgres": "a store that many runs share",
     "tensorboard": "scalars and pictures for TensorBoard",
     "watch": "the living view in a terminal",
+    "lmdb": "patch sets in databases",
+    "parquet": "tables of records as Parquet files",
     "export": "networks as ONNX files",
     "notify": "alerts to the places that people read",
     "plot": "pictures of records",
@@ -43,7 +45,7 @@ def groups(project_file: Path) -> dict[str, list[str]]:
     return {
         name: [text for text in texts if canonicalize_name(Requirement(text).name) != own]
         for name, texts in named.items()
-        if name in MEANINGS  # others belong to environments of their own
+        if name in MEANINGS  # `bench` and `sign` belong to environments of their own
     }
 
 

@@ -87,6 +87,18 @@ def test_the_bill_has_what_the_extras_need_in_the_versions_of_the_lock(
     assert {"pytest", "mypy"}.isdisjoint(listed)
 
 
+def test_the_packages_of_every_extra_are_in_lock_and_page_with_its_purpose(
+    repository: Path, materials: ModuleType
+) -> None:
+    extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (\S+) \|", (repository / "docs/third-party.md").read_text(), re.MULTILINE)
+    apart = {"all", "sign"}  # the others together; an environment of its own
+
+    assert extras.keys() - apart <= materials.lock.MEANINGS.keys()
+    needed = {canonicalize_name(Requirement(text).name) for name in extras.keys() - apart for text in extras[name]}
+    assert needed <= set(map(canonicalize_name, rows))
+
+
 def test_the_bill_says_who_needs_whom_and_nothing_of_this_machine(repository: Path, bill: dict[str, Any]) -> None:
     needs = {item["ref"].partition("==")[0]: item["dependsOn"] for item in bill["dependencies"]}
 
