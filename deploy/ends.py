@@ -5,9 +5,9 @@
     make ends PYTHON=python3.12 ARGS="--torch 2.14.1"    with one that pip gets
 
 Builds the wheel from the committed files, installs it with all extras into a new environment, trains the demonstration
-to a record from an empty folder, and runs the tests that `TESTS` names. Prints a row for docs/deployment.md
-("Versions"). Outside CI, since it fetches what it installs; on Linux with x86-64, pip's PyTorch is one for CUDA of
-several GB. Everything is made in a temporary folder, which is removed.
+to a record from an empty folder with two ranks, and runs the tests that `TESTS` and `RANK_TESTS` name. Prints a row for
+docs/deployment.md ("Versions"). Outside CI, since it fetches what it installs; on Linux with x86-64, pip's PyTorch is
+one for CUDA of several GB. Everything is made in a temporary folder, which is removed.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,10 @@ TESTS = (
     "tests/api/routes", "tests/service/config", "tests/service/run", "tests/service/store",
 )  # fmt: skip
 """What depends most on Python, PyTorch, SQLite and the packages of the HTTP process; in minutes."""
+RANK_TESTS = (
+    "tests/ddp/behaviour/test_survivors.py", "tests/service/launcher/test_torchrun.py", "tests/service/launcher/ranks",
+)  # fmt: skip
+"""Ranks under this PyTorch's own torchrun, also as forks: killed, restarted, asked to leave."""
 DEMO = {
     "MAX_STEPS": "6", "VAL_STEP_EVERY": "3", "LOG_EVERY": "2", "CHECKPOINT_EVERY": "6", "PATCH_COUNT": "16",
     "VAL_COUNT": "2", "API_PORT": "5077",
@@ -95,7 +100,12 @@ def trains_to_a_record(folder: Path, python: Path) -> bool:
 
 def tested(python: Path) -> dict[str, int]:
     """Run the tests with this interpreter; returns how many passed, were skipped, failed."""
-    command = [python, "-m", "pytest", "-q", "-n", "2", "-m", "not slow", "-p", "no:cacheprovider", *TESTS]
+    return dict(Counter(counted(python, "-n", "2", "-m", "not slow", *TESTS)) + Counter(counted(python, *RANK_TESTS)))
+
+
+def counted(python: Path, *options: str) -> dict[str, int]:
+    """Run pytest; returns how many tests passed, were skipped, failed."""
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
     sys.stderr.write(done.stdout[-4000:] + done.stderr[-2000:])
     last = done.stdout.strip().rpartition("\n")[2]

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -22,6 +21,7 @@ from service.config.loader import LoadedConfig, naming_origins
 from service.config.settings import RunConfig
 from service.config.source import SettingsSource
 from service.errors import DatasetError, UserError
+from service.launcher.extras import EXTRAS, missing_packages
 from service.launcher.machines.nodes import Nodes
 from service.launcher.ports import require_free_port
 from service.launcher.programs import CPU_RANKS, require_sources, usable_devices
@@ -32,7 +32,6 @@ from service.store.store import StoreUnavailableError, open_store
 MIN_FREE_GIB = 2.0
 BUSY_SECONDS = 2.0
 """How long to wait for a locked store."""
-EXTRAS = {"train": ("torch", "numpy", "PIL", "av"), "api": ("flask", "gunicorn", "prometheus_client")}
 
 SHARED_MEMORY = Path("/dev/shm")
 BATCHES_PER_LOADER = 2
@@ -76,9 +75,7 @@ def _python(_config: RunConfig) -> str:
 
 
 def _packages(_config: RunConfig) -> str:
-    required = [(module, extra) for extra, modules in EXTRAS.items() for module in modules]
-    missing = [f"{module} (extra {extra!r})" for module, extra in required if not find_spec(module)]
-    if missing:
+    if missing := missing_packages(*EXTRAS):
         raise UserError(f"not installed: {', '.join(missing)}; `pip install 'leitstand[train,api]'` brings them.")
     return "training and API are installed"
 

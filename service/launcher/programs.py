@@ -1,6 +1,7 @@
 """Command lines and environments of the programs to start: trainer under torchrun, API under gunicorn, preparation.
 
-Runs a short subprocess to count devices, but starts no long-running process.
+Runs a short subprocess to count devices, but starts no long-running process. Raises `UserError` for a program whose
+packages are not installed.
 """
 
 import subprocess
@@ -14,6 +15,7 @@ from service.config.loader import PREFIX, canonical_name
 from service.config.settings import RENAMED, RunConfig
 from service.config.source import SettingsSource
 from service.errors import DatasetError, SettingError, UserError
+from service.launcher.extras import require_extra
 from service.launcher.machines.nodes import Nodes
 from service.launcher.parent_death import ending_with_this
 from service.launcher.torchrun import FORK_SERVER, RUN_DIRECTORY
@@ -49,6 +51,7 @@ def trainer_program(
 
     After a failure such as a killed rank, all ranks are restarted and continue, at most `restarts` times.
     """
+    require_extra("train")
     meeting = nodes.launcher_options(environment) if nodes else ["--standalone"]
     launcher = [sys.executable, "-m", "service.launcher.torchrun", *meeting, f"--nproc-per-node={ranks}"]
     launcher.append(f"--max-restarts={restarts}")
@@ -61,6 +64,7 @@ def trainer_program(
 
 def api_program(source: SettingsSource, environment: Mapping[str, str]) -> Program:
     """Return the API program; its overrides are passed as `LEITSTAND_<KEY>`, because its factory takes no arguments."""
+    require_extra("api")
     command = (sys.executable, "-m", "gunicorn", "-c", "python:api.server.gunicorn_config", "api.app:create_app()")
     api_environment = dict(environment)
     if source.file is not None:
@@ -82,6 +86,7 @@ def preparation_program(
 
     With `keep`, an existing set stays as it is if the videos have changed. `workers` processes work, 0: one a core.
     """
+    require_extra("train")
     chosen = {"scale": config.scale, "frames": config.n_frames, "degradation": config.degradation, "hdr": config.hdr}
     counts = {"patch-count": config.patch_count, "val-count": config.val_count}
     chosen.update({name: count for name, count in counts.items() if count})  # 0 leaves it to the material
@@ -99,6 +104,7 @@ def packing_program(
 
     Or, with `container`, that writes the set in DATASET_ROOT as `lmdb` or `shards` to the folder `out`.
     """
+    require_extra("train")
     sources = data_sources(config.dataset_root, "" if container else config.data_sources)
     options = [part for source in sources for part in ("--dataset", str(source.path))]
     options += ["--scale", str(config.scale), "--frames", str(config.n_frames)]
@@ -114,6 +120,7 @@ def inference_program(
     environment: Mapping[str, str],
 ) -> Program:
     """Return the program `upscale`, `evaluate` or `export`; `wishes` are its options, None for one not given."""
+    require_extra("train")
     options: list[str] = []
     for wish, value in wishes.items():
         option = f"--{wish.replace('_', '-')}"
