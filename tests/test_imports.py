@@ -39,8 +39,8 @@ ORDER = {
         "service.cli.watch", "service.cli",
     ),
     "ddp": (
-        "ddp.workload", "ddp.vsr.unreadable", "ddp.vsr.pictures", "ddp.vsr.contact_sheet", "ddp.vsr.prepare",
-        "ddp.vsr.networks.alignment", "ddp.vsr.networks", "ddp.vsr",
+        "ddp.checkpoint.shipped", "ddp.workload", "ddp.vsr.unreadable", "ddp.vsr.pictures", "ddp.vsr.contact_sheet",
+        "ddp.vsr.prepare", "ddp.vsr.networks.alignment", "ddp.vsr.networks", "ddp.vsr",
         "ddp.adaptive", "ddp.distributed", "ddp.metrics", "ddp.watchdog", "ddp.step", "ddp.validation",
         "ddp.checkpoint", "ddp.control", "ddp.recording.trackers", "ddp.recording", "ddp.training", "ddp.inference",
         "ddp.__main__",

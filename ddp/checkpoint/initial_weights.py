@@ -14,6 +14,7 @@ from torch import Tensor
 from ddp.checkpoint.folder import CheckpointFolder
 from ddp.checkpoint.format import MANIFEST_FILE, STATE_FILE, LoadedState, SavedState, UnusableError, load, step_in
 from ddp.checkpoint.safetensors import SUFFIX, read_safetensors
+from ddp.checkpoint.shipped.weights import place_of
 from service.atomic_files import open_ordinary
 from service.errors import RunDirectoryError, SettingError, plain_reason, printable
 from service.run.directory import RunDirectory
@@ -47,11 +48,11 @@ class _Found:
 
 
 def read_initial_weights(source: str, network: Mapping[str, Tensor]) -> InitialWeights:
-    """Read the weights at a path and match them with the state of the network by name and shape.
+    """Read the weights at a path, or the shipped ones, and match them with the state of the network by name and shape.
 
     Raises `SettingError` if they cannot be read, or if none matches.
     """
-    path = Path(source).expanduser()
+    path = place_of(source).expanduser()
     try:
         found = _read(path)
     except (UnusableError, RunDirectoryError) as error:

@@ -5,7 +5,7 @@ Never changes a run's folder: its trainer may be at work. Nothing in a file is e
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ddp.checkpoint.format import MANIFEST_FILE, STATE_FILE, LoadedState, SavedS
 from ddp.checkpoint.initial_weights import load_file, weights_in
 from ddp.checkpoint.network_shape import NAMES, SIZES, complete
 from ddp.checkpoint.safetensors import SUFFIX, read_safetensors
+from ddp.checkpoint.shipped.weights import SHIPPED, WEIGHTS_FILE
 from service.errors import RunDirectoryError, UserError
 from service.run.directory import RunDirectory
 
@@ -52,9 +53,9 @@ def weights_of_run(folder: Path) -> TrainedWeights:
 
 
 def weights_at(path: Path) -> TrainedWeights:
-    """Return the weights of a checkpoint's folder, a run directory or a file. Raises `UserError`."""
+    """Return the weights of a checkpoint's folder, a run directory, a file, or the shipped ones. Raises `UserError`."""
     try:
-        return _at(path)
+        return _at(path) if str(path) != SHIPPED else replace(_at(WEIGHTS_FILE), origin=SHIPPED)
     except (UnusableError, RunDirectoryError) as error:
         raise UserError(f"the weights {path} cannot be used: {str(error).rstrip('.')}") from error
     except OSError as error:

@@ -130,8 +130,15 @@ def train(source: SettingsSource, ranks: str, restarts: int, nodes: Nodes | None
 @click.command
 @click.argument("given", metavar="IN", type=click.Path(path_type=Path, readable=False))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path, readable=False))
-@click.option("--run", type=click.Path(), metavar="DIR", help="Use the best state of this run; default: DATA_ROOT.")
-@click.option("--from", "file", type=click.Path(), metavar="FILE", help="Use a checkpoint or a file of weights.")
+@click.option(
+    "--run",
+    type=click.Path(),
+    metavar="DIR",
+    help="Use the best state of this run; default: DATA_ROOT, or the shipped weights.",
+)
+@click.option(
+    "--from", "file", type=click.Path(), metavar="FILE", help="Use a checkpoint, a file of weights, or 'shipped'."
+)
 @click.option("--quality", type=click.IntRange(0, 51), default=16, show_default=True, help="CRF: lower is better.")
 @click.option("--rate", default="25", show_default=True, help="Pictures per second of a video made of pictures.")
 @click.option("--tile", type=click.IntRange(0), default=0, help="Side of a tile in pixels of IN; 0 chooses it.")

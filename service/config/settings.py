@@ -103,7 +103,7 @@ class RunConfig:
         "what becomes of HDR video (PQ, HLG) in a patch set: mapped to SDR, or named and left out",
         choices=("map", "leave-out"),
     )
-    init_from: str = setting("", "checkpoint, run folder or file of weights with which a new run begins")
+    init_from: str = setting("", "checkpoint, run folder, file of weights, or `shipped`, with which a new run begins")
     replay_file: str = setting("", "interventions of another run that this one repeats, by `leitstand replay export`")
     store_url: str = setting("", "PostgreSQL store that many runs report into; empty keeps one in DATA_ROOT")
 

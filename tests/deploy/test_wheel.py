@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from service import __version__
 
@@ -53,6 +54,23 @@ def test_the_demonstration_starts_from_it_in_any_folder(wheel: Path, tmp_path: P
 
     assert said.stdout.startswith(str(tmp_path / "site"))
     assert (said.returncode, "BATCH_SIZE" in said.stderr) == (2, True), "its settings were read and checked"
+
+
+def test_a_picture_is_upscaled_from_it_without_any_run(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    (tmp_path / "there").mkdir()
+    Image.new("RGB", (24, 16), "teal").save(tmp_path / "there" / "small.png")
+    code = "import sys, service.cli; sys.exit(service.cli.main())"
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", code, "upscale", "small.png", "large.png"],
+        cwd=tmp_path / "there", env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "shipped weights" in said.stdout
+    with Image.open(tmp_path / "there" / "large.png") as large:
+        assert large.size == (72, 48)
 
 
 def test_the_version_stands_in_one_place(wheel: Path, repository: Path) -> None:

@@ -14,13 +14,15 @@ from pathlib import Path
 import click
 import torch
 
+from ddp.checkpoint.shipped.weights import SHIPPED, gain_sentence
 from ddp.inference.network import open_network
 from ddp.inference.upscale.work import Wishes, upscale
 from ddp.vsr.unreadable import ignore_size_warnings
-from service.config.loader import load_config
+from service.config.loader import LoadedConfig, load_config
 from service.errors import SettingError, UserError, printable
 from service.launcher.terminal.console import escape_unencodable
 from service.launcher.termination import exiting_on_termination
+from service.run.directory import RunDirectory
 
 INTERRUPTED = 130
 MAX_RATE = 1000
@@ -46,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> list[str]:
-    config = load_config(parsed.config, parsed.set, os.environ).config
+    loaded = load_config(parsed.config, parsed.set, os.environ)
+    config = loaded.config
     device = device_for(config.device)
-    network = open_network(config, parsed.run or config.data_root, parsed.from_file)
+    network = open_network(config, parsed.run or config.data_root, parsed.from_file or _default_weights(parsed, loaded))
     wishes = Wishes(
         tile=parsed.tile,
         quality=parsed.quality,
@@ -58,6 +61,15 @@ def _run(parsed: argparse.Namespace) -> list[str]:
         until_damage=parsed.until_damage,
     )
     return upscale(parsed.source, parsed.target, network, device, wishes, _show)
+
+
+def _default_weights(parsed: argparse.Namespace, loaded: LoadedConfig) -> Path | None:
+    """Return the shipped weights, and say so, where nobody names a run and the default one does not exist."""
+    is_named = parsed.run is not None or "DATA_ROOT" in loaded.origins
+    if is_named or RunDirectory(loaded.config.data_root).checkpoints.exists():
+        return None
+    _show(f"No run is named: this takes the shipped weights, {gain_sentence()}; --run DIR or --from FILE takes yours")
+    return Path(SHIPPED)
 
 
 def _rate_of(text: str) -> Fraction:
