@@ -5,6 +5,7 @@ it found nothing to act on, such as a call that was not made within the steps th
 """
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -182,8 +183,8 @@ class RunOutOfMemory:
     def happen(self, ordeal: Ordeal) -> bool:
         """Put the rank into a group that may take no more, and await its end."""
         found = ordeal.await_ranks()
-        group = MEMORY / f"leitstand-faults-{os.getpid()}"
-        group.mkdir()
+        # Of its own: the kernel keeps a group for a while after the process that it has ended.
+        group = Path(tempfile.mkdtemp(prefix="leitstand-faults-", dir=MEMORY))
         try:
             (group / "memory.limit_in_bytes").write_text(str(256 * 1024))
             (group / "cgroup.procs").write_text(str(found[self.rank].pid))
