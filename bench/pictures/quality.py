@@ -56,7 +56,7 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
     "demo before": ("NETWORK=recurrent", *RECIPE, "BATCH_SIZE=2", "PRECISION=float32", "L1_WEIGHT=0.6", "MS_WEIGHT=0.2",
                     "GRAD_WEIGHT=0.2", "WEIGHT_DECAY=1e-3", "INITIAL_GRAD_CLIP=1.5"),
     "original": ORIGINAL,
-    # A rate made for 100,000 steps learns little in some hundred: the same with ten times the rate.
+    # The same with ten times its rate, which is made for 100,000 steps, not for some hundred.
     "original quick": (*ORIGINAL, "MAX_LR=1e-3", "MIN_LR=1e-5"),
     "demo recurrent": (*DEMO, "NETWORK=recurrent", "BATCH_SIZE=2", "PRECISION=float32", "CHANNELS_LAST=false"),
     "demo single": (*DEMO, "NETWORK=single"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import torch
 
+from ddp.checkpoint.network_shape import OWN_WORKLOAD
 from ddp.checkpoint.shipped.weights import SHIPPED, gain_sentence
 from ddp.inference.network import open_network
 from ddp.inference.upscale.work import Wishes, upscale
@@ -65,7 +66,7 @@ def _run(parsed: argparse.Namespace) -> list[str]:
 
 def _default_weights(parsed: argparse.Namespace, loaded: LoadedConfig) -> Path | None:
     """Return the shipped weights, and say so, where nobody names a run and the default one does not exist."""
-    is_named = parsed.run is not None or "DATA_ROOT" in loaded.origins
+    is_named = parsed.run is not None or "DATA_ROOT" in loaded.origins or loaded.config.workload != OWN_WORKLOAD
     if is_named or RunDirectory(loaded.config.data_root).checkpoints.exists():
         return None
     _show(f"No run is named: this takes the shipped weights, {gain_sentence()}; --run DIR or --from FILE takes yours")

@@ -71,9 +71,11 @@ def test_a_first_upscale_without_any_run_is_better_than_bicubic_and_says_whose_w
     assert min(gains) > 0.3, gains
 
 
-def test_a_run_that_is_named_and_missing_is_an_error_and_no_reason_to_take_other_weights(
+def test_a_run_that_is_named_or_begun_and_has_no_weights_is_an_error_and_no_reason_to_take_others(
     truth: list[NDArray[np.uint8]], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert main(["in", "out", "--set", "WORKLOAD=service.errors"]) == 2
+    assert "shipped" not in "".join(capsys.readouterr())
     Path("runs/default/checkpoints").mkdir(parents=True)  # of a run that has saved nothing yet
     for named in ([], ["--run", "runs/mine"], ["--set", "DATA_ROOT=runs/mine"]):
         assert main(["in", "out", *named]) == 2
