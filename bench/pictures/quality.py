@@ -102,9 +102,13 @@ def held_out(folder: Path, also: Iterable[str]) -> list[HeldOut]:
 
 def make_patches(folder: Path) -> None:
     """Make the patch set of the training clips, once."""
-    settings = [f"DATASET_ROOT={folder / 'set'}", "CLIPS=small", "PATCH_COUNT=1500"]
-    arguments = [part for setting in settings for part in ("--set", setting)]
-    if not (folder / "set").exists():
+    cut_patches(folder / "set", "CLIPS=small", "PATCH_COUNT=1500")
+
+
+def cut_patches(dataset: Path, *settings: str) -> None:
+    """Prepare a patch set by these settings, and pack it, unless it is there."""
+    arguments = [part for setting in (f"DATASET_ROOT={dataset}", *settings) for part in ("--set", setting)]
+    if not dataset.exists():
         for command in ("prepare", "pack"):
             subprocess.run([Path(sys.executable).with_name("leitstand"), command, *arguments], check=True)
 

@@ -1,14 +1,16 @@
-"""The weights that come with Leitstand: trained on the clips of `make run`, scored on held-out ones, with their record.
+"""The weights that come with Leitstand: trained on a free film, scored on held-out clips, with their record.
 
     python -m bench.pictures.shipped_weights FOLDER [--seconds 480] [--also NAME=moving|still=FILE …]
 
-Trains the default network by the recipe of `bench.pictures.quality`, unless FOLDER (the same as there) has it from an
-earlier call, and writes the weights and their record into the package `ddp.checkpoint.shipped`. The record names the
-settings, each clip with its licence and SHA-256, the work done, and the scores beside those of bicubic enlargement.
+Trains the default network by the recipe of `bench.pictures.quality` on a film that anyone may use (CC BY 3.0), unless
+FOLDER (the same as there) has it from an earlier call, and writes the weights and their record into the package
+`ddp.checkpoint.shipped`. The record names the settings, each clip with its licence and SHA-256, the work done, and the
+scores beside those of bicubic enlargement.
 """
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +20,16 @@ import click
 import torch
 
 from bench.pictures.held_out import HeldOut, Window, scores_of, windows_of
-from bench.pictures.quality import FRAMES, NETWORKS, SCALE, bicubic, file_of, held_out, make_patches, runs_of, train_one
+from bench.pictures.quality import FRAMES, NETWORKS, SCALE, bicubic, cut_patches, file_of, held_out, runs_of, train_one
 from ddp.checkpoint.safetensors import read_safetensors
 from ddp.checkpoint.shipped.weights import RECORD_FILE, WEIGHTS_FILE
+from ddp.vsr.prepare.clips import FILM
 from service import __version__
 from service.atomic_files import sha256_of, write_atomically
 
 NETWORK, SEED, RANKS = "aligned", 0, 1
+TRAINED_ON = {FILM.name: FILM}
+"""Clips whose licence allows it, and no others: the clips of `make run` have one whose licence nobody states."""
 
 
 def main() -> None:
@@ -35,15 +40,26 @@ def main() -> None:
     parser.add_argument("--also", action="append", default=[], help="NAME=moving|still=FILE, one more held-out clip")
     given = parser.parse_args()
     clips = held_out(given.folder, given.also)
-    make_patches(given.folder)
-    train_one(given.folder, NETWORK, SEED, given.seconds, RANKS)
+    place = given.folder / "shipped"
+    make_patches(given.folder / "clips", place)
+    train_one(place, NETWORK, SEED, given.seconds, RANKS)
     windows = {clip: windows_of(clip, FRAMES, SCALE, "bicubic") for clip in clips}
-    (run,) = runs_of(given.folder, NETWORK, SEED + 1, given.seconds, RANKS, windows)
-    weights = file_of(given.folder, NETWORK, SEED, given.seconds, RANKS)
+    (run,) = runs_of(place, NETWORK, SEED + 1, given.seconds, RANKS, windows)
+    weights = file_of(place, NETWORK, SEED, given.seconds, RANKS)
     write_atomically(WEIGHTS_FILE, weights.read_bytes(), replaces=True)
-    record = record_of(given.folder, run, windows)
+    record = record_of(place, run, windows)
     write_atomically(RECORD_FILE, (json.dumps(record, indent=1) + "\n").encode(), replaces=True)
     click.echo(f"{WEIGHTS_FILE.name} and {RECORD_FILE.name} are written.")
+
+
+def make_patches(clips: Path, place: Path) -> None:
+    """Make the patch set, once, in the folder `set` of `place`."""
+    videos = place / "videos"
+    videos.mkdir(parents=True, exist_ok=True)
+    for name in TRAINED_ON:
+        if not (videos / name).exists():
+            shutil.copyfile(clips / name, videos / name)
+    cut_patches(place / "set", f"VIDEO_ROOT={videos}", "PATCH_COUNT=2000")
 
 
 def record_of(folder: Path, run: Mapping[str, Any], windows: Mapping[HeldOut, Sequence[Window]]) -> dict[str, Any]:
@@ -70,9 +86,10 @@ def record_of(folder: Path, run: Mapping[str, Any], windows: Mapping[HeldOut, Se
 def trained_on(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the clips of a patch set of which any scene is trained on."""
     return [
-        {key: source[key] for key in ("name", "sha256", "licence", "origin")}
+        {"name": clip.name, "sha256": source["sha256"], "licence": clip.licence, "origin": clip.origin}
         for source in manifest["sources"]
         if _is_trained_on(source["scenes"])
+        for clip in (TRAINED_ON[source["name"]],)
     ]
 
 
