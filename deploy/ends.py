@@ -34,6 +34,8 @@ RANK_TESTS = (
     "tests/ddp/behaviour/test_survivors.py", "tests/service/launcher/test_torchrun.py", "tests/service/launcher/ranks",
 )  # fmt: skip
 """Ranks under this PyTorch's own torchrun, also as forks: killed, restarted, asked to leave."""
+UNCLOSED = ("-W", "ignore::ResourceWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning")
+"""Python 3.13 and newer warn of SQLite connections that only the interpreter closes, as tests leave some."""
 DEMO = {
     "MAX_STEPS": "6", "VAL_STEP_EVERY": "3", "LOG_EVERY": "2", "CHECKPOINT_EVERY": "6", "PATCH_COUNT": "16",
     "VAL_COUNT": "2", "API_PORT": "5077",
@@ -105,7 +107,7 @@ def tested(python: Path) -> dict[str, int]:
 
 def counted(python: Path, *options: str) -> dict[str, int]:
     """Run pytest; returns how many tests passed, were skipped, failed."""
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *UNCLOSED, *options]
     done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
     sys.stderr.write(done.stdout[-4000:] + done.stderr[-2000:])
     last = done.stdout.strip().rpartition("\n")[2]

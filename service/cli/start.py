@@ -85,10 +85,10 @@ def serve(source: SettingsSource, directories: tuple[Path, ...]) -> None:
     config = source.load(os.environ).config
     require_safe_address(config)
     require_free_port(config.api_host, config.api_port)
+    program = api_program(source, os.environ)
     if config.run_roots:
         click.echo(_runs_sentence(config))
     click.echo(f"Dashboard: {address_text(config.api_host, config.api_port)}")
-    program = api_program(source, os.environ)
     with announcements_held_back(interrupts_too=True):
         replace_process(program.command, program.environment)
 

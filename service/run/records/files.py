@@ -4,6 +4,8 @@ import json
 import os
 import re
 import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,8 @@ CHUNK_BYTES = 64 * 1024
 _NAMES = re.compile(r"/Statistik_(0|[1-9][0-9]{0,17})\.json(?=/)")
 """A name holds no slash, so in names between slashes this finds whole ones."""
 _PACKED_NAME = re.compile(r"Statistik_(0|[1-9][0-9]{0,17})\.json\.gz")
+MAX_LOOKED_INTO = 100
+"""How many entries of a folder without records are looked into for the runs that may have been meant."""
 _OWN_JSON = frozenset({"run.json", "config.json", "ro-crate-metadata.json"})
 
 
@@ -114,7 +118,18 @@ def _foreign(folder: Path) -> str | None:
     if _OWN_JSON & set(names):
         return None
     other = next((name for name in names if name.endswith((".json", ".json.gz"))), None)
+    if other is None and (inner := _first_with_records(folder, names)):
+        return f"it holds no Statistik_<step>.json; {inner} in it does: name the directories of runs"
     return f"it holds no Statistik_<step>.json{'' if other is None else f', but other files, as {other}'}"
+
+
+def _first_with_records(folder: Path, names: Sequence[str]) -> str | None:
+    """Return the first of a folder's first entries that is itself a folder with records."""
+    for name in names[:MAX_LOOKED_INTO]:
+        with suppress(OSError):  # most entries are no folders
+            if _NAMES.search(f"/{'/'.join(os.listdir(folder / name))}/"):
+                return name
+    return None
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -213,9 +213,13 @@ def _open(path: Path, busy_seconds: float, kind: type[sqlite3.Connection]) -> sq
     options: dict[str, Any] = {"timeout": busy_seconds, "check_same_thread": False}
     if _is_writable(path):
         connection = _connect(path, "rw", factory=kind, **options)
-        connection.execute("PRAGMA journal_mode=WAL").close()
-        # An acknowledged command must survive a power failure; NORMAL may lose the last transactions of the WAL.
-        connection.execute("PRAGMA synchronous=FULL").close()
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            # An acknowledged command must survive a power failure; NORMAL may lose the last transactions of the WAL.
+            connection.execute("PRAGMA synchronous=FULL").close()
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
     # Without a log beside it nobody writes the file, and SQLite needs no file of its own to share it with a writer.
     mode = "ro" if _wal_path(path).exists() else "ro&immutable=1"

@@ -152,12 +152,13 @@ def test_a_folder_of_other_files_or_none_is_a_problem_and_a_run_without_a_record
     new.mkdir()
     (new / "run.json").write_text("{}")
     save_record(tmp_path / "run", 5)
-    records = Records(tmp_path / "gone", other, new, tmp_path / "run")
+    records = Records(tmp_path / "gone", other, new, tmp_path / "run", tmp_path)
 
     assert steps(records) == [5]
     assert reasons(records) == {
         "gone": "it cannot be read (No such file or directory)",
         "other": "it holds no Statistik_<step>.json, but other files, as package.json",
+        tmp_path.name: "it holds no Statistik_<step>.json; run in it does: name the directories of runs",
     }
 
 
