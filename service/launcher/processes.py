@@ -7,6 +7,7 @@ systems other than Linux, orphans are not reparented.
 """
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -139,8 +140,15 @@ class Timing:
     delivery_seconds: float = 15.0
 
 
+BAD_INPUT = 2
+"""Exit code of a program that refuses its settings."""
+
+
 class ApiRestarter:
-    """Starts the API, and restarts it with growing pauses when it has died."""
+    """Starts the API, and restarts it with growing pauses when it has died.
+
+    One that refuses its settings at its first start would refuse them each time: it is not started again.
+    """
 
     def __init__(self, start: Callable[[], ChildProcess], print_line: Callable[[str], None], timing: Timing) -> None:
         self.child: ChildProcess | None = None
@@ -150,6 +158,7 @@ class ApiRestarter:
         self._pause_seconds = timing.first_pause_seconds
         self._started_at = 0.0
         self._next_start = 0.0
+        self._has_run = False
 
     def check(self) -> None:
         """Detect the end of the API and schedule a restart, or start it if a start is due."""
@@ -158,7 +167,18 @@ class ApiRestarter:
             self._try_to_start(now)
         elif self.child is not None and (code := self.child.exit_code()) is not None:
             self.child = None
-            self._schedule_restart(now, how_it_ended(code))
+            self._has_run |= code != BAD_INPUT or now - self._started_at > self._timing.healthy_seconds
+            if not self._has_run:
+                self._give_up()
+            else:
+                self._schedule_restart(now, how_it_ended(code))
+
+    def _give_up(self) -> None:
+        self._next_start = math.inf
+        self._print(
+            "The API does not start, for the reason above; the training goes on without page and alerts. Correct "
+            "the setting, then start `leitstand serve` beside it with the same settings."
+        )
 
     def _try_to_start(self, now: float) -> None:
         self._started_at = now

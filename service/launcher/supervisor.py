@@ -17,7 +17,14 @@ from pathlib import Path
 
 from service.alerts.failure_notice import FailureNotice
 from service.errors import LAST_STATE_UNSAVED
-from service.launcher.processes import ApiRestarter, ChildProcess, OrphanProcesses, Timing, adopting_orphans
+from service.launcher.processes import (
+    BAD_INPUT,
+    ApiRestarter,
+    ChildProcess,
+    OrphanProcesses,
+    Timing,
+    adopting_orphans,
+)
 from service.launcher.programs import Program
 from service.launcher.signals import SignalQueue
 from service.launcher.terminal.key_commands import LEGEND, KeyCommands
@@ -29,7 +36,6 @@ from service.store.store import RunRow
 
 TERMINATED = 128 + signal.SIGTERM
 """The trainer's exit code after a termination signal: it has saved a checkpoint and can be resumed."""
-BAD_INPUT = 2
 UNSAVED = (
     "The training has ended, but its last state is not on disk; the lines above say what to mend, then the same "
     "command continues it."

@@ -381,6 +381,28 @@ def test_the_api_is_started_at_growing_intervals_until_it_has_been_well(
     assert "ended with exit code 3;" in lines[-1]
 
 
+@pytest.mark.parametrize(("codes", "says"), [([2], "does not start"), ([3, 2], "Starting it again in")])
+def test_an_api_that_refuses_its_settings_at_its_first_start_is_not_started_again(
+    codes: list[int], says: str, lines: Lines, tmp_path: Path
+) -> None:
+    left = list(codes)
+    timing = Timing(first_pause_seconds=0)
+    restarter = ApiRestarter(
+        lambda: ChildProcess(program(ENDS, tmp_path, "api", left.pop(0))), lines.append, timing
+    )  # fmt: skip
+    for _ in codes:
+        restarter.check()
+        assert restarter.child is not None
+        assert restarter.child.wait(20)
+        restarter.check()
+
+    assert says in lines[-1]
+    assert len(lines) == len(codes)
+    if codes == [2]:
+        restarter.check()
+        assert restarter.child is None
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_trainer_that_leaves_without_its_last_state_is_not_ready_to_be_continued(
     plan: LaunchPlan, lines: Lines, tmp_path: Path, number: signal.Signals
