@@ -1,9 +1,10 @@
 """A picture file as upright 8-bit RGB: the one place where pixels of other kinds are scaled, or refused by name.
 
 Never clamps: 16 bits are divided by 257 and rounded. What has no one right 8-bit picture is refused: floats, 32-bit
-integers, pixels that are transparent, inks.
+integers, pixels that are transparent, inks, HDR, and files that hold several pictures.
 """
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,21 @@ REFUSED = {
     "CMYK": "its pixels are inks (CMYK): convert it to RGB first",
     "LAB": "its pixels are L*a*b*: convert it to RGB first",
 }
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TRANSPARENT = "it has transparent pixels, and nothing says what is behind them"
 STEPS_OF_16_BITS = 257  # 65535 / 255
+WHITE_IS_ZERO, PHOTOMETRIC = 0, 262
+"""A value of a tag of TIFF, which Pillow heeds for 8 bits only, and the tag's number."""
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+"""Transfer functions by their number in H.273, which the chunk cICP of PNG holds."""
+PHOTO = "MPO"  # a camera's JPEG with previews behind the picture
 
 
 def read_picture(path: Path) -> Picture:
     """Return the picture, (H, W, 3), as a viewer shows it. Raises UnreadableFileError."""
     with opened_picture(path) as image:
         is_deep = is_deep_colour(image)
+        _require_single_sdr(image)
         orientation = _orientation_of(image)
         image.load()  # raises for a file that is cut off, whatever reads it afterwards
         if is_deep:
@@ -42,12 +51,47 @@ def _orientation_of(image: Image.Image) -> int:
 
 def _pixels_of(image: Image.Image) -> Picture:
     if image.mode.startswith("I;16"):
-        return np.repeat(_in_8_bits(np.asarray(image))[..., None], 3, axis=2)
+        return np.repeat(_in_8_bits(_deep_grey(image))[..., None], 3, axis=2)
     if image.mode in REFUSED:
         raise UnreadableFileError(REFUSED[image.mode])
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
     return _opaque(np.asarray(image.convert("RGBA")), 255)
+
+
+def _require_single_sdr(image: Image.Image) -> None:
+    """Raise UnreadableFileError for animations, several pages and HDR: one of many would be taken, or wrong light."""
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and image.format != PHOTO:
+        raise UnreadableFileError(f"it holds {count} pictures: make a video or single pictures of it")
+    transfer = _png_transfer(image) if image.format == "PNG" else None
+    if transfer in HDR_TRANSFERS:
+        raise UnreadableFileError(f"it is HDR with the transfer function {HDR_TRANSFERS[transfer]}: convert it to SDR")
+
+
+def _png_transfer(image: Image.Image) -> int | None:
+    """Return the transfer function that the chunk cICP names, which stands before the pixels; None without one."""
+    file: Any = vars(image)["fp"]
+    place = file.tell()
+    file.seek(len(PNG_SIGNATURE))
+    try:
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            length = struct.unpack(">I", head[:4])[0]
+            if head[4:] == b"cICP":
+                return int(file.read(2)[1])
+            file.seek(length + 4, 1)
+    finally:
+        file.seek(place)
+    return None
+
+
+def _deep_grey(image: Image.Image) -> NDArray[Any]:
+    values = np.asarray(image)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int) and (values == clear).any():
+        raise UnreadableFileError(TRANSPARENT)
+    tags: Any = getattr(image, "tag_v2", {})
+    return 65535 - values if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values
 
 
 def _deep_colour(path: Path) -> Picture:
@@ -66,7 +110,7 @@ def _deep_colour(path: Path) -> Picture:
 def _opaque(pixels: NDArray[Any], most: int) -> NDArray[Any]:
     """Return the colours without alpha. Raises UnreadableFileError if a pixel is not opaque."""
     if pixels.shape[2] == 4 and pixels[..., 3].min() < most:
-        raise UnreadableFileError("it has transparent pixels, and nothing says what is behind them")
+        raise UnreadableFileError(TRANSPARENT)
     return pixels[..., :3]
 
 

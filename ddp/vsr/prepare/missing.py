@@ -12,6 +12,8 @@ MISSING_SECONDS = 0.5
 """How much sooner than it says a file may end: containers round, and streams end at different times."""
 MISSING_SHARE = 0.05
 """The share of frames that may be missing where the container counts frames without pictures too."""
+PROMISING = frozenset({"matroska", "flv", "mxf"})
+"""ffmpeg's names of containers that say at the beginning how long they are."""
 
 
 def missing_part(path: Path) -> str:
@@ -39,7 +41,7 @@ def _missing_packets(container: Any, stream: Any) -> str:
         return f"it is cut off: {count} of {promised} frames are there"
     duration = (container.duration or 0) / 1_000_000
     length = end - max(0, container.start_time or 0) / 1_000_000
-    if "matroska" in container.format.name and length < duration - MISSING_SECONDS:
+    if PROMISING & set(container.format.name.split(",")) and length < duration - MISSING_SECONDS:
         return f"it is cut off: it ends at {length:.1f} s of {duration:.1f} s"
     return ""
 

@@ -6,6 +6,7 @@ What cannot be used is named with the reason and left out; it never ends the sea
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from service.errors import UserError
 from service.run.directory import CHECKPOINTS, PREVIEWS
 from service.run.discovery import ARCHIVE, is_run_directory
 
-VIDEO_SUFFIXES = frozenset({".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}) | {
+VIDEO_SUFFIXES = frozenset(
+    {".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
+) | {
     ".mts",
+    ".m2v",
+    ".qt",
     ".mxf",
     ".ogv",
     ".ts",
@@ -25,6 +30,12 @@ VIDEO_SUFFIXES = frozenset({".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".m
     ".y4m",
 }
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+BEST_FIRST = (".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg")
+"""Which of two pictures of one name is used, if both kinds are as frequent in their folder."""
+UNREAD_SUFFIXES = frozenset(
+    {".apng", ".avif", ".dng", ".dpx", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".tga"}
+)
+"""Pictures of kinds that are not read, which are named, not passed over."""
 SYSTEM_FOLDERS = frozenset(
     {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"}
 )
@@ -55,8 +66,11 @@ class Source:
         return self.path.is_dir()
 
     def files(self) -> list[Path]:
-        """Return the files with the frames, in order. Raises OSError if the folder cannot be read."""
-        return sorted(_files_in(self.path, IMAGE_SUFFIXES, []), key=_number_order) if self.is_sequence else [self.path]
+        """Return the files with the frames, in order. Raises OSError if the folder cannot be read.
+
+        Of pictures that differ in their suffix only, one is returned: the others show the same frame.
+        """
+        return _without_twins(pictures_in(self.path))[0] if self.is_sequence else [self.path]
 
 
 @dataclass(frozen=True)
@@ -100,14 +114,27 @@ class _Search:
     def run(self) -> None:
         """Fill `found` in the order of the folders' paths."""
         for folder in self._folders():
+            self._note_unread(folder)
             videos = _files_in(folder, VIDEO_SUFFIXES, self.skipped)
+            odd: list[tuple[Path, str]] = []
+            pictures = _files_in(folder, IMAGE_SUFFIXES, odd)
             if videos:
                 self.found += videos  # a folder of videos may contain a cover image, which is no sequence
-                continue
-            odd: list[tuple[Path, str]] = []
-            if len(_files_in(folder, IMAGE_SUFFIXES, odd)) > 1:
+                if len(pictures) > 1:
+                    self.skipped.append((folder, f"its {len(pictures)} pictures are left out: there are videos beside"))
+            elif len(pictures) > 1:
                 self.found.append(folder)
                 self.skipped += odd
+                kept, twins = _without_twins(pictures)
+                names = {path.stem: path.name for path in kept}
+                self.skipped += [(path, f"{names[path.stem]} beside it is the same frame") for path in twins]
+
+    def _note_unread(self, folder: Path) -> None:
+        """Note the pictures of kinds that are not read, each kind once."""
+        kinds = Counter(path.suffix.lower() for path in folder.iterdir() if not _is_passed_over(path))
+        for suffix in sorted(kinds.keys() & UNREAD_SUFFIXES):
+            count = f"it holds {kinds[suffix]} {suffix} file{'s' if kinds[suffix] > 1 else ''}"
+            self.skipped.append((folder, f"{count}, a kind that is not read: convert to .png"))
 
     def _folders(self) -> list[Path]:
         """Return all folders to look into: first all that lie here, then those behind links."""
@@ -195,6 +222,24 @@ def _files_in(folder: Path, suffixes: frozenset[str], skipped: list[tuple[Path, 
             else:
                 files.append(path)
     return files
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return all pictures of a folder in the order of their numbers. Raises OSError."""
+    return sorted(_files_in(folder, IMAGE_SUFFIXES, []), key=_number_order)
+
+
+def _without_twins(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the paths of which no two differ in their suffix only, and the others; the commonest suffix stays."""
+    if len({path.stem for path in paths}) == len(paths):
+        return paths, []
+    counts = Counter(path.suffix for path in paths)
+    ranked = sorted(paths, key=lambda path: (-counts[path.suffix], BEST_FIRST.index(path.suffix.lower()), path.suffix))
+    kept: dict[str, Path] = {}
+    for path in ranked:
+        kept.setdefault(path.stem, path)
+    chosen = set(kept.values())
+    return [path for path in paths if path in chosen], [path for path in paths if path not in chosen]
 
 
 def _number_order(path: Path) -> list[tuple[int, str]]:

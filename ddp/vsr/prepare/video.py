@@ -48,6 +48,10 @@ DECODER_THREADS: ContextVar[int] = ContextVar("decoder_threads", default=0)
 UNDECODABLE: tuple[type[Exception], ...] = (av.FFmpegError, *UNREADABLE)
 
 
+LISTS = frozenset({"concat", "dash", "hls", "imf"})
+"""ffmpeg's names of files that hold names of others, which it would open."""
+
+
 class DamagedVideoError(Exception):
     """The stream is damaged here, after good frames. The message is the cause, without the file's name."""
 
@@ -140,10 +144,16 @@ def opened_video(path: Path) -> Iterator[InputContainer]:
 def _container(path: Path) -> InputContainer:
     """Open a file. Raises DamagedVideoError if its beginning is no video's, or other errors of PyAV."""
     try:
-        # Metadata may be in any encoding, and none of it is used.
-        return av.open(str(path), metadata_errors="replace")
-    except av.InvalidDataError:
+        # Metadata may be in any encoding, and none of it is used. A relative name with a colon would be an address.
+        container = av.open(str(path.absolute()), metadata_errors="replace")
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except av.FFmpegError:  # of the many causes, none says more
         raise DamagedVideoError("it is no video, or so much of it is missing that it cannot be opened") from None
+    if LISTS & set(container.format.name.split(",")):
+        container.close()
+        raise DamagedVideoError("it is a list of other files, no video")
+    return container
 
 
 def _reason_of(error: Exception) -> str:

@@ -93,3 +93,34 @@ def test_a_picture_comes_upright(tmp_path: Path, suffix: str, orientation: int) 
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     assert expected.shape == ((16, 24, 3) if orientation > 4 else (24, 16, 3))
     np.testing.assert_array_equal(read_picture(path), expected)
+
+
+def test_16_bit_grey_whose_white_is_zero_is_no_negative(tmp_path: Path) -> None:
+    pixels = random_pixels(20, 30)
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.tag_v2[262] == 0
+    expected = np.repeat(scaled(65535 - pixels)[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), expected)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_a_file_of_several_pictures_is_refused(tmp_path: Path, suffix: str) -> None:
+    first, *others = (Image.fromarray(np.full((8, 8, 3), level, np.uint8)) for level in (10, 90, 200))
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=others)
+    with pytest.raises(UnreadableFileError, match="it holds 3 pictures"):
+        read_picture(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_png_that_says_that_it_is_hdr_is_refused(tmp_path: Path, transfer: int, name: str, deep: bool) -> None:
+    path = write_deep_png(tmp_path / "a.png", random_pixels(8, 8, 3), RGB)
+    if not deep:
+        Image.new("RGB", (8, 8)).save(path)
+    part = b"cICP" + bytes([9, transfer, 0, 1])
+    content, after_header = path.read_bytes(), 33
+    chunk = struct.pack(">I", 4) + part + struct.pack(">I", zlib.crc32(part))
+    path.write_bytes(content[:after_header] + chunk + content[after_header:])
+    with pytest.raises(UnreadableFileError, match=f"HDR with the transfer function {name}"):
+        read_picture(path)

@@ -16,7 +16,7 @@ import numpy as np
 from ddp.inference.upscale.input.clip import InputFrame
 from ddp.vsr.pictures import read_picture
 from ddp.vsr.prepare.scenes import scenes_between
-from ddp.vsr.prepare.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from ddp.vsr.prepare.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, pictures_in
 from ddp.vsr.prepare.video import Thumbnail, thumbnail_of_image
 from ddp.vsr.unreadable import UNREADABLE, Skipped, UnreadableFileError, opened_picture, printable_name, reason_of
 from service.errors import UserError
@@ -63,7 +63,7 @@ class PictureClip:
 def picture_clip_of_folder(folder: Path, rate: Fraction) -> PictureClip:
     """Return the pictures of a folder in the order of their numbers. Raises `UserError` if there are none."""
     try:
-        paths = Source(folder.name, folder).files()
+        paths = pictures_in(folder)
         names = [path.name for path in folder.iterdir()]
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be read ({reason_of(error)})") from error

@@ -2,23 +2,25 @@
 
 swscale is right only with both flags of `EXACT`: without them its pictures are 1 to 2 levels too dark, and chroma is
 repeated instead of interpolated. It scales the chroma of an odd width or height by a wrong factor, so such frames are
-completed to even sizes first. Shrinking is the box mean of the RGB pixels, whatever the divisor. HDR is mapped to SDR
-by `hdr`, where that is asked for.
+completed to even sizes first. Grey is computed by `grey`, since swscale takes its range by the depth. Shrinking is the
+box mean of the RGB pixels, whatever the divisor. HDR is mapped to SDR by `hdr`, where that is asked for.
 
 Legend: H, W = a frame's height and width.
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from av.filter import Graph
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from ddp.vsr.prepare.frames.chroma_blocks import completed, is_even
+from ddp.vsr.prepare.frames.display_matrix import display_matrix_of
+from ddp.vsr.prepare.frames.grey import TransparentPixelsError, grey_picture, is_grey
 from ddp.vsr.prepare.frames.hdr import BT_2020, NAMES, PRIMARIES, WHITE, HdrColours, as_sdr, brightest
+from ddp.vsr.prepare.frames.pixels import UnknownColoursError as UnknownColoursError
+from ddp.vsr.prepare.frames.pixels import bits_of, is_floating, is_rgb, is_without_chroma
 
 CONVERSION = "bicubic chroma, accurate rounding, box mean"
 """What a manifest says of how its pictures were made. Sets made before it was noted lack it."""
@@ -43,8 +45,10 @@ NOT_SDR = {
 }
 """Transfer functions, by their number in H.273, whose pictures would be wrong if shown as they are."""
 
+STEPS_OF_16_BITS = 257  # 65535 / 255
 BT_709, SRGB = 1, 13  # a matrix or primaries, and a transfer function
 
+TRANSPARENT = "it has transparent pixels, and nothing says what is behind them"
 OPAQUE = (255, 65535)  # of 8 and of 16 bits
 LIMITED_WHITE = 65283  # see `_deep_white`
 
@@ -65,13 +69,6 @@ class ColourTags:
     is_full_range: bool
 
 
-class UnknownColoursError(Exception):
-    """A frame's colours cannot be converted, or it cannot be turned upright.
-
-    The message is the reason, without the file's name.
-    """
-
-
 class RgbConverter:
     """Converts the frames of one video; keeps what swscale computes once for a size and a format."""
 
@@ -83,9 +80,14 @@ class RgbConverter:
     def convert(self, frame: Any, divisor: int = 1) -> Frame:
         """Return the frame as RGB, (H // divisor, W // divisor, 3), turned upright. Raises UnknownColoursError."""
         hdr = _hdr_colours(frame, self._hdr_peak is not None)
-        even = frame if _is_even(frame) else _completed(frame)
+        picture = self._rgb(frame, hdr) if hdr or not is_grey(frame) else _grey_rgb(frame)
+        return _upright(box_mean(picture, divisor), frame)
+
+    def _rgb(self, frame: Any, hdr: HdrColours | None) -> Frame:
+        even = frame if is_even(frame) else completed(frame)
         has_alpha = any(part.is_alpha for part in frame.format.components)
-        formats = ("rgb24", "rgba") if hdr is None else ("rgb48le", "rgba64le")
+        is_deep = hdr is not None or (is_rgb(frame) and bits_of(frame) > 8)
+        formats = ("rgb48le", "rgba64le") if is_deep else ("rgb24", "rgba")
         made = self._reformatter.reformat(
             even,
             format=formats[has_alpha],
@@ -94,10 +96,12 @@ class RgbConverter:
             threads=1,
         )
         picture: NDArray[Any] = made.to_ndarray()[: frame.height, : frame.width]
-        if has_alpha and picture[..., 3].min() < OPAQUE[hdr is not None]:
-            raise UnknownColoursError("it has transparent pixels, and nothing says what is behind them")
-        colours: Frame = picture[..., :3] if hdr is None else as_sdr(picture[..., :3], hdr, self._hdr_peak or WHITE)
-        return _upright(box_mean(colours, divisor), frame)
+        if has_alpha and picture[..., 3].min() < OPAQUE[is_deep]:
+            raise UnknownColoursError(TRANSPARENT)
+        colours: NDArray[Any] = picture[..., :3]
+        if hdr is not None:
+            return as_sdr(colours, hdr, self._hdr_peak or WHITE)
+        return _in_8_bits(colours) if is_deep else colours
 
 
 def brightness_of(frame: Any) -> float:
@@ -139,8 +143,10 @@ def colours_of(frame: Any, maps_hdr: bool = False) -> str:
     """Return how a frame is taken, such as `BT.709 (assumed), limited range`. Raises UnknownColoursError."""
     hdr = _hdr_colours(frame, maps_hdr)
     _turns_of(frame)
+    if is_floating(frame):
+        raise UnknownColoursError("its pixels are floating-point numbers, and nothing says which is white")
     mapped = f", {NAMES[hdr.transfer]} mapped to SDR" if hdr else ""
-    if _is_rgb(frame):
+    if is_rgb(frame):
         return f"RGB{mapped}"
     matrix, is_assumed = _matrix_of(frame)
     return f"{MATRICES[matrix]}{' (assumed)' if is_assumed else ''}, {_range_name(frame)} range{mapped}"
@@ -164,16 +170,21 @@ def _deep_white(frame: Any) -> int:
 
     See `findings/swscale-deep-white.sh`.
     """
-    bits = max(part.bits for part in frame.format.components)
-    if _is_rgb(frame):
+    bits = bits_of(frame)
+    if is_rgb(frame):
         return OPAQUE[1] if bits > 8 else LIMITED_WHITE
     return (2**bits - 1) << (16 - bits) if _is_full_range(frame) else LIMITED_WHITE
+
+
+def _in_8_bits(picture: NDArray[np.uint16]) -> Frame:
+    """Return colours of 16 bits in 8, rounded; swscale divides by 256, by which they are up to a level too bright."""
+    return ((picture.astype(np.uint32) + 128) // STEPS_OF_16_BITS).astype(np.uint8)
 
 
 def tags_of(frame: Any) -> ColourTags:
     """Return the tags with which a video of the same colours is shown alike, whatever its size; RGB gets BT.709."""
     primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
-    if _is_rgb(frame):
+    if is_rgb(frame):
         known = (BT_709 if primaries == UNTAGGED else primaries, SRGB if transfer == UNTAGGED else transfer)
         return ColourTags(BT_709, *known, is_full_range=False)
     return ColourTags(_matrix_of(frame)[0], primaries, transfer, _is_full_range(frame))
@@ -189,15 +200,24 @@ def _range_name(frame: Any) -> str:
 
 
 def _is_full_range(frame: Any) -> bool:
-    return bool(frame.color_range == ColorRange.JPEG or frame.format.name.startswith(("yuvj", "gray")))
+    if is_without_chroma(frame):
+        return bool(frame.color_range != ColorRange.MPEG)
+    return bool(frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj"))
+
+
+def _grey_rgb(frame: Any) -> Frame:
+    try:
+        return grey_picture(frame, is_full_range=_is_full_range(frame))
+    except TransparentPixelsError:
+        raise UnknownColoursError(TRANSPARENT) from None
 
 
 def _turns_of(frame: Any) -> tuple[bool, bool, bool]:
     """Return whether to transpose a frame, then to mirror it left-right, then up-down. Raises UnknownColoursError."""
-    found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    found = display_matrix_of(frame)
     if found is None:
         return False, False, False
-    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(found), np.int32)[:5])  # x' = ax + cy, y' = bx + dy
+    a, b, c, d = found  # x' = ax + cy, y' = bx + dy
     if max(abs(b), abs(c)) * NEARLY_STRAIGHT <= min(abs(a), abs(d)):
         return False, a < 0, d < 0
     if max(abs(a), abs(d)) * NEARLY_STRAIGHT <= min(abs(b), abs(c)):
@@ -218,45 +238,14 @@ def _matrix_of(frame: Any) -> tuple[int, bool]:
         return number, False
     if number == UNTAGGED and int(frame.color_trc) in NAMES:
         return BT_2020, True
-    if number == UNTAGGED or frame.format.name.startswith("gray"):
+    if number == UNTAGGED or is_without_chroma(frame):
         is_hd = frame.height >= HD_HEIGHT or frame.width >= HD_WIDTH
         return (1 if is_hd else 6), True
     raise UnknownColoursError(f"its colours are in the matrix {number} of H.273, which cannot be converted")
 
 
 def _swscale_matrix(frame: Any) -> int | None:
-    if _is_rgb(frame):
+    if is_rgb(frame):
         return None
     number, _ = _matrix_of(frame)
     return SWSCALE_NUMBERS.get(number, number)
-
-
-def _is_rgb(frame: Any) -> bool:
-    return bool(frame.format.is_rgb or frame.format.name == "pal8")
-
-
-def _is_even(frame: Any) -> bool:
-    return frame.width % 2 == 0 and frame.height % 2 == 0
-
-
-def _completed(frame: Any) -> Any:
-    """Return the frame with even sides: the last chroma sample then stands for two pixels, as the encoder meant it."""
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
-    )
-    size = f"{frame.width + frame.width % 2}:{frame.height + frame.height % 2}"
-    graph.link_nodes(source, graph.add("pad", size), graph.add("buffersink")).configure()
-    graph.vpush(frame)
-    even = graph.vpull()
-    # The filter paints over the last samples of an odd frame.
-    for plane, original in zip(even.planes, frame.planes, strict=True):
-        to, given = _rows_of(plane), _rows_of(original)
-        rows, columns = min(len(to), len(given)), min(to.shape[1], given.shape[1])
-        to[:rows, :columns] = given[:rows, :columns]
-    return even
-
-
-def _rows_of(plane: Any) -> NDArray[np.uint8]:
-    """Return the bytes of a plane, one row a row, as a view."""
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)

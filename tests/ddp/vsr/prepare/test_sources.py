@@ -113,7 +113,7 @@ def test_no_entry_of_a_folder_costs_more_than_itself(
     assert names_below(tmp_path) == (["shot"] if suffix == ".png" else ["shot/empty.mp4", "shot/huge.mp4"])
     assert {Path(name).stem: reason for name, reason in skipped_below(tmp_path).items()} == {
         kind: reason for kind, reason in ODD_KINDS.items() if kind not in opened
-    }
+    } | ({} if suffix == ".png" else {"shot": "its 2 pictures are left out: there are videos beside"})
 
 
 def test_a_folder_whose_name_is_not_utf8_is_named(tmp_path: Path, textured: Textured) -> None:
@@ -175,3 +175,28 @@ def test_a_folder_of_videos_within_a_product_is_refused_with_the_reason(
 def test_folders_called_like_those_of_a_run_are_material_elsewhere(tmp_path: Path, textured: Textured) -> None:
     write_images(tmp_path / "archive/previews", textured(1, 3))
     assert names_below(tmp_path) == ["archive/previews"]
+
+
+def test_one_frame_in_two_kinds_of_files_is_used_once(tmp_path: Path, textured: Textured) -> None:
+    folder = write_images(tmp_path / "shot", textured(0, 3))
+    for number in (0, 1):
+        (folder / f"frame_{number}.jpg").write_bytes(b"a preview")
+    (source,) = find_sources(tmp_path).sources
+    assert [path.name for path in source.files()] == ["frame_0.png", "frame_1.png", "frame_2.png"]
+    assert skipped_below(tmp_path) == {
+        f"shot/frame_{number}.jpg": f"frame_{number}.png beside it is the same frame" for number in (0, 1)
+    }
+
+
+def test_pictures_beside_a_video_and_kinds_that_are_not_read_are_named(tmp_path: Path, textured: Textured) -> None:
+    folder = write_images(tmp_path / "a", textured(0, 2))
+    (folder / "film.mkv").touch()
+    write_images(tmp_path / "b", textured(1, 2))
+    for name in ("x.exr", "y.EXR", "z.gif"):
+        (tmp_path / "b" / name).touch()
+    found = [(item.name, item.reason) for item in find_sources(tmp_path).skipped]
+    assert found == [
+        ("a", "its 2 pictures are left out: there are videos beside"),
+        ("b", "it holds 2 .exr files, a kind that is not read: convert to .png"),
+        ("b", "it holds 1 .gif file, a kind that is not read: convert to .png"),
+    ]

@@ -1,5 +1,6 @@
 """Decoding against videos whose pixels are known, and real clips with real damage."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
+from ddp.vsr.prepare.missing import missing_part
 from ddp.vsr.prepare.scenes import survey
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.video import DamagedVideoError, frames_per_second, read_frames, read_thumbnails
@@ -167,6 +169,55 @@ def test_a_cover_picture_is_no_video(tmp_path: Path, textured: Textured) -> None
         container.mux(cover.encode())
     with pytest.raises(DamagedVideoError, match="only a cover picture"):
         next(read_frames(source_of(path)))
+
+
+def test_a_list_of_other_files_is_no_video(tmp_path: Path, textured: Textured, write_video: VideoMaker) -> None:
+    write_video(tmp_path / "a.mkv", textured(0, 3))
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile a.mkv\nfile a.mkv\n")
+    with pytest.raises(DamagedVideoError, match="a list of other files"):
+        next(read_frames(source_of(tmp_path / "list.mp4")))
+
+
+def test_a_name_like_an_address_is_a_file(
+    tmp_path: Path, textured: Textured, write_video: VideoMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "10:30.mkv", textured(0, 2))
+    monkeypatch.chdir(tmp_path)
+    assert len(list(read_frames(source_of(Path("10:30.mkv"))))) == 2
+
+
+def test_a_cameras_mjpeg_whose_pictures_hold_exif_is_read_and_turned(tmp_path: Path, textured: Textured) -> None:
+    """EXIF is side data that PyAV has no name for; orientation 5 mirrors along the diagonal."""
+    exif, content = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = 5
+    Image.fromarray(textured(0, 1)[0]).save(content, "jpeg", quality=95, exif=exif)
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 96, 120, "yuvj420p"
+        for number in range(2):
+            packet = av.Packet(content.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, number, number, True
+            container.mux(packet)
+    shown = [frame for _, frame in read_frames(source_of(tmp_path / "a.avi"))]
+    with Image.open(content) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"), np.float64)
+    assert [frame.shape for frame in shown] == [(120, 96, 3)] * 2
+    assert np.abs(shown[0] - expected).mean() < 2
+
+
+def test_an_mxf_file_that_is_cut_off_says_so(tmp_path: Path, textured: Textured) -> None:
+    path = tmp_path / "a.mxf"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 96, 120, "yuv420p"
+        for frame in textured(0, 40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    assert missing_part(path) == ""
+    with av.open(str(path)) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][20]
+    path.write_bytes(path.read_bytes()[:place])
+    assert missing_part(path) == "it is cut off: it ends at 0.8 s of 1.6 s"
 
 
 def test_metadata_in_another_encoding_does_no_harm(tmp_path: Path, textured: Textured) -> None:
