@@ -17,8 +17,7 @@ from ddp.inference.network import open_network
 from ddp.inference.upscale.__main__ import main
 from ddp.vsr.networks.choice import build
 from ddp.vsr.prepare.resize import DEGRADATIONS
-from service.cli.options import DEMONSTRATION
-from service.config.loader import load_config
+from service.config.loader import DEMONSTRATION, load_config
 from service.config.settings import RunConfig
 
 SIDE, SCALE = 144, 3
