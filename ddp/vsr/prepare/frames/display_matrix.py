@@ -1,6 +1,7 @@
 """How a frame is to be turned, whatever else it carries. Never turns a frame.
 
-PyAV reads no side data at all of a frame with a kind that it has no name for, such as the EXIF of a camera's MJPEG.
+PyAV reads no side data at all of a frame with a kind that it has no name for, such as the EXIF of a camera's MJPEG: see
+`findings/pyav-exif-hides-side-data.sh`.
 """
 
 from fractions import Fraction
