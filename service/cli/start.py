@@ -145,6 +145,7 @@ def train(source: SettingsSource, ranks: str, restarts: int, nodes: Nodes | None
 @click.option("--replace", is_flag=True, help="Replace the file OUT.")
 @click.option("--no-sound", is_flag=True, help="Leave out sound and subtitles.")
 @click.option("--until-damage", is_flag=True, help="Of a damaged video, upscale what comes before the damage.")
+@click.option("--map-hdr", is_flag=True, help="Map HDR (PQ, HLG) to SDR, which is refused otherwise.")
 @settings_options
 def upscale(source: SettingsSource, given: Path, target: Path, **wishes: str | int | bool | None) -> None:
     """Enlarge a video, a picture or a folder of pictures.

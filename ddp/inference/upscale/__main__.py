@@ -60,6 +60,7 @@ def _run(parsed: argparse.Namespace) -> list[str]:
         replaces=parsed.replace,
         with_sound=not parsed.no_sound,
         until_damage=parsed.until_damage,
+        maps_hdr=parsed.map_hdr,
     )
     return upscale(parsed.source, parsed.target, network, device, wishes, _show)
 
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replace", action="store_true")
     parser.add_argument("--no-sound", action="store_true")
     parser.add_argument("--until-damage", action="store_true")
+    parser.add_argument("--map-hdr", action="store_true")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--set", action="append", default=[])
     return parser

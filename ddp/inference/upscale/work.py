@@ -35,6 +35,7 @@ class Wishes:
     replaces: bool = False
     with_sound: bool = True
     until_damage: bool = False
+    maps_hdr: bool = False
 
 
 def upscale(
@@ -72,7 +73,7 @@ def open_clip(source: Path, wishes: Wishes) -> Clip:
         raise UserError(f"{source} cannot be upscaled: {error}") from error
     if source.suffix.lower() in IMAGE_SUFFIXES:
         return PictureClip(str(source), [source], wishes.rate)
-    return VideoClip(source, until_damage=wishes.until_damage)
+    return VideoClip(source, until_damage=wishes.until_damage, maps_hdr=wishes.maps_hdr)
 
 
 def _make_whole(clip: Clip, output: Output, network: TrainedNetwork, enlarger: Enlarger, show: Show) -> None:

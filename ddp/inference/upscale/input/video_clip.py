@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddp.inference.upscale.input.clip import InputFrame
-from ddp.vsr.prepare.frames.colours import ColourTags, RgbConverter, is_transposed, tags_of
+from ddp.vsr.prepare.frames.colours import BT_709, ColourTags, RgbConverter, is_hdr, is_transposed, tags_of
 from ddp.vsr.prepare.frames.deinterlace import progressive
 from ddp.vsr.prepare.scenes import survey
 from ddp.vsr.prepare.sources import Source
@@ -19,6 +19,9 @@ from ddp.vsr.unreadable import Skipped
 from service.errors import UserError
 
 COLOUR_COMPONENTS = 3
+MAPPABLE = ("PQ", "HLG")
+SDR_TAGS = ColourTags(BT_709, BT_709, BT_709, is_full_range=False)
+"""Of what HDR is mapped to."""
 ASSUMED_RATE = Fraction(25)
 FINEST_TIME_BASE = Fraction(1, 1_000_000)
 
@@ -43,18 +46,23 @@ class VideoProperties:
 class VideoClip:
     """A video's frames and properties; `missing` says why the file is not whole, empty if it is."""
 
-    def __init__(self, path: Path, *, until_damage: bool = False) -> None:
-        """Look through the video. Raises `UserError` if it cannot be used, or is damaged without `until_damage`."""
+    def __init__(self, path: Path, *, until_damage: bool = False, maps_hdr: bool = False) -> None:
+        """Look through the video.
+
+        Raises `UserError` if it cannot be used, is damaged without `until_damage`, or is HDR without `maps_hdr`.
+        """
         self.name = str(path)
         self.path = path
         self.skipped: Sequence[Skipped] = ()
         source = Source(path.name, path)
         try:
-            found = survey(source)
+            found = survey(source, maps_hdr=maps_hdr)
             missing = found.damage
-            self.properties = properties_of(path)
+            self._hdr_peak = found.hdr_peak
+            self.properties = properties_of(path, maps_hdr)
         except DamagedVideoError as error:
-            raise UserError(f"{path} cannot be upscaled: {error}") from error
+            way_out = ", or give --map-hdr" if any(name in str(error) for name in MAPPABLE) else ""
+            raise UserError(f"{path} cannot be upscaled: {error}{way_out}") from error
         if missing and not until_damage:
             raise UserError(
                 f"{path} is damaged after frame {found.frame_count - 1} ({missing}), so nothing was written: get a "
@@ -63,6 +71,7 @@ class VideoClip:
         self.notices: Sequence[str] = [
             *([f"{path} is damaged ({missing}): upscaled up to frame {found.frame_count - 1}"] if missing else []),
             *([f"{path} is interlaced: the output is not, and has one frame for each"] if found.deinterlaced else []),
+            *([f"{path} is HDR: mapped to SDR from {self._hdr_peak:.0f} cd/m²"] if self._hdr_peak else []),
         ]
         self.frame_count = found.frame_count
         self.scenes: Sequence[range] = [
@@ -77,11 +86,12 @@ class VideoClip:
             raise UserError(f"{self.name} could be read before, but not now: {error}") from error
 
     def _frames(self, first: int) -> Iterator[InputFrame]:
-        converter, clock = RgbConverter(), _Clock(self.properties.rate)
+        converter, clock = RgbConverter(self._hdr_peak), _Clock(self.properties.rate)
         with opened_video(self.path) as container:
             stream = shown_stream(container)
             start = _start_of(container, stream)
-            frames = progressive(checked_frames(container.decode(stream)))
+            checked = checked_frames(container.decode(stream), maps_hdr=self._hdr_peak is not None)
+            frames = progressive(checked)
             for number, (frame, _) in enumerate(frames):
                 time = clock.time_of(frame, start)
                 if number >= first:
@@ -91,9 +101,11 @@ class VideoClip:
         raise DamagedVideoError("it holds fewer frames now")
 
     def identity(self) -> dict[str, Any]:
-        """Return the file's name, size in bytes and time of change."""
+        """Return the file's name, size in bytes and time of change, and for HDR the light from which it is mapped."""
         status = self.path.stat()
-        return {"video": [str(self.path.resolve()), status.st_size, status.st_mtime_ns], "frames": self.frame_count}
+        video = [str(self.path.resolve()), status.st_size, status.st_mtime_ns]
+        mapped = {} if self._hdr_peak is None else {"hdr_peak": self._hdr_peak}
+        return {"video": video, "frames": self.frame_count, **mapped}
 
 
 class _Clock:
@@ -126,11 +138,11 @@ def _start_of(container: Any, stream: Any) -> Fraction:
     return round(seconds / stream.time_base) * stream.time_base
 
 
-def properties_of(path: Path) -> VideoProperties:
-    """Return the properties by the first frame. Raises DamagedVideoError."""
+def properties_of(path: Path, maps_hdr: bool = False) -> VideoProperties:
+    """Return the properties by the first frame; of HDR those of the SDR that it becomes. Raises DamagedVideoError."""
     with opened_video(path) as container:
         stream = shown_stream(container)
-        frame = next(checked_frames(container.decode(stream)), None)
+        frame = next(checked_frames(container.decode(stream), maps_hdr), None)
         if frame is None:
             raise DamagedVideoError("it holds no frame")
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
@@ -138,7 +150,7 @@ def properties_of(path: Path) -> VideoProperties:
             aspect = 1 / aspect
         pixels = frame.format
         return VideoProperties(
-            tags=tags_of(frame),
+            tags=SDR_TAGS if is_hdr(frame) else tags_of(frame),
             is_rgb=bool(pixels.is_rgb or pixels.name == "pal8"),
             depth_bits=max(part.bits for part in pixels.components),
             subsampling=_subsampling_of(pixels),

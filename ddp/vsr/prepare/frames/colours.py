@@ -181,6 +181,11 @@ def _in_8_bits(picture: NDArray[np.uint16]) -> Frame:
     return ((picture.astype(np.uint32) + 128) // STEPS_OF_16_BITS).astype(np.uint8)
 
 
+def is_hdr(frame: Any) -> bool:
+    """Return whether a frame is HDR of a kind that can be mapped to SDR."""
+    return int(frame.color_trc) in NAMES
+
+
 def tags_of(frame: Any) -> ColourTags:
     """Return the tags with which a video of the same colours is shown alike, whatever its size; RGB gets BT.709."""
     primaries, transfer = int(frame.color_primaries), int(frame.color_trc)

@@ -16,9 +16,11 @@ from ddp.inference.upscale.enlarger import Enlarger
 from ddp.inference.upscale.output.job_folder import job_path
 from ddp.inference.upscale.work import Wishes, upscale
 from ddp.vsr.pictures import read_picture
+from ddp.vsr.prepare.frames.colours import RgbConverter
 from service.errors import UserError
 from tests.ddp.harness.colour_formula import NUMBERS, Planes, natural_planes, rgb_of
 from tests.ddp.harness.full_folder import full_folder
+from tests.ddp.harness.hdr_video import write_pq
 from tests.ddp.inference.conftest import Video, bilinear, planes_in, trained
 
 CPU = torch.device("cpu")
@@ -275,8 +277,28 @@ def test_what_is_no_video_is_refused_in_one_sentence(tmp_path: Path, network: Tr
 def test_hdr_is_refused_by_its_name(tmp_path: Path, write_clip: Video, network: TrainedNetwork) -> None:
     planes = natural_planes(48, 64, depth=10)
     source = write_clip(tmp_path / "a.mp4", [planes], pixel_format="yuv420p10le", color_trc=16, colorspace=9)
-    with pytest.raises(UserError, match="HDR with the transfer function PQ: convert it to SDR first"):
+    with pytest.raises(UserError, match="transfer function PQ: convert it to SDR first, or give --map-hdr"):
         run(source, tmp_path / "b.mp4", network)
+
+
+def test_hdr_is_mapped_to_tagged_sdr_where_that_is_asked_for(tmp_path: Path, network: TrainedNetwork) -> None:
+    picture = rgb_of(natural_planes(96, 128), "BT.709", left=True, full=False).clip(0, 255).round().astype(np.uint8)
+    write_pq(tmp_path / "a.mkv", [picture])
+
+    lines = run(tmp_path / "a.mkv", tmp_path / "b.mp4", network, maps_hdr=True, quality=0)
+
+    assert any("is HDR: mapped to SDR from 203" in line for line in lines)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        (frame,) = container.decode(video=0)
+        made = RgbConverter().convert(frame).astype(float)
+    assert (int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)) == (1, 1, 1)
+    expected = bilinear(picture.astype(np.float64), 3)
+    dark = expected.max(axis=2) < 150  # below where BT.2390 begins to compress
+    dark[:48, :48] = False  # the bright spot
+    difference = (made - expected)[dark]
+    assert len(difference) > 10_000
+    assert np.abs(difference.mean(axis=0)).max() < 0.3
+    assert np.abs(difference).mean() < 1.0
 
 
 def test_sound_that_a_container_cannot_keep_is_said_before_the_work(

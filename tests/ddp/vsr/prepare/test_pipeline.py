@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import psutil
 import pytest
@@ -20,10 +19,10 @@ from PIL import Image
 
 from ddp.vsr.patch_set import PatchSet
 from ddp.vsr.prepare.__main__ import main
-from ddp.vsr.prepare.frames.hdr import BT_709, BT_2020, PQ, matrix_between, pq_signal
 from ddp.vsr.prepare.manifest import PatchSettings
 from ddp.vsr.prepare.pipeline import Work, prepare_videos
 from service.errors import UserError
+from tests.ddp.harness.hdr_video import write_pq
 from tests.ddp.vsr.conftest import ODD_KINDS
 from tests.harness.forked import StartPython
 
@@ -179,21 +178,6 @@ def test_a_video_that_ends_sooner_than_it_says_is_used_and_named(
     (damaged,) = manifest(tmp_path / "set")["damaged"]
     assert damaged["name"] == "cut.mkv"
     assert re.match(r"it is cut off: it ends at 1\.\d s of 2\.4 s|its data is damaged", damaged["reason"])
-
-
-def write_pq(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    """SDR frames as PQ, of which 203 cd/m² are white, and a spot that is ten times as bright."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=25, options={"color_trc": "smpte2084", "color_primaries": "bt2020"})
-        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "gbrp16le"
-        for number, frame in enumerate(frames):
-            light = 203 * (frame / 255) ** 2.4 @ matrix_between(BT_709, BT_2020).T
-            light[:12, :12] = 2030
-            signal = np.round(65535 * pq_signal(light)).astype(np.uint16)
-            made = av.VideoFrame.from_ndarray(signal, format="rgb48le").reformat(format="gbrp16le")
-            made.pts, made.color_trc, made.color_primaries = number, PQ, BT_2020
-            container.mux(stream.encode(made))
-        container.mux(stream.encode())
 
 
 def test_hdr_is_mapped_or_left_out_as_the_settings_say_and_the_manifest_says_which(
