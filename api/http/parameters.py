@@ -18,7 +18,7 @@ LARGEST = 10**18 - 1
 
 MAX_LISTED = 12
 """Most choices that an error lists; only record keys are more."""
-ALL_NAMES = "the page /docs of this server lists all names"
+ALL_NAMES = "the documentation on this server lists all names"
 
 T_co = TypeVar("T_co", covariant=True)
 

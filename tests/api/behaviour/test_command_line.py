@@ -25,8 +25,8 @@ from tests.api.harness.serving import Server
             "--kinds takes no 'foo'; it takes: state, log, record, command, alert, event.",
         ),
         ("series grad_norm --points 6", "--points is '6', but must be a whole number from 10 to 5000."),
-        ("series zzz", "NAMES takes no 'zzz'; the page /docs of this server lists all names."),
-        ("stats compare --names zzz", "--names takes no 'zzz'; the page /docs of this server lists all names."),
+        ("series zzz", "NAMES takes no 'zzz'; the documentation on this server lists all names."),
+        ("stats compare --names zzz", "--names takes no 'zzz'; the documentation on this server lists all names."),
         (f"stop --at {LAST_STEP}", f"--at is {LAST_STEP}, but the run is at step {LAST_STEP} already."),
         (
             f"set LOG_EVERY=7 --at {MAX_STEPS + 1}",

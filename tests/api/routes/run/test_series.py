@@ -67,7 +67,7 @@ def test_a_bound_that_is_no_whole_number_is_refused(client: FlaskClient, store: 
     ("name", "hint"),
     [
         ("qualty_ki", "quality_ki_value"),
-        ("zzz", "the page /docs of this server"),
+        ("zzz", "the documentation on this server"),
         ("lr_phase_name", ""),
         ("per_rank", ""),
     ],
