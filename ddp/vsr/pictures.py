@@ -51,7 +51,7 @@ def _orientation_of(image: Image.Image) -> int:
 
 def _pixels_of(image: Image.Image) -> Picture:
     if image.mode.startswith("I;16"):
-        return np.repeat(_in_8_bits(_deep_grey(image))[..., None], 3, axis=2)
+        return np.repeat(in_8_bits(_deep_grey(image))[..., None], 3, axis=2)
     if image.mode in REFUSED:
         raise UnreadableFileError(REFUSED[image.mode])
     if not image.has_transparency_data:
@@ -104,7 +104,7 @@ def _deep_colour(path: Path) -> Picture:
             pixels = frame.to_ndarray()
     except (av.FFmpegError, StopIteration) as error:
         raise UnreadableFileError(reason_of(error)) from error
-    return _in_8_bits(_opaque(pixels, 65535))
+    return in_8_bits(_opaque(pixels, 65535))
 
 
 def _opaque(pixels: NDArray[Any], most: int) -> NDArray[Any]:
@@ -114,7 +114,8 @@ def _opaque(pixels: NDArray[Any], most: int) -> NDArray[Any]:
     return pixels[..., :3]
 
 
-def _in_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+def in_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return values of 16 bits in 8, rounded; divided by 256, as in swscale, they would be up to a level too bright."""
     return ((values.astype(np.uint32) + STEPS_OF_16_BITS // 2) // STEPS_OF_16_BITS).astype(np.uint8)
 
 

@@ -16,7 +16,7 @@ from service.cli.lazy_commands import LazyCommands
 from service.errors import UserError, printable, reason_and_remedy
 from service.launcher.terminal.console import escape_unencodable
 
-OUTPUT_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+OUTPUT_FAILED, INTERRUPTED = 1, 130
 
 _MODULES = {
     "start": ("train", "serve", "prepare", "fork", "upscale", "export", "evaluate", "pack"),
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             click.echo(
                 f"Error: {printable(str(error.filename))} cannot be used ({reason_and_remedy(error)}).", err=True
             )
-            sys.exit(BAD_INPUT)
+            sys.exit(UserError.exit_code)
         # The interpreter would try to write the buffered output again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         click.echo(f"Error: The output cannot be written ({error.strerror}).", err=True)

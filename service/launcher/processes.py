@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.config.timeouts import launcher_grace_seconds
+from service.errors import UserError
 from service.launcher.parent_death import ending_with_this
 from service.launcher.programs import Program
 from service.launcher.termination import how_it_ended
@@ -140,10 +141,6 @@ class Timing:
     delivery_seconds: float = 15.0
 
 
-BAD_INPUT = 2
-"""Exit code of a program that refuses its settings."""
-
-
 class ApiRestarter:
     """Starts the API, and restarts it with growing pauses when it has died.
 
@@ -167,7 +164,7 @@ class ApiRestarter:
             self._try_to_start(now)
         elif self.child is not None and (code := self.child.exit_code()) is not None:
             self.child = None
-            self._has_run |= code != BAD_INPUT or now - self._started_at > self._timing.healthy_seconds
+            self._has_run |= code != UserError.exit_code or now - self._started_at > self._timing.healthy_seconds
             if not self._has_run:
                 self._give_up()
             else:

@@ -16,15 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.alerts.failure_notice import FailureNotice
-from service.errors import LAST_STATE_UNSAVED
-from service.launcher.processes import (
-    BAD_INPUT,
-    ApiRestarter,
-    ChildProcess,
-    OrphanProcesses,
-    Timing,
-    adopting_orphans,
-)
+from service.errors import LAST_STATE_UNSAVED, UserError
+from service.launcher.processes import ApiRestarter, ChildProcess, OrphanProcesses, Timing, adopting_orphans
 from service.launcher.programs import Program
 from service.launcher.signals import SignalQueue
 from service.launcher.terminal.key_commands import LEGEND, KeyCommands
@@ -122,7 +115,7 @@ class Supervisor:
                 return self._requested_code
         if code != 0:
             self._print("The patch set could not be prepared; the lines above say why.")
-        return code if code in {0, BAD_INPUT} else 1
+        return code if code in {0, UserError.exit_code} else 1
 
     def _operate(self) -> int:
         """Train and serve; returns the exit code."""
@@ -192,9 +185,9 @@ class Supervisor:
             self._print("The trainer was asked to leave by a signal from elsewhere; the same command continues it.")
         elif code == LAST_STATE_UNSAVED:
             self._print(UNSAVED)
-        elif code != BAD_INPUT:  # rank 0 has already printed the reason
+        elif code != UserError.exit_code:  # rank 0 has already printed the reason
             self._print(self._failure_sentence(int(code or 1)))
-        return code if code in {0, BAD_INPUT, LAST_STATE_UNSAVED, TERMINATED} else 1
+        return code if code in {0, UserError.exit_code, LAST_STATE_UNSAVED, TERMINATED} else 1
 
     def _deliver_failure(self, trainer: ChildProcess) -> None:
         """Let the API, which ends next, tell the receivers of alerts that the training has failed; waits for that."""

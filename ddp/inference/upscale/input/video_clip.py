@@ -12,14 +12,14 @@ from typing import Any
 from ddp.inference.upscale.input.clip import InputFrame
 from ddp.vsr.prepare.frames.colours import BT_709, ColourTags, RgbConverter, is_hdr, is_transposed, tags_of
 from ddp.vsr.prepare.frames.deinterlace import progressive
+from ddp.vsr.prepare.frames.hdr import NAMES
+from ddp.vsr.prepare.frames.pixels import bits_of, is_rgb, is_without_chroma
 from ddp.vsr.prepare.scenes import survey
 from ddp.vsr.prepare.sources import Source
 from ddp.vsr.prepare.video import DamagedVideoError, checked_frames, opened_video, shown_stream
 from ddp.vsr.unreadable import Skipped
 from service.errors import UserError
 
-COLOUR_COMPONENTS = 3
-MAPPABLE = ("PQ", "HLG")
 SDR_TAGS = ColourTags(BT_709, BT_709, BT_709, is_full_range=False)
 """Of what HDR is mapped to."""
 ASSUMED_RATE = Fraction(25)
@@ -61,7 +61,7 @@ class VideoClip:
             self._hdr_peak = found.hdr_peak
             self.properties = properties_of(path, maps_hdr)
         except DamagedVideoError as error:
-            way_out = ", or give --map-hdr" if any(name in str(error) for name in MAPPABLE) else ""
+            way_out = ", or give --map-hdr" if any(name in str(error) for name in NAMES.values()) else ""
             raise UserError(f"{path} cannot be upscaled: {error}{way_out}") from error
         if missing and not until_damage:
             raise UserError(
@@ -148,21 +148,20 @@ def properties_of(path: Path, maps_hdr: bool = False) -> VideoProperties:
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
         if aspect and is_transposed(frame):
             aspect = 1 / aspect
-        pixels = frame.format
         return VideoProperties(
             tags=SDR_TAGS if is_hdr(frame) else tags_of(frame),
-            is_rgb=bool(pixels.is_rgb or pixels.name == "pal8"),
-            depth_bits=max(part.bits for part in pixels.components),
-            subsampling=_subsampling_of(pixels),
+            is_rgb=is_rgb(frame),
+            depth_bits=bits_of(frame),
+            subsampling=_subsampling_of(frame),
             pixel_aspect=aspect or None,
             time_base=max(stream.time_base or 1 / ASSUMED_RATE, FINEST_TIME_BASE),
             rate=stream.average_rate or stream.guessed_rate or ASSUMED_RATE,
         )
 
 
-def _subsampling_of(pixels: Any) -> tuple[int, int]:
-    if pixels.is_rgb:
+def _subsampling_of(frame: Any) -> tuple[int, int]:
+    if is_rgb(frame):
         return 1, 1
-    if len(pixels.components) < COLOUR_COMPONENTS:
+    if is_without_chroma(frame):
         return 2, 2  # grey has no chroma: any will do
-    return 16 // pixels.chroma_width(16), 16 // pixels.chroma_height(16)
+    return 16 // frame.format.chroma_width(16), 16 // frame.format.chroma_height(16)

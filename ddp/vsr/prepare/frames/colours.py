@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from ddp.vsr.pictures import TRANSPARENT, in_8_bits
 from ddp.vsr.prepare.frames.chroma_blocks import completed, is_even
 from ddp.vsr.prepare.frames.display_matrix import display_matrix_of
 from ddp.vsr.prepare.frames.grey import TransparentPixelsError, grey_picture, is_grey
@@ -45,10 +46,8 @@ NOT_SDR = {
 }
 """Transfer functions, by their number in H.273, whose pictures would be wrong if shown as they are."""
 
-STEPS_OF_16_BITS = 257  # 65535 / 255
 BT_709, SRGB = 1, 13  # a matrix or primaries, and a transfer function
 
-TRANSPARENT = "it has transparent pixels, and nothing says what is behind them"
 OPAQUE = (255, 65535)  # of 8 and of 16 bits
 LIMITED_WHITE = 65283  # see `_deep_white`
 
@@ -101,7 +100,7 @@ class RgbConverter:
         colours: NDArray[Any] = picture[..., :3]
         if hdr is not None:
             return as_sdr(colours, hdr, self._hdr_peak or WHITE)
-        return _in_8_bits(colours) if is_deep else colours
+        return in_8_bits(colours) if is_deep else colours
 
 
 def brightness_of(frame: Any) -> float:
@@ -174,11 +173,6 @@ def _deep_white(frame: Any) -> int:
     if is_rgb(frame):
         return OPAQUE[1] if bits > 8 else LIMITED_WHITE
     return (2**bits - 1) << (16 - bits) if _is_full_range(frame) else LIMITED_WHITE
-
-
-def _in_8_bits(picture: NDArray[np.uint16]) -> Frame:
-    """Return colours of 16 bits in 8, rounded; swscale divides by 256, by which they are up to a level too bright."""
-    return ((picture.astype(np.uint32) + 128) // STEPS_OF_16_BITS).astype(np.uint8)
 
 
 def is_hdr(frame: Any) -> bool:
